@@ -1,0 +1,38 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test up lint bench simulate lock clean
+
+demo: $(STAMP)  ## the whole nightly on the sample account, from nothing
+	$(BIN)/driptune demo
+
+test: $(STAMP) lint  ## lint, types and tests: exactly what CI runs
+	$(BIN)/pytest -n 2
+
+up: $(STAMP)  ## Dagster UI with schedule and sensors
+	$(BIN)/driptune up
+
+lint: $(STAMP)
+	$(BIN)/ruff check pipeline tests
+	$(BIN)/ruff format --check pipeline tests
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## the performance table
+	$(BIN)/python -m tests.bench
+
+simulate: $(STAMP)  ## acceptance simulations of the statistics
+	$(BIN)/python -m tests.simulate
+
+lock:  ## write requirements.lock anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-annotate --no-header --no-strip-extras -o requirements.lock
+
+clean:  ## forget everything but sources, definitions and the sample
+	rm -rf $(VENV) data/lake data/warehouse data/published data/reports data/dagster_home
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	touch $(STAMP)

@@ -1,0 +1,1 @@
+"""driptune: nightly optimization of email automations."""

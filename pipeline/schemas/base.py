@@ -1,0 +1,128 @@
+"""The base of every table model and the few kinds of column they are built from.
+
+Only vocabulary belongs here; tables live in the sibling modules, one per room of the pipeline.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pandera.polars as pa
+import polars as pl
+
+
+class Table(pa.DataFrameModel):
+    """One table: its docstring gives grain and meaning, its columns carry description and unit."""
+
+    class Config:
+        """Columns are exactly the declared ones, in any order."""
+
+        strict = True
+        coerce = False
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Where a table lives and what makes a row one.
+
+    `partition` names the instant column whose UTC day is the table's partition; none = the night that read it.
+    """
+
+    schema: str
+    name: str
+    natural_key: tuple[str, ...]
+    partition: str | None = None
+
+    @property
+    def qualified_name(self) -> str:
+        """`schema.table`, as SQL writes it."""
+        return f"{self.schema}.{self.name}"
+
+
+Model = TypeVar("Model", bound=Table)
+_IDENTITIES: dict[type[Table], Identity] = {}
+
+
+def table(
+    name: str, natural_key: tuple[str, ...], partition: str | None = None
+) -> Callable[[type[Model]], type[Model]]:
+    """Class decorator that registers a model as the table `schema.name`."""
+
+    def register(model: type[Model]) -> type[Model]:
+        schema, _, short = name.partition(".")
+        _IDENTITIES[model] = Identity(schema, short, natural_key, partition)
+        return model
+
+    return register
+
+
+def identity(model: type[Table]) -> Identity:
+    """Where the model's table lives and what makes a row one."""
+    return _IDENTITIES[model]
+
+
+def tables_of(schema: str) -> list[type[Table]]:
+    """Every registered model of a schema, in the order of declaration."""
+    return [model for model, found in _IDENTITIES.items() if found.schema == schema]
+
+
+def column(description: str, unit: str = "", *, nullable: bool = False, **checks: Any) -> Any:
+    """A column with its meaning and unit; keyword checks are pandera's (`ge`, `le`, `isin`, ...)."""
+    return pa.Field(description=description, nullable=nullable, metadata={"unit": unit}, **checks)
+
+
+def key(description: str) -> Any:
+    """A column of identity."""
+    return column(description, "id")
+
+
+def count(description: str, *, nullable: bool = False) -> Any:
+    """A number of things, never negative."""
+    return column(description, "count", ge=0, nullable=nullable)
+
+
+def instant(description: str, *, nullable: bool = False) -> Any:
+    """A moment as microseconds since 1970-01-01 UTC."""
+    return column(description, "epoch microseconds, UTC", nullable=nullable)
+
+
+def day_number(description: str) -> Any:
+    """A UTC day as days since 1970-01-01."""
+    return column(description, "days since 1970-01-01, UTC")
+
+
+def share(description: str, *, nullable: bool = True) -> Any:
+    """A rate or probability; null where its denominator is zero."""
+    return column(description, "share, 0-1", nullable=nullable, ge=0.0, le=1.0)
+
+
+def polars_schema(model: type[Table]) -> dict[str, pl.DataType]:
+    """Column names and Polars types of a table, in the declared order."""
+    return {name: spec.dtype.type for name, spec in model.to_schema().columns.items()}
+
+
+def empty(model: type[Table]) -> pl.DataFrame:
+    """A frame of no rows with the table's columns."""
+    return pl.DataFrame(schema=polars_schema(model))
+
+
+def conform(frame: pl.DataFrame, model: type[Table]) -> pl.DataFrame:
+    """The frame with exactly the table's columns, in order and type; a missing nullable column becomes null.
+
+    Raises:
+        pandera.errors.SchemaErrors: if a value breaks the contract, listing every failure.
+    """
+    columns = polars_schema(model)
+    nullable = {name for name, spec in model.to_schema().columns.items() if spec.nullable}
+    present = [
+        pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
+        for name, dtype in columns.items()
+        if name in frame.columns or name in nullable
+    ]
+    return model.validate(frame.select(present), lazy=True)
+
+
+def describe_columns(model: type[Table]) -> Iterator[tuple[str, str, str, str]]:
+    """Name, DuckDB-like type, unit and meaning of every column."""
+    for name, spec in model.to_schema().columns.items():
+        yield name, str(spec.dtype), (spec.metadata or {}).get("unit", ""), spec.description or ""

@@ -1,0 +1,278 @@
+"""Tables of the lake: what came in, typed, day-partitioned, immutable.
+
+Every Mailchimp row carries `as_of_day`, the night that read it; of two rows with one natural key the later night wins.
+No row holds an address or a member id: `subscriber_key` is a keyed hash, and only `addresses` can undo it.
+"""
+
+import polars as pl
+
+from pipeline.schemas.base import Table, column, count, day_number, instant, key, table
+
+SUBSCRIBER = "keyed hash of the Mailchimp member id (63 bits)"
+AS_OF = "night that read this row"
+
+
+@table("lake.account", ("account_id",))
+class Account(Table):
+    """One row per night: the Mailchimp account."""
+
+    account_id: pl.String = key("account id")
+    account_name: pl.String = column("account name")
+    timezone: pl.String = column("the account's zone", "IANA zone", nullable=True)
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.audiences", ("audience_id",))
+class Audiences(Table):
+    """One row per audience and version."""
+
+    audience_id: pl.String = key("audience (list) id")
+    name: pl.String = column("audience name")
+    created_us: pl.Int64 = instant("creation", nullable=True)
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.members", ("audience_id", "subscriber_key"))
+class Members(Table):
+    """One row per audience, member and version."""
+
+    audience_id: pl.String = key("audience id")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    status: pl.String = column("subscribed, unsubscribed, cleaned, pending, transactional or archived")
+    signup_us: pl.Int64 = instant("signup, else opt-in", nullable=True)
+    last_changed_us: pl.Int64 = instant("last change in Mailchimp", nullable=True)
+    timezone: pl.String = column("zone as Mailchimp tells it, unchecked", nullable=True)
+    gmt_offset_hours: pl.Float64 = column("offset of standard time", "hours", nullable=True)
+    country_code: pl.String = column("country of the member", "ISO 3166", nullable=True)
+    language: pl.String = column("language of the member", nullable=True)
+    member_rating: pl.Int64 = count("Mailchimp's activity rating", nullable=True)
+    source: pl.String = column("how the member joined", nullable=True)
+    merge_fields: pl.String = column("merge fields without personal ones", "JSON object")
+    tags: pl.String = column("names of tags", "JSON array")
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.addresses", ("subscriber_key",))
+class Addresses(Table):
+    """The one table that holds addresses: private, mode 0600, never published; one row per subscriber."""
+
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    member_id: pl.String = key("MD5 of the lower-cased address")
+    email_address: pl.String = column("address")
+    external_id: pl.String = column("id by which event files name this subscriber", nullable=True)
+
+
+@table("lake.campaigns", ("campaign_id",))
+class Campaigns(Table):
+    """One row per campaign and version; e-mails of automations are campaigns too."""
+
+    campaign_id: pl.String = key("campaign id")
+    audience_id: pl.String = key("audience id")
+    campaign_type: pl.String = column("regular, automation-email, variate, ...")
+    status: pl.String = column("save, sent, sending, ...")
+    title: pl.String = column("internal title")
+    subject_line: pl.String = column("subject")
+    created_us: pl.Int64 = instant("creation", nullable=True)
+    sent_us: pl.Int64 = instant("start of sending", nullable=True)
+    emails_sent: pl.Int64 = count("messages sent so far")
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.automations", ("workflow_id",))
+class Automations(Table):
+    """One row per classic automation and version."""
+
+    workflow_id: pl.String = key("automation id")
+    audience_id: pl.String = key("audience id")
+    title: pl.String = column("title")
+    workflow_type: pl.String = column("Mailchimp's kind of automation", nullable=True)
+    status: pl.String = column("save, paused or sending")
+    created_us: pl.Int64 = instant("creation", nullable=True)
+    started_us: pl.Int64 = instant("start", nullable=True)
+    emails_sent: pl.Int64 = count("messages sent so far")
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.automation_emails", ("workflow_id", "step_id"))
+class AutomationEmails(Table):
+    """One row per e-mail of a classic automation and version; `step_id` is also its report id."""
+
+    workflow_id: pl.String = key("automation id")
+    step_id: pl.String = key("id of the e-mail, of its campaign and of its report")
+    position: pl.Int64 = count("place in the sequence, from 1")
+    status: pl.String = column("save, paused or sending")
+    title: pl.String = column("title")
+    subject_line: pl.String = column("subject")
+    delay_hours: pl.Float64 = column("wait before this e-mail", "hours", nullable=True)
+    delay_action: pl.String = column("what the wait counts from", nullable=True)
+    sent_us: pl.Int64 = instant("start of sending", nullable=True)
+    emails_sent: pl.Int64 = count("messages sent so far")
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.automation_queue", ("workflow_id", "step_id", "subscriber_key", "as_of_day"))
+class AutomationQueue(Table):
+    """One row per subscriber waiting in the queue of an automation e-mail on that night."""
+
+    workflow_id: pl.String = key("automation id")
+    step_id: pl.String = key("id of the e-mail")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    next_send_us: pl.Int64 = instant("planned sending", nullable=True)
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.removed_subscribers", ("workflow_id", "subscriber_key"))
+class RemovedSubscribers(Table):
+    """One row per subscriber removed from an automation by hand."""
+
+    workflow_id: pl.String = key("automation id")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.reports", ("campaign_id",))
+class Reports(Table):
+    """One row per campaign and night on which its report changed: Mailchimp's own totals."""
+
+    campaign_id: pl.String = key("campaign id")
+    sent_us: pl.Int64 = instant("start of sending", nullable=True)
+    emails_sent: pl.Int64 = count("messages sent")
+    hard_bounces: pl.Int64 = count("permanent failures")
+    soft_bounces: pl.Int64 = count("temporary failures")
+    syntax_errors: pl.Int64 = count("malformed addresses")
+    unsubscribed: pl.Int64 = count("unsubscribes")
+    abuse_reports: pl.Int64 = count("complaints")
+    opens_total: pl.Int64 = count("opens")
+    unique_opens: pl.Int64 = count("recipients who opened")
+    last_open_us: pl.Int64 = instant("latest open", nullable=True)
+    clicks_total: pl.Int64 = count("clicks")
+    unique_clicks: pl.Int64 = count("recipient-link pairs clicked")
+    unique_subscriber_clicks: pl.Int64 = count("recipients who clicked")
+    click_rate: pl.Float64 = column("unique_subscriber_clicks / (emails_sent - bounces)", "share, 0-1")
+    last_click_us: pl.Int64 = instant("latest click", nullable=True)
+    total_orders: pl.Int64 = count("orders credited by Mailchimp")
+    total_revenue_cents: pl.Int64 = column("revenue credited by Mailchimp", "cents")
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.sends", ("campaign_id", "subscriber_key"), partition="sent_us")
+class Sends(Table):
+    """One row per campaign, recipient and version, from sent-to, with the best known time of sending."""
+
+    campaign_id: pl.String = key("campaign id")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    sent_us: pl.Int64 = instant("time of sending")
+    sent_at_source: pl.String = column("where that time comes from", isin=["campaign", "feed", "computed"])
+    status: pl.String = column("sent, hard, soft or syntax", isin=["sent", "hard", "soft", "syntax"])
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table(
+    "lake.email_activity", ("campaign_id", "subscriber_key", "action", "occurred_us", "url"), partition="occurred_us"
+)
+class EmailActivity(Table):
+    """One row per open, click or bounce; two links clicked in one second are two rows."""
+
+    campaign_id: pl.String = key("campaign id")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    action: pl.String = column("open, click or bounce", isin=["open", "click", "bounce"])
+    occurred_us: pl.Int64 = instant("time of the event")
+    url: pl.String = column("link of a click, else empty")
+    bounce_kind: pl.String = column("hard or soft, for bounces", nullable=True)
+    ip_key: pl.Int64 = column("keyed hash of the IP address", "id", nullable=True)
+    is_image_proxy: pl.Boolean = column("the IP address belongs to a known image proxy")
+    is_bot: pl.Boolean = column("absent when Mailchimp filters bots")
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.open_details", ("campaign_id", "subscriber_key", "occurred_us"), partition="occurred_us")
+class OpenDetails(Table):
+    """One row per open with Mailchimp's own mark of proxy opens."""
+
+    campaign_id: pl.String = key("campaign id")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    occurred_us: pl.Int64 = instant("time of the open")
+    is_proxy_open: pl.Boolean = column("opened by a privacy proxy", nullable=True)
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.click_details", ("campaign_id", "link_id"))
+class ClickDetails(Table):
+    """One row per campaign, link and version: Mailchimp's totals by link."""
+
+    campaign_id: pl.String = key("campaign id")
+    link_id: pl.String = key("link id")
+    url: pl.String = column("link")
+    total_clicks: pl.Int64 = count("clicks")
+    unique_clicks: pl.Int64 = count("recipients who clicked this link")
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.unsubscribes", ("campaign_id", "subscriber_key"), partition="occurred_us")
+class Unsubscribes(Table):
+    """One row per unsubscribe attributed to a campaign."""
+
+    campaign_id: pl.String = key("campaign id")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    occurred_us: pl.Int64 = instant("time of the unsubscribe")
+    reason: pl.String = column("reason given", nullable=True)
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.abuse_reports", ("campaign_id", "subscriber_key"), partition="occurred_us")
+class AbuseReports(Table):
+    """One row per complaint attributed to a campaign."""
+
+    campaign_id: pl.String = key("campaign id")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    occurred_us: pl.Int64 = instant("time of the complaint")
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.orders", ("store_id", "order_id"), partition="processed_us")
+class Orders(Table):
+    """One row per order of a connected store and version."""
+
+    store_id: pl.String = key("store id")
+    order_id: pl.String = key("order id")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    currency: pl.String = column("currency of the order", "ISO 4217")
+    total_cents: pl.Int64 = column("order total, undeducted", "cents")
+    tax_cents: pl.Int64 = column("tax within the total", "cents")
+    shipping_cents: pl.Int64 = column("shipping within the total", "cents")
+    financial_status: pl.String = column("paid, refunded, cancelled, ...", nullable=True)
+    processed_us: pl.Int64 = instant("time of the order")
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.events", ("event_id",), partition="occurred_us")
+class Events(Table):
+    """One row per event of the user's own stream."""
+
+    event_id: pl.String = key("unique id of the event")
+    occurred_us: pl.Int64 = instant("time of the event")
+    event_type: pl.String = column("entry, step_entered, exit, conversion, purchase, refund, signup, visit, ...")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    workflow_id: pl.String = column("flow", "id", nullable=True)
+    step_id: pl.String = column("step of the flow", "id", nullable=True)
+    order_id: pl.String = column("order", "id", nullable=True)
+    revenue_cents: pl.Int64 = column("net revenue; a refund's is what was given back", "cents", nullable=True)
+    currency: pl.String = column("currency of the revenue", "ISO 4217", nullable=True)
+    plan: pl.String = column("subscription plan after the event", nullable=True)
+    reason: pl.String = column("reason of an exit", nullable=True)
+    next_step_id: pl.String = column("step the subscriber was routed to", "id", nullable=True)
+    assigned_delay_hours: pl.Int64 = column("wait assigned before the next step", "hours", nullable=True)
+    is_delay_randomised: pl.Boolean = column("the wait was drawn by lot", nullable=True)
+    properties: pl.String = column("everything else that came with the event", "JSON object")
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.quarantine", ("source", "reference", "field"))
+class Quarantine(Table):
+    """One row per row that broke its contract; says where it stands, never what it held."""
+
+    source: pl.String = column("lake table the row was meant for")
+    reference: pl.String = column("file and row, or endpoint and position")
+    field: pl.String = column("first field that broke the contract")
+    reason: pl.String = column("what was wrong and what is expected")
+    as_of_day: pl.Int64 = day_number(AS_OF)
