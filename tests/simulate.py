@@ -1,0 +1,34 @@
+"""`make simulate`: run every acceptance simulation, print reached against target, fail if one does not hold."""
+
+import argparse
+import importlib
+import pkgutil
+import sys
+import time
+
+from tests import simulations
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("methods", nargs="*", help="modules of tests/simulations to run; default all")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of replications")
+    arguments = parser.parse_args()
+    names = arguments.methods or sorted(module.name for module in pkgutil.iter_modules(simulations.__path__))
+    failures = 0
+    for name in names:
+        started = time.perf_counter()
+        checks = importlib.import_module(f"tests.simulations.{name}").run(scale=arguments.scale)
+        print(f"\n{name} ({time.perf_counter() - started:.0f} s)")
+        for check in checks:
+            failures += not check.holds
+            print(
+                f"  {'ok  ' if check.holds else 'MISS'} {check.section:<12} {check.measure:<60} "
+                f"{check.reached:9.4f} {check.direction} {check.target:g} (se {check.standard_error:.4f})"
+            )
+    print(f"\n{failures} missed" if failures else "\nall reached")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
