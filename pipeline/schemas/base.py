@@ -61,6 +61,18 @@ def identity(model: type[Table]) -> Identity:
     return _IDENTITIES[model]
 
 
+def find(schema: str, name: str) -> type[Table]:
+    """The model registered as the table `schema.name`.
+
+    Raises:
+        KeyError: if no model is registered under that name.
+    """
+    for model, found in _IDENTITIES.items():
+        if (found.schema, found.name) == (schema, name):
+            return model
+    raise KeyError(f"No table {schema}.{name} is declared in pipeline/schemas.")
+
+
 def tables_of(schema: str) -> list[type[Table]]:
     """Every registered model of a schema, in the order of declaration."""
     return [model for model, found in _IDENTITIES.items() if found.schema == schema]
