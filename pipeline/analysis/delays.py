@@ -6,11 +6,14 @@ matured and counted (reductions), and delays nobody ever used (an experiment ans
 
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from pipeline.analysis.delay_curve import Curve, fit_curve, posterior_curve
+from pipeline.schemas.base import Table, conform, polars_schema
+from pipeline.schemas.timing import DelayCurves, DelayRecommendations
 
 TRANSITION = ["workflow_id", "from_step_id", "to_step_id"]
 METHOD = "standardised log-rates, normal empirical Bayes"
@@ -21,50 +24,6 @@ MINIMUM_ENTRANTS = 10_000
 ACT_PROBABILITY = 0.95
 DRAWS = 4_000
 SEED = 20_170
-
-CURVE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "as_of_day": pl.Date,
-    "workflow_id": pl.String,
-    "from_step_id": pl.String,
-    "to_step_id": pl.String,
-    "delay_hours": pl.Float64,
-    "is_current": pl.Boolean,
-    "entrants": pl.Int64,
-    "conversions": pl.Int64,
-    "conversion_rate": pl.Float64,
-    "conversion_rate_low": pl.Float64,
-    "conversion_rate_high": pl.Float64,
-    "ratio_to_current": pl.Float64,
-    "ratio_to_current_low": pl.Float64,
-    "ratio_to_current_high": pl.Float64,
-    "best_probability": pl.Float64,
-    "better_probability": pl.Float64,
-    "is_mature": pl.Boolean,
-    "identification": pl.String,
-    "status": pl.String,
-    "method": pl.String,
-}
-RECOMMENDATION_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "as_of_day": pl.Date,
-    "workflow_id": pl.String,
-    "from_step_id": pl.String,
-    "to_step_id": pl.String,
-    "current_delay_hours": pl.Float64,
-    "recommended_delay_hours": pl.Float64,
-    "delays_compared": pl.Int64,
-    "entrants": pl.Int64,
-    "conversions": pl.Int64,
-    "improvement": pl.Float64,
-    "improvement_low": pl.Float64,
-    "improvement_high": pl.Float64,
-    "best_probability": pl.Float64,
-    "better_probability": pl.Float64,
-    "action": pl.String,
-    "identification": pl.String,
-    "status": pl.String,
-    "entrants_needed": pl.Int64,
-    "method": pl.String,
-}
 
 
 @dataclass(frozen=True)
@@ -110,8 +69,8 @@ def analyse_delays(
 
     Strata are segment x block x whether the delay was drawn. Estimates: see `pipeline.analysis.delay_curve`.
     """
-    curves: list[dict[str, object]] = []
-    recommendations: list[dict[str, object]] = []
+    curves: list[dict[str, Any]] = []
+    recommendations: list[dict[str, Any]] = []
     joined = outcomes.filter(pl.col("entrants") > 0).join(current_delays, on=TRANSITION, how="left").sort(TRANSITION)
     for number, group in enumerate(joined.partition_by(TRANSITION, maintain_order=True)):
         rng = np.random.default_rng([SEED, number])
@@ -120,14 +79,18 @@ def analyse_delays(
         curves.extend(keys | row for row in rows)
         recommendations.append(keys | recommendation)
     return DelayResults(
-        curves=pl.DataFrame(curves, schema=CURVE_SCHEMA),
-        recommendations=pl.DataFrame(recommendations, schema=RECOMMENDATION_SCHEMA),
+        curves=conform(_frame(curves, DelayCurves), DelayCurves),
+        recommendations=conform(_frame(recommendations, DelayRecommendations), DelayRecommendations),
     )
+
+
+def _frame(rows: list[dict[str, Any]], model: type[Table]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=polars_schema(model))
 
 
 def _analyse_transition(
     group: pl.DataFrame, minimum_entrants: int, act_probability: float, rng: np.random.Generator
-) -> tuple[list[dict[str, object]], dict[str, object]]:
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     current = group.item(0, "current_delay_hours")
     current = None if current is None else float(current)
     drawn = group.filter(pl.col("is_randomised"))
@@ -138,7 +101,7 @@ def _analyse_transition(
     linked = counts.linked_to(current)
     usable = counts.restrict(linked)
     status = _status(counts, usable, current, minimum_entrants)
-    recommendation: dict[str, object] = {
+    recommendation: dict[str, Any] = {
         "current_delay_hours": current,
         "delays_compared": len(usable.delays),
         **totals,
@@ -178,25 +141,19 @@ def _analyse_transition(
     return rows, recommendation
 
 
-def _recommend(best: dict[str, float | None], is_current: bool, act_probability: float) -> dict[str, object]:
-    better = best["better_probability"]
-    ratio, low, high = (best[f"ratio_to_current{end}"] for end in ("", "_low", "_high"))
-    assert ratio is not None and low is not None and high is not None
-    if is_current:
-        action = "keep"
-    else:
-        action = "change" if better is not None and better > act_probability else "test"
+def _recommend(best: dict[str, Any], is_current: bool, act_probability: float) -> dict[str, Any]:
+    is_sure = not is_current and best["better_probability"] > act_probability
     return {
-        "action": action,
-        "improvement": ratio - 1,
-        "improvement_low": low - 1,
-        "improvement_high": high - 1,
+        "action": "keep" if is_current else "change" if is_sure else "test",
+        "improvement": best["ratio_to_current"] - 1,
+        "improvement_low": best["ratio_to_current_low"] - 1,
+        "improvement_high": best["ratio_to_current_high"] - 1,
         "best_probability": best["best_probability"],
-        "better_probability": better,
+        "better_probability": best["better_probability"],
     }
 
 
-def _summarise(curve: Curve, now: int) -> list[dict[str, float | None]]:
+def _summarise(curve: Curve, now: int) -> list[dict[str, Any]]:
     """Posterior mean and 95% interval per delay; improvements are means of the ratio, not ratios of means."""
     ratios = curve.effects / curve.effects[:, [now]]
     delays = ratios.shape[1]
