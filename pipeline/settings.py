@@ -113,6 +113,11 @@ class Settings(BaseSettings):
         """Where the sample account's event files and truth are generated."""
         return self.data_dir / "sample_account"
 
+    @property
+    def event_source(self) -> str | None:
+        """Where event files stand; the sample account brings its own."""
+        return self.events or (str(self.sample_dir / "events") if self.is_sample else None)
+
     def resolve_as_of(self, now: datetime | None = None) -> date:
         """Tonight: the configured day, else the sample account's last day, else the last complete UTC day."""
         if self.as_of is None and self.is_sample:

@@ -1,0 +1,102 @@
+"""What the UI shows of a table, taken from its model: columns with units, description, owners, freshness.
+
+Also the decorator by which a pure function over tables becomes an asset. No asset is defined here.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from pipeline.partitions import tonight
+from pipeline.schemas.base import Table, describe_columns, identity
+from pipeline.settings import Settings
+
+OWNERS = ["team:lifecycle-data"]
+# A nightly that failed once is late in the morning; one that failed twice needs a person.
+FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
+PREVIEW_ROWS = 8
+
+
+def asset_key(model: type[Table]) -> dg.AssetKey:
+    """The key of the asset that makes the model's table."""
+    place = identity(model)
+    return dg.AssetKey([place.schema, place.name])
+
+
+def describe(model: type[Table]) -> dict[str, Any]:
+    """Metadata of a table: qualified name and columns with type, meaning and unit."""
+    columns = [
+        dg.TableColumn(name=name, type=dtype, description=f"{meaning} [{unit}]" if unit else meaning)
+        for name, dtype, unit, meaning in describe_columns(model)
+    ]
+    return {
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "dagster/table_name": identity(model).qualified_name,
+    }
+
+
+def spec(model: type[Table], group: str, **more: Any) -> dg.AssetSpec:
+    """The specification of an asset that holds the model's table."""
+    return dg.AssetSpec(
+        asset_key(model),
+        description=model.__doc__,
+        group_name=group,
+        metadata=describe(model),
+        owners=OWNERS,
+        freshness_policy=FRESHNESS,
+        **more,
+    )
+
+
+def preview(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
+    """The first rows as a small table."""
+    shape = pl.Config(tbl_rows=PREVIEW_ROWS, tbl_cols=12, fmt_str_lengths=40, tbl_width_chars=400)
+    markdown = pl.Config(tbl_formatting="MARKDOWN", tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True)
+    with shape, markdown:
+        return dg.MetadataValue.md(str(frame.head(PREVIEW_ROWS)))
+
+
+def table_asset(
+    model: type[Table],
+    *,
+    group: str,
+    reads: Mapping[str, type[Table]],
+    summary: Callable[[pl.DataFrame], Mapping[str, Any]] = lambda frame: {},
+    deps: tuple[type[Table], ...] = (),
+) -> Callable[[Callable[..., pl.DataFrame]], dg.AssetsDefinition]:
+    """Make an asset of `function(as_of, settings, **frames)`, which returns the model's rows for tonight.
+
+    Args:
+        model: the table the asset holds.
+        group: the asset's group in the graph.
+        reads: for each frame the function takes, the model of the table it comes from.
+        summary: three to six numbers worth showing beside the run.
+        deps: tables that must be built before, but are not read as frames.
+    """
+
+    def make(function: Callable[..., pl.DataFrame]) -> dg.AssetsDefinition:
+        @dg.asset(
+            key=asset_key(model),
+            group_name=group,
+            kinds={"polars"},
+            description=model.__doc__,
+            metadata=describe(model),
+            owners=OWNERS,
+            freshness_policy=FRESHNESS,
+            ins={name: dg.AssetIn(key=asset_key(source)) for name, source in reads.items()},
+            deps=[asset_key(source) for source in deps],
+            required_resource_keys={"settings", "warehouse"},
+        )
+        def asset(context: dg.AssetExecutionContext, **frames: pl.DataFrame) -> pl.DataFrame:
+            settings: Settings = context.resources.settings
+            as_of: date = tonight(context.run.tags, settings)
+            result = function(as_of=as_of, settings=settings, **frames)
+            context.add_output_metadata({"as_of_day": as_of.isoformat(), "rows": preview(result), **summary(result)})
+            return result
+
+        return asset
+
+    return make

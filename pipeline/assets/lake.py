@@ -1,0 +1,88 @@
+"""Assets of the lake: each reads a part of the outside world and says how many rows were new.
+
+What is asked for, and how rows are typed and quarantined, is decided in `pipeline/ingest`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dagster as dg
+
+from pipeline.assets.describing import asset_key, spec
+from pipeline.ingest import pull
+from pipeline.ingest.events import ingest_events
+from pipeline.partitions import tonight
+from pipeline.schemas import lake as tables
+from pipeline.schemas.base import Table, identity
+
+# The network fails for minutes, not for hours: three more tries, then a person is told.
+RETRIES = dg.RetryPolicy(max_retries=3, delay=20, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+RESOURCES = {"settings", "lake", "keys", "mailchimp"}
+
+
+def _pulled(
+    name: str, models: tuple[type[Table], ...], reader: Callable[..., Any], after: tuple[type[Table], ...] = ()
+) -> dg.AssetsDefinition:
+    """One step that reads several tables from Mailchimp."""
+    specs = [spec(model, "lake", kinds={"mailchimp", "parquet"}, deps=map(asset_key, after)) for model in models]
+
+    @dg.multi_asset(name=name, specs=specs, retry_policy=RETRIES, required_resource_keys=RESOURCES)
+    def read(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        resources = context.resources
+        as_of = tonight(context.run.tags, resources.settings)
+        summary = reader(resources.mailchimp, resources.lake, resources.keys, resources.settings, as_of)
+        for model in models:
+            rows = summary.rows.get(identity(model).name, 0)
+            metadata = {"new_rows": rows, "quarantined": summary.quarantined, "calls": summary.calls}
+            yield dg.MaterializeResult(asset_key=asset_key(model), metadata=metadata)
+
+    return read
+
+
+@dg.asset(
+    key=asset_key(tables.Events),
+    group_name="lake",
+    kinds={"files", "parquet"},
+    description=tables.Events.__doc__,
+    metadata=spec(tables.Events, "lake").metadata,
+    # An external id is resolved by the members' addresses.
+    deps=[asset_key(tables.Members)],
+    retry_policy=RETRIES,
+    required_resource_keys={"settings", "lake", "keys", "mailchimp"},
+)
+def events(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    """Read new event files."""
+    resources = context.resources
+    as_of = tonight(context.run.tags, resources.settings)
+    source = resources.settings.event_source
+    summary = ingest_events(source, resources.lake, resources.keys, resources.settings, as_of)
+    return dg.MaterializeResult(metadata={"new_rows": summary.rows, "quarantined": summary.quarantined})
+
+
+lake_assets = [
+    _pulled("read_audiences", (tables.Account, tables.Audiences), pull.pull_account_and_audiences),
+    _pulled("read_members", (tables.Members,), pull.pull_members, after=(tables.Audiences,)),
+    _pulled(
+        "read_automations",
+        (tables.Automations, tables.AutomationEmails, tables.AutomationQueue, tables.RemovedSubscribers),
+        pull.pull_automations,
+        after=(tables.Audiences,),
+    ),
+    _pulled("read_campaigns", (tables.Campaigns,), pull.pull_campaigns, after=(tables.Audiences,)),
+    _pulled("read_reports", (tables.Reports,), pull.pull_reports, after=(tables.Campaigns,)),
+    _pulled(
+        "read_activity",
+        (
+            tables.Sends,
+            tables.EmailActivity,
+            tables.OpenDetails,
+            tables.ClickDetails,
+            tables.Unsubscribes,
+            tables.AbuseReports,
+        ),
+        pull.pull_activity,
+        after=(tables.Reports, tables.AutomationEmails, tables.Members),
+    ),
+    _pulled("read_orders", (tables.Orders,), pull.pull_orders, after=(tables.Members,)),
+    events,
+]

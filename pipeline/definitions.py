@@ -1,0 +1,45 @@
+"""The graph: every asset, check, job, schedule, sensor and resource. Nothing else."""
+
+from typing import Any
+
+import dagster as dg
+
+from pipeline.assets.core import core_assets
+from pipeline.assets.lake import lake_assets
+from pipeline.assets.performance import performance_assets
+from pipeline.assets.publication import publication_assets
+from pipeline.assets.reductions import sql_assets
+from pipeline.checks import mart_checks
+from pipeline.ingest.keys import load_keys
+from pipeline.ingest.lake import Lake
+from pipeline.jobs import nightly
+from pipeline.resources.mailchimp import mailchimp_resource
+from pipeline.resources.warehouse import Warehouse, WarehouseIOManager
+from pipeline.schedules import nightly_schedule
+from pipeline.sensors import failure_alert
+from pipeline.settings import Settings
+
+
+def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
+    """All definitions for the given settings; `overrides` replace resources by name."""
+    working_file = str(settings.working_file)
+    return dg.Definitions(
+        assets=[*lake_assets, *core_assets, *sql_assets(), *performance_assets, *publication_assets],
+        asset_checks=[mart_checks],
+        jobs=[nightly],
+        schedules=[nightly_schedule(settings)],
+        sensors=[failure_alert(settings)],
+        resources={
+            "settings": settings,
+            "lake": Lake(settings.lake_dir),
+            "keys": load_keys(settings),
+            "mailchimp": mailchimp_resource(settings),
+            "warehouse": Warehouse(path=working_file),
+            "io_manager": WarehouseIOManager(database=working_file),
+            **overrides,
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs(Settings())

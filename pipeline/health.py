@@ -1,0 +1,93 @@
+"""What `driptune verify` and `driptune doctor` find: pairs of (is it good, what was seen and what to do)."""
+
+import shutil
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.ingest.errors import IngestError
+from pipeline.ingest.flow_map import load_flow_map
+from pipeline.resources.mailchimp import connect
+from pipeline.resources.publish import SNAPSHOT_NAME, Manifest, content_hash
+from pipeline.settings import Settings
+
+Finding = tuple[bool, str]
+# A nightly keeps the working file, the new publication and the old ones at once.
+LEAST_FREE_BYTES = 2_000_000_000
+PACKAGES = ("dagster", "dagster-duckdb", "duckdb", "polars", "pandera")
+
+
+def verification(settings: Settings) -> list[Finding]:
+    """Whether the published tables are those of the manifest, and how far they agree with Mailchimp's reports."""
+    manifest = Manifest.read(settings.published_dir)
+    if manifest is None:
+        return [(False, f"Nothing is published in {settings.published_dir}. Run driptune nightly.")]
+    findings = [_parquet_matches(settings.published_dir, table.name, table.sha256) for table in manifest.tables]
+    findings.append(_snapshot_matches(settings.published_dir / SNAPSHOT_NAME, manifest))
+    if "reconciliation" in {table.name for table in manifest.tables}:
+        findings.append(_reconciled(pl.read_parquet(settings.published_dir / "parquet" / "reconciliation.parquet")))
+    return findings
+
+
+def diagnosis(settings: Settings) -> list[Finding]:
+    """Versions, folders, disk, definitions and access to Mailchimp."""
+    return [
+        (sys.version_info >= (3, 11), f"Python {sys.version.split()[0]}"),
+        (True, ", ".join(f"{name} {version(name)}" for name in PACKAGES)),
+        _disk(settings.data_dir),
+        _definitions(settings),
+        _mailchimp(settings),
+    ]
+
+
+def _parquet_matches(published_dir: Path, name: str, expected: str) -> Finding:
+    path = published_dir / "parquet" / f"{name}.parquet"
+    try:
+        is_equal = content_hash(pl.read_parquet(path)) == expected
+    except (OSError, pl.exceptions.PolarsError):
+        return False, f"{name}.parquet cannot be read. Run driptune nightly to publish anew."
+    return is_equal, f"{name}.parquet " + ("is as published" if is_equal else "differs from the manifest: damaged")
+
+
+def _snapshot_matches(path: Path, manifest: Manifest) -> Finding:
+    import duckdb
+
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            for table in manifest.tables:
+                if content_hash(connection.sql(f"SELECT * FROM marts.{table.name}").pl()) != table.sha256:
+                    return False, f"{path.name}: {table.name} differs from the manifest: damaged"
+    except duckdb.Error:
+        return False, f"{path.name} cannot be opened: damaged. Run driptune restore."
+    return True, f"{path.name} is as published"
+
+
+def _reconciled(reconciliation: pl.DataFrame) -> Finding:
+    unexplained = reconciliation.filter(pl.col("reason") == "unexplained").height
+    rows = reconciliation.height
+    return unexplained == 0, f"{rows} counts held against Mailchimp's reports, {unexplained} unexplained differences"
+
+
+def _disk(data_dir: Path) -> Finding:
+    data_dir.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(data_dir).free
+    return free >= LEAST_FREE_BYTES, f"{free / 1e9:.1f} GB free in {data_dir}"
+
+
+def _definitions(settings: Settings) -> Finding:
+    try:
+        flow_map = load_flow_map(settings.definitions)
+    except IngestError as error:
+        return False, str(error)
+    return True, f"{len(flow_map.flows)} flows defined in {settings.definitions}"
+
+
+def _mailchimp(settings: Settings) -> Finding:
+    try:
+        with connect(settings, settings.resolve_as_of()) as client:
+            client.get("/ping")
+    except IngestError as error:
+        return False, str(error)
+    return True, "the sample account answers" if settings.is_sample else "Mailchimp answers"

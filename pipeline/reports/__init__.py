@@ -1,0 +1,1 @@
+"""What people read: the morning in ten lines, charts and pages. Every number comes from a published mart."""
