@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test up lint bench simulate lock clean
+.PHONY: demo test up lint bench simulate lock docs clean
 
 demo: $(STAMP)  ## the whole nightly on the sample account, from nothing
 	$(BIN)/driptune demo
@@ -36,3 +36,6 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	touch $(STAMP)
+
+docs: $(STAMP)  ## write the generated parts of the README anew
+	$(BIN)/python -m pipeline.reports.catalogue README.md
