@@ -1,0 +1,73 @@
+"""Sample-ratio mismatch: do the arms receive the shares that were declared?
+
+Here: the sequential test on exposure counts. Not here: what a verdict makes of it.
+"""
+
+import numpy as np
+import polars as pl
+from scipy.special import gammaln
+
+CONCENTRATION = 10_000.0
+"""Prior weight on the declared shares: about 1 point of deviation at 50/50, the size that broken assignment makes."""
+
+_IMPOSSIBLE = 1e9
+"""Log evidence of an exposure in an arm with share 0; finite, so that differences of it stay numbers."""
+
+MISMATCH_ALPHA = 0.01
+"""A mismatch makes a whole test invalid, so it may be claimed wrongly in one test of a hundred only."""
+
+
+def sample_ratio_mismatch(exposures: pl.DataFrame, *, alpha: float = MISMATCH_ALPHA) -> pl.DataFrame:
+    """Nightly test of the declared shares, valid however often it is looked at.
+
+    Args:
+        exposures: one row per (`experiment_id`, `day`, `arm`) with `exposures` of that day (all, matured or not) and
+            the declared `share` of the arm on that day (0-1, sums to 1 within a day; every arm has its row). Days with
+            equal shares form a regime; a ramp has several.
+        alpha: chance that a correctly split test is ever called a mismatch.
+
+    Returns:
+        One row per (`experiment_id`, `day`): `total_exposures` so far (BIGINT), `mismatch_probability` (the sequential
+        p-value: smallest inverse Bayes factor so far) and `has_mismatch`, which stays true once reached.
+
+    Bayes factor of a Dirichlet-multinomial against the declared multinomial, multiplied over regimes; by Ville's
+    inequality it exceeds 1/alpha with probability at most alpha (Lindon and Malek, 2022).
+    """
+    cumulative = (
+        exposures.sort("experiment_id", "day", "arm")
+        .with_columns(
+            regime=pl.concat_str(pl.col("arm"), pl.col("share").round(9), separator="=")
+            .str.join(",")
+            .over("experiment_id", "day")
+        )
+        .with_columns(reached=pl.col("exposures").cum_sum().over("experiment_id", "regime", "arm"))
+    )
+    reached = cumulative["reached"].to_numpy().astype(float)
+    share = cumulative["share"].to_numpy()
+    prior = CONCENTRATION * share
+    with np.errstate(divide="ignore", invalid="ignore"):
+        term = gammaln(prior + reached) - gammaln(prior) - np.where(reached > 0, reached * np.log(share), 0.0)
+    unexpected = (share == 0) & (reached > 0)
+    term = np.where(share > 0, term, np.where(unexpected, _IMPOSSIBLE, 0.0))
+    by_regime = (
+        cumulative.with_columns(term=pl.Series(term))
+        .group_by("experiment_id", "day", "regime")
+        .agg(pl.col("term").sum(), pl.col("reached").sum(), pl.col("exposures").sum())
+        .sort("experiment_id", "day")
+    )
+    total = by_regime["reached"].to_numpy().astype(float)
+    evidence = by_regime["term"].to_numpy() - gammaln(CONCENTRATION + total) + gammaln(CONCENTRATION)
+    return (
+        by_regime.with_columns(evidence=pl.Series(evidence))
+        .with_columns(
+            gained=pl.col("evidence") - pl.col("evidence").shift(1, fill_value=0.0).over("experiment_id", "regime")
+        )
+        .with_columns(evidence=pl.col("gained").cum_sum().over("experiment_id"))
+        .select(
+            "experiment_id",
+            "day",
+            total_exposures=pl.col("exposures").cum_sum().over("experiment_id").cast(pl.Int64),
+            mismatch_probability=(-pl.col("evidence").clip(0.0, 700.0).cum_max().over("experiment_id")).exp(),
+        )
+        .with_columns(has_mismatch=pl.col("mismatch_probability") <= alpha)
+    )
