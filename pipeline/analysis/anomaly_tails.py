@@ -5,7 +5,7 @@ Here belong predictive distributions of counts. Estimating a forecast belongs to
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc, betaln, ndtri
+from scipy.special import betainc, betaln, gammaln, ndtri
 
 Array = NDArray[np.float64]
 
@@ -13,8 +13,8 @@ Array = NDArray[np.float64]
 SCORE_LIMIT = 8.0
 _TAIL_FLOOR = 6.3e-16
 # Up to here the exact sum is cheap; above it the variance-stabilised normal errs by less than 0.1 at three sigma.
-_EXACT_EXPECTED = 40.0
-_EXACT_COUNT = 80.0
+_EXACT_EXPECTED = 25.0
+_EXACT_COUNT = 50.0
 # Gamma mixing with relative variance below this differs from none by less than rounding of `betaln`.
 _SMALLEST_DISPERSION = 1e-4
 
@@ -84,9 +84,36 @@ def negative_binomial_score(count: Array, expected: Array, dispersion: Array) ->
     """
     size = 1 / np.maximum(dispersion, _SMALLEST_DISPERSION)
     none = size / (size + expected)
-    below = np.where(count > 0, betainc(size, np.maximum(count, 1), none), 0.0)
-    above = betainc(count + 1, size, 1 - none)
-    at = np.where(below < above, betainc(size, count + 1, none) - below, 1 - below - above)
-    from_above = np.where(count > 0, betainc(np.maximum(count, 1), size, 1 - none), 1.0) - above
-    at_above = np.where(below < above, at, from_above)
-    return _score(below + np.maximum(at, 0) / 2, above + np.maximum(at_above, 0) / 2)
+    low = count <= expected
+    beyond = betainc(
+        np.where(low, size, count + 1),
+        np.where(low, np.maximum(count, 1), size),
+        np.where(low, none, 1 - none),
+    )
+    beyond = np.where(low & (count < 1), 0.0, beyond)
+    log_at = gammaln(count + size) - gammaln(size) - gammaln(count + 1) + size * np.log(none)
+    tail = beyond + np.exp(log_at + count * np.log1p(-none)) / 2
+    return np.where(low, _score(tail, 1 - tail), _score(1 - tail, tail))
+
+
+def predictive_band(expected: Array, exposure: Array | None, dispersion: Array, score: float) -> tuple[Array, Array]:
+    """Counts `score` standard deviations below and above the forecast, on the variance-stabilised scale.
+
+    Args:
+        expected: mean count.
+        exposure: trials of a rate, or None for a volume.
+        dispersion: squared coefficient of variation of the mean.
+        score: half width in standard deviations.
+
+    Returns:
+        Lower and upper count; the lower one is never negative, the upper one never above the trials.
+    """
+    dispersion = np.maximum(dispersion, _SMALLEST_DISPERSION)
+    left = 1 - expected / exposure if exposure is not None else np.ones_like(expected)
+    centre = np.arcsinh(np.sqrt(dispersion * expected / left))
+    half = score * np.sqrt(dispersion) / (2 * left)
+    bounds = []
+    for scale in (np.maximum(centre - half, 0.0), np.minimum(centre + half, 300.0)):
+        odds = np.sinh(scale) ** 2 / dispersion
+        bounds.append(odds / (1 + odds / exposure) if exposure is not None else odds)
+    return bounds[0], bounds[1]
