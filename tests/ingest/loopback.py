@@ -1,9 +1,11 @@
-"""A small HTTP server on loopback for tests; what it answers is a function of the request."""
+"""A small HTTP server on loopback for tests, and Mailchimp's ways of answering: paging, projection, problems."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 Answer = Callable[[BaseHTTPRequestHandler, str, dict[str, str]], None]
@@ -47,3 +49,37 @@ def send(handler: BaseHTTPRequestHandler, status: int, body: bytes, **headers: s
         handler.send_header(name.replace("_", "-"), value)
     handler.end_headers()
     handler.wfile.write(body)
+
+
+Found = tuple[str, list[Any]] | dict[str, Any] | None
+
+
+def answer_with(handler: BaseHTTPRequestHandler, found: Found, query: dict[str, str]) -> None:
+    """Answers with an object, with the page of a collection (its key and items), or with a problem if there is none."""
+    if found is None:
+        problem = {"type": "about:blank", "title": "Resource Not Found", "status": 404, "detail": "", "instance": ""}
+        send(handler, 404, json.dumps(problem).encode(), Content_Type="application/problem+json")
+        return
+    if isinstance(found, tuple):
+        key, items = found
+        offset, count = int(query.get("offset", 0)), int(query.get("count", 10))
+        found = {key: items[offset : offset + count], "total_items": len(items)}
+    send(handler, 200, json.dumps(project(found, query.get("fields", ""))).encode())
+
+
+def project(value: Any, fields: str) -> Any:
+    """The value with only the named fields, as the API's `fields` parameter does."""
+    return _projected(value, [name.split(".") for name in fields.split(",")]) if fields else value
+
+
+def _projected(value: Any, paths: list[list[str]]) -> Any:
+    if isinstance(value, list):
+        return [_projected(one, paths) for one in value]
+    if not isinstance(value, dict) or [] in paths:
+        return value
+    wanted = {path[0] for path in paths}
+    return {
+        name: _projected(inner, [path[1:] for path in paths if path[0] == name])
+        for name, inner in value.items()
+        if name in wanted
+    }

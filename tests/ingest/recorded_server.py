@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from tests.ingest.loopback import send, serve
+from tests.ingest.loopback import answer_with, serve
 
 RECORDINGS = Path(__file__).parents[2] / "../shared/mailchimp/recorded"
 LIST_ID = "f34247943d"
@@ -190,40 +190,7 @@ def serve_recordings(folder: Path = RECORDINGS) -> Iterator[str]:
     account = RecordedAccount(folder)
 
     def answer(handler: BaseHTTPRequestHandler, path: str, query: dict[str, str]) -> None:
-        found = account.find(path, query)
-        if found is None:
-            problem = {
-                "type": "about:blank",
-                "title": "Resource Not Found",
-                "status": 404,
-                "detail": "",
-                "instance": "",
-            }
-            send(handler, 404, json.dumps(problem).encode(), Content_Type="application/problem+json")
-            return
-        if isinstance(found, tuple):
-            key, items = found
-            offset, count = int(query.get("offset", 0)), int(query.get("count", 10))
-            found = {key: items[offset : offset + count], "total_items": len(items)}
-        send(handler, 200, json.dumps(project(found, query.get("fields", ""))).encode())
+        answer_with(handler, account.find(path, query), query)
 
     with serve(answer) as base_url:
         yield base_url
-
-
-def project(value: Any, fields: str) -> Any:
-    """The value with only the named fields, as the API's `fields` parameter does."""
-    return _projected(value, [name.split(".") for name in fields.split(",")]) if fields else value
-
-
-def _projected(value: Any, paths: list[list[str]]) -> Any:
-    if isinstance(value, list):
-        return [_projected(one, paths) for one in value]
-    if not isinstance(value, dict) or [] in paths:
-        return value
-    wanted = {path[0] for path in paths}
-    return {
-        name: _projected(inner, [path[1:] for path in paths if path[0] == name])
-        for name, inner in value.items()
-        if name in wanted
-    }

@@ -1,0 +1,69 @@
+"""A transport adapter that lets no request out that breaks Mailchimp's published contract."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import requests
+from openapi_core import Config, OpenAPI
+from openapi_core.contrib.requests import RequestsOpenAPIRequest
+from openapi_core.exceptions import OpenAPIError
+
+from pipeline.ingest.transport import DeadlineAdapter
+
+CONTRACT = Path(__file__).parents[2] / "../shared/mailchimp/marketing-openapi.json"
+
+
+class ContractViolationError(AssertionError):
+    """A request that Mailchimp does not promise to understand."""
+
+
+@cache
+def contract() -> tuple[OpenAPI, dict[str, Any]]:
+    """The contract and its raw document; the official document itself fails strict validation, so that is off."""
+    document = json.loads(CONTRACT.read_text())
+    return OpenAPI.from_dict(document, config=Config(spec_validator_cls=None)), document
+
+
+class ContractAdapter(DeadlineAdapter):
+    """Checks every outgoing request, remembers its path template, and sends it on."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.seen: list[str] = []
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        self.seen.append(check(request))
+        return super().send(request, *args, **kwargs)
+
+
+def check(request: requests.PreparedRequest) -> str:
+    """The path template of a request that keeps the contract.
+
+    Raises:
+        ContractViolationError: if it does not.
+    """
+    api, document = contract()
+    parts = urlsplit(str(request.url))
+    query = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    as_published = request.copy()
+    # urlsplit keeps path and query as sent; only the host is the contract's.
+    as_published.url = f"{document['servers'][0]['url']}{parts.path}" + (f"?{parts.query}" if parts.query else "")
+    try:
+        result = api.unmarshal_request(RequestsOpenAPIRequest(as_published))
+        result.raise_for_errors()
+    except OpenAPIError as error:
+        raise ContractViolationError(f"{parts.path}: {error}") from error
+    template = next(path for path in document["paths"] if _fits(path, parts.path))
+    operation = document["paths"][template][str(request.method).lower()]
+    unknown = set(query) - {one["name"] for one in operation["parameters"] if one["in"] == "query"}
+    if unknown or len(query) > len(set(query)) or {"fields", "exclude_fields"} <= set(query):
+        raise ContractViolationError(f"{template}: query {query}")
+    return str(template)
+
+
+def _fits(template: str, path: str) -> bool:
+    pieces, wanted = path.strip("/").split("/"), template.strip("/").split("/")
+    return len(pieces) == len(wanted) and all(a == b or b.startswith("{") for a, b in zip(pieces, wanted, strict=True))
