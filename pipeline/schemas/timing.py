@@ -62,3 +62,104 @@ class DelayRecommendations(Table):
     status: pl.String = column("'ok', or why there is no estimate")
     entrants_needed: pl.Int64 = count("further matured entrants until something can be said")
     method: pl.String = column(METHOD)
+
+
+@table("marts.send_time_clusters", ("cluster_id",))
+class SendTimeClusters(Table):
+    """Cluster of subscribers with alike days; numbered by the hour of most activity."""
+
+    as_of_day: pl.Date = column(AS_OF)
+    cluster_id: pl.Int64 = key("cluster")
+    subscribers: pl.Int64 = count("subscribers in the cluster")
+    behaviour_events: pl.Int64 = count("entries, visits and purchases")
+    sends: pl.Int64 = count("messages sent")
+    engagements: pl.Int64 = count("messages opened or clicked by a human")
+    engagement_rate: pl.Float64 = share("engagements / sends")
+    engagement_rate_low: pl.Float64 = share("lower end of its Wilson 95% interval")
+    engagement_rate_high: pl.Float64 = share("upper end of its Wilson 95% interval")
+    active_local_hour: pl.Int64 = column("hour of most activity", "local hour, 0-23", ge=0, le=23)
+    best_local_hour: pl.Int64 = column("send hour of most engagement", "local hour, 0-23", nullable=True, ge=0, le=23)
+    status: pl.String = column("'ok' or 'no engagement'")
+    method: pl.String = column(METHOD)
+
+
+@table("marts.send_time_profiles", ("cluster_id", "local_hour"))
+class SendTimeProfiles(Table):
+    """Cluster and local hour: how active its subscribers are, and how they engage with mail sent at that hour."""
+
+    as_of_day: pl.Date = column(AS_OF)
+    cluster_id: pl.Int64 = key("cluster")
+    local_hour: pl.Int64 = column("local hour", "0-23", ge=0, le=23)
+    activity_share: pl.Float64 = share("share of the cluster's activity that falls on this hour", nullable=False)
+    sends: pl.Int64 = count("messages sent at this hour")
+    engagements: pl.Int64 = count("of them opened or clicked by a human")
+    engagement_rate: pl.Float64 = share("engagements / sends")
+    engagement_rate_low: pl.Float64 = share("lower end of its Wilson 95% interval")
+    engagement_rate_high: pl.Float64 = share("upper end of its Wilson 95% interval")
+    expected_engagements: pl.Float64 = column("engagements if the hour did not matter", "count", ge=0)
+    engagement_ratio: pl.Float64 = column("engagements / expected, shrunk with 60 expected ones", "ratio", ge=0)
+    status: pl.String = column("'ok' or 'not enough data' (nothing sent at this hour)")
+    method: pl.String = column(METHOD)
+
+
+@table("marts.subscriber_send_times", ("subscriber_key",))
+class SubscriberSendTimes(Table):
+    """Subscriber: today's local hour of sending and the one recommended."""
+
+    as_of_day: pl.Date = column(AS_OF)
+    subscriber_key: pl.Int64 = key("subscriber (keyed hash)")
+    cluster_id: pl.Int64 = key("cluster of alike days")
+    sends: pl.Int64 = count("messages sent")
+    engagements: pl.Int64 = count("messages opened or clicked by a human")
+    behaviour_events: pl.Int64 = count("entries, visits and purchases")
+    current_local_hour: pl.Int64 = column(
+        "most frequent hour of sending; null before the first mail", "local hour, 0-23", nullable=True, ge=0, le=23
+    )
+    recommended_local_hour: pl.Int64 = column(
+        "hour to send at; today's where too little is known", "local hour, 0-23", nullable=True, ge=0, le=23
+    )
+    confidence_probability: pl.Float64 = share("probability that the recommended hour is at least as good as today's")
+    fallback_level: pl.String = column("'subscriber' or 'current hour'", isin=["subscriber", "current hour"])
+    status: pl.String = column("'ok', 'not enough data' or 'no engagement'")
+    sends_needed: pl.Int64 = count("further sends until an own hour can be recommended")
+    method: pl.String = column(METHOD)
+
+
+@table("marts.send_time_lift", ("estimator",))
+class SendTimeLift(Table):
+    """Estimator: what the recommended hours bring, measured only on messages whose hour was drawn."""
+
+    as_of_day: pl.Date = column(AS_OF)
+    estimator: pl.String = column("'snips' or 'doubly robust'", isin=["snips", "doubly robust"])
+    randomised_sends: pl.Int64 = count("messages with a known probability of their hour")
+    recommended_sends: pl.Int64 = count("of them sent at the recommended hour")
+    current_sends: pl.Int64 = count("of them sent at today's hour")
+    effective_sends: pl.Float64 = column("effective number behind the weaker of both rates", "count", ge=0)
+    recommended_engagement_rate: pl.Float64 = share("engagement rate had everybody the recommended hour")
+    current_engagement_rate: pl.Float64 = share("engagement rate had everybody today's hour")
+    engagement_lift: pl.Float64 = column("ratio of both rates, less one", "ratio", nullable=True)
+    engagement_lift_low: pl.Float64 = column("lower end of its 95% interval", "ratio", nullable=True)
+    engagement_lift_high: pl.Float64 = column("upper end of its 95% interval", "ratio", nullable=True)
+    is_lift_shown: pl.Boolean = column("whether the lower end of the 90% interval lies above zero")
+    randomised_sends_needed: pl.Int64 = count("further drawn messages until the lift can be estimated")
+    status: pl.String = column("'ok' or 'cannot be estimated'")
+    method: pl.String = column(METHOD)
+
+
+@table("marts.send_schedules", ("workflow_id", "step_id", "fallback_level", "cluster_id", "local_hour"))
+class SendSchedules(Table):
+    """Step, cluster and local hour: how many of the step's audience to send to then."""
+
+    as_of_day: pl.Date = column(AS_OF)
+    workflow_id: pl.String = key("workflow")
+    step_id: pl.String = key("step")
+    cluster_id: pl.Int64 = column("cluster; null for those who keep today's hour", "id", nullable=True)
+    local_hour: pl.Int64 = column("local hour; null = today's is kept", "0-23", nullable=True, ge=0, le=23)
+    local_weekdays: pl.String = column("days on which the step may be sent, as Mon,Tue")
+    subscribers: pl.Int64 = count("subscribers to send to")
+    engagement_ratio: pl.Float64 = column(
+        "the cluster's engagement at this hour against its average; no lift", "ratio", nullable=True, ge=0
+    )
+    fallback_level: pl.String = column("'cluster' or 'current hour'", isin=["cluster", "current hour"])
+    status: pl.String = column("'ok', 'not enough data', 'no allowed hour' or 'cap too small'")
+    method: pl.String = column(METHOD)

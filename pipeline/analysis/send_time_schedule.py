@@ -1,0 +1,188 @@
+"""When to send a step: an hour per cluster under the step's constraints, and the hours drawn for exploration.
+
+Here: schedules per step, drawn hours with their propensities. Not here: which hour is best for whom (`send_time`), and
+frequency caps per subscriber (coordination).
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.optimize import linprog
+
+from pipeline.analysis.send_time_profiles import HOURS
+from pipeline.schemas.base import conform, polars_schema
+from pipeline.schemas.timing import SendSchedules
+
+METHOD = "transport of clusters to allowed hours by engagement ratio"
+WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+#: Multipliers and shifts of the splitmix64 finaliser (Steele et al. 2014): a stable hash without a loop over rows.
+MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+def allowed_hours(quiet_from_hour: int | None, quiet_until_hour: int | None) -> list[int]:
+    """Local hours outside the quiet ones, which may span midnight; all of them where none are quiet.
+
+    >>> allowed_hours(21, 8)[0], allowed_hours(21, 8)[-1]
+    (8, 20)
+    """
+    if quiet_from_hour is None or quiet_until_hour is None:
+        return list(range(HOURS))
+    length = (quiet_until_hour - quiet_from_hour) % HOURS
+    return [hour for hour in range(HOURS) if (hour - quiet_from_hour) % HOURS >= length]
+
+
+def schedule_sends(
+    audience: pl.DataFrame,
+    subscribers: pl.DataFrame,
+    profiles: pl.DataFrame,
+    constraints: pl.DataFrame,
+    *,
+    as_of_day: date,
+) -> pl.DataFrame:
+    """Give each cluster of a step's audience a local hour.
+
+    Args:
+        audience: one row per (`workflow_id`, `step_id`, `subscriber_key`) to be mailed.
+        subscribers: `subscriber_send_times`.
+        profiles: `send_time_profiles`.
+        constraints: one row per (`workflow_id`, `step_id`): `quiet_from_hour` and `quiet_until_hour` (nullable, may
+            span midnight), `allowed_weekdays` (list of 0-6, Monday = 0) and `hourly_cap` (most recipients per local
+            hour, nullable). A step without a row has no constraints.
+        as_of_day: tonight.
+
+    Returns:
+        One row per step, cluster and hour with the `subscribers` sent to; those without an hour of their own form a
+        row with `fallback_level` 'current hour'. `status`: 'ok', 'no allowed hour', 'cap too small' (spread evenly as
+        far as it goes) or 'not enough data' (today's hour is kept).
+    """
+    step = ["workflow_id", "step_id"]
+    members = (
+        audience.join(
+            subscribers.select("subscriber_key", "cluster_id", "fallback_level"), on="subscriber_key", how="left"
+        )
+        .with_columns(
+            is_own=(pl.col("fallback_level") == "subscriber").fill_null(False),
+        )
+        .with_columns(cluster_id=pl.when("is_own").then("cluster_id"))
+        .group_by(*step, "cluster_id")
+        .agg(subscribers=pl.len())
+        .join(constraints, on=step, how="left")
+        .sort(*step, "cluster_id", nulls_last=True)
+    )
+    ratios = dict(profiles.sort("local_hour").group_by("cluster_id").agg("engagement_ratio").iter_rows())
+    rows = [row for group in members.partition_by(step, maintain_order=True) for row in _schedule_step(group, ratios)]
+    frame = pl.DataFrame(rows, schema={**polars_schema(SendSchedules)})
+    return conform(
+        frame.with_columns(as_of_day=pl.lit(as_of_day), method=pl.lit(METHOD)).sort(*step, "cluster_id", "local_hour"),
+        SendSchedules,
+    )
+
+
+def draw_hours(
+    subscribers: pl.DataFrame, *, share: float, allowed: Sequence[int], salt: int, as_of_day: date
+) -> pl.DataFrame:
+    """Send a share of the subscribers at a drawn hour, so that the lift of the others can be known.
+
+    Args:
+        subscribers: `subscriber_send_times`.
+        share: share that explores, 0-1.
+        allowed: local hours drawn from, each alike.
+        salt: names the draw (a step and night); the same salt draws the same hours.
+        as_of_day: tonight.
+
+    Returns:
+        `as_of_day`, `subscriber_key`, `assigned_local_hour`, `is_randomised` and `propensity`, the probability with
+        which that hour was going to be assigned, drawn or not. Those with neither a drawn nor a recommended hour are
+        left out.
+    """
+    hours = np.asarray(allowed)
+    key = subscribers["subscriber_key"].to_numpy()
+    explores = _uniform(key, 2 * salt) < share
+    drawn = hours[(_uniform(key, 2 * salt + 1) * len(hours)).astype(np.int64)]
+    recommended = subscribers["recommended_local_hour"].fill_null(-1).to_numpy()
+    assigned = np.where(explores, drawn, recommended)
+    propensity = share / len(hours) * np.isin(assigned, hours) + (1 - share) * (assigned == recommended)
+    return (
+        pl.DataFrame(
+            {
+                "subscriber_key": key,
+                "assigned_local_hour": assigned,
+                "is_randomised": explores,
+                "propensity": propensity,
+            }
+        )
+        .filter(pl.col("assigned_local_hour") >= 0)
+        .select(pl.lit(as_of_day).alias("as_of_day"), pl.all())
+    )
+
+
+def _schedule_step(group: pl.DataFrame, ratios: dict[int, list[float]]) -> list[dict[str, Any]]:
+    first = group.row(0, named=True)
+    hours = allowed_hours(first["quiet_from_hour"], first["quiet_until_hour"])
+    weekdays = range(7) if first["allowed_weekdays"] is None else sorted(first["allowed_weekdays"])
+    step = {
+        "workflow_id": first["workflow_id"],
+        "step_id": first["step_id"],
+        "local_weekdays": ",".join(WEEKDAYS[weekday] for weekday in weekdays),
+    }
+    rows = [
+        step | {"subscribers": people, "fallback_level": "current hour", "status": "not enough data"}
+        for people in group.filter(pl.col("cluster_id").is_null())["subscribers"]
+    ]
+    own = group.filter(pl.col("cluster_id").is_not_null())
+    if own.is_empty():
+        return rows
+    clusters, people = own["cluster_id"].to_list(), own["subscribers"].to_numpy().astype(np.int64)
+    if not hours or not weekdays:
+        return rows + [
+            step
+            | {"cluster_id": cluster, "subscribers": size, "fallback_level": "cluster", "status": "no allowed hour"}
+            for cluster, size in zip(clusters, people.tolist(), strict=True)
+        ]
+    gain = np.array([ratios[cluster] for cluster in clusters])[:, hours]
+    even = -(-int(people.sum()) // len(hours))
+    cap = first["hourly_cap"]
+    assigned = _transport(gain, people, None if cap is None else max(cap, even))
+    status = "cap too small" if cap is not None and cap < even else "ok"
+    return rows + [
+        step
+        | {
+            "cluster_id": clusters[cluster],
+            "local_hour": hours[hour],
+            "subscribers": int(assigned[cluster, hour]),
+            "engagement_ratio": float(gain[cluster, hour]),
+            "fallback_level": "cluster",
+            "status": status,
+        }
+        for cluster, hour in np.argwhere(assigned > 0)
+    ]
+
+
+def _transport(gain: np.ndarray, people: np.ndarray, cap: int | None) -> np.ndarray:
+    """Whole people of each cluster to hours, most gain in sum, at most `cap` an hour; shape as `gain`.
+
+    A transport problem: its vertices are whole numbers, and the dual simplex ends on a vertex.
+    """
+    clusters, hours = gain.shape
+    if cap is None:
+        assigned = np.zeros(gain.shape, dtype=np.int64)
+        assigned[np.arange(clusters), gain.argmax(axis=1)] = people
+        return assigned
+    everyone = np.kron(np.eye(clusters), np.ones(hours))
+    per_hour = np.tile(np.eye(hours), clusters)
+    solution = linprog(
+        -gain.ravel(), A_eq=everyone, b_eq=people, A_ub=per_hour, b_ub=np.full(hours, cap), method="highs-ds"
+    )
+    return np.rint(solution.x).astype(np.int64).reshape(gain.shape)
+
+
+def _uniform(key: np.ndarray, salt: int) -> np.ndarray:
+    """Numbers in [0, 1) from keys: the same on every machine and version."""
+    mixed = key.astype(np.int64).view(np.uint64) + np.uint64((salt + 1) * GOLDEN % 2**64)
+    for shift, multiplier in MIX:
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(multiplier)
+    return (mixed >> np.uint64(11)).astype(np.float64) / 2**53
