@@ -134,7 +134,9 @@ def _summed_by_day(running: pl.DataFrame, sums: dict[str, pl.Expr], within: list
 
 
 def _totals() -> dict[str, pl.Expr]:
+    everyone = pl.col("exposures") + pl.col("exposures_0")
     return {
+        "weight": pl.when(everyone > 0).then(pl.col("exposures") * pl.col("exposures_0") / everyone),
         "exposures": pl.col("exposures"),
         "control_exposures": pl.col("exposures_0"),
         "total": pl.col("value_sum"),

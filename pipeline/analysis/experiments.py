@@ -59,12 +59,14 @@ def _tests(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
             plan.alpha,
             1 if metric.role is MetricRole.GUARDRAIL else plan.comparisons,
             plan.planned_exposures,
+            plan.planned_exposures / (1 / shares[arm] + 1 / shares[plan.control]),
+            plan.planned_looks,
             plan.window_days,
             plan.end_day,
             plan.is_open_ended,
-            min(share for _, share in plan.shares),
         )
         for plan in plans
+        for shares in [dict(plan.shares)]
         for metric in plan.metrics
         for arm in plan.treatments
     ]
@@ -81,10 +83,11 @@ def _tests(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
             "alpha": pl.Float64,
             "comparisons": pl.Int64,
             "planned_exposures": pl.Int64,
+            "planned_weight": pl.Float64,
+            "planned_looks": pl.Int64,
             "window_days": pl.Int64,
             "end_day": pl.Date,
             "is_open_ended": pl.Boolean,
-            "smallest_share": pl.Float64,
         },
         orient="row",
     )
@@ -145,44 +148,44 @@ def _with_information(
         .join(arrived, on=["experiment_id", "metric", "exposed_day"], how="left")
         .sort("experiment_id", "as_of_day")
         .with_columns(
-            information_fraction=pl.col("exposures").fill_null(0).cum_sum().over("experiment_id")
+            sample_fraction=pl.col("exposures").fill_null(0).cum_sum().over("experiment_id")
             / pl.col("planned_exposures"),
             look=pl.int_range(1, pl.len() + 1).over("experiment_id"),
         )
         .with_columns(
             is_last_look=~pl.col("is_open_ended")
-            & ((pl.col("information_fraction") >= 1) | (pl.col("as_of_day") == pl.col("end_day")))
+            & ((pl.col("sample_fraction") >= 1) | (pl.col("as_of_day") == pl.col("end_day")))
         )
         .filter(~pl.col("is_last_look").shift(1, fill_value=False).cum_max().over("experiment_id"))
-        .select("experiment_id", "as_of_day", "information_fraction", "look", "is_last_look")
+        .select("experiment_id", "as_of_day", "sample_fraction", "look", "is_last_look")
     )
-    return sums.join(fractions, on=["experiment_id", "as_of_day"])
+    # Exposures under a ramped split inform less than planned: n1 n0 / (n1 + n0) per week counts what they inform.
+    return sums.join(fractions, on=["experiment_id", "as_of_day"]).with_columns(
+        information_fraction=pl.min_horizontal("sample_fraction", pl.col("weight") / pl.col("planned_weight"))
+    )
 
 
 def _critical_values(rows: pl.DataFrame, level: pl.Expr) -> pl.Series:
-    """Critical |z| of each row at error `level`; the calendar end may use the boundary of the planned end.
+    """Critical |z| of each row at error `level`; the last look uses the boundary of the planned end.
 
-    At fewer exposures than planned the last z-score is closer to the earlier ones, so crossing gets less likely.
+    With less information than planned the last z-score is closer to the earlier ones, so crossing gets less likely.
     """
     keyed = rows.select(
         position=pl.int_range(pl.len()),
         level=level,
-        open=pl.col("is_open_ended"),
-        fraction=pl.when("is_last_look")
-        .then(pl.max_horizontal(1.0, "information_fraction"))
-        .otherwise("information_fraction"),
+        looks="planned_looks",
+        open="is_open_ended",
+        fraction=pl.when("is_last_look").then(1.0).otherwise("information_fraction"),
     )
-    parts = [
-        group.with_columns(
-            critical=pl.Series(
-                (confidence_sequence if is_open else group_sequential).critical_values(
-                    group["fraction"].to_numpy(),
-                    alpha,
-                )
-            )
+    parts = []
+    for (alpha, looks, is_open), group in keyed.group_by("level", "looks", "open"):
+        fraction = group["fraction"].to_numpy()
+        critical = (
+            confidence_sequence.critical_values(fraction, alpha)
+            if is_open
+            else group_sequential.critical_values(fraction, alpha, looks)
         )
-        for (alpha, is_open), group in keyed.group_by("level", "open")
-    ]
+        parts.append(group.with_columns(critical=pl.Series(critical)))
     if not parts:
         return pl.Series("critical_z", [], dtype=pl.Float64)
     return pl.concat(parts).sort("position")["critical"].alias("critical_z")

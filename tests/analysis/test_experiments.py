@@ -157,7 +157,7 @@ def test_before_the_first_matured_night_the_test_continues_without_data():
 def test_holm_gives_the_second_arm_the_error_of_the_first():
     """At the end one arm is beyond the boundary of alpha / 2; the other only beyond that of alpha."""
     plan = replace(PLAN, shares=(("control", 1 / 3), ("b", 1 / 3), ("c", 1 / 3)), planned_exposures=600 * 60)
-    strict, plain = boundary(0.025)[-1], boundary(0.05)[-1]
+    strict, plain = (boundary(level, plan.planned_looks)[-1] for level in (0.025, 0.05))
     moments = constant(0.05, 0.0567, 0.06)
     last = experiment_results(moments, [plan], as_of_day=END).filter("is_last_look")
     second, first = last.sort("arm")["z_score"]
