@@ -83,6 +83,11 @@ class Warehouse(dg.ConfigurableResource):
         """The run's connection."""
         return self._connection
 
+    def rows(self, name: str) -> int:
+        """Number of rows of the table `schema.table`."""
+        [(rows,)] = self._connection.execute(f"SELECT count(*) FROM {name}").fetchall()
+        return int(rows)
+
 
 class WarehouseIOManager(DuckDBIOManager):
     """Stores Polars frames as tables named by their asset key (`schema`, `table`), validated before they are written.

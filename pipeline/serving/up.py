@@ -34,5 +34,6 @@ def serve(settings: Settings, host: str, port: int) -> None:
 
 
 def _start_daemon(home: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "dagster", "daemon", "run", "--workspace", str(WORKSPACE_FILE)]
-    return subprocess.Popen(command, env={**os.environ, "DAGSTER_HOME": str(home.resolve())}, cwd=PROJECT_ROOT)
+    executable = str(Path(sys.executable).with_name("dagster-daemon"))
+    command = [executable, "run", "--workspace", str(WORKSPACE_FILE), "--log-level", "warning"]
+    return subprocess.Popen(command, env={**os.environ, "DAGSTER_HOME": str(home.resolve())})
