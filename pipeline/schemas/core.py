@@ -87,6 +87,29 @@ class CoreSubscribers(Table):
     tags: pl.String = column("names of tags", "JSON array")
 
 
+@table("core.sends", ("step_key", "subscriber_key"))
+class CoreSends(Table):
+    """One row per message as last told by Mailchimp; `messages` adds what became of it."""
+
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    step_key: pl.Int64 = key(STEP)
+    workflow_key: pl.Int64 = key(WORKFLOW)
+    campaign_id: pl.String = key("campaign id")
+    sent_us: pl.Int64 = instant("time of sending")
+    sent_at_source: pl.String = column("campaign, feed or computed")
+    day: pl.Int64 = day_number("day of sending")
+    bounce_kind: pl.String = column("hard, soft or syntax", nullable=True)
+
+
+@table("core.shared_ips", ("ip_key", "day"))
+class CoreSharedIps(Table):
+    """One row per address and day on which it clicked for so many recipients that it must be a scanner."""
+
+    ip_key: pl.Int64 = key("keyed hash of the IP address")
+    day: pl.Int64 = day_number("day of the clicks")
+    recipients: pl.Int64 = count("recipients it clicked for")
+
+
 @table("core.engagements", ("campaign_id", "subscriber_key", "action", "occurred_us", "url"))
 class CoreEngagements(Table):
     """One row per open or click of a message, tagged human or machine and why; `day` is the message's day."""
@@ -132,6 +155,42 @@ class CoreMessages(Table):
     first_human_click_us: pl.Int64 = instant("first click without a mark of a machine", nullable=True)
     unsubscribed_us: pl.Int64 = instant("unsubscribe attributed to this message", nullable=True)
     complained_us: pl.Int64 = instant("complaint about this message", nullable=True)
+
+
+@table("core.tracked_steps", ("step_key", "event_type", "day"))
+class CoreTrackedSteps(Table):
+    """One row per step and day of events that tell entries; of other steps entries are inferred from messages."""
+
+    step_key: pl.Int64 = key(STEP)
+    event_type: pl.String = column("step_entered, or entry for first steps", isin=["step_entered", "entry"])
+    day: pl.Int64 = day_number("day of the events")
+    told_day: pl.Int64 = day_number("first night that told them")
+
+
+@table("core.arrivals", ("step_key", "subscriber_key", "entered_us"))
+class CoreArrivals(Table):
+    """One row per entry into a step, before what became of it; `step_entries` adds that."""
+
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    workflow_key: pl.Int64 = key(WORKFLOW)
+    step_key: pl.Int64 = key(STEP)
+    entered_us: pl.Int64 = instant("entry")
+    day: pl.Int64 = day_number("day of entry")
+    entry_source: pl.String = column("event, queue or sent_to", isin=["event", "queue", "sent_to"])
+    next_step_key: pl.Int64 = column("step the event routed to", "id", nullable=True)
+    assigned_delay_hours: pl.Int64 = column("wait told by the event", "hours", nullable=True)
+    is_delay_randomised: pl.Boolean = column("the wait was drawn by lot")
+
+
+@table("core.departures", ("subscriber_key", "workflow_key", "reason", "occurred_us"))
+class CoreDepartures(Table):
+    """One row per end of a subscriber's journeys: in one workflow, or in all (`workflow_key` 0)."""
+
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    workflow_key: pl.Int64 = key("workflow left, 0 = every workflow")
+    reason: pl.String = column("exit reason (glossary)")
+    occurred_us: pl.Int64 = instant("time of the departure")
+    day: pl.Int64 = day_number("day of the departure")
 
 
 @table("core.step_entries", ("step_key", "subscriber_key", "entered_us"))

@@ -1,0 +1,74 @@
+"""SQL models as files: what each is called, says, reads and is parametrised by."""
+
+from dataclasses import dataclass
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from sqlglot import exp, parse_one
+
+from pipeline.schemas.base import Table, identity, polars_schema, tables_of
+
+ROOMS = ("core", "reductions")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One file `sql/SCHEMA/TABLE.sql`: a SELECT that fills the table of that name for a window of days."""
+
+    name: str
+    path: Path
+    sql: str
+    description: str
+    schema: type[Table]
+    depends_on: tuple[str, ...]
+    parameters: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The table's columns in the declared order."""
+        return tuple(polars_schema(self.schema))
+
+
+@cache
+def models(sql_dir: Path) -> tuple[Model, ...]:
+    """Every model below `sql_dir`, each after those it reads. Read once a process.
+
+    Raises:
+        LookupError: if a file has no table model of its name in `pipeline/schemas`.
+    """
+    schemas = {identity(model).qualified_name: model for room in ROOMS for model in tables_of(room)}
+    found = {}
+    for room in ROOMS:
+        for path in sorted((sql_dir / room).glob("*.sql")):
+            name = f"{room}.{path.stem}"
+            if name not in schemas:
+                raise LookupError(f"{path.name} fills {name}, which pipeline/schemas does not declare. Add its model.")
+            found[name] = _read(name, path, schemas[name])
+    order = TopologicalSorter(
+        {name: [dep for dep in model.depends_on if dep in found] for name, model in found.items()}
+    )
+    return tuple(found[name] for name in order.static_order())
+
+
+@cache
+def tables_read(sql: str) -> tuple[str, ...]:
+    """Qualified names of the tables a statement reads, in alphabetical order."""
+    return tuple(sorted({f"{table.db}.{table.name}" for table in parse(sql).find_all(exp.Table) if table.db}))
+
+
+@cache
+def parameters_of(sql: str) -> tuple[str, ...]:
+    """Names of a statement's parameters, in alphabetical order."""
+    return tuple(sorted({str(parameter.this) for parameter in parse(sql).find_all(exp.Placeholder)}))
+
+
+def parse(sql: str) -> exp.Expr:
+    """The statement's syntax tree, as DuckDB reads it."""
+    return parse_one(sql, dialect="duckdb")
+
+
+def _read(name: str, path: Path, schema: type[Table]) -> Model:
+    sql = path.read_text()
+    comment = [line.removeprefix("--").strip() for line in sql.splitlines() if line.startswith("--")]
+    return Model(name, path, sql, " ".join(comment), schema, tables_read(sql), parameters_of(sql))

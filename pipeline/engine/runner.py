@@ -1,0 +1,184 @@
+"""The runner: a bounded set of days of a model is recomputed and replaces what stood there, in one transaction.
+
+Nightly, late data, backfill and full rebuild are this one path and differ only in the windows.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from pipeline.engine.changes import observe_dimensions
+from pipeline.engine.model import Model, models
+from pipeline.engine.state import State
+from pipeline.engine.touched import TouchedDays
+from pipeline.engine.views import LakeFile, column_types, create_views, list_files
+from pipeline.engine.windows import EVERYTHING, Window, coalesce, cut
+from pipeline.schemas.base import identity, tables_of
+
+# From which tables a model takes over the days that were recomputed there, and by which of their columns. Of any other
+# table it reads, what changed reaches it by `sql/touched`.
+INHERITED_DAYS: Mapping[str, Mapping[str, str]] = {
+    "core.engagements": {"core.sends": "day"},
+    "core.messages": {"core.sends": "day", "core.engagements": "day"},
+    "core.arrivals": {"core.sends": "day"},
+    "core.departures": {"core.sends": "day"},
+    "core.step_entries": {"core.arrivals": "day"},
+    "core.credits": {"core.conversions": "day"},
+    "reductions.step_days": {"core.messages": "day"},
+    "reductions.hours_of_week": {"core.messages": "day"},
+    "reductions.credit_days": {"core.credits": "message_day"},
+    "reductions.entry_days": {"core.step_entries": "day"},
+    "reductions.funnel_transitions": {"core.step_entries": "day"},
+    "reductions.transition_hours": {"core.step_entries": "day"},
+    "reductions.exit_days": {"core.step_entries": "day"},
+    "reductions.cohort_cells": {"core.step_entries": "day"},
+    "reductions.assigned_delays": {"core.step_entries": "day"},
+}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What building one model did: the windows it recomputed, rows that went and came, wall seconds."""
+
+    model: str
+    windows: tuple[Window, ...]
+    rows_deleted: int
+    rows_inserted: int
+    seconds: float
+
+
+class Engine:
+    """Builds core facts and reductions on one DuckDB connection that the caller configured and closes.
+
+    The dimensions (`core.workflows`, `steps`, `edges`, `zone_offsets`, `subscribers`) must be written before the first
+    `build`. What is new since a model was last built is remembered in the schema `engine` of the same file, in the
+    transaction that replaces the model's rows, so that a run cut short is made good by the next one.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        sql_dir: Path,
+        lake_root: Path,
+        parameters: Mapping[str, int | str],
+        days_per_piece: int | None = None,
+    ) -> None:
+        """Make the views of the lake as it stands now, and every table that is missing.
+
+        Args:
+            connection: read-write, outside a transaction.
+            sql_dir: folder with `core`, `reductions` and `touched`.
+            lake_root: folder of the lake.
+            parameters: values of the models' parameters: `currency`, `shared_ip_recipients`, `default_grace_hours`.
+            days_per_piece: days of data computed at once in a full rebuild, to bound memory; none = all.
+        """
+        self.models = {model.name: model for model in models(sql_dir)}
+        self._connection = connection
+        self._parameters = dict(parameters)
+        self._days_per_piece = days_per_piece
+        self._files = list_files(lake_root)
+        self._state = State(connection, lake_root)
+        self._touched = TouchedDays(connection, sql_dir / "touched", self._files)
+        self._is_observed = False
+        create_views(connection, "lake", self._files)
+        for table in (*tables_of("core"), *tables_of("reductions")):
+            _create_table(connection, identity(table).qualified_name, column_types(table))
+
+    def build(self, model_name: str) -> RunResult:
+        """Recompute what new lake files, changed dimensions, settings or SQL touch of one model.
+
+        The models it reads must have been built before; `self.models` is in such an order.
+        """
+        self._observe_once()
+        model = self.models[model_name]
+        return self._replace(model, self._due_windows(model))
+
+    def build_all(self) -> list[RunResult]:
+        """Build every model, each after those it reads."""
+        return [self.build(name) for name in self.models]
+
+    def touch(self, window: Window = EVERYTHING) -> None:
+        """Have these days recomputed by the next builds whatever is new: a backfill, or a full rebuild."""
+        for name in self.models:
+            self._state.add_pending(name, [window])
+
+    def _observe_once(self) -> None:
+        if not self._is_observed:
+            with self._state.transaction():
+                observe_dimensions(self._connection, self._state, list(self.models))
+            self._is_observed = True
+
+    def _due_windows(self, model: Model) -> list[Window]:
+        fresh = self._state.new_files(model.name, self._files_of(model))
+        if fresh is None or self._state.fingerprint(model.name) != self._fingerprint(model):
+            return [EVERYTHING]
+        windows = self._state.pending(model.name)
+        if any(window.is_everything for window in windows):
+            return [EVERYTHING]
+        days = self._touched.of(model, fresh, self._parameters)
+        return coalesce([*windows, *(Window(day, day) for day in days)])
+
+    def _replace(self, model: Model, windows: list[Window]) -> RunResult:
+        started = time.perf_counter()
+        deleted = inserted = 0
+        with self._state.transaction():
+            for window in windows:
+                self._hand_on(model, window)
+                deleted += self._delete(model, window)
+                for piece in self._pieces(window):
+                    inserted += self._insert(model, piece)
+                self._hand_on(model, window)
+            self._state.acknowledge(model.name, self._files_of(model), self._fingerprint(model))
+        return RunResult(model.name, tuple(windows), deleted, inserted, time.perf_counter() - started)
+
+    def _delete(self, model: Model, window: Window) -> int:
+        if window.is_everything:
+            return _count(self._connection.execute(f"DELETE FROM {model.name}"))
+        sql = f"DELETE FROM {model.name} WHERE day BETWEEN $first_day AND $last_day"
+        return _count(self._connection.execute(sql, {"first_day": window.first_day, "last_day": window.last_day}))
+
+    def _insert(self, model: Model, window: Window) -> int:
+        days = {"first_day": window.first_day, "last_day": window.last_day}
+        arguments = {name: {**self._parameters, **days}[name] for name in model.parameters}
+        return _count(self._connection.execute(f"INSERT INTO {model.name} BY NAME {model.sql}", arguments))
+
+    def _hand_on(self, model: Model, window: Window) -> None:
+        for dependent in self.models.values():
+            if model.name not in dependent.depends_on:
+                continue
+            column = INHERITED_DAYS.get(dependent.name, {}).get(model.name)
+            if window.is_everything or column == "day":
+                self._state.add_pending(dependent.name, [window])
+            elif column is not None:
+                sql = f"SELECT DISTINCT {column} FROM {model.name} WHERE day BETWEEN ? AND ?"
+                days = self._connection.execute(sql, [window.first_day, window.last_day]).fetchall()
+                self._state.add_pending(dependent.name, [Window(day, day) for (day,) in days])
+
+    def _pieces(self, window: Window) -> list[Window]:
+        if self._days_per_piece is None or not self._files:
+            return [window]
+        days = [file.day for file in self._files]
+        return cut(window, min(days), max(days), self._days_per_piece)
+
+    def _files_of(self, model: Model) -> list[LakeFile]:
+        tables = self._touched.lake_tables(model)
+        return [file for file in self._files if file.table in tables]
+
+    def _fingerprint(self, model: Model) -> str:
+        settings = [f"{name}={self._parameters[name]}" for name in model.parameters if name in self._parameters]
+        return hashlib.sha256("\n".join([model.sql, self._touched.text(model), *settings]).encode()).hexdigest()
+
+
+def _create_table(connection: duckdb.DuckDBPyConnection, name: str, types: Mapping[str, str]) -> None:
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name.partition('.')[0]}")
+    columns = ", ".join(f"{column} {kind}" for column, kind in types.items())
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
+
+
+def _count(result: duckdb.DuckDBPyConnection) -> int:
+    row = result.fetchone()
+    return int(row[0]) if row else 0

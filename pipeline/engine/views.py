@@ -1,0 +1,80 @@
+"""Views of the lake's Parquet files: all of them, or only some. Files are listed here and never written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+import duckdb
+
+from pipeline.schemas.base import Table, identity, polars_schema, tables_of
+
+EPOCH = date(1970, 1, 1)
+DUCKDB_TYPES = {"Int64": "BIGINT", "Float64": "DOUBLE", "String": "VARCHAR", "Boolean": "BOOLEAN"}
+# The one table of the lake that SQL must not see: it holds addresses.
+PRIVATE_TABLES = frozenset({"addresses"})
+
+
+@dataclass(frozen=True)
+class LakeFile:
+    """One immutable file of the lake. A file that was rewritten, because somebody was forgotten, is another file."""
+
+    table: str
+    path: Path
+    size: int
+    modified_ns: int
+
+    @property
+    def day(self) -> int:
+        """Day of the partition it lies in, as days since 1970-01-01."""
+        return (date.fromisoformat(self.path.parent.name.removeprefix("day=")) - EPOCH).days
+
+
+@cache
+def lake_tables() -> dict[str, type[Table]]:
+    """Lake tables that SQL may read, by name."""
+    found = {identity(model).name: model for model in tables_of("lake")}
+    return {name: model for name, model in found.items() if name not in PRIVATE_TABLES}
+
+
+def list_files(lake_root: Path) -> list[LakeFile]:
+    """Every file of the lake as it stands now."""
+    files = []
+    for name in lake_tables():
+        for path in sorted((lake_root / name).glob("day=*/*.parquet")):
+            stat = path.stat()
+            files.append(LakeFile(name, path, stat.st_size, stat.st_mtime_ns))
+    return files
+
+
+def register_lake(connection: duckdb.DuckDBPyConnection, lake_root: Path) -> None:
+    """Make the views `lake.TABLE` over all files of each table; a table without files is an empty view."""
+    create_views(connection, "lake", list_files(lake_root))
+
+
+def create_views(connection: duckdb.DuckDBPyConnection, schema: str, files: Sequence[LakeFile]) -> None:
+    """Make a view `SCHEMA.TABLE` of every lake table over those of `files` that are its own."""
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    for name in lake_tables():
+        create_view(connection, schema, name, files)
+
+
+def create_view(connection: duckdb.DuckDBPyConnection, schema: str, name: str, files: Sequence[LakeFile]) -> None:
+    """Make the view `SCHEMA.NAME` of one lake table."""
+    paths = [str(file.path) for file in files if file.table == name]
+    connection.execute(f"CREATE OR REPLACE VIEW {schema}.{name} AS {_select(lake_tables()[name], paths)}")
+
+
+def column_types(model: type[Table]) -> dict[str, str]:
+    """DuckDB type of every column of a table."""
+    return {name: DUCKDB_TYPES[str(dtype)] for name, dtype in polars_schema(model).items()}
+
+
+def _select(model: type[Table], paths: list[str]) -> str:
+    types = column_types(model)
+    if not paths:
+        columns = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in types.items())
+        return f"SELECT {columns} WHERE FALSE"
+    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+    return f"SELECT {', '.join(types)} FROM read_parquet([{listed}], hive_partitioning = false)"

@@ -1,0 +1,58 @@
+-- Grain: message (step, subscriber). The latest version of every row of sent-to, by day of sending.
+-- A later version may have moved the message to another day: the older one then counts nowhere.
+WITH candidate AS (
+  SELECT
+    send.campaign_id AS campaign_id,
+    send.subscriber_key AS subscriber_key,
+    send.sent_us AS sent_us,
+    send.sent_at_source AS sent_at_source,
+    send.status AS status,
+    send.as_of_day AS as_of_day,
+    ROW_NUMBER() OVER (
+      PARTITION BY send.campaign_id, send.subscriber_key
+      ORDER BY send.as_of_day DESC NULLS FIRST, send.sent_us DESC NULLS FIRST,
+        send.sent_at_source DESC NULLS FIRST, send.status DESC NULLS FIRST
+    ) AS version_rank
+  FROM lake.sends AS send
+  WHERE send.sent_us >= $first_day * 86400000000
+    AND send.sent_us < ($last_day + 1) * 86400000000
+),
+moved AS (
+  SELECT
+    later.campaign_id AS campaign_id,
+    later.subscriber_key AS subscriber_key,
+    MAX(later.as_of_day) AS as_of_day
+  FROM lake.sends AS later
+  WHERE later.sent_us < $first_day * 86400000000
+    OR later.sent_us >= ($last_day + 1) * 86400000000
+  GROUP BY later.campaign_id, later.subscriber_key
+),
+campaign_step AS (
+  SELECT
+    step.campaign_id AS campaign_id,
+    step.step_key AS step_key,
+    step.workflow_key AS workflow_key,
+    ROW_NUMBER() OVER (PARTITION BY step.campaign_id ORDER BY step.step_key ASC NULLS FIRST) AS step_rank
+  FROM core.steps AS step
+  WHERE step.campaign_id IS NOT NULL
+)
+SELECT
+  candidate.subscriber_key AS subscriber_key,
+  campaign_step.step_key AS step_key,
+  campaign_step.workflow_key AS workflow_key,
+  candidate.campaign_id AS campaign_id,
+  candidate.sent_us AS sent_us,
+  candidate.sent_at_source AS sent_at_source,
+  CAST(FLOOR(candidate.sent_us / 86400000000) AS BIGINT) AS day,
+  CASE WHEN candidate.status = 'sent' THEN NULL ELSE candidate.status END AS bounce_kind
+FROM candidate AS candidate
+LEFT JOIN moved AS moved
+  ON moved.campaign_id = candidate.campaign_id
+  AND moved.subscriber_key = candidate.subscriber_key
+  AND moved.as_of_day > candidate.as_of_day
+LEFT JOIN campaign_step AS campaign_step
+  ON campaign_step.campaign_id = candidate.campaign_id
+  AND campaign_step.step_rank = 1
+WHERE candidate.version_rank = 1
+  AND moved.campaign_id IS NULL
+  AND campaign_step.step_key IS NOT NULL

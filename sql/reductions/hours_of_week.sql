@@ -1,0 +1,12 @@
+-- Grain: workflow, day of sending, local hour of the week of sending. Delivered messages and those a person answered.
+SELECT
+  message.workflow_key AS workflow_key,
+  message.day AS day,
+  message.local_hour_of_week AS local_hour_of_week,
+  COUNT(*) AS delivered,
+  CAST(SUM(CASE WHEN message.human_opens > 0 THEN 1 ELSE 0 END) AS BIGINT) AS unique_human_opens,
+  CAST(SUM(CASE WHEN message.human_clicks > 0 THEN 1 ELSE 0 END) AS BIGINT) AS unique_human_clicks
+FROM core.messages AS message
+WHERE message.day BETWEEN $first_day AND $last_day
+  AND message.bounce_kind IS NULL
+GROUP BY message.workflow_key, message.day, message.local_hour_of_week
