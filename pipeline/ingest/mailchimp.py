@@ -4,6 +4,8 @@ What to ask for and what to keep belongs to `pull`; turning items into rows to `
 """
 
 import email.utils
+import itertools
+import logging
 import random
 import threading
 import time
@@ -62,6 +64,8 @@ class MailchimpClient:
         self._slots = threading.BoundedSemaphore(settings.max_connections)
         self._counter = threading.Lock()
         self.calls = 0
+        # Its debug lines hold whole URLs, and with them member ids.
+        logging.getLogger("urllib3").setLevel(logging.INFO)
         self._session = requests.Session()
         self._session.auth = ("driptune", api_key)
         self._session.headers["User-Agent"] = "driptune"
@@ -85,23 +89,28 @@ class MailchimpClient:
         """
         filled = endpoint.format(**{name: quote(value, safe="") for name, value in ids.items()})
         url = (self._base_url + filled).rstrip("/")
-        started = time.monotonic()
-        for attempt in range(1_000_000):
-            left = self._settings.retry_budget_seconds - (time.monotonic() - started)
+        ends = time.monotonic() + self._settings.retry_budget_seconds
+        cause: errors.TransientError | None = None
+        for attempt in itertools.count():
+            seconds = min(ends - time.monotonic(), self._settings.call_deadline_seconds)
             try:
-                return self._attempt(endpoint, url, params, min(left, self._settings.call_deadline_seconds))
+                return self._attempt(endpoint, url, params, seconds)
             except errors.TransientError as error:
+                # An attempt cut short by the budget says nothing of why the ones before it failed.
+                was_cut = seconds < self._settings.call_deadline_seconds
+                if not (cause and was_cut and isinstance(error, errors.DeadlineExceededError)):
+                    cause = error
                 wait = max(error.retry_after, _backoff(attempt))
-                if time.monotonic() - started + wait >= self._settings.retry_budget_seconds:
-                    raise
+                if time.monotonic() + wait >= ends:
+                    raise cause from None
                 time.sleep(wait)
-        raise AssertionError("the budget ends every loop of attempts")
+        raise AssertionError("attempts end only by returning or raising")
 
     def listing(self, endpoint: str, key: str, params: dict[str, str | int] | None = None, **ids: str) -> list[Any]:
         """All items of a paged collection; one may occur twice when the collection changes meanwhile.
 
         `total_items` can be too small, so it never ends a listing; a short page does, unless more was announced.
-        When the total shrinks, later rows have moved up: the next page starts as many rows earlier.
+        When the total shrinks, rows not yet read have moved up: the page is read again as many rows earlier.
 
         Args:
             endpoint: path template.
@@ -115,24 +124,25 @@ class MailchimpClient:
         """
         items: list[Any] = []
         seen: set[int] = set()
-        offset, total_before = 0, 0
+        offset, announced = 0, 0
         while True:
             body = self.get(endpoint, {**(params or {}), "count": PAGE_SIZE, "offset": offset}, **ids)
             page, total = _items(body, key, endpoint), _total(body, endpoint)
+            end = offset + len(page)
+            has_moved = total is not None and total < announced and (not page or end <= total)
+            if total is not None and has_moved:
+                offset, announced = max(0, offset - (announced - total)), total
+                continue
             items += page
-            if not page or (len(page) < PAGE_SIZE and offset + len(page) >= total):
+            if not page or (len(page) < PAGE_SIZE and (total is None or end >= total)):
                 return items
             fingerprint = hash(repr(page))
-            advance = len(page) - max(0, total_before - total)
-            if fingerprint in seen or advance <= 0:
+            if fingerprint in seen:
                 raise errors.PagingError(
-                    endpoint,
-                    f"the page at offset {offset} repeats earlier rows",
-                    "Run again; nothing was written.",
-                    key,
+                    endpoint, f"the page at offset {offset} repeats an earlier one", "Run again later.", key
                 )
             seen.add(fingerprint)
-            offset, total_before = offset + advance, total
+            offset, announced = end, announced if total is None else total
 
     def unpaged(self, endpoint: str, key: str, **ids: str) -> list[Any]:
         """All items of a collection that knows no paging and takes no parameters.
@@ -240,7 +250,7 @@ def _network_error(endpoint: str, error: Exception, deadline: float, seconds: fl
         )
     if time.monotonic() >= deadline or isinstance(error, requests.Timeout | TimeoutError):
         return errors.DeadlineExceededError(
-            endpoint, f"no complete answer within {seconds:.0f} s", "Run again later; nothing of it was written."
+            endpoint, f"no complete answer within {seconds:.3g} s", "Run again later; nothing of it was written."
         )
     return errors.UnavailableError(
         endpoint,
@@ -320,9 +330,9 @@ def _items(body: dict[str, Any], key: str, endpoint: str) -> list[Any]:
     return items
 
 
-def _total(body: dict[str, Any], endpoint: str) -> int:
-    total = body.get("total_items", 0)
-    if not isinstance(total, int) or isinstance(total, bool):
+def _total(body: dict[str, Any], endpoint: str) -> int | None:
+    total = body.get("total_items")
+    if total is not None and (not isinstance(total, int) or isinstance(total, bool)):
         raise errors.ContractBrokenError(
             endpoint, "this is not an integer", "The API changed its shape; update driptune.", "total_items"
         )

@@ -18,7 +18,9 @@ from pipeline.ingest.lake import QuarantinedRow
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 LARGEST_INTEGER = 2**63 - 1
-SHAPE_CHANGED_ROWS = 10  # fewer broken rows are taken for damaged data, not for an API that changed
+# Fewer broken rows, or a smaller share, are taken for damaged data and not for an API that changed.
+SHAPE_CHANGED_ROWS = 10
+SHAPE_CHANGED_SHARE = 0.1
 _MEMBER_ID = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 _ADDRESS = re.compile(r"[^\s\"'<>=&?/,;:()\[\]{}]+(?:@|%40)[^\s\"'<>=&?/,;:()\[\]{}]+", re.IGNORECASE)
 
@@ -64,7 +66,7 @@ def read_items(source: str, endpoint: str, fields: dict[str, Field], items: Sequ
         items: API items.
 
     Raises:
-        ContractBrokenError: if most of many items are broken, since then the API has changed its shape.
+        ContractBrokenError: if many items are broken, since then the API has changed its shape.
     """
     parsed = Parsed(source, {name: [] for name in fields})
     paths = [(name, wanted.path.split("."), wanted) for name, wanted in fields.items()]
@@ -82,12 +84,12 @@ def read_items(source: str, endpoint: str, fields: dict[str, Field], items: Sequ
 
 
 def refuse_changed_shape(endpoint: str, quarantined: list[QuarantinedRow], items: int) -> None:
-    """Stops a pull whose items are mostly broken.
+    """Stops a pull when too many items are broken.
 
     Raises:
         ContractBrokenError: naming the first broken field.
     """
-    if len(quarantined) >= SHAPE_CHANGED_ROWS and len(quarantined) > items / 2:
+    if len(quarantined) >= SHAPE_CHANGED_ROWS and len(quarantined) > items * SHAPE_CHANGED_SHARE:
         first = quarantined[0]
         raise ContractBrokenError(
             endpoint,

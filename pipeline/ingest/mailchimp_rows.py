@@ -211,7 +211,7 @@ def table_rows(
         constants: columns that are the same for every item.
 
     Raises:
-        ContractBrokenError: if most items are broken.
+        ContractBrokenError: if many items are broken.
     """
     parsed = read_items(identity(model).name, endpoint, fields, items)
     frame = _frame(parsed, model).with_columns(pl.lit(value).alias(name) for name, value in constants.items())
