@@ -1,0 +1,362 @@
+"""Cohorts against each other at equal age: how sure is it that one is off the mean, and do they rise or fall?
+
+Only entrants followed to the age compared at count. Rates of each cohort by itself are in `cohorts`.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import betaln, expit, logit
+from scipy.stats import t as student
+
+from pipeline.schemas.base import conform, empty
+from pipeline.schemas.cohorts import CohortComparison, CohortInsights
+
+Array = NDArray[np.float64]
+METHOD = "beta-binomial shrinkage, concentration integrated out"
+TREND_METHOD = "beta-binomial logistic slope, t interval"
+#: A cohort smaller than this says nothing by itself.
+MINIMUM_FOLLOWED = 50
+#: The age compared at is the oldest to which this share of the cohorts is followed.
+_SHARE_FOLLOWED = 2 / 3
+#: Cohorts within a tenth of the mean are alike for any decision one could take on them.
+DIFFERENCE = 0.1
+INSIGHT_PROBABILITY = 0.9
+#: One trend is tested per workflow and cohort type every night, so it has to be surer than one test at 5%.
+TREND_P_VALUE = 0.01
+MINIMUM_TREND_COHORTS = 5
+#: Cohort types with an order; there is no trend over plans.
+ORDERED_TYPES = ("signup_date", "first_purchase")
+DRAWS = 4_000
+SEED = 51
+# Spread of the cohorts' true rates relative to their mean: half-Cauchy prior, integrated over this grid.
+_SPREAD_SCALE = 0.2
+_SPREADS = np.geomspace(0.005, 2.0, 40)
+_MEAN_STEPS = np.linspace(-4.0, 4.0, 17)
+_GROUP = ["cohort_type", "workflow_id"]
+_MOST_DISPERSED = 0.5
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the data say of cohorts at one age; arrays run over cohorts.
+
+    Attributes:
+        rate: posterior mean of each rate, with 95% bounds.
+        rate_low: lower bound.
+        rate_high: upper bound.
+        difference: posterior mean of rate / mean - 1, with 95% bounds.
+        difference_low: lower bound.
+        difference_high: upper bound.
+        above: probability of more than a tenth above the mean.
+        below: probability of more than a tenth below it.
+    """
+
+    rate: Array
+    rate_low: Array
+    rate_high: Array
+    difference: Array
+    difference_low: Array
+    difference_high: Array
+    above: Array
+    below: Array
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Slope of the log-odds from one cohort to the next.
+
+    Attributes:
+        slope: change of the log-odds per cohort.
+        low: lower 95% bound.
+        high: upper 95% bound.
+        p_value: two-sided.
+        dispersion: correlation within cohorts (0 = binomial).
+    """
+
+    slope: float
+    low: float
+    high: float
+    p_value: float
+    dispersion: float
+
+
+def shrink(conversions: Array, followed: Array) -> Posterior:
+    """Rates of exchangeable cohorts under a beta-binomial whose mean and concentration are integrated out.
+
+    Args:
+        conversions: converted, per cohort.
+        followed: entrants followed, per cohort, positive.
+
+    Returns:
+        The posterior, by 4,000 draws with a fixed seed. The mean is the cohorts' own, weighted by entrants followed.
+    """
+    random = np.random.default_rng(SEED)
+    mean, spread, weight = _hyperposterior(conversions, followed)
+    chosen = random.choice(weight.size, size=DRAWS, p=weight)
+    concentration = np.maximum((1 - mean[chosen]) / (mean[chosen] * spread[chosen] ** 2) - 1, 0.1)
+    first = conversions + (mean[chosen] * concentration)[:, None]
+    second = followed - conversions + ((1 - mean[chosen]) * concentration)[:, None]
+    draws = random.beta(first, second)
+    relative = draws / (draws @ (followed / followed.sum()))[:, None] - 1
+    bounds = np.quantile(draws, [0.025, 0.975], axis=0)
+    relative_bounds = np.quantile(relative, [0.025, 0.975], axis=0)
+    return Posterior(
+        rate=draws.mean(axis=0),
+        rate_low=bounds[0],
+        rate_high=bounds[1],
+        difference=relative.mean(axis=0),
+        difference_low=relative_bounds[0],
+        difference_high=relative_bounds[1],
+        above=(relative > DIFFERENCE).mean(axis=0),
+        below=(relative < -DIFFERENCE).mean(axis=0),
+    )
+
+
+def _hyperposterior(conversions: Array, followed: Array) -> tuple[Array, Array, Array]:
+    """Grid of (mean, spread) with posterior weights; the grid of means follows the spread."""
+    pooled = (conversions.sum() + 0.5) / (followed.sum() + 1.0)
+    variance = pooled * (1 - pooled) / followed + (pooled * _SPREADS[:, None]) ** 2
+    precision = 1 / variance
+    rate = (conversions + 0.5) / (followed + 1.0)
+    centre = (precision * rate).sum(axis=1) / precision.sum(axis=1)
+    error = 1 / np.sqrt(precision.sum(axis=1)) / (centre * (1 - centre))
+    means = np.clip(expit(logit(centre)[:, None] + error[:, None] * _MEAN_STEPS), 1e-9, 1 - 1e-9)
+    spreads = np.broadcast_to(_SPREADS[:, None], means.shape)
+    concentration = np.maximum((1 - means) / (means * spreads**2) - 1, 0.1)
+    alpha, beta = (means * concentration)[..., None], ((1 - means) * concentration)[..., None]
+    likelihood = (betaln(alpha + conversions, beta + followed - conversions) - betaln(alpha, beta)).sum(axis=-1)
+    # Flat in the log-odds of the mean; spreads are a geometric grid, so the density is times the spread itself.
+    prior = np.log(spreads / (1 + (spreads / _SPREAD_SCALE) ** 2)) + np.log(error)[:, None]
+    log_weight = (likelihood + prior).ravel()
+    weight = np.exp(log_weight - log_weight.max())
+    return means.ravel(), spreads.ravel(), weight / weight.sum()
+
+
+def trend(conversions: Array, followed: Array) -> Trend:
+    """Logistic slope over cohorts in order, with the scatter between cohorts in its error.
+
+    Args:
+        conversions: converted, per cohort, in order.
+        followed: entrants followed, per cohort; at least three cohorts.
+
+    Returns:
+        The slope, its t interval and p-value.
+
+    Quasi-likelihood with variance n p (1-p) (1 + (n-1) r) (Williams, 1982): r is solved so that Pearson's statistic
+    equals its degrees of freedom, and nothing below binomial scatter is believed.
+    """
+    place = np.arange(len(followed), dtype=float)
+    design = np.column_stack([np.ones_like(place), place - place.mean()])
+    freedom = len(place) - 2
+
+    def excess(correlation: float) -> float:
+        _, _, pearson = _fit_logistic(design, conversions, followed, correlation)
+        return pearson - freedom
+
+    if excess(0.0) <= 0:
+        correlation = 0.0
+    elif excess(_MOST_DISPERSED) >= 0:
+        correlation = _MOST_DISPERSED
+    else:
+        correlation = float(brentq(excess, 0.0, _MOST_DISPERSED, xtol=1e-7))
+    coefficients, covariance, _ = _fit_logistic(design, conversions, followed, correlation)
+    error = float(np.sqrt(covariance[1, 1]))
+    half = float(student.ppf(0.975, freedom)) * error
+    slope = float(coefficients[1])
+    p_value = float(2 * student.sf(abs(slope) / error, freedom))
+    return Trend(slope, slope - half, slope + half, p_value, correlation)
+
+
+def _fit_logistic(design: Array, conversions: Array, followed: Array, correlation: float) -> tuple[Array, Array, float]:
+    """Weighted logistic regression by Fisher scoring: coefficients, covariance, Pearson's statistic."""
+    size = followed / (1 + (followed - 1) * correlation)
+    rate = conversions / followed
+    overall = (conversions.sum() + 0.5) / (followed.sum() + 1.0)
+    coefficients = np.array([logit(overall), 0.0])
+    for _ in range(25):
+        fitted = np.clip(expit(design @ coefficients), 1e-9, 1 - 1e-9)
+        weight = size * fitted * (1 - fitted)
+        information = design.T @ (weight[:, None] * design)
+        step = np.linalg.solve(information, design.T @ (size * (rate - fitted)))
+        coefficients = coefficients + np.clip(step, -2.0, 2.0)
+        if np.abs(step).max() < 1e-10:
+            break
+    fitted = np.clip(expit(design @ coefficients), 1e-9, 1 - 1e-9)
+    weight = size * fitted * (1 - fitted)
+    covariance = np.linalg.inv(design.T @ (weight[:, None] * design))
+    return coefficients, covariance, float((size * (rate - fitted) ** 2 / (fitted * (1 - fitted))).sum())
+
+
+def compared_age(triangles: pl.DataFrame) -> pl.DataFrame:
+    """The age cohorts are compared at, per cohort type and workflow.
+
+    Args:
+        triangles: rows of `cohort_triangles`.
+
+    Returns:
+        `cohort_type`, `workflow_id`, `compared_age`: the oldest age to which two thirds of the cohorts (and two at
+        least) have fifty entrants followed; no row where there is none.
+    """
+    enough = (pl.col("followed") >= MINIMUM_FOLLOWED).sum()
+    return (
+        triangles.group_by(*_GROUP, "age_weeks")
+        .agg(enough=enough, large=(pl.col("entrants") >= MINIMUM_FOLLOWED).sum())
+        .filter((pl.col("enough") >= 2) & (pl.col("enough") >= _SHARE_FOLLOWED * pl.col("large")))
+        .group_by(_GROUP)
+        .agg(compared_age=pl.col("age_weeks").max())
+    )
+
+
+def cohort_comparison(triangles: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
+    """Every cohort against the mean of its kind at the same age.
+
+    Args:
+        triangles: rows of `cohort_triangles`.
+        as_of_day: tonight.
+
+    Returns:
+        One row per cohort (schema `CohortComparison`). Cohorts without enough entrants followed to the age compared at
+        keep their counts and say in `status` what is missing.
+    """
+    if triangles.is_empty():
+        return empty(CohortComparison)
+    ages = compared_age(triangles)
+    placed = triangles.join(ages, on=_GROUP, how="left")
+    at_age = placed.filter(pl.col("age_weeks") == pl.col("compared_age").fill_null(0)).sort(*_GROUP, "cohort")
+    parts = [_compare(part) for part in at_age.partition_by(_GROUP, maintain_order=True)]
+    rows = pl.concat(parts, how="diagonal_relaxed").with_columns(
+        as_of_day=pl.lit(as_of_day), method=pl.lit(METHOD), age_weeks=pl.col("compared_age")
+    )
+    return conform(rows, CohortComparison)
+
+
+def _compare(part: pl.DataFrame) -> pl.DataFrame:
+    """Rows of one workflow and cohort type."""
+    used = (pl.col("followed") >= MINIMUM_FOLLOWED) & pl.col("compared_age").is_not_null()
+    compared = part.filter(used)
+    missing = pl.lit(MINIMUM_FOLLOWED) - pl.col("followed")
+    lacking = (
+        pl.when(missing > 0)
+        .then(pl.format("not enough data: {} more entrants followed needed", missing))
+        .otherwise(pl.lit("not enough data: a second cohort of 50 needed"))
+    )
+    rest = part.filter(~used).with_columns(status=lacking, cohorts_compared=pl.lit(compared.height))
+    if compared.is_empty():
+        return rest
+    conversions, followed = (
+        compared.get_column(name).cast(pl.Float64).to_numpy() for name in ("conversions", "followed")
+    )
+    found = shrink(conversions, followed)
+    return pl.concat(
+        [
+            compared.with_columns(
+                cohorts_compared=pl.lit(compared.height),
+                mean_rate=pl.lit(float(conversions.sum() / followed.sum())),
+                shrunk_rate=pl.Series(found.rate),
+                shrunk_rate_low=pl.Series(found.rate_low),
+                shrunk_rate_high=pl.Series(found.rate_high),
+                relative_difference=pl.Series(found.difference),
+                relative_difference_low=pl.Series(found.difference_low),
+                relative_difference_high=pl.Series(found.difference_high),
+                above_probability=pl.Series(found.above),
+                below_probability=pl.Series(found.below),
+                status=pl.lit("ok"),
+            ),
+            rest,
+        ],
+        how="diagonal_relaxed",
+    )
+
+
+def cohort_insights(comparison: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
+    """What may be said about cohorts: who is off the mean, and whether cohorts rise or fall.
+
+    Args:
+        comparison: rows of `cohort_comparison`.
+        as_of_day: tonight.
+
+    Returns:
+        One row per statement (schema `CohortInsights`); none where nothing can be said. A cohort is off the mean if
+        that is so by more than a tenth with probability over .9; a trend, over five cohorts and more of a cohort type
+        with an order, has p < .01.
+    """
+    compared = comparison.filter(pl.col("status") == "ok")
+    rows = [*_off_mean(compared), *_trends(compared)]
+    if not rows:
+        return empty(CohortInsights)
+    frame = pl.DataFrame(rows, infer_schema_length=None).with_columns(
+        as_of_day=pl.lit(as_of_day),
+        insight_id=pl.concat_str(
+            "insight_kind", "cohort_type", "workflow_id", pl.col("cohort").fill_null(""), separator="/"
+        ),
+    )
+    return conform(frame.sort("insight_probability", "insight_id", descending=[True, False]), CohortInsights)
+
+
+def _off_mean(compared: pl.DataFrame) -> list[dict[str, object]]:
+    sure = pl.max_horizontal("above_probability", "below_probability") > INSIGHT_PROBABILITY
+    rows = []
+    for row in compared.filter(sure).iter_rows(named=True):
+        side = "above" if row["above_probability"] > row["below_probability"] else "below"
+        rows.append(
+            {
+                "insight_kind": f"{side} mean",
+                **{name: row[name] for name in ("cohort_type", "workflow_id", "cohort", "age_weeks")},
+                "affected": row["entrants"],
+                "conversions": row["conversions"],
+                "followed": row["followed"],
+                "effect": row["relative_difference"],
+                "effect_low": row["relative_difference_low"],
+                "effect_high": row["relative_difference_high"],
+                "insight_probability": row[f"{side}_probability"],
+                "message": (
+                    f"{row['cohort']} converts {abs(row['relative_difference']):.0%} {side} the mean of "
+                    f"{row['cohorts_compared']} cohorts by week {row['age_weeks']}; {row['entrants']:,} people."
+                ),
+                "method": METHOD,
+            }
+        )
+    return rows
+
+
+def _trends(compared: pl.DataFrame) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    ordered = compared.filter(pl.col("cohort_type").is_in(ORDERED_TYPES)).sort(*_GROUP, "cohort")
+    for part in ordered.partition_by(_GROUP, maintain_order=True):
+        conversions, followed = (
+            part.get_column(name).cast(pl.Float64).to_numpy() for name in ("conversions", "followed")
+        )
+        if part.height < MINIMUM_TREND_COHORTS or not 0 < conversions.sum() < followed.sum():
+            continue
+        found = trend(conversions, followed)
+        if found.p_value >= TREND_P_VALUE:
+            continue
+        kind = "rising" if found.slope > 0 else "falling"
+        effect, low, high = (float(np.expm1(value)) for value in (found.slope, found.low, found.high))
+        rows.append(
+            {
+                "insight_kind": kind,
+                "cohort_type": part.item(0, "cohort_type"),
+                "workflow_id": part.item(0, "workflow_id"),
+                "cohort": None,
+                "age_weeks": part.item(0, "age_weeks"),
+                "affected": int(part.get_column("entrants").sum()),
+                "conversions": int(conversions.sum()),
+                "followed": int(followed.sum()),
+                "effect": effect,
+                "effect_low": low,
+                "effect_high": high,
+                "insight_probability": 1 - found.p_value,
+                "message": (
+                    f"Conversion is {kind} by {abs(effect):.1%} of its odds from cohort to cohort over {part.height} "
+                    f"cohorts by week {part.item(0, 'age_weeks')}."
+                ),
+                "method": TREND_METHOD,
+            }
+        )
+    return rows

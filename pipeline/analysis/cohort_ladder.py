@@ -1,0 +1,200 @@
+"""Numbers of one cohort triangle: outcomes of those followed, incidence with a competing exit, and the projection.
+
+Plain matrices over entry groups and ages; frames belong to `cohorts`, judging cohorts against each other to
+`cohort_comparison`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import nbinom
+
+Array = NDArray[np.float64]
+NORMAL_975 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class EntryGroups:
+    """Entrants of one workflow and cohort type, grouped by cohort and weeks of follow-up.
+
+    Attributes:
+        cohort: cohort of each group, 0-based.
+        followed_weeks: weeks that have closed for the whole group.
+        entrants: entrants of each group.
+        conversions: first conversions by week since entry, (groups, ages).
+        exits: unsubscribes before any conversion by week since entry, (groups, ages).
+    """
+
+    cohort: NDArray[np.int64]
+    followed_weeks: NDArray[np.int64]
+    entrants: Array
+    conversions: Array
+    exits: Array
+
+
+@dataclass(frozen=True)
+class Triangle:
+    """Cohorts down, ages across.
+
+    Attributes:
+        entrants: entrants of each cohort, (cohorts,).
+        followed: entrants whose week has closed.
+        conversions: cumulative conversions of those followed.
+        exits: cumulative exits of those followed.
+        at_risk: those followed and neither converted nor gone before the week.
+        incidence: Aalen-Johansen probability of having converted, with 95% bounds.
+        incidence_low: lower bound.
+        incidence_high: upper bound.
+        projected: conversions of all entrants, open weeks by chain ladder; NaN where no factor is known.
+        projected_low: lower bound of its 95% prediction interval.
+        projected_high: upper bound.
+    """
+
+    entrants: Array
+    followed: Array
+    conversions: Array
+    exits: Array
+    at_risk: Array
+    incidence: Array
+    incidence_low: Array
+    incidence_high: Array
+    projected: Array
+    projected_low: Array
+    projected_high: Array
+
+
+def wilson(successes: Array, trials: Array) -> tuple[Array, Array]:
+    """Wilson's 95% interval of a share; NaN where there are no trials."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rate = successes / trials
+        weight = NORMAL_975**2 / trials
+        centre = (rate + weight / 2) / (1 + weight)
+        half = NORMAL_975 / (1 + weight) * np.sqrt(rate * (1 - rate) / trials + weight / (4 * trials))
+    return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
+
+
+def build_triangle(groups: EntryGroups) -> Triangle:
+    """Triangle of all cohorts of one workflow and cohort type.
+
+    Args:
+        groups: entry groups with their outcomes.
+
+    Returns:
+        Cumulative outcomes among those followed, incidence, and projection.
+
+    Incidence is Aalen-Johansen's (Aalen and Johansen, 1978) in whole weeks with its delta-method variance; the
+    projection the chain ladder over entry groups with the errors of its factors and a dispersion from its own
+    residuals (Mack, 1993, in the form for counts).
+    """
+    ages = groups.conversions.shape[1]
+    member = (groups.cohort[None, :] == np.arange(groups.cohort.max() + 1)[:, None]).astype(float)
+    closed = groups.followed_weeks[:, None] > np.arange(ages)[None, :]
+    converted = np.cumsum(groups.conversions, axis=1)
+    gone = np.cumsum(groups.exits, axis=1)
+    left = groups.entrants[:, None] - converted - gone + groups.conversions + groups.exits
+    followed = member @ (closed * groups.entrants[:, None])
+    at_risk = member @ (closed * left)
+    incidence, low, high = _incidence(
+        at_risk, member @ (closed * groups.conversions), member @ (closed * groups.exits), followed
+    )
+    projected, projected_low, projected_high = _project(groups, member, closed, converted)
+    return Triangle(
+        entrants=member @ groups.entrants,
+        followed=followed,
+        conversions=member @ (closed * converted),
+        exits=member @ (closed * gone),
+        at_risk=at_risk,
+        incidence=incidence,
+        incidence_low=low,
+        incidence_high=high,
+        projected=projected,
+        projected_low=projected_low,
+        projected_high=projected_high,
+    )
+
+
+def _incidence(at_risk: Array, converted: Array, gone: Array, followed: Array) -> tuple[Array, Array, Array]:
+    """Aalen-Johansen incidence of conversion; bounds are Wilson's at the effective number of entrants."""
+    safe = np.maximum(at_risk, 1.0)
+    out = converted + gone
+    staying = np.cumprod(1 - out / safe, axis=1)
+    before = np.column_stack([np.ones(len(staying)), staying[:, :-1]])
+    incidence = np.cumsum(before * converted / safe, axis=1)
+    # Var(F_t) sums over weeks j: (F_t-F_j)^2 a_j + b_j - 2 (F_t-F_j) c_j; expanded, it is a few cumulative sums.
+    a = np.where(at_risk > out, out / (safe * np.maximum(at_risk - out, 1.0)), 0.0)
+    b = before**2 * converted * (safe - converted) / safe**3
+    c = before * converted / safe**2
+    moments = [np.cumsum(term, axis=1) for term in (a, a * incidence, a * incidence**2, b, c, c * incidence)]
+    variance = (
+        incidence**2 * moments[0]
+        - 2 * incidence * moments[1]
+        + moments[2]
+        + moments[3]
+        - 2 * incidence * moments[4]
+        + 2 * moments[5]
+    )
+    spread = incidence * (1 - incidence)
+    size = np.where((spread > 0) & (variance > 0), spread / np.maximum(variance, 1e-300), followed)
+    size = np.where(followed > 0, np.minimum(size, np.maximum(followed[:, :1], 1.0)), np.nan)
+    low, high = wilson(incidence * size, size)
+    return np.where(followed > 0, incidence, np.nan), low, high
+
+
+def _project(
+    groups: EntryGroups, member: Array, closed: NDArray[np.bool_], converted: Array
+) -> tuple[Array, Array, Array]:
+    """Conversions of all entrants by each age, with 95% prediction bounds."""
+    ages = converted.shape[1]
+    later = (closed[:, 1:] * converted[:, 1:]).sum(axis=0)
+    earlier = (closed[:, 1:] * converted[:, :-1]).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        factor = np.concatenate([[1.0], later / earlier])
+        growth = np.cumsum(np.log(factor))
+        noise = np.cumsum(np.concatenate([[0.0], (factor[1:] - 1) / (factor[1:] * earlier)]))
+    known = np.isfinite(growth)
+    dispersion = _dispersion(closed, converted, factor)
+
+    last = np.maximum(groups.followed_weeks - 1, 0).clip(max=ages - 1)
+    reached = converted[np.arange(len(last)), last]
+    # A group without a closed week has shown nothing: it is taken for average.
+    fresh = groups.followed_weeks == 0
+    seen = closed[:, 0]
+    first_rate = converted[seen, 0].sum() / max(groups.entrants[seen].sum(), 1.0)
+    reached = np.where(fresh, groups.entrants * first_rate, reached)
+    base = np.where(known[last], growth[last], 0.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        multiple = np.where(closed, 1.0, np.exp(growth[None, :] - base[:, None]))
+        error = np.where(closed, 0.0, multiple * np.sqrt(np.maximum(noise[None, :] - noise[last][:, None], 0.0)))
+    total = np.where(closed, converted, reached[:, None] * multiple)
+    given = np.where(closed, converted, np.where(fresh, 0.0, reached)[:, None])
+    open_part = total - given
+    # Given what was seen, the rest varies by chance, by the group's own level being known from few conversions, and by
+    # the factors' errors, which all groups share.
+    chance = open_part + np.where(closed, 0.0, reached[:, None] * (multiple - 1) ** 2)
+    with np.errstate(invalid="ignore"):
+        mean = member @ open_part
+        variance = dispersion * (member @ chance + (member @ (reached[:, None] * error)) ** 2)
+        certain = member @ given
+        size = mean**2 / np.maximum(variance - mean, 1e-9)
+    safe_mean, safe_size = np.where(mean > 0, mean, 1.0), np.where(mean > 0, np.clip(size, 1e-3, 1e9), 1.0)
+    share = safe_size / (safe_size + safe_mean)
+    low = np.where(mean > 0, nbinom.ppf(0.025, safe_size, share), 0.0)
+    high = np.where(mean > 0, nbinom.ppf(0.975, safe_size, share), 0.0)
+    unseen = (member @ seen.astype(float)) == 0
+    usable = np.isfinite(mean) & ~unseen[:, None]
+    entrants = (member @ groups.entrants)[:, None]
+    bounds = [np.minimum(np.where(usable, value, np.nan), entrants) for value in (mean, low, high)]
+    projected, below, above = (np.minimum(certain + value, entrants) for value in bounds)
+    return projected, below, above
+
+
+def _dispersion(closed: NDArray[np.bool_], converted: Array, factor: Array) -> float:
+    """Pearson dispersion of the ladder's increments, at least one."""
+    before = converted[:, :-1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = before * (factor[1:] - 1)
+        squares = (converted[:, 1:] - before - expected) ** 2 / (expected * factor[1:])
+    used = closed[:, 1:] & (expected > 0)
+    freedom = int(used.sum()) - int(used.any(axis=0).sum())
+    return max(1.0, float(squares[used].sum() / freedom)) if freedom > 0 else 1.0
