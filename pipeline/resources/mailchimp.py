@@ -25,7 +25,8 @@ def connect(settings: Settings, as_of: date) -> Iterator[MailchimpClient]:
         with sample_account(settings, as_of) as url:
             yield MailchimpClient(url, SAMPLE_KEY, settings=settings)
     else:
-        yield MailchimpClient.from_settings(settings)
+        key = settings.mailchimp_api_key.get_secret_value() if settings.mailchimp_api_key else ""
+        yield MailchimpClient(settings.mailchimp_url, key, settings=settings)
 
 
 def mailchimp_resource(settings: Settings) -> dg.ResourceDefinition:
