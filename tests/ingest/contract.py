@@ -1,6 +1,7 @@
 """A transport adapter that lets no request out that breaks Mailchimp's published contract."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from openapi_core.exceptions import OpenAPIError
 
 from pipeline.ingest.transport import DeadlineAdapter
 
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+]00:00)")
 CONTRACT = Path(__file__).parents[2] / "../shared/mailchimp/marketing-openapi.json"
 
 
@@ -28,14 +30,15 @@ def contract() -> tuple[OpenAPI, dict[str, Any]]:
 
 
 class ContractAdapter(DeadlineAdapter):
-    """Checks every outgoing request, remembers its path template, and sends it on."""
+    """Checks every outgoing request and sends it on; `seen` has the path template of every URL."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.seen: list[str] = []
+        self.seen: dict[str, str] = {}
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        self.seen.append(check(request))
+        url = str(request.url)
+        self.seen[url] = self.seen.get(url) or check(request)
         return super().send(request, *args, **kwargs)
 
 
@@ -58,6 +61,9 @@ def check(request: requests.PreparedRequest) -> str:
         raise ContractViolationError(f"{parts.path}: {error}") from error
     template = next(path for path in document["paths"] if _fits(path, parts.path))
     operation = document["paths"][template][str(request.method).lower()]
+    moments = [value for name, value in parse_qsl(parts.query) if name.startswith(("since", "before"))]
+    if not all(_MOMENT.fullmatch(moment) for moment in moments):
+        raise ContractViolationError(f"{template}: {moments} (parts of a second make Mailchimp fail)")
     unknown = set(query) - {one["name"] for one in operation["parameters"] if one["in"] == "query"}
     if unknown or len(query) > len(set(query)) or {"fields", "exclude_fields"} <= set(query):
         raise ContractViolationError(f"{template}: query {query}")
