@@ -1,0 +1,458 @@
+"""Everything of the Marketing API but reports: account, audience, members, automations and the store."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipeline.sample.api_reports import AUDIENCE_NAME, ReportsApi
+from pipeline.sample.population import FIRST_NAMES, PLANS
+from pipeline.sample.shapes import Item, not_found, page, text, within
+from pipeline.sample.view import View
+from pipeline.sample.world import (
+    AUDIENCE_ID,
+    CURRENCY,
+    DAY_US,
+    NEVER_US,
+    PLANTED,
+    SERIES,
+    STORE_ID,
+    Flow,
+    Step,
+    us,
+)
+from pipeline.sample.zones import ZONES, standard_offset_hours
+
+Query = Mapping[str, str]
+AUTOMATIONS = {flow.workflow_id: flow for flow in SERIES if flow.kind == "automation"}
+WORKFLOW_TYPES = {"signup": "welcomeSeries", "cart_abandoned": "abandonedCart"}
+DELAY_ACTIONS = {"signup": "signup", "cart_abandoned": "ecomm_abandoned_cart"}
+AUDIENCE_CREATED = text(us("2025-06-30"))
+MERGE_FIELDS = (("FNAME", "First name"), ("LNAME", "Last name"), ("PLAN", "Plan"), (PLANTED.aa_field, "A/A test"))
+
+
+class AccountApi:
+    """Answers for everything but reports, as of a view."""
+
+    def __init__(self, view: View, reports: ReportsApi) -> None:
+        self._view = view
+        self._reports = reports
+        self._people = view.account.people
+        self._number = {str(self._people.member_id[one]): int(one) for one in view.members.tolist()}
+
+    def root(self) -> Item:
+        """GET /."""
+        return {
+            "account_id": "a1b2c3d4e5f60718293a4b5c6",
+            "login_id": "1",
+            "account_name": AUDIENCE_NAME,
+            "account_timezone": "America/New_York",
+            "role": "owner",
+            "member_since": AUDIENCE_CREATED,
+            "pricing_plan_type": "monthly",
+            "first_payment": "",
+            "pro_enabled": False,
+            "total_subscribers": int((self._view.status[self._view.members] == "subscribed").sum()),
+        }
+
+    def lists(self, query: Query) -> Item:
+        """GET /lists."""
+        made = within(query, "date_created")(us("2025-06-30"))
+        return {
+            **page(query, "lists", [self.audience(AUDIENCE_ID)] if made and not query.get("email") else []),
+            "constraints": {"may_create": False, "max_instances": 1, "current_total_instances": 1},
+        }
+
+    def audience(self, list_id: str) -> Item:
+        """GET /lists/{id}."""
+        self._known(list_id)
+        status = self._view.status[self._view.members]
+        return {
+            "id": AUDIENCE_ID,
+            "web_id": 615_001,
+            "name": AUDIENCE_NAME,
+            "contact": {"company": AUDIENCE_NAME, "address1": "", "city": "Boston", "state": "MA", "country": "US"},
+            "permission_reminder": "You signed up on our website.",
+            "use_archive_bar": True,
+            "campaign_defaults": {"from_name": AUDIENCE_NAME, "from_email": "", "subject": "", "language": "en"},
+            "date_created": AUDIENCE_CREATED,
+            "list_rating": 4,
+            "email_type_option": False,
+            "visibility": "prv",
+            "double_optin": False,
+            "has_welcome": False,
+            "marketing_permissions": False,
+            "modules": [],
+            "stats": {
+                "member_count": int((status == "subscribed").sum()),
+                "unsubscribe_count": int((status == "unsubscribed").sum()),
+                "cleaned_count": int((status == "cleaned").sum()),
+                "campaign_last_sent": "",
+            },
+        }
+
+    def merge_fields(self, list_id: str, query: Query) -> Item:
+        """GET /lists/{id}/merge-fields."""
+        self._known(list_id)
+        fields = [
+            {"merge_id": number, "tag": tag, "name": name, "type": "text", "required": False, "list_id": AUDIENCE_ID}
+            for number, (tag, name) in enumerate(MERGE_FIELDS, 1)
+            if query.get("type", "text") == "text" and query.get("required") != "true"
+        ]
+        return {**page(query, "merge_fields", fields), "list_id": AUDIENCE_ID}
+
+    def members(self, list_id: str, query: Query) -> Item:
+        """GET /lists/{id}/members: without the archived unless asked for."""
+        self._known(list_id)
+        wanted = query.get("status")
+        changed, joined = within(query, "last_changed"), within(query, "timestamp_opt")
+        chosen = [
+            one
+            for one in self._view.members.tolist()
+            if (self._view.status[one] == wanted if wanted else self._view.status[one] != "archived")
+            and changed(int(self._view.changed_us[one]))
+            and joined(int(self._people.signup_us[one]))
+        ]
+        if query.get("vip_only") == "true" or query.get("unique_email_id") or query.get("interest_ids"):
+            chosen = []
+        keys = {"last_changed": self._view.changed_us, "timestamp_opt": self._people.signup_us}
+        key = keys.get(query.get("sort_field", "timestamp_opt"), self._people.signup_us)
+        chosen.sort(key=lambda one: (int(key[one]), one), reverse=query.get("sort_dir") == "DESC")
+        return {**page(query, "members", chosen, self._member), "list_id": AUDIENCE_ID}
+
+    def member(self, list_id: str, member_id: str) -> Item:
+        """GET /lists/{id}/members/{hash}."""
+        return self._member(self._person(list_id, member_id))
+
+    def activity_feed(self, list_id: str, member_id: str, query: Query) -> Item:
+        """GET /lists/{id}/members/{hash}/activity-feed, newest first: the only place with times of automation e-mails."""
+        person = self._person(list_id, member_id)
+        wanted = query.get("activity_filters")
+        kinds = set(wanted.split(",")) if wanted else {"sent", "open", "click", "bounce", "unsub"}
+        found = [item for item in self._feed.get(person, ()) if item[1] in kinds]
+        body = page(query, "activity", found, lambda item: _feed_item(*item))
+        del body["total_items"]
+        return {**body, "email_id": member_id, "list_id": AUDIENCE_ID}
+
+    def automations(self, query: Query) -> Item:
+        """GET /automations: classic ones only; journeys cannot be read."""
+        made, started = within(query, "create_time"), within(query, "start_time")
+        wanted = query.get("status")
+        chosen = [
+            self._automation(flow)
+            for flow in AUTOMATIONS.values()
+            if made(flow.created_us) and started(flow.created_us + DAY_US) and wanted in (None, "sending")
+        ]
+        return page(query, "automations", chosen)
+
+    def automation(self, workflow_id: str) -> Item:
+        """GET /automations/{id}."""
+        return self._automation(self._flow(workflow_id))
+
+    def automation_emails(self, workflow_id: str) -> Item:
+        """GET /automations/{id}/emails: no parameters, no paging."""
+        flow = self._flow(workflow_id)
+        return {"emails": [self._email(flow, step) for step in flow.steps], "total_items": len(flow.steps)}
+
+    def automation_email(self, workflow_id: str, email_id: str) -> Item:
+        """GET /automations/{id}/emails/{id}."""
+        return self._email(*self._step(workflow_id, email_id))
+
+    def queue(self, workflow_id: str, email_id: str) -> Item:
+        """GET /automations/{id}/emails/{id}/queue: who is waiting for this e-mail tonight."""
+        self._step(workflow_id, email_id)
+        waiting = self._queues.filter((pl.col("workflow_id") == workflow_id) & (pl.col("next_step_id") == email_id))
+        items = [
+            {
+                "id": str(self._people.member_id[person]),
+                "workflow_id": workflow_id,
+                "email_id": email_id,
+                "list_id": AUDIENCE_ID,
+                "email_address": str(self._people.address[person]),
+                "next_send": text(moment),
+            }
+            for person, moment in waiting.select("subscriber", "next_us").iter_rows()
+        ]
+        return {"workflow_id": workflow_id, "email_id": email_id, "queue": items, "total_items": len(items)}
+
+    def queued(self, workflow_id: str, email_id: str, member_id: str) -> Item:
+        """GET /automations/{id}/emails/{id}/queue/{hash}."""
+        for item in self.queue(workflow_id, email_id)["queue"]:
+            if item["id"] == member_id:
+                return item
+        raise not_found()
+
+    def removed(self, workflow_id: str) -> Item:
+        """GET /automations/{id}/removed-subscribers: no times."""
+        self._flow(workflow_id)
+        held = self._view.account.entries.filter(
+            (pl.col("cause") == "removed")
+            & pl.col("is_held")
+            & (pl.col("workflow_id") == workflow_id)
+            & (pl.col("next_us") < self._view.now_us)
+        )
+        items = [
+            {
+                "id": str(self._people.member_id[person]),
+                "workflow_id": workflow_id,
+                "list_id": AUDIENCE_ID,
+                "email_address": str(self._people.address[person]),
+            }
+            for person in held["subscriber"]
+        ]
+        return {"workflow_id": workflow_id, "subscribers": items, "total_items": len(items)}
+
+    def stores(self, query: Query) -> Item:
+        """GET /ecommerce/stores."""
+        store = {
+            "id": STORE_ID,
+            "list_id": AUDIENCE_ID,
+            "name": AUDIENCE_NAME,
+            "platform": "custom",
+            "is_syncing": False,
+            "currency_code": CURRENCY,
+            "timezone": "America/New_York",
+            "created_at": AUDIENCE_CREATED,
+            "updated_at": AUDIENCE_CREATED,
+            "list_is_active": True,
+        }
+        return page(query, "stores", [store])
+
+    def orders(self, store_id: str | None, query: Query) -> Item:
+        """GET /ecommerce/stores/{id}/orders, and of all stores: no window of time."""
+        self._store(store_id)
+        chosen = self._orders
+        if "customer_id" in query:
+            chosen = [row for row in chosen if f"c{row['subscriber']}" == query["customer_id"]]
+        if query.get("campaign_id") or query.get("outreach_id") or query.get("has_outreach") == "true":
+            chosen = []
+        body = page(query, "orders", chosen, self._order)
+        return {**body, "store_id": store_id} if store_id else body
+
+    def customers(self, store_id: str, query: Query) -> Item:
+        """GET /ecommerce/stores/{id}/customers."""
+        self._store(store_id)
+        buyers: dict[int, list[Item]] = {}
+        for row in self._orders:
+            buyers.setdefault(row["subscriber"], []).append(row)
+        if query.get("email_address"):
+            buyers = {one: rows for one, rows in buyers.items() if self._people.address[one] == query["email_address"]}
+        body = page(query, "customers", list(buyers.items()), lambda item: self._customer(*item))
+        return {**body, "store_id": store_id}
+
+    @cached_property
+    def _orders(self) -> list[Item]:
+        return self._view.orders.filter("is_in_store").to_dicts()
+
+    @cached_property
+    def _queues(self) -> pl.DataFrame:
+        now = self._view.now_us
+        ended = self._view.account.journeys.select("subscriber", "workflow_id", "exit_us")
+        entries = self._view.account.entries.filter(
+            pl.col("workflow_id").is_in(list(AUTOMATIONS))
+            & (pl.col("entered_us") < now)
+            & (pl.col("cause") != "removed")
+        )
+        waiting = entries.join(ended, on=["subscriber", "workflow_id"], maintain_order="left").filter(
+            (pl.col("exit_us").is_null() | (pl.col("exit_us") >= now))
+            & ((pl.col("next_us") >= now) | (pl.col("is_held") & pl.col("next_us").is_not_null()))
+        )
+        return waiting.filter(pl.col("subscriber").is_in(self._view.members))
+
+    @cached_property
+    def _feed(self) -> dict[int, list[tuple[int, str, str]]]:
+        messages = self._view.messages
+        parts = [
+            messages.select("subscriber", pl.col("sent_us").alias("at"), pl.lit("sent").alias("kind"), "campaign_id"),
+            messages.filter(pl.col("unsubscribed_us").is_not_null()).select(
+                "subscriber", pl.col("unsubscribed_us").alias("at"), pl.lit("unsub").alias("kind"), "campaign_id"
+            ),
+            self._view.activity.select(
+                "subscriber", pl.col("occurred_us").alias("at"), pl.col("action").alias("kind"), "campaign_id"
+            ),
+        ]
+        found: dict[int, list[tuple[int, str, str]]] = {}
+        for person, *item in pl.concat(parts).sort("at", descending=True, maintain_order=True).iter_rows():
+            found.setdefault(person, []).append(tuple(item))
+        return found
+
+    def _known(self, list_id: str) -> None:
+        if list_id != AUDIENCE_ID:
+            raise not_found()
+
+    def _store(self, store_id: str | None) -> None:
+        if store_id not in (None, STORE_ID):
+            raise not_found()
+
+    def _person(self, list_id: str, member_id: str) -> int:
+        self._known(list_id)
+        if member_id.lower() not in self._number:
+            raise not_found()
+        return self._number[member_id.lower()]
+
+    def _flow(self, workflow_id: str) -> Flow:
+        if workflow_id not in AUTOMATIONS:
+            raise not_found()
+        return AUTOMATIONS[workflow_id]
+
+    def _step(self, workflow_id: str, email_id: str) -> tuple[Flow, Step]:
+        flow = self._flow(workflow_id)
+        for step in flow.steps:
+            if step.step_id == email_id:
+                return flow, step
+        raise not_found()
+
+    def _member(self, person: int) -> Item:
+        people = self._people
+        zone, _, country, language = ZONES[people.zone[person]]
+        signup = int(people.signup_us[person])
+        in_test = signup >= us(PLANTED.aa_from)
+        # As in real audiences: some zones unknown, some no IANA names, some signups without a time.
+        known = "" if person % 37 == 0 else "Eastern Time (US)" if person % 101 == 0 else zone
+        name = FIRST_NAMES[person % len(FIRST_NAMES)]
+        plan = PLANS[people.plan[person]]
+        tags = [{"id": 2_225_591, "name": "beta"}] if person % 9 == 0 else []
+        return {
+            "id": str(people.member_id[person]),
+            "email_address": str(people.address[person]),
+            "unique_email_id": str(people.member_id[person])[:10],
+            "contact_id": str(people.member_id[person])[::-1],
+            "full_name": name,
+            "web_id": 360_000_000 + person,
+            "email_type": "html",
+            "status": str(self._view.status[person]),
+            "consents_to_one_to_one_messaging": True,
+            "merge_fields": {
+                "FNAME": name,
+                "LNAME": "",
+                "PLAN": plan,
+                PLANTED.aa_field: "AB"[people.aa_arm[person]] if in_test else "",
+            },
+            "interests": {},
+            "stats": {"avg_open_rate": 0, "avg_click_rate": 0},
+            "ip_signup": "",
+            "timestamp_signup": "" if person % 10 == 0 else text(signup),
+            "ip_opt": "",
+            "timestamp_opt": text(signup),
+            "member_rating": int(np.clip(1 + people.engagement[person] * 2, 1, 5)),
+            "last_changed": text(int(self._view.changed_us[person])),
+            "language": language,
+            "vip": False,
+            "email_client": "",
+            "location": {
+                "latitude": 0,
+                "longitude": 0,
+                "gmtoff": int(standard_offset_hours(int(people.zone[person]))),
+                "dstoff": int(standard_offset_hours(int(people.zone[person]))),
+                "country_code": country,
+                "timezone": known,
+                "region": "",
+            },
+            "source": "API - Generic",
+            "tags_count": len(tags),
+            "tags": tags,
+            "list_id": AUDIENCE_ID,
+        }
+
+    def _automation(self, flow: Flow) -> Item:
+        totals = [self._reports.campaign_totals(step.step_id) for step in flow.steps]
+        return {
+            "id": flow.workflow_id,
+            "create_time": text(flow.created_us),
+            "start_time": text(flow.created_us + DAY_US),
+            "status": "sending",
+            "emails_sent": sum(total["sent"] for total in totals),
+            "recipients": {"list_id": AUDIENCE_ID, "list_is_active": True, "list_name": AUDIENCE_NAME},
+            "settings": {"title": flow.name, "from_name": AUDIENCE_NAME},
+            "tracking": {"opens": True, "html_clicks": True, "text_clicks": False},
+            "trigger_settings": _trigger(flow),
+            "report_summary": {
+                "opens": sum(total["opens"] for total in totals),
+                "unique_opens": sum(total["unique_opens"] for total in totals),
+                "clicks": sum(total["clicks"] for total in totals),
+                "subscriber_clicks": sum(total["clickers"] for total in totals),
+            },
+        }
+
+    def _email(self, flow: Flow, step: Step) -> Item:
+        sent = self._reports.campaign_totals(step.step_id)["sent"]
+        days, hours = divmod(step.delay_hours, 24)
+        amount, unit = (step.delay_hours, "hour") if hours else (days, "day")
+        first = step is flow.steps[0]
+        return {
+            "id": step.step_id,
+            "web_id": int(step.step_id[:6], 16),
+            "workflow_id": flow.workflow_id,
+            "position": step.position + 1,
+            "delay": {
+                "amount": amount,
+                "type": unit if amount else "now",
+                "direction": "after",
+                "action": DELAY_ACTIONS[flow.trigger] if first else "previous_campaign_sent",
+            },
+            "create_time": text(flow.created_us),
+            "start_time": text(flow.created_us + DAY_US),
+            "archive_url": f"http://eepurl.example/{step.step_id}",
+            "status": "sending",
+            "emails_sent": sent,
+            "send_time": text(flow.created_us + DAY_US),
+            "content_type": "template",
+            "recipients": {"list_id": AUDIENCE_ID, "list_is_active": True, "recipient_count": sent},
+            "settings": {"subject_line": step.name, "title": step.name, "from_name": AUDIENCE_NAME},
+            "tracking": {"opens": True, "html_clicks": True, "text_clicks": False},
+            "trigger_settings": _trigger(flow),
+            "report_summary": self._reports.summary(step.step_id),
+        }
+
+    def _order(self, row: Item) -> Item:
+        total = row["net_cents"] + row["tax_cents"] + row["shipping_cents"]
+        is_back = row["refund_us"] < min(self._view.now_us, NEVER_US)
+        state = (
+            "paid" if not is_back else "refunded" if row["refund_cents"] == row["net_cents"] else "partially_refunded"
+        )
+        moment = text(row["occurred_us"])
+        return {
+            "id": row["order_id"],
+            "customer": self._customer(row["subscriber"], [row]),
+            "store_id": STORE_ID,
+            "financial_status": state,
+            "fulfillment_status": "shipped",
+            "currency_code": row["currency"],
+            "order_total": total / 100,
+            "discount_total": 0,
+            "tax_total": row["tax_cents"] / 100,
+            "shipping_total": row["shipping_cents"] / 100,
+            "processed_at_foreign": moment,
+            "updated_at_foreign": text(row["refund_us"]) if is_back else moment,
+            "lines": [],
+        }
+
+    def _customer(self, person: int, rows: list[Item]) -> Item:
+        spent = sum(row["net_cents"] + row["tax_cents"] + row["shipping_cents"] for row in rows)
+        return {
+            "id": f"c{person}",
+            "email_address": str(self._people.address[person]),
+            "opt_in_status": True,
+            "company": "",
+            "first_name": FIRST_NAMES[person % len(FIRST_NAMES)],
+            "last_name": "",
+            "orders_count": len(rows),
+            "total_spent": spent / 100,
+            "created_at": text(int(self._people.signup_us[person])),
+            "updated_at": text(max(row["occurred_us"] for row in rows)),
+        }
+
+
+def _trigger(flow: Flow) -> Item:
+    return {
+        "workflow_type": WORKFLOW_TYPES[flow.trigger],
+        "workflow_title": flow.name,
+        "runtime": {"days": ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]},
+        "workflow_emails_count": len(flow.steps),
+    }
+
+
+def _feed_item(moment: int, kind: str, campaign_id: str) -> dict[str, Any]:
+    return {"activity_type": kind, "created_at_timestamp": text(moment), "campaign_id": campaign_id}
