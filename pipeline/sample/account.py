@@ -1,4 +1,4 @@
-"""The sample account as frames in memory, generated from a seed: the facts from which API, event files and truth are made.
+"""The sample account as frames in memory, generated from a seed: what API, event files and truth are made from.
 
 Frames (instants are epoch microseconds; `subscriber` is the number of a person in `people`):
     journeys: subscriber, workflow_id, entered_us, exit_us, exit_reason, exit_step_id, cause (planted, of being stuck)

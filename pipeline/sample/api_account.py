@@ -127,7 +127,7 @@ class AccountApi:
         return self._member(self._person(list_id, member_id))
 
     def activity_feed(self, list_id: str, member_id: str, query: Query) -> Item:
-        """GET /lists/{id}/members/{hash}/activity-feed, newest first: the only place with times of automation e-mails."""
+        """GET /lists/{id}/members/{hash}/activity-feed, newest first: alone knows when automations sent."""
         person = self._person(list_id, member_id)
         wanted = query.get("activity_filters")
         kinds = set(wanted.split(",")) if wanted else {"sent", "open", "click", "bounce", "unsub"}

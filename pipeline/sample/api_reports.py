@@ -15,9 +15,19 @@ from pipeline.sample.world import AUDIENCE_ID, CURRENCY, DAY_US, SERIES, Flow, S
 Query = Mapping[str, str]
 AUDIENCE_NAME = "Northwind Outdoor"
 CAMPAIGN_TYPES = {"campaign": "regular", "automation": "automation-email", "flow": "automation-email"}
-NO_TOTALS = dict.fromkeys(
-    ("sent", "hard", "soft", "unsubscribes", "complaints", "opens", "unique_opens", "proxy_opens", "unproxied_openers")
-    + ("clicks", "unique_clicks", "clickers", "last_open", "last_click")
+TOTALS = (
+    *(
+        "sent",
+        "hard",
+        "soft",
+        "unsubscribes",
+        "complaints",
+        "opens",
+        "unique_opens",
+        "proxy_opens",
+        "unproxied_openers",
+    ),
+    *("clicks", "unique_clicks", "clickers", "last_open", "last_click"),
 )
 
 
@@ -60,7 +70,7 @@ class ReportsApi:
     def campaign_totals(self, campaign_id: str) -> Item:
         """Totals of one campaign, zeros and nulls if nothing was sent."""
         found = self.totals.get(campaign_id, {})
-        return {name: found.get(name) or (None if name.startswith("last") else 0) for name in NO_TOTALS}
+        return {name: found.get(name) or (None if name.startswith("last") else 0) for name in TOTALS}
 
     def summary(self, campaign_id: str) -> Item:
         """The `report_summary` of campaigns and automation e-mails."""

@@ -31,8 +31,8 @@ def draw_orders(
         generator: source of chance.
         people: who they are.
         purchases: subscribers and instants of all purchases.
-        outside_flows: subscribers in no flow with a goal; only they pay in the other currency, so that an order that the
-            pipeline must reject never ends a journey.
+        outside_flows: subscribers in no flow with a goal; only they pay in the other currency, so that an order that
+            the pipeline must reject never ends a journey.
     """
     foreign = generator.choice(outside_flows, FOREIGN_ORDERS)
     earliest = np.maximum(FIRST_US, people.signup_us[foreign])

@@ -1,7 +1,7 @@
 """Opens, clicks and bounces as Mailchimp records them: of people, of privacy proxies and of link scanners.
 
-People are drawn so that no documented rule takes them for a machine: at least 45 s after the send, more than 10 s between
-two links, from an address of their own. Machines always break at least one rule.
+People are drawn so that no documented rule takes them for a machine: at least 45 s after the send, more than 10 s
+between two links, from an address of their own. Machines always break at least one rule.
 """
 
 import numpy as np
@@ -18,18 +18,20 @@ LINK_URLS = {
 }
 FILTERED_SHARES = {"too_fast": 0.5, "all_links": 0.4, "shared_ip": 0.3}  # of their clicks that Mailchimp recognises
 SCAN_SHARE = 0.6
-SCHEMA = {
-    "campaign_id": pl.String,
-    "subscriber": pl.Int64,
-    "action": pl.String,
-    "occurred_us": pl.Int64,
-    "link": pl.String,
-    "ip": pl.String,
-    "bounce_kind": pl.String,
-    "is_proxy": pl.Boolean,
-    "is_filtered": pl.Boolean,
-    "is_person": pl.Boolean,
-}
+SCHEMA = pl.Schema(
+    {
+        "campaign_id": pl.String,
+        "subscriber": pl.Int64,
+        "action": pl.String,
+        "occurred_us": pl.Int64,
+        "link": pl.String,
+        "ip": pl.String,
+        "bounce_kind": pl.String,
+        "is_proxy": pl.Boolean,
+        "is_filtered": pl.Boolean,
+        "is_person": pl.Boolean,
+    }
+)
 Parts = list[pl.DataFrame]
 
 
@@ -97,8 +99,17 @@ def _proxies_open(generator: np.random.Generator, people: Population, messages: 
         rows = delivered.with_columns(
             moment=pl.col("sent_us") + seconds, ip=_addresses(network, generator.integers(1, 200, len(person)))
         ).filter(mine)
-        marks = {"is_proxy": is_marked, "is_filtered": is_marked}
-        parts.append(_rows(rows, "open", pl.col("moment"), ip=pl.col("ip"), is_person=False, **marks))
+        parts.append(
+            _rows(
+                rows,
+                "open",
+                pl.col("moment"),
+                ip=pl.col("ip"),
+                is_person=False,
+                is_proxy=is_marked,
+                is_filtered=is_marked,
+            )
+        )
 
 
 def _scanners_click(generator: np.random.Generator, people: Population, messages: pl.DataFrame, parts: Parts) -> None:

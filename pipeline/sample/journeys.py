@@ -73,13 +73,13 @@ def _history(
 ) -> History:
     person = plan.subscriber[plan.slot_journey]
     why = np.full(len(unmailable), "", dtype="<U16")
-    for reason, moments in (
+    for one, moments in (
         ("complaint", reactions.complaint_us),
         ("unsubscribed", reactions.unsubscribe_us),
         ("hard_bounce", reactions.hard_bounce_us),
     ):
         ends = is_active & (moments < NEVER_US) & (moments == unmailable[person])
-        why[person[ends]] = reason
+        why[person[ends]] = one
     last = is_active & (plan.slot_next_step < 0) & (plan.held_at[plan.slot_journey] > plan.slot_position)
     completed = np.full(len(plan.flow), NEVER_US)
     completed[plan.slot_journey[last]] = plan.slot_us[last] + 120 * SECOND_US

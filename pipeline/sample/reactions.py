@@ -115,7 +115,7 @@ def _click_factor(step: Array, sent: Array) -> Array:
 
 
 def _direct_purchase(people: Population, plan: Plan, person: Array) -> Array:
-    """Chance of a purchase within days of entering a step, opened or not: baseline, the test's arm, the delay's effect."""
+    """Chance of a purchase within days of a step, opened or not: baseline, the test's arm, the delay's effect."""
     chance = np.array([step.direct_purchase for _, step in STEPS])[plan.slot_step]
     flow_id, step_id, _ = PLANTED.experiment
     arms = np.array([PLANTED.experiment_purchase[arm] for arm in "AB"])[people.arm[person]]

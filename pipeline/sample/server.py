@@ -148,6 +148,7 @@ def main() -> None:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
+    listener.listen(64)
     server: uvicorn.Server
     app = make_app(look(account, as_of), lambda: len(server.server_state.connections), fail_every)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))

@@ -1,4 +1,4 @@
-"""Starting and stopping the stand-in server in a process of its own, so that it costs the caller no interpreter time."""
+"""Starting and stopping the stand-in server in a process of its own, so that it costs the caller no time."""
 
 import pickle
 import subprocess

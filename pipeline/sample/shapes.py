@@ -1,4 +1,4 @@
-"""Small pieces of Mailchimp's JSON: instants, projections, windows, pages and problems. Nothing of the sample account."""
+"""Small pieces of Mailchimp's JSON: instants, projections, windows, pages, problems. Nothing of the sample account."""
 
 import re
 import uuid

@@ -60,7 +60,7 @@ JOURNEYS = tuple(flow.workflow_id for flow in SERIES if flow.kind == "flow")
 
 
 def event_stream(account: SampleAccount) -> pl.DataFrame:
-    """Every valid event once: the columns of the event contract as text, `occurred_us`, and `arrived_us` of its file."""
+    """Every valid event once: the contract's columns as text, `occurred_us`, and `arrived_us` in a file."""
     people = account.people
     parts = [
         _signups(account),
@@ -138,7 +138,9 @@ def _money(cents: pl.Expr) -> pl.Expr:
     return pl.format("{}.{}", cents // 100, (cents % 100).cast(pl.String).str.zfill(2))
 
 
-def _frame(person: Array | pl.Series, occurred_us: Array | pl.Series, event_type: str, **more: object) -> pl.DataFrame:
+def _frame(
+    person: Array | pl.Series, occurred_us: Array | pl.Series, event_type: str, **more: str | pl.Series
+) -> pl.DataFrame:
     frame = pl.DataFrame({"person": pl.Series(person), "occurred_us": pl.Series(occurred_us)})
     literals = {name: pl.lit(value) if isinstance(value, str) else value for name, value in more.items()}
     empty = {name: pl.lit(None, dtype=pl.String) for name in COLUMNS if name not in literals}

@@ -103,7 +103,8 @@ def _standing(view: View) -> tuple[list[Truth], list[Truth]]:
         .filter(pl.col("exit_us").is_null() | (pl.col("exit_us") >= view.now_us))
         .filter(pl.col("next_step_id").is_not_null() & pl.col("subscriber").is_in(view.members))
     )
-    stuck, waiting = [], []
+    stuck: list[Truth] = []
+    waiting: list[Truth] = []
     for row in latest.sort("workflow_id", "subscriber").to_dicts():
         found = {name: row[name] for name in ("subscriber", "workflow_id", "step_id")}
         if not (row["is_held"] and row["cause"]):
