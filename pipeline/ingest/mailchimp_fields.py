@@ -181,14 +181,6 @@ def number(value: Any) -> float:
     return float(value)
 
 
-def share(value: Any) -> float:
-    """A rate between 0 and 1."""
-    found = number(value)
-    if not 0 <= found <= 1:
-        raise BrokenError("is not between 0 and 1")
-    return found
-
-
 def cents(value: Any) -> int:
     """Hundredths of an amount of money, from its decimal writing."""
     return int((Decimal(str(number(value))) * 100).quantize(Decimal(1), ROUND_HALF_EVEN))

@@ -5,6 +5,7 @@ else that decides which rows are kept, belong to `pull`.
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -18,6 +19,8 @@ from pipeline.ingest.lake import QuarantinedRow
 from pipeline.ingest.mailchimp_fields import Field, Parsed, read_items
 from pipeline.schemas import lake as tables
 from pipeline.schemas.base import Table, identity, polars_schema
+
+logger = logging.getLogger(__name__)
 
 HOURS = {"now": 0.0, "hour": 1.0, "day": 24.0, "week": 168.0}
 # Where mail services fetch images for their users: Google's and Apple's published lists of proxy addresses (the latter
@@ -131,7 +134,7 @@ REPORTS = {
     "clicks_total": Field("clicks.clicks_total", read.amount_of_things),
     "unique_clicks": Field("clicks.unique_clicks", read.amount_of_things),
     "unique_subscriber_clicks": Field("clicks.unique_subscriber_clicks", read.amount_of_things),
-    "click_rate": Field("clicks.click_rate", read.share, required=False, default=0.0),
+    "click_rate": Field("clicks.click_rate", read.number, required=False, default=0.0),
     "last_click_us": Field("clicks.last_click", read.instant, required=False),
     "total_orders": Field("ecommerce.total_orders", read.amount_of_things, required=False, default=0),
     "total_revenue_cents": Field("ecommerce.total_revenue", read.cents, required=False, default=0),
@@ -352,5 +355,7 @@ def _tag_names(tags: list[Any]) -> str:
 def _delay_hours(delay: dict[str, Any]) -> float | None:
     amount, unit = delay.get("amount", 0), delay.get("type")
     if unit not in HOURS or not isinstance(amount, int):
+        if delay:
+            logger.warning("An automation e-mail's delay has a unit we do not know; its planned wait stays unknown.")
         return None
     return (-1 if delay.get("direction") == "before" else 1) * amount * HOURS[unit]

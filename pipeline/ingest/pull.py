@@ -123,7 +123,7 @@ def pull_automations(
         ]
         place = f"{place}/removed-subscribers"
         gone = parse.table_rows(tables.RemovedSubscribers, place, parse.REMOVED, removed, keys, workflow_id=workflow_id)
-        return [emails, gone, *queues]
+        return [_not_yet_sent(emails, pull), gone, *queues]
 
     for group in client.map(details, workflows):
         for rows in group:
@@ -138,13 +138,8 @@ def pull_campaigns(
     """All campaigns. Never filtered by the API: there an unknown `type` or `status` is a silent empty answer."""
     pull = Pull(client, lake, keys, settings, as_of)
     items = client.listing("/campaigns", "campaigns", {"fields": _projection("campaigns", CAMPAIGN_FIELDS)})
-    rows = _until(parse.table_rows(tables.Campaigns, "/campaigns", parse.CAMPAIGNS, items), pull, "created_us")
-    is_later = pl.col("sent_us") > pull.end_us
-    frame = rows.frame.with_columns(
-        pl.when(is_later).then(None).otherwise("sent_us").alias("sent_us"),
-        pl.when(is_later).then(0).otherwise("emails_sent").alias("emails_sent"),
-    )
-    pull.add(parse.Rows(rows.model, frame, rows.quarantined))
+    rows = parse.table_rows(tables.Campaigns, "/campaigns", parse.CAMPAIGNS, items)
+    pull.add(_not_yet_sent(_until(rows, pull, "created_us"), pull))
     pull.write()
     return pull.summary()
 
@@ -229,6 +224,16 @@ def _changed_members(pull: Pull, audience_id: str, since: str) -> parse.Rows:
 def _until(rows: parse.Rows, pull: Pull, *instants: str) -> parse.Rows:
     """The rows none of whose instants lies after the night."""
     frame = rows.frame.filter(pl.all_horizontal((pl.col(name) <= pull.end_us).fill_null(True) for name in instants))
+    return parse.Rows(rows.model, frame, rows.quarantined)
+
+
+def _not_yet_sent(rows: parse.Rows, pull: Pull) -> parse.Rows:
+    """The rows, those sent after the night as they stood on it."""
+    is_later = pl.col("sent_us") > pull.end_us
+    frame = rows.frame.with_columns(
+        pl.when(is_later).then(None).otherwise("sent_us").alias("sent_us"),
+        pl.when(is_later).then(0).otherwise("emails_sent").alias("emails_sent"),
+    )
     return parse.Rows(rows.model, frame, rows.quarantined)
 
 

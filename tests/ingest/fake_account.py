@@ -13,6 +13,7 @@ from pipeline.ingest.keys import SubscriberKeys
 from pipeline.ingest.lake import Lake
 from pipeline.ingest.mailchimp import MailchimpClient
 from pipeline.ingest.pull_base import PullSummary
+from pipeline.schemas.base import Table
 from pipeline.settings import Settings
 from tests.ingest.contract import CONTRACT, ContractAdapter
 from tests.ingest.loopback import Found, answer_with, serve
@@ -208,3 +209,28 @@ def served(account: FakeAccount, folder: Path, **settings: Any) -> Iterator[Nigh
     """A night against the account on loopback."""
     with serve(account.answer) as base_url:
         yield Night(folder, base_url, **settings)
+
+
+def click(time: str, url: str = "https://example.com/a", ip: str = "203.0.113.9") -> dict[str, Any]:
+    return {"action": "click", "timestamp": time, "url": url, "ip": ip}
+
+
+def opened(time: str, ip: str = "203.0.113.9") -> dict[str, Any]:
+    return {"action": "open", "timestamp": time, "ip": ip}
+
+
+def automation_email(step_id: str, position: int, **delay: Any) -> dict[str, Any]:
+    return {
+        "id": step_id,
+        "position": position,
+        "status": "sending",
+        "delay": delay,
+        "send_time": "",
+        "emails_sent": 1,
+        "settings": {"title": step_id, "subject_line": "Hello"},
+    }
+
+
+def rows(night: Night, model: type[Table]) -> list[dict[str, Any]]:
+    """The table's rows as last known."""
+    return night.lake.latest(model).collect().to_dicts()
