@@ -42,8 +42,8 @@ def parse_events(raw: pl.DataFrame, addresses: pl.DataFrame, keys: SubscriberKey
     raw = raw.with_columns(pl.col(pl.String).exclude("fault", "extra", "properties").str.strip_chars())
     raw = raw.with_columns(pl.when(pl.col(pl.String) != "").then(pl.col(pl.String)).name.keep())
     typed = _with_subscriber(_with_properties(raw), addresses, keys).with_columns(
-        occurred_us=_instant(pl.col("occurred_at")),
-        cents=_cents(pl.col("revenue")),
+        occurred_us=instant_of(pl.col("occurred_at")),
+        cents=cents_of(pl.col("revenue")),
         delay=pl.col("assigned_delay_hours").str.extract(r"^(\d{1,6})(?:\.0+)?$").cast(pl.Int64),
         is_random=pl.col("is_delay_randomised")
         .str.to_lowercase()
@@ -167,7 +167,7 @@ def _with_subscriber(frame: pl.DataFrame, addresses: pl.DataFrame, keys: Subscri
     return frame.with_columns(subscriber_key=pl.coalesce(by_address, by_member, pl.col("external_key")).cast(pl.Int64))
 
 
-def _instant(text: pl.Expr) -> pl.Expr:
+def instant_of(text: pl.Expr) -> pl.Expr:
     """Microseconds since 1970 of an ISO 8601 time; one without a zone is UTC, finer digits are cut off."""
     part = text.str.extract_groups(_TIME).struct
     seconds = part[2].fill_null(":00")
@@ -179,7 +179,7 @@ def _instant(text: pl.Expr) -> pl.Expr:
     return pl.when((hours < 24) & (minutes < 60)).then(local.dt.epoch("us") + fraction - signed)
 
 
-def _cents(text: pl.Expr) -> pl.Expr:
+def cents_of(text: pl.Expr) -> pl.Expr:
     """Cents of a decimal amount, exactly; halves are rounded away from zero."""
     part = text.str.extract_groups(_AMOUNT).struct
     digits = part[2].fill_null("").str.pad_end(3, "0")
