@@ -21,6 +21,7 @@ from pipeline.analysis.send_time_rates import (
     membership,
     pooled_logistic,
 )
+from pipeline.analysis.send_time_weekdays import best_weekdays
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.timing import SendTimeClusters, SendTimeProfiles, SubscriberSendTimes
 
@@ -75,10 +76,11 @@ def analyse_send_times(
     profiles = fit_profiles(counts)
     exposed = exposure(sends, counts.subscriber_key)
     rates = cluster_rates(exposed, profiles.cluster, len(profiles.centres))
-    choice = _choose(counts, profiles, exposed, rates, sends, sorted(set(allowed_hours)))
+    weekdays = best_weekdays(hours, counts.subscriber_key, profiles.cluster, len(profiles.centres))
+    choice = _choose(counts, profiles, exposed, rates, sorted(set(allowed_hours)))
     stamp = [pl.lit(as_of_day).alias("as_of_day"), pl.lit(METHOD).alias("method")]
     return SendTimes(
-        conform(_clusters_frame(counts, profiles, rates).with_columns(stamp), SendTimeClusters),
+        conform(_clusters_frame(counts, profiles, rates, weekdays).with_columns(stamp), SendTimeClusters),
         conform(_profiles_frame(profiles, rates).with_columns(stamp), SendTimeProfiles),
         conform(_subscribers_frame(counts, profiles, exposed, choice).with_columns(stamp), SubscriberSendTimes),
     )
@@ -104,14 +106,13 @@ def _choose(
     profiles: Profiles,
     exposed: Exposure,
     rates: ClusterRates,
-    sends: pl.DataFrame,
     allowed: list[int],
 ) -> _Choice:
     """Blend mixture and logistic on the log scale; their spread and disagreement give the confidence."""
     log_ratio = np.log(rates.ratio).astype(np.float32)
     weights = membership(exposed, profiles, rates).astype(np.float32)
     mixture = weights @ log_ratio
-    logistic = pooled_logistic(sends, counts.subscriber_key, exposed, profiles.roots)
+    logistic = pooled_logistic(exposed, profiles.roots)
     blend = (mixture + logistic) / 2
     current = np.where(counts.sends.any(axis=1), counts.sends.argmax(axis=1), -1)
     best = np.asarray(allowed)[blend[:, allowed].argmax(axis=1)]
@@ -161,7 +162,7 @@ def _subscribers_frame(counts: HourCounts, profiles: Profiles, exposed: Exposure
     )
 
 
-def _clusters_frame(counts: HourCounts, profiles: Profiles, rates: ClusterRates) -> pl.DataFrame:
+def _clusters_frame(counts: HourCounts, profiles: Profiles, rates: ClusterRates, weekdays: np.ndarray) -> pl.DataFrame:
     clusters = len(profiles.centres)
     behaviour = np.bincount(profiles.cluster, weights=counts.behaviour.sum(axis=1), minlength=clusters)
     frame = pl.DataFrame(
@@ -173,12 +174,14 @@ def _clusters_frame(counts: HourCounts, profiles: Profiles, rates: ClusterRates)
             "engagements": rates.engaged.sum(axis=1).astype(np.int64),
             "active_local_hour": profiles.centres.argmax(axis=1),
             "best_local_hour": rates.ratio.argmax(axis=1),
+            "best_local_weekday": weekdays,
         }
     )
     is_known = pl.col("engagements") > 0
     return frame.with_columns(
         *_wilson("engagements", "sends", "engagement_rate"),
         best_local_hour=pl.when(is_known).then("best_local_hour"),
+        best_local_weekday=pl.when(pl.col("best_local_weekday") >= 0).then("best_local_weekday"),
         status=pl.when(is_known).then(pl.lit("ok")).otherwise(pl.lit("no engagement")),
     )
 

@@ -6,6 +6,7 @@ evaluated must be later than, or of other subscribers than, those the hours were
 
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,8 @@ MINIMUM_EFFECTIVE = 100.0
 COVERAGE_Z = float(norm.ppf(0.975))
 #: A lift is shown when the lower end of its 90% interval lies above zero.
 SHOW_Z = float(norm.ppf(0.95))
+#: Share of messages to draw hours for while the lift is not known: enough to learn, too few to hurt.
+EXPLORATION_BOUNDS = (0.05, 0.30)
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,9 @@ def evaluate_send_times(
     Returns:
         One row per `estimator` ('snips', 'doubly robust'): engagement rates at the recommended and at today's hours,
         the relative `engagement_lift` with its 95% interval (clustered by subscriber, on the log scale),
-        `is_lift_shown` (lower end of the 90% interval above zero), `status` 'ok' or 'cannot be estimated', and
-        `randomised_sends_needed`.
+        `is_lift_shown` (lower end of the 90% interval above zero), `status` 'ok' or 'cannot be estimated',
+        `randomised_sends_needed`, and `exploration_share`: of as many messages as in `logged`, the share whose hours
+        must be drawn next for a lift to be shown (0 once it is).
 
     SNIPS: Swaminathan and Joachims (2015). Doubly robust: Dudik et al. (2011), the correction self-normalised too.
     """
@@ -69,11 +73,11 @@ def evaluate_send_times(
         looked_up = ratios.rename({"hour": name, "engagement_ratio": f"{name}_ratio"})
         rows = rows.join(looked_up, on=["cluster_id", name], how="left", maintain_order="left")
     stamp = {"as_of_day": as_of_day, "method": "off-policy estimate from randomised hours"}
-    results = [stamp | _estimate(rows, is_robust) for is_robust in (False, True)]
+    results = [stamp | _exploring(_estimate(rows, is_robust), len(logged)) for is_robust in (False, True)]
     return conform(pl.DataFrame(results, schema=polars_schema(SendTimeLift)), SendTimeLift)
 
 
-def _estimate(rows: pl.DataFrame, is_robust: bool) -> dict[str, object]:
+def _estimate(rows: pl.DataFrame, is_robust: bool) -> dict[str, Any]:
     outcome = rows["is_engaged"].cast(pl.Float64).to_numpy()
     expected = {name: np.zeros(len(rows)) for name in ("local_hour", "recommended_local_hour", "current_local_hour")}
     if is_robust and len(rows):
@@ -84,7 +88,7 @@ def _estimate(rows: pl.DataFrame, is_robust: bool) -> dict[str, object]:
         for name in ("recommended_local_hour", "current_local_hour")
     )
     effective = min(new.effective, now.effective)
-    row: dict[str, object] = {
+    row: dict[str, Any] = {
         "estimator": "doubly robust" if is_robust else "snips",
         "randomised_sends": len(rows),
         "recommended_sends": new.matched,
@@ -109,6 +113,12 @@ def _estimate(rows: pl.DataFrame, is_robust: bool) -> dict[str, object]:
         "is_lift_shown": log_ratio - SHOW_Z * error > 0,
         "status": "ok",
     }
+
+
+def _exploring(row: dict[str, Any], messages: int) -> dict[str, Any]:
+    least, most = EXPLORATION_BOUNDS
+    wanted = min(max(row["randomised_sends_needed"] / max(messages, 1), least), most)
+    return row | {"exploration_share": 0.0 if row["is_lift_shown"] else wanted}
 
 
 def _value(

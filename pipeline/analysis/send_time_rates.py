@@ -10,7 +10,13 @@ import numpy as np
 import polars as pl
 from sklearn.linear_model import LogisticRegression
 
-from pipeline.analysis.send_time_profiles import FIT_SAMPLE, HOURS, SEED, Profiles
+from pipeline.analysis.send_time_profiles import (
+    FIT_SAMPLE,
+    HOURS,
+    Profiles,
+    sum_by_cluster,
+    with_rows,
+)
 
 #: Shrinkage of a cluster's ratio at an hour, in expected engagements.
 PSEUDO_EXPECTED = 60.0
@@ -18,7 +24,7 @@ PSEUDO_EXPECTED = 60.0
 PSEUDO_SENDS = 10.0
 COMPONENTS = 6
 SPLINES = 8
-FIT_ROWS = 300_000
+FIT_CELLS = 100_000
 RIDGE = 1.0
 LEVEL_SCALE = 10.0
 #: Most of those who engage do so within these hours after the send.
@@ -66,23 +72,23 @@ def exposure(sends: pl.DataFrame, subscriber_key: np.ndarray) -> Exposure:
         sends: one row per send: `subscriber_key`, `local_hour` (0-23), `is_engaged`.
         subscriber_key: sorted keys; sends to others are left out.
     """
-    row, is_known = _rows(sends, subscriber_key)
-    cell = (row * HOURS + sends["local_hour"].to_numpy())[is_known]
+    sends = with_rows(sends.select("subscriber_key", "local_hour", "is_engaged"), subscriber_key)
+    cell = sends["row"].to_numpy() * HOURS + sends["local_hour"].to_numpy()
     size = len(subscriber_key) * HOURS
     count = np.bincount(cell, minlength=size).reshape(-1, HOURS).astype(np.float32)
-    weights = sends["is_engaged"].to_numpy().astype(np.float32)[is_known]
+    weights = sends["is_engaged"].to_numpy().astype(np.float32)
     engaged = np.bincount(cell, weights=weights, minlength=size).reshape(-1, HOURS).astype(np.float32)
     overall = engaged.sum() / max(count.sum(), 1.0)
-    rate = (engaged.sum(axis=1) + PSEUDO_SENDS * overall) / (count.sum(axis=1) + PSEUDO_SENDS)
+    rate = (engaged.sum(axis=1) + np.float32(PSEUDO_SENDS * overall)) / (count.sum(axis=1) + np.float32(PSEUDO_SENDS))
     return Exposure(count, engaged, rate)
 
 
 def cluster_rates(exposed: Exposure, cluster: np.ndarray, clusters: int) -> ClusterRates:
     """Engagement of each cluster by send hour against what its receivers' own averages promise."""
-    sends, engaged, expected = np.zeros((3, clusters, HOURS))
-    np.add.at(sends, cluster, exposed.sends)
-    np.add.at(engaged, cluster, exposed.engaged)
-    np.add.at(expected, cluster, exposed.sends * exposed.rate[:, None])
+    sends, engaged, expected = (
+        sum_by_cluster(values, cluster, clusters)
+        for values in (exposed.sends, exposed.engaged, exposed.sends * exposed.rate[:, None])
+    )
     account = (engaged.sum(axis=0) + PSEUDO_EXPECTED) / (expected.sum(axis=0) + PSEUDO_EXPECTED)
     ratio = (engaged + PSEUDO_EXPECTED * account) / (expected + PSEUDO_EXPECTED)
     return ClusterRates(sends, engaged, expected, ratio)
@@ -98,17 +104,16 @@ def membership(exposed: Exposure, profiles: Profiles, rates: ClusterRates) -> np
     total = events.sum(axis=1, keepdims=True)
     tempered = events / (1 + total / CLUSTER_EVENTS)
     size = np.bincount(profiles.cluster, minlength=len(profiles.centres)) + 1.0
-    score = np.log(size / size.sum()) + tempered @ np.log(profiles.centres).T.astype(np.float32)
-    score += exposed.engaged @ np.log(rates.ratio).T
-    score -= (exposed.sends * exposed.rate[:, None]) @ rates.ratio.T
+    score = np.log(size / size.sum()).astype(np.float32) + tempered @ np.log(profiles.centres).T.astype(np.float32)
+    ratio = rates.ratio.T.astype(np.float32)
+    score += exposed.engaged @ np.log(ratio)
+    score -= (exposed.sends * exposed.rate[:, None]) @ ratio
     score -= score.max(axis=1, keepdims=True)
     weight = np.exp(score)
     return weight / weight.sum(axis=1, keepdims=True)
 
 
-def pooled_logistic(
-    sends: pl.DataFrame, subscriber_key: np.ndarray, exposed: Exposure, roots: np.ndarray
-) -> np.ndarray:
+def pooled_logistic(exposed: Exposure, roots: np.ndarray) -> np.ndarray:
     """Log-ratio of engagement by send hour from one regression over all sends.
 
     Cyclic splines of the hour x principal components of the activity profiles, and the subscriber's own activity in
@@ -117,14 +122,9 @@ def pooled_logistic(
     Returns:
         Shape (subscribers, 24), each row with mean zero.
     """
-    row, is_known = _rows(sends, subscriber_key)
-    chosen = np.flatnonzero(is_known)
-    if len(chosen) > FIT_ROWS:
-        chosen = np.sort(np.random.default_rng(SEED).choice(chosen, FIT_ROWS, replace=False))
-    engaged = sends["is_engaged"].to_numpy().astype(bool)[chosen]
+    row, hour, engaged, weight = _fit_cells(exposed)
     if engaged.all() or not engaged.any():
         return np.zeros_like(roots)
-    hour, row = sends["local_hour"].to_numpy()[chosen], row[chosen]
     level = np.log(exposed.rate / (1 - np.minimum(exposed.rate, 0.99)))
     shapes = np.column_stack([np.ones(len(roots), dtype=np.float32), _components(roots)])
     basis = _cyclic_splines()
@@ -134,7 +134,8 @@ def pooled_logistic(
     # The level is measured better than any shape; a larger scale makes its penalty negligible.
     design.append(LEVEL_SCALE * level[row][:, None])
     model = LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", fit_intercept=False)
-    weights = model.fit(np.hstack(design).astype(np.float64), engaged).coef_[0].astype(np.float32)
+    model.fit(np.hstack(design).astype(np.float64), engaged, sample_weight=weight)
+    weights = model.coef_[0].astype(np.float32)
 
     count = shapes.shape[1] * SPLINES
     log_odds = shapes @ weights[:count].reshape(-1, SPLINES) @ basis.T
@@ -145,11 +146,15 @@ def pooled_logistic(
     return log_odds * (1 - exposed.rate[:, None])
 
 
-def _rows(sends: pl.DataFrame, subscriber_key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Position of each send's subscriber in the sorted keys, and whether it is there."""
-    keys = sends["subscriber_key"].to_numpy()
-    row = np.minimum(np.searchsorted(subscriber_key, keys), len(subscriber_key) - 1)
-    return row, subscriber_key[row] == keys
+def _fit_cells(exposed: Exposure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Row, hour, outcome and number of sends of the cells fitted on: every n-th subscriber, the same every time."""
+    step = int(np.ceil(np.count_nonzero(exposed.sends) / FIT_CELLS)) or 1
+    engaged, sends = exposed.engaged[::step], exposed.sends[::step]
+    cells = [np.nonzero(counts) for counts in (engaged, sends - engaged)]
+    weight = np.concatenate([engaged[cells[0]], (sends - engaged)[cells[1]]])
+    outcome = np.repeat([True, False], [len(cells[0][0]), len(cells[1][0])])
+    row, hour = (np.concatenate(parts) for parts in zip(*cells, strict=True))
+    return row * step, hour, outcome, weight
 
 
 def _components(roots: np.ndarray) -> np.ndarray:

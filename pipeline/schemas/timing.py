@@ -79,6 +79,13 @@ class SendTimeClusters(Table):
     engagement_rate_high: pl.Float64 = share("upper end of its Wilson 95% interval")
     active_local_hour: pl.Int64 = column("hour of most activity", "local hour, 0-23", ge=0, le=23)
     best_local_hour: pl.Int64 = column("send hour of most engagement", "local hour, 0-23", nullable=True, ge=0, le=23)
+    best_local_weekday: pl.Int64 = column(
+        "day of most engagement, Monday = 0; null where days do not differ beyond chance",
+        "0-6",
+        nullable=True,
+        ge=0,
+        le=6,
+    )
     status: pl.String = column("'ok' or 'no engagement'")
     method: pl.String = column(METHOD)
 
@@ -142,6 +149,9 @@ class SendTimeLift(Table):
     engagement_lift_high: pl.Float64 = column("upper end of its 95% interval", "ratio", nullable=True)
     is_lift_shown: pl.Boolean = column("whether the lower end of the 90% interval lies above zero")
     randomised_sends_needed: pl.Int64 = count("further drawn messages until the lift can be estimated")
+    exploration_share: pl.Float64 = share(
+        "share of messages whose hour to draw next, 0 once the lift is shown", nullable=False
+    )
     status: pl.String = column("'ok' or 'cannot be estimated'")
     method: pl.String = column(METHOD)
 

@@ -54,7 +54,7 @@ def test_snips_of_equal_propensities_is_the_ratio_of_two_rates():
     assert row["engagement_lift"] == pytest.approx(0.5)
     error = np.sqrt(0.7 / 300 + 0.8 / 200)
     assert np.log1p(row["engagement_lift_high"]) == pytest.approx(np.log(1.5) + 1.959964 * error, rel=1e-6)
-    assert row["is_lift_shown"]
+    assert (row["is_lift_shown"], row["exploration_share"]) == (True, 0.0)
     assert (row["recommended_sends"], row["current_sends"], row["effective_sends"]) == (1_000, 1_000, 1_000.0)
 
 
@@ -100,3 +100,4 @@ def test_too_few_messages_give_no_number_and_a_need(logged):
         assert not row["is_lift_shown"]
         needs_more = row["effective_sends"] < MINIMUM_EFFECTIVE
         assert (row["randomised_sends_needed"] > 0) == needs_more
+        assert row["exploration_share"] > 0
