@@ -4,6 +4,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 Item = dict[str, Any]
@@ -36,6 +37,7 @@ def invalid(detail: str) -> ProblemError:
     return ProblemError(400, "Invalid Resource", detail)
 
 
+@lru_cache(maxsize=200_000)
 def text(instant_us: int | None) -> str:
     """ISO 8601 in UTC; the empty string for no instant, as Mailchimp writes it."""
     if instant_us is None:
