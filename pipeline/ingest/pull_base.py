@@ -71,7 +71,8 @@ class Pull:
     def write(self) -> None:
         """Writes what was gathered; only afterwards may state move."""
         for model, frames in self._frames.items():
-            written = self.lake.append(model, pl.concat(frames), self.as_of)
+            rows = pl.concat(frames)
+            written = self.lake.append(model, rows, self.as_of) if rows.height else 0
             name = identity(model).name
             self._rows[name] = self._rows.get(name, 0) + written
         self._quarantined += self.lake.quarantine(self._set_aside, self.as_of)

@@ -30,15 +30,10 @@ def contract() -> tuple[OpenAPI, dict[str, Any]]:
 
 
 class ContractAdapter(DeadlineAdapter):
-    """Checks every outgoing request and sends it on; `seen` has the path template of every URL."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.seen: dict[str, str] = {}
+    """Checks every outgoing request and sends it on."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        url = str(request.url)
-        self.seen[url] = self.seen.get(url) or check(request)
+        check(request)
         return super().send(request, *args, **kwargs)
 
 
@@ -48,25 +43,29 @@ def check(request: requests.PreparedRequest) -> str:
     Raises:
         ContractViolationError: if it does not.
     """
-    api, document = contract()
     parts = urlsplit(str(request.url))
-    query = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-    as_published = request.copy()
-    # urlsplit keeps path and query as sent; only the host is the contract's.
-    as_published.url = f"{document['servers'][0]['url']}{parts.path}" + (f"?{parts.query}" if parts.query else "")
+    return _check(str(request.method), parts.path + (f"?{parts.query}" if parts.query else ""))
+
+
+@cache
+def _check(method: str, target: str) -> str:
+    api, document = contract()
+    url = document["servers"][0]["url"] + target
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    names = [name for name, _ in query]
     try:
-        result = api.unmarshal_request(RequestsOpenAPIRequest(as_published))
-        result.raise_for_errors()
+        request = requests.Request(method, url, auth=("any", "key"))
+        api.unmarshal_request(RequestsOpenAPIRequest(request.prepare())).raise_for_errors()
     except OpenAPIError as error:
         raise ContractViolationError(f"{parts.path}: {error}") from error
     template = next(path for path in document["paths"] if _fits(path, parts.path))
-    operation = document["paths"][template][str(request.method).lower()]
-    moments = [value for name, value in parse_qsl(parts.query) if name.startswith(("since", "before"))]
-    if not all(_MOMENT.fullmatch(moment) for moment in moments):
-        raise ContractViolationError(f"{template}: {moments} (parts of a second make Mailchimp fail)")
-    unknown = set(query) - {one["name"] for one in operation["parameters"] if one["in"] == "query"}
-    if unknown or len(query) > len(set(query)) or {"fields", "exclude_fields"} <= set(query):
-        raise ContractViolationError(f"{template}: query {query}")
+    operation = document["paths"][template][method.lower()]
+    unknown = set(names) - {one["name"] for one in operation["parameters"] if one["in"] == "query"}
+    if unknown or len(names) > len(set(names)) or {"fields", "exclude_fields"} <= set(names):
+        raise ContractViolationError(f"{template}: query {names}")
+    if not all(_MOMENT.fullmatch(value) for name, value in query if name.startswith(("since", "before"))):
+        raise ContractViolationError(f"{template}: a moment is not in whole seconds of UTC, which Mailchimp needs")
     return str(template)
 
 
