@@ -3,13 +3,15 @@
 Also the decorator by which a pure function over tables becomes an asset. No asset is defined here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from pipeline.checks import check_results, check_specs
 from pipeline.partitions import tonight
 from pipeline.schemas.base import Table, describe_columns, identity
 from pipeline.settings import Settings
@@ -64,8 +66,8 @@ def table_asset(
     *,
     group: str,
     reads: Mapping[str, type[Table]],
+    reads_lake: Mapping[str, type[Table]] = MappingProxyType({}),
     summary: Callable[[pl.DataFrame], Mapping[str, Any]] = lambda frame: {},
-    deps: tuple[type[Table], ...] = (),
 ) -> Callable[[Callable[..., pl.DataFrame]], dg.AssetsDefinition]:
     """Make an asset of `function(as_of, settings, **frames)`, which returns the model's rows for tonight.
 
@@ -73,8 +75,8 @@ def table_asset(
         model: the table the asset holds.
         group: the asset's group in the graph.
         reads: for each frame the function takes, the model of the table it comes from.
+        reads_lake: the same for tables of the lake, of which the function gets the latest version of each row.
         summary: three to six numbers worth showing beside the run.
-        deps: tables that must be built before, but are not read as frames.
     """
 
     def make(function: Callable[..., pl.DataFrame]) -> dg.AssetsDefinition:
@@ -87,15 +89,20 @@ def table_asset(
             owners=OWNERS,
             freshness_policy=FRESHNESS,
             ins={name: dg.AssetIn(key=asset_key(source)) for name, source in reads.items()},
-            deps=[asset_key(source) for source in deps],
-            required_resource_keys={"settings", "warehouse"},
+            deps=[asset_key(source) for source in reads_lake.values()],
+            required_resource_keys={"settings", "warehouse", "lake"},
+            check_specs=check_specs(model, asset_key(model)),
         )
-        def asset(context: dg.AssetExecutionContext, **frames: pl.DataFrame) -> pl.DataFrame:
+        def asset(
+            context: dg.AssetExecutionContext, **frames: pl.DataFrame
+        ) -> Iterator[dg.Output | dg.AssetCheckResult]:
             settings: Settings = context.resources.settings
             as_of: date = tonight(context.run.tags, settings)
-            result = function(as_of=as_of, settings=settings, **frames)
-            context.add_output_metadata({"as_of_day": as_of.isoformat(), "rows": preview(result), **summary(result)})
-            return result
+            latest = {name: context.resources.lake.latest(source).collect() for name, source in reads_lake.items()}
+            result = function(as_of=as_of, settings=settings, **frames, **latest)
+            metadata = {"as_of_day": as_of.isoformat(), "rows": preview(result), **summary(result)}
+            yield dg.Output(result, metadata=metadata)
+            yield from check_results(model, result)
 
         return asset
 

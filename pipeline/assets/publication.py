@@ -1,19 +1,70 @@
-"""The publication asset: the last of the night, only after every blocking check has passed."""
+"""The last of the night: tables about the run itself, and the publication after every blocking check has passed."""
+
+from datetime import UTC, date, datetime
+from importlib.metadata import version
 
 import dagster as dg
+import polars as pl
 
-from pipeline.assets.describing import FRESHNESS, OWNERS
+from pipeline.analysis.dictionary import data_dictionary
+from pipeline.assets.describing import FRESHNESS, OWNERS, asset_key, describe, table_asset
 from pipeline.assets.performance import performance_assets
+from pipeline.assets.run_history import RUNS_KEPT, run_history
+from pipeline.ingest.lake import EPOCH, Lake
+from pipeline.jobs import nightly
 from pipeline.partitions import tonight
 from pipeline.resources.publish import Manifest, publish
 from pipeline.resources.warehouse import Warehouse
+from pipeline.schemas import lake as tables
+from pipeline.schemas import performance as marts
+from pipeline.schemas.base import Table, tables_of
 from pipeline.settings import Settings
+
+GROUP = "publication"
+
+
+@table_asset(marts.QuarantinedRows, group=GROUP, reads={}, reads_lake={"rows": tables.Quarantine})
+def quarantine(as_of: date, settings: Settings, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows that broke their contract."""
+    return rows.with_columns(as_of_day=(pl.lit(EPOCH) + pl.duration(days="as_of_day")).cast(pl.Date))
+
+
+@table_asset(marts.DataDictionary, group=GROUP, reads={})
+def dictionary(as_of: date, settings: Settings) -> pl.DataFrame:
+    """Every column of every table that is published."""
+    return data_dictionary(published_marts())
+
+
+@dg.asset(
+    key=asset_key(marts.Runs),
+    # After everything else, so that this night's rows are counted.
+    deps=[key for asset in performance_assets for key in asset.keys],
+    group_name=GROUP,
+    kinds={"polars"},
+    owners=OWNERS,
+    freshness_policy=FRESHNESS,
+    description=marts.Runs.__doc__,
+    metadata=describe(marts.Runs),
+)
+def runs(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], settings: dg.ResourceParam[Settings]
+) -> pl.DataFrame:
+    """The nights that ran, as Dagster recorded them."""
+    filters = dg.RunsFilter(job_name=nightly.name)
+    records = context.instance.get_run_records(filters, limit=RUNS_KEPT)
+    return run_history(records, context.run_id, lake, settings, version("driptune"), datetime.now(UTC))
+
+
+def published_marts() -> list[type[Table]]:
+    """The marts that are published, in the order of their declaration."""
+    keys = {key for asset in (*performance_assets, quarantine, dictionary, runs) for key in asset.keys}
+    return [model for model in tables_of("marts") if asset_key(model) in keys]
 
 
 @dg.asset(
     key=["published", "email_warehouse"],
-    deps=[key for asset in performance_assets for key in asset.keys],
-    group_name="publication",
+    deps=[asset_key(model) for model in published_marts()],
+    group_name=GROUP,
     kinds={"duckdb", "parquet"},
     owners=OWNERS,
     freshness_policy=FRESHNESS,
@@ -34,3 +85,6 @@ def published(
             "is_new": is_new,
         }
     )
+
+
+publication_assets = [quarantine, dictionary, runs, published]

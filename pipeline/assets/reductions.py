@@ -34,6 +34,7 @@ def _spec(model: Model) -> dg.AssetSpec:
         partitions_def=DAYS,
         metadata={
             **describe(model.schema),
+            "partition_expr": "day",
             "dagster/column_lineage": dg.TableColumnLineage(lineage),
             "query": dg.MetadataValue.md(f"```sql\n{model.sql}\n```"),
         },

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipeline.checks import built_marts
+from pipeline.assets.publication import published_marts
 from pipeline.definitions import build_defs
 from pipeline.schemas.base import identity, polars_schema
 from pipeline.settings import Settings
@@ -43,7 +43,7 @@ def asset_graph() -> str:
 def table_catalogue() -> str:
     """Every published table with its meaning, key and number of columns, as a Markdown table."""
     lines = ["| table | one row per, and meaning | key | columns |", "|---|---|---|---|"]
-    for model in sorted(built_marts(), key=lambda model: identity(model).name):
+    for model in sorted(published_marts(), key=lambda model: identity(model).name):
         place = identity(model)
         meaning = " ".join((model.__doc__ or "").split())
         keys = ", ".join(f"`{name}`" for name in place.natural_key)

@@ -3,4 +3,13 @@
 Importing this package registers all tables. No logic belongs here beyond what a column is.
 """
 
-from pipeline.schemas import core, lake, reductions, timing  # noqa: F401
+from pipeline.schemas import (  # noqa: F401
+    cohorts,
+    core,
+    experiments,
+    lake,
+    monitoring,
+    performance,
+    reductions,
+    timing,
+)
