@@ -13,8 +13,9 @@ from pipeline.schemas.base import conform
 METHOD = "Aalen-Johansen by version of the delay, Wilson interval at the effective sample size"
 NO_ENTRANTS = "no entrants"
 NOT_FOLLOWED = "nobody followed to planned wait + grace yet"
-# Shares of a fully followed group sum to 1 but for rounding.
-ROUNDING = 1e-9
+# A version counts once at most this share of its entrants is without outcome at the end of follow-up; that rest is
+# neither lost nor not lost, so it widens the interval upwards.
+UNDECIDED_LIMIT = 0.1
 
 
 def funnel(
@@ -71,14 +72,14 @@ def drop_off(funnel_transitions: pl.DataFrame, *, as_of: date, funnel_days: int)
         `drop_off_rate_high`, `advance_rate`, `goal_rate` (shares, 0-1); `effective_entrants`; `status`.
 
     The estimate is the Aalen-Johansen cumulative incidence of loss with advancing and goal as competing outcomes
-    (Andersen et al., 1993), by version of the delay, then averaged by entrants over the versions of which somebody
-    has been followed to the end. The interval is Wilson's at the effective sample size F (1 - F) / variance
-    (Rothman, 1978), which holds its coverage for small and extreme shares.
+    (Andersen et al., 1993), by version of the delay, then averaged by entrants over the versions that have been
+    followed to the end, but for at most a tenth of their entrants. The interval is Wilson's at the effective sample
+    size F (1 - F) / variance (Rothman, 1978), which holds its coverage for small and extreme shares.
     """
     entered = entered_until(funnel_transitions, as_of, funnel_days).with_columns(
         elapsed=pl.col("elapsed_days"), observed=pl.col("days_ago")
     )
-    versions = incidences(life_table(entered, VERSION), VERSION).filter(pl.col("undecided") < ROUNDING)
+    versions = incidences(life_table(entered, VERSION), VERSION).filter(pl.col("undecided") <= UNDECIDED_LIMIT)
     combined = (
         versions.join(_counts(entered, VERSION), on=VERSION)
         .with_columns(weight=pl.col("entrants") / pl.col("entrants").sum().over(TRANSITION))
@@ -86,7 +87,7 @@ def drop_off(funnel_transitions: pl.DataFrame, *, as_of: date, funnel_days: int)
         .agg(
             *(
                 (pl.col(name) * pl.col("weight")).sum().clip(0.0, 1.0)
-                for name in ("drop_off_rate", "advance_rate", "goal_rate")
+                for name in ("drop_off_rate", "advance_rate", "goal_rate", "undecided")
             ),
             (pl.col("weight") ** 2 * pl.col("drop_off_variance")).sum().alias("variance"),
             (pl.col("entrants") - pl.col("waiting")).sum().alias("decided"),
@@ -94,12 +95,15 @@ def drop_off(funnel_transitions: pl.DataFrame, *, as_of: date, funnel_days: int)
         )
         .with_columns(_effective_entrants())
     )
-    low, high = wilson_bounds(pl.col("drop_off_rate"), pl.col("effective_entrants"))
+    low, _ = wilson_bounds(pl.col("drop_off_rate"), pl.col("effective_entrants"))
+    at_most = (pl.col("drop_off_rate") + pl.col("undecided")).clip(0.0, 1.0)
+    _, high = wilson_bounds(at_most, pl.col("effective_entrants"))
     status = pl.when(pl.col("drop_off_rate").is_null()).then(pl.lit(NOT_FOLLOWED)).otherwise(pl.lit("ok"))
     return (
         _counts(entered, TRANSITION)
         .join(combined.drop("variance", "decided", "followed"), on=TRANSITION, how="left")
         .with_columns(drop_off_rate_low=low, drop_off_rate_high=high, status=status)
+        .drop("undecided")
         .sort(TRANSITION)
     )
 

@@ -12,6 +12,8 @@ from pipeline.schemas.base import conform
 METHOD = "timeouts not left since; the first cause that applies"
 # Entering one step this often with nothing in between is a loop; twice may be a re-entry.
 LOOP_ENTRIES = 3
+# The event by which a flow tool says that the next step's filter holds somebody back.
+FILTER_FAILED = "filter_failed"
 # Whoever has one of these states gets no mail, so nothing waits for them.
 GONE = ["unsubscribed", "cleaned", "archived"]
 JOURNEY = ["workflow_key", "subscriber_key"]
@@ -49,7 +51,7 @@ def stuck_subscribers(
         and who has not entered another step, left, reached the goal or been unsubscribed since. A planned sending
         later than tonight is a legitimate wait. The cause is the first that the evidence shows: the next step is
         deleted; it, the step itself or the workflow is paused; the step's message bounced; the subscriber entered the
-        step at least three times; an event says that a filter held them back; the queue's planned sending has passed.
+        step at least three times; a `filter_failed` event; the queue's planned sending has passed.
     """
     now = end_of_day_us(as_of)
     held = (
@@ -79,9 +81,12 @@ def _last_stays(step_entries: pl.DataFrame, now: int) -> pl.DataFrame:
     stay_began = (
         (pl.col("step_key") != pl.col("step_key").shift()) | (pl.col("outcome").shift() != "timeout")
     ).fill_null(True)
+    # A queue shows who waits for a step: it is where somebody is only if no step before it is known.
+    is_queued = pl.col("entry_source") == "queue"
     stays = (
         step_entries.filter(pl.col("entered_us") < now)
         .join(_late_journeys(step_entries, now), on=JOURNEY, how="semi")
+        .filter(~is_queued | is_queued.all().over(JOURNEY))
         .sort(*JOURNEY, "entered_us", "step_key")
         .with_columns(stay=stay_began.cum_sum().over(JOURNEY))
         .group_by(*JOURNEY, "stay", maintain_order=True)
@@ -163,9 +168,7 @@ def _with_marks(
 ) -> pl.DataFrame:
     bounced = messages.filter(pl.col("bounce_kind").is_not_null()).select("step_key", "subscriber_key", is_bounced=True)
     filtered = (
-        events.filter(
-            (pl.col("reason") == "filtered") & (pl.col("event_type") != "exit") & (pl.col("occurred_us") < now)
-        )
+        events.filter((pl.col("event_type") == FILTER_FAILED) & (pl.col("occurred_us") < now))
         .join(workflows.select("workflow_id", "workflow_key"), on="workflow_id")
         .group_by(JOURNEY)
         .agg(filtered_us=pl.col("occurred_us").max())

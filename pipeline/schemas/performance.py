@@ -215,8 +215,8 @@ class TimeToNextStep(Table):
     delay_version: pl.Int64 = count("version of the planned delay")
     planned_delay_hours: pl.Int64 = column("planned wait", "hours", nullable=True)
     entrants: pl.Int64 = count("entries under this version")
-    advanced: pl.Int64 = count("entered the second step in time")
-    waiting: pl.Int64 = count("undecided tonight")
+    advanced: pl.Int64 = count("entered the second step in hours that are fully followed")
+    waiting: pl.Int64 = count("undecided in hours that are fully followed")
     median_hours: pl.Float64 = column("median time of those who reach it", "hours", nullable=True)
     p25_hours: pl.Float64 = column("25% quantile of that time", "hours", nullable=True)
     p75_hours: pl.Float64 = column("75% quantile of that time", "hours", nullable=True)
@@ -239,12 +239,15 @@ class Bottlenecks(Table):
     drop_off_rate_low: pl.Float64 = share(LOW)
     drop_off_rate_high: pl.Float64 = share(HIGH)
     benchmark_rate: pl.Float64 = share("drop-off typical of the account's other transitions")
-    downstream_goal_probability: pl.Float64 = share("P(goal | second step reached); without goals P(last step reached)")
+    downstream_goal_probability: pl.Float64 = share("P(goal | second step reached); see `loss_unit`")
     avoidable_loss: pl.Float64 = column(
-        "entrants x max(0, drop-off - benchmark) x downstream probability", "goals", nullable=True
+        "entrants x max(0, drop-off - benchmark) x downstream probability", "see loss_unit", nullable=True
     )
-    avoidable_loss_low: pl.Float64 = column(LOW, "goals", nullable=True)
-    avoidable_loss_high: pl.Float64 = column(HIGH, "goals", nullable=True)
+    loss_unit: pl.String = column(
+        "goals; completions where the workflow has neither goal nor conversions", isin=["goals", "completions"]
+    )
+    avoidable_loss_low: pl.Float64 = column(LOW, "see loss_unit", nullable=True)
+    avoidable_loss_high: pl.Float64 = column(HIGH, "see loss_unit", nullable=True)
     first_rank_probability: pl.Float64 = share("probability that this is the account's largest avoidable loss")
     status: pl.String = column("'ok', or why there is no estimate")
     as_of_day: pl.Date = column(AS_OF)
