@@ -63,13 +63,13 @@ def load_definition(path: Path, model: type[DefinitionModel]) -> DefinitionModel
     root = _compose(path)
     if root is None or root.tag == _NULL:
         return model()
-    repeated = [f"{_place(path, root, where)}: is written twice. Keep one." for where in _repeated_fields(root)]
+    repeated = [(where, "is written twice. Keep one.") for where in _repeated_fields(root)]
     if repeated:
-        raise DefinitionsError(path.name, repeated)
+        raise DefinitionsError(path.name, _placed(path, root, repeated))
     try:
         return model.model_validate(_plain(root))
     except ValidationError as error:
-        raise DefinitionsError(path.name, list(_describe(path, root, error))) from None
+        raise DefinitionsError(path.name, _describe(path, root, error)) from None
 
 
 def _compose(path: Path) -> yaml.Node | None:
@@ -130,15 +130,20 @@ def _repeated_fields(node: yaml.Node, above: Location = ()) -> Iterator[Location
             yield from _repeated_fields(value, (*above, index))
 
 
-def _describe(path: Path, root: yaml.Node, error: ValidationError) -> Iterator[str]:
+def _describe(path: Path, root: yaml.Node, error: ValidationError) -> list[str]:
+    found: list[tuple[Location, str]] = []
     for problem in error.errors(include_url=False):
         cause = problem.get("ctx", {}).get("error")
         if isinstance(cause, Misplaced):
-            found = [((*problem["loc"], *below), text) for below, text in cause.problems]
+            found += [((*problem["loc"], *below), text) for below, text in cause.problems]
         else:
-            found = [(problem["loc"], _explain(problem))]
-        for where, text in found:
-            yield f"{_place(path, root, where)}: {text}"
+            found.append((problem["loc"], _explain(problem)))
+    return _placed(path, root, found)
+
+
+def _placed(path: Path, root: yaml.Node, found: list[tuple[Location, str]]) -> list[str]:
+    places = sorted((*_place(root, where), text) for where, text in found)
+    return [f"{path.name}, line {line}, {field}: {text}" for line, field, text in places]
 
 
 def _explain(problem: Any) -> str:
@@ -158,8 +163,8 @@ def _explain(problem: Any) -> str:
     return f"{value} does not fit. Write {expected}."
 
 
-def _place(path: Path, root: yaml.Node, where: Location) -> str:
-    """File, line and field; an entry of a top-level list goes by its id."""
+def _place(root: yaml.Node, where: Location) -> tuple[int, str]:
+    """Line, from 1, and field of a location; an entry of a top-level list goes by its id."""
     node, line, names = root, root.start_mark.line, ""
     for depth, part in enumerate(where):
         child = _child(node, part)
@@ -172,7 +177,7 @@ def _place(path: Path, root: yaml.Node, where: Location) -> str:
             names = entry["id"]
         else:
             names += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return f"{path.name}, line {line + 1}, {names.removeprefix('.') or _TOP}"
+    return line + 1, names.removeprefix(".") or _TOP
 
 
 def _child(node: yaml.Node, part: str | int) -> tuple[int, yaml.Node] | None:

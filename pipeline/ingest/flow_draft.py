@@ -28,7 +28,7 @@ def initial_flow_map(automations: pl.DataFrame, automation_emails: pl.DataFrame,
     for automation in rows_by(automations, "workflow_id"):
         lines += [
             f"  - id: {_quoted(automation['workflow_id'])}  # a classic automation: keep its id",
-            f"    name: {_quoted(automation['title'] or automation['workflow_id'])}",
+            f"    name: {_quoted(automation['title'], automation['workflow_id'])}",
             "    category: lifecycle",
             "    priority: 0",
             "    # goal: purchase  # the type of event that this flow is for",
@@ -37,7 +37,7 @@ def initial_flow_map(automations: pl.DataFrame, automation_emails: pl.DataFrame,
         for email in emails[automation["workflow_id"]]:
             lines += [
                 f"      - id: {_quoted(email['step_id'])}",
-                f"        name: {_quoted(email['title'] or email['step_id'])}",
+                f"        name: {_quoted(email['title'], email['step_id'])}",
                 f"        campaign: {_quoted(email['step_id'])}",
                 f"        delay: {whole_hours(email['delay_hours'])} hours",
             ]
@@ -47,12 +47,17 @@ def initial_flow_map(automations: pl.DataFrame, automation_emails: pl.DataFrame,
     if others:
         lines += ["", *_ORPHANS]
         for campaign in others:
-            title = campaign["title"] or campaign["subject_line"] or campaign["campaign_id"]
-            lines.append(f"#       - {{id: {_quoted(campaign['campaign_id'])}, name: {_quoted(title)},")
-            lines.append(f"#          campaign: {_quoted(campaign['campaign_id'])}, delay: 1 day}}")
+            campaign_id = campaign["campaign_id"]
+            name = _quoted(campaign["title"], campaign["subject_line"], campaign_id)
+            lines.append(f"#       - {{id: {_quoted(campaign_id)}, name: {name},")
+            lines.append(f"#          campaign: {_quoted(campaign_id)}, delay: 1 day}}")
     return "\n".join(lines) + "\n"
 
 
-def _quoted(text: str) -> str:
-    """A YAML scalar on one line. JSON will do once what YAML forbids in its text is escaped or blank."""
-    return json.dumps("".join(char if char.isprintable() else " " for char in text), ensure_ascii=False)
+def _quoted(*texts: str) -> str:
+    """The first text with something visible in it as a YAML scalar on one line.
+
+    JSON will do, once what YAML forbids is blank.
+    """
+    printable = ("".join(char if char.isprintable() else " " for char in text) for text in texts)
+    return json.dumps(next(text for text in printable if text.strip()), ensure_ascii=False)
