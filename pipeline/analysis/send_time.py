@@ -76,7 +76,7 @@ def analyse_send_times(
     profiles = fit_profiles(counts)
     exposed = exposure(sends, counts.subscriber_key)
     rates = cluster_rates(exposed, profiles.cluster, len(profiles.centres))
-    weekdays = best_weekdays(hours, counts.subscriber_key, profiles.cluster, len(profiles.centres))
+    weekdays = best_weekdays(counts, profiles.cluster, len(profiles.centres))
     choice = _choose(counts, profiles, exposed, rates, sorted(set(allowed_hours)))
     stamp = [pl.lit(as_of_day).alias("as_of_day"), pl.lit(METHOD).alias("method")]
     return SendTimes(

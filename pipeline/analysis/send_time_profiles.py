@@ -11,6 +11,7 @@ import polars as pl
 from sklearn.cluster import KMeans
 
 HOURS = 24
+WEEKDAYS = 7
 CLUSTERS = 8
 #: A cluster needs this many subscribers with a known profile, or its rates by hour are noise.
 SUBSCRIBERS_PER_CLUSTER = 50
@@ -24,19 +25,23 @@ SEED = 1_997
 
 @dataclass(frozen=True)
 class HourCounts:
-    """Counts by local hour of the day; every matrix has shape (subscribers, 24).
+    """Counts by local hour of the day, and by day of the week; one row per subscriber.
 
     Attributes:
         subscriber_key: sorted, shape (subscribers,).
-        sends: messages by the hour of sending.
+        sends: messages by the hour of sending, shape (subscribers, 24) like the next two.
         engagements: human opens and clicks by the hour at which they happened.
         behaviour: behavioural events by the hour at which they happened.
+        weekday_sends: messages by the day of sending, Monday first, shape (subscribers, 7).
+        weekday_engagements: human opens and clicks by the day on which they happened, of the same shape.
     """
 
     subscriber_key: np.ndarray
     sends: np.ndarray
     engagements: np.ndarray
     behaviour: np.ndarray
+    weekday_sends: np.ndarray
+    weekday_engagements: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -65,17 +70,24 @@ def hour_counts(hours: pl.DataFrame) -> HourCounts:
     """
     subscriber_key = hours["subscriber_key"].unique().sort().to_numpy()
     hours = with_rows(hours, subscriber_key)
-    cell = hours["row"].to_numpy() * HOURS + hours["local_hour_of_week"].to_numpy() % HOURS
+    row, hour_of_week = hours["row"].to_numpy(), hours["local_hour_of_week"].to_numpy()
+    by_hour = (row * HOURS + hour_of_week % HOURS, HOURS)
+    by_day = (row * WEEKDAYS + hour_of_week // HOURS, WEEKDAYS)
+    sends, behaviour = hours["sends"].to_numpy(), hours["behaviour_events"].to_numpy()
+    engagements = (hours["human_clicks"] + hours["human_opens"]).to_numpy()
 
-    def matrix(counts: pl.Series) -> np.ndarray:
-        flat = np.bincount(cell, weights=counts.to_numpy(), minlength=len(subscriber_key) * HOURS)
-        return flat.reshape(-1, HOURS).astype(np.float32)
+    def matrix(counts: np.ndarray, cells: tuple[np.ndarray, int]) -> np.ndarray:
+        cell, columns = cells
+        flat = np.bincount(cell, weights=counts, minlength=len(subscriber_key) * columns)
+        return flat.reshape(-1, columns).astype(np.float32)
 
     return HourCounts(
         subscriber_key,
-        matrix(hours["sends"]),
-        matrix(hours["human_clicks"] + hours["human_opens"]),
-        matrix(hours["behaviour_events"]),
+        matrix(sends, by_hour),
+        matrix(engagements, by_hour),
+        matrix(behaviour, by_hour),
+        matrix(sends, by_day),
+        matrix(engagements, by_day),
     )
 
 
@@ -87,7 +99,7 @@ def fit_profiles(counts: HourCounts) -> Profiles:
     """
     weights = _engagement_weights(counts)
     events = counts.behaviour + counts.engagements * weights
-    account = _share(smooth(events.sum(axis=0, keepdims=True)))
+    account = _share(smooth(events.sum(axis=0, keepdims=True))).astype(np.float32)
     profile = smooth(events) + PROFILE_PRIOR_EVENTS * account
     roots = np.sqrt(profile / profile.sum(axis=1, keepdims=True)).astype(np.float32)
     known = np.flatnonzero(events.sum(axis=1) >= PROFILE_PRIOR_EVENTS)
@@ -113,11 +125,16 @@ def sum_by_cluster(values: np.ndarray, cluster: np.ndarray, clusters: int) -> np
 
 
 def smooth(counts: np.ndarray) -> np.ndarray:
-    """Spread counts over the neighbouring hours; the day is a circle."""
-    smoothed = np.zeros_like(counts)
-    for shift, weight in SMOOTHING.items():
-        smoothed += weight * np.roll(counts, shift, axis=1)
-    return smoothed
+    """Spread counts over the neighbouring hours."""
+    return counts @ on_circle(SMOOTHING)
+
+
+def on_circle(weights: dict[int, float]) -> np.ndarray:
+    """Matrix that adds to each hour of the day the weighted counts of hours before (positive shift) or after it."""
+    return sum(
+        (weight * np.roll(np.eye(HOURS, dtype=np.float32), shift, axis=1) for shift, weight in weights.items()),
+        start=np.zeros((HOURS, HOURS), dtype=np.float32),
+    )
 
 
 def _engagement_weights(counts: HourCounts) -> np.ndarray:

@@ -14,6 +14,7 @@ from pipeline.analysis.send_time_profiles import (
     FIT_SAMPLE,
     HOURS,
     Profiles,
+    on_circle,
     sum_by_cluster,
     with_rows,
 )
@@ -138,9 +139,9 @@ def pooled_logistic(exposed: Exposure, roots: np.ndarray) -> np.ndarray:
     weights = model.coef_[0].astype(np.float32)
 
     count = shapes.shape[1] * SPLINES
-    log_odds = shapes @ weights[:count].reshape(-1, SPLINES) @ basis.T
-    for lag, weight in zip(LAGS, weights[count:-1], strict=True):
-        log_odds += weight * np.roll(ahead, -lag, axis=1)
+    shape_weights = weights[:count].reshape(-1, SPLINES) @ basis.T
+    lag_weights = {-lag: float(weight) for lag, weight in zip(LAGS, weights[count:-1], strict=True)}
+    log_odds = shapes @ shape_weights + ahead @ on_circle(lag_weights)
     log_odds -= log_odds.mean(axis=1, keepdims=True)
     # A change of log-odds changes the log-rate by the share of sends not engaged.
     return log_odds * (1 - exposed.rate[:, None])

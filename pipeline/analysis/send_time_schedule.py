@@ -17,7 +17,7 @@ from pipeline.schemas.base import conform, polars_schema
 from pipeline.schemas.timing import SendSchedules
 
 METHOD = "transport of clusters to allowed hours by engagement ratio"
-WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+WEEKDAY_NAMES = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 #: Multipliers and shifts of the splitmix64 finaliser (Steele et al. 2014): a stable hash without a loop over rows.
 MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
 GOLDEN = 0x9E3779B97F4A7C15
@@ -127,7 +127,7 @@ def _schedule_step(group: pl.DataFrame, ratios: dict[int, list[float]]) -> list[
     step = {
         "workflow_id": first["workflow_id"],
         "step_id": first["step_id"],
-        "local_weekdays": ",".join(WEEKDAYS[weekday] for weekday in weekdays),
+        "local_weekdays": ",".join(WEEKDAY_NAMES[weekday] for weekday in weekdays),
     }
     rows = [
         step | {"subscribers": people, "fallback_level": "current hour", "status": "not enough data"}

@@ -4,34 +4,26 @@ Not here: hours. A day is named only on evidence, since most differences between
 """
 
 import numpy as np
-import polars as pl
 from scipy.stats import chi2
 
-from pipeline.analysis.send_time_profiles import HOURS, sum_by_cluster, with_rows
+from pipeline.analysis.send_time_profiles import HourCounts, sum_by_cluster
 
-WEEKDAYS = 7
 #: A false day in one cluster of a hundred.
 SIGNIFICANCE = 0.01
 
 
-def best_weekdays(hours: pl.DataFrame, subscriber_key: np.ndarray, cluster: np.ndarray, clusters: int) -> np.ndarray:
+def best_weekdays(counts: HourCounts, cluster: np.ndarray, clusters: int) -> np.ndarray:
     """Day of the highest engagement rate of each cluster, -1 where the days do not differ beyond chance.
 
     Args:
-        hours: the histogram over the hour of the week (see `send_time.analyse_send_times`).
-        subscriber_key: sorted keys.
-        cluster: cluster of each of them.
+        counts: of every subscriber, by day of the week.
+        cluster: cluster of each of them, shape (subscribers,).
         clusters: number of clusters.
 
     A chi-square test of each cluster's engagements by day against those expected from its members' own rates, divided
     by the dispersion between subscribers: people engage in bouts. Most engage on the day of the send.
     """
-    rows = with_rows(hours, subscriber_key)
-    cell = rows["row"].to_numpy() * WEEKDAYS + rows["local_hour_of_week"].to_numpy() // HOURS
-    sends, engaged = (
-        np.bincount(cell, weights=weights, minlength=len(subscriber_key) * WEEKDAYS).reshape(-1, WEEKDAYS)
-        for weights in (rows["sends"].to_numpy(), (rows["human_clicks"] + rows["human_opens"]).to_numpy())
-    )
+    sends, engaged = counts.weekday_sends, counts.weekday_engagements
     expected = sends * (engaged.sum(axis=1) / np.maximum(sends.sum(axis=1), 1))[:, None]
     totals = (
         sum_by_cluster(values, cluster, clusters) for values in (sends, engaged, expected, (engaged - expected) ** 2)

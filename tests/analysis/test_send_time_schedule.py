@@ -5,7 +5,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.analysis.send_time_profiles import HOURS
@@ -84,6 +84,7 @@ def test_no_allowed_day_and_an_unknown_audience():
     assert schedule(people()).height == 0
 
 
+@settings(deadline=None)  # solvers wait when the machine is busy
 @given(
     sizes=st.tuples(st.integers(0, 40), st.integers(0, 40)),
     quiet=st.tuples(st.integers(0, 23), st.integers(0, 23)),

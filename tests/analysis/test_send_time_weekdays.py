@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from pipeline.analysis.send_time_profiles import HOURS
+from pipeline.analysis.send_time_profiles import HOURS, hour_counts
 from pipeline.analysis.send_time_weekdays import SIGNIFICANCE, best_weekdays
 
 
@@ -24,8 +24,8 @@ def histogram(rng: np.random.Generator, factors: np.ndarray, *, subscribers: int
 
 
 def find(hours: pl.DataFrame) -> int:
-    keys = np.arange(hours["subscriber_key"].n_unique())
-    return int(best_weekdays(hours, keys, np.zeros(len(keys), dtype=np.int64), 1)[0])
+    counts = hour_counts(hours)
+    return int(best_weekdays(counts, np.zeros(len(counts.subscriber_key), dtype=np.int64), 1)[0])
 
 
 def test_a_day_that_matters_is_found():
