@@ -163,7 +163,9 @@ class AccountApi:
     def queue(self, workflow_id: str, email_id: str) -> Item:
         """GET /automations/{id}/emails/{id}/queue: who is waiting for this e-mail tonight."""
         self._step(workflow_id, email_id)
-        waiting = self._queues.filter((pl.col("workflow_id") == workflow_id) & (pl.col("next_step_id") == email_id))
+        waiting = self._view.queued.filter(
+            (pl.col("workflow_id") == workflow_id) & (pl.col("next_step_id") == email_id)
+        )
         items = [
             {
                 "id": str(self._people.member_id[person]),
@@ -191,7 +193,7 @@ class AccountApi:
             (pl.col("cause") == "removed")
             & pl.col("is_held")
             & (pl.col("workflow_id") == workflow_id)
-            & (pl.col("next_us") < self._view.now_us)
+            & (pl.col("entered_us") < self._view.now_us - DAY_US)
         )
         items = [
             {
@@ -245,21 +247,6 @@ class AccountApi:
     @cached_property
     def _orders(self) -> list[Item]:
         return self._view.orders.filter("is_in_store").to_dicts()
-
-    @cached_property
-    def _queues(self) -> pl.DataFrame:
-        now = self._view.now_us
-        ended = self._view.account.journeys.select("subscriber", "workflow_id", "exit_us")
-        entries = self._view.account.entries.filter(
-            pl.col("workflow_id").is_in(list(AUTOMATIONS))
-            & (pl.col("entered_us") < now)
-            & (pl.col("cause") != "removed")
-        )
-        waiting = entries.join(ended, on=["subscriber", "workflow_id"], maintain_order="left").filter(
-            (pl.col("exit_us").is_null() | (pl.col("exit_us") >= now))
-            & ((pl.col("next_us") >= now) | (pl.col("is_held") & pl.col("next_us").is_not_null()))
-        )
-        return waiting.filter(pl.col("subscriber").is_in(self._view.members))
 
     @cached_property
     def _feed(self) -> dict[int, list[tuple[int, str, str]]]:

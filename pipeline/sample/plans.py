@@ -164,7 +164,8 @@ def _planted_entrants(people: Population, flow: Flow) -> tuple[Array, Array, Arr
             for number, person in enumerate(colliding.tolist())
         ]
     if flow is WELCOME:
-        rows += [(person, start + number * DAY_US, "removed") for number, person in enumerate(removed.tolist())]
+        while_waiting = us("2026-06-25T09:00")
+        rows += [(one, while_waiting + number * HOUR_US, "removed") for number, one in enumerate(removed.tolist())]
     return (
         np.array([row[0] for row in rows], dtype=np.int64),
         np.array([row[1] for row in rows], dtype=np.int64),

@@ -71,8 +71,11 @@ def _steps(view: View) -> list[Truth]:
         pl.col("complained_us").count().alias("complaints"),
         pl.col("person_open_us").count().alias("unique_human_opens"),
     )
+    told = view.account.entries.filter(pl.col("workflow_id").is_in(JOURNEYS) & (pl.col("entered_us") < view.now_us))
+    # Without events of its own a step is entered when its message goes out, or when its queue shows the subscriber.
+    queued = view.queued.select("workflow_id", pl.col("next_step_id").alias("step_id"))
     entries = (
-        view.account.entries.filter(pl.col("entered_us") < view.now_us)
+        pl.concat([frame.select("workflow_id", "step_id") for frame in (told, queued, _untold(view))])
         .group_by("workflow_id", "step_id")
         .agg(pl.len().alias("entries"))
     )
@@ -88,6 +91,10 @@ def _steps(view: View) -> list[Truth]:
         .join(entries, on=["workflow_id", "step_id"], how="left", maintain_order="left")
     )
     return joined.with_columns(pl.exclude("workflow_id", "step_id", "campaign_id").fill_null(0)).to_dicts()
+
+
+def _untold(view: View) -> pl.DataFrame:
+    return view.messages.filter(~pl.col("workflow_id").is_in(JOURNEYS))
 
 
 def _standing(view: View) -> tuple[list[Truth], list[Truth]]:

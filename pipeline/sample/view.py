@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -32,6 +33,19 @@ class View:
     def now(self) -> datetime:
         """The server's clock."""
         return datetime.fromtimestamp(self.now_us / 1e6, UTC)
+
+    @cached_property
+    def queued(self) -> pl.DataFrame:
+        """Entries into classic automations whose next e-mail is still to come, or stalled, tonight."""
+        ended = self.account.journeys.select("subscriber", "workflow_id", "exit_us")
+        entries = self.account.entries.filter(
+            (pl.col("kind") == "automation") & (pl.col("entered_us") < self.now_us) & (pl.col("cause") != "removed")
+        )
+        return entries.join(ended, on=["subscriber", "workflow_id"], maintain_order="left").filter(
+            (pl.col("exit_us").is_null() | (pl.col("exit_us") >= self.now_us))
+            & ((pl.col("next_us") >= self.now_us) | (pl.col("is_held") & pl.col("next_us").is_not_null()))
+            & pl.col("subscriber").is_in(self.members)
+        )
 
 
 def look(account: SampleAccount, as_of: date) -> View:
