@@ -1,41 +1,15 @@
-"""Who gets which arm: a salted hash that gives the same answer in every run, version and language.
+"""Who gets which arm, for good.
 
-Here: the hash and the assignment. Not here: the plan of a test or its results.
+Here: the sticky assignment. Not here: the plan of a test or its results.
 """
 
-import hashlib
 from collections.abc import Mapping
 from datetime import date
 
 import numpy as np
 import polars as pl
 
-_GOLDEN, _MIX_1, _MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-"""Constants of splitmix64 (Steele, Lea and Flood, 2014)."""
-
-
-def uniform_hash(keys: pl.Series, salt: str) -> np.ndarray:
-    """A number in [0, 1) for each key that depends on nothing but the key and the salt.
-
-    Args:
-        keys: Int64 keys.
-        salt: names the purpose, such as an experiment id; different salts give independent numbers.
-
-    Returns:
-        Float64 array of the length of `keys`: two rounds of splitmix64, keyed by 128 bits of the salt's SHA-256.
-    """
-    digest = hashlib.sha256(salt.encode()).digest()
-    mixed = keys.to_numpy().astype(np.int64).view(np.uint64)
-    for part in (digest[:8], digest[8:16]):
-        mixed = _splitmix(mixed ^ np.uint64(int.from_bytes(part, "little")))
-    return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _splitmix(value: np.ndarray) -> np.ndarray:
-    value = value + _GOLDEN
-    value = (value ^ (value >> np.uint64(30))) * _MIX_1
-    value = (value ^ (value >> np.uint64(27))) * _MIX_2
-    return value ^ (value >> np.uint64(31))
+from pipeline.sticky_hash import uniform_hash
 
 
 def assign_arms(

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import norm
 from statsmodels.stats.power import normal_sample_size_one_tail
 
-from pipeline.analysis.experiment_assignment import assign_arms, uniform_hash
+from pipeline.analysis.experiment_assignment import assign_arms
 from pipeline.analysis.experiment_plan import (
     Metric,
     MetricRole,
@@ -18,6 +18,7 @@ from pipeline.analysis.experiment_plan import (
 from pipeline.analysis.group_sequential import needed_drift
 from pipeline.analysis.sample_ratio import sample_ratio_mismatch
 from pipeline.schemas.experiments import ExperimentAssignments, Experiments
+from pipeline.sticky_hash import uniform_hash
 
 START = date(2026, 1, 5)
 HALVES = (("a", 0.5), ("b", 0.5))

@@ -1,0 +1,204 @@
+"""A policy that learns which arm (path or content variation) suits whom: logistic Thompson sampling.
+
+Here: the model and the probabilities of its arms. Not here: eligibility (`rules`), the drawing and logging of a
+decision (`selection`), what a policy is worth (`analysis.policy_values`).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.special import expit
+from threadpoolctl import threadpool_limits
+
+RIDGE = 4.0
+"""Precision of every standardised coefficient: an arm must show that it differs by more than half a log-odds unit."""
+
+DRAWS = 200
+"""Posterior draws: P(best) to within .035."""
+
+FLOOR = 0.01
+"""Least probability of an eligible arm, so that every arm stays measurable."""
+
+EVALUATION_FLOOR = 0.05
+"""The same while a policy is being compared with the rules: five times the effective sample."""
+
+_BASE_RATE_RIDGE = 0.01
+_NEWTON_STEPS = 25
+_NEVER = -1e9
+_CHUNK = 256
+"""Subscribers at a time: the scores of all their draws stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class PolicyModel:
+    """Posterior of a logistic model with effects common to all arms and effects of each arm.
+
+    Attributes:
+        arms: names, in the order of the parameters.
+        features: numeric columns of the subscriber table.
+        centre: mean of each feature in the log.
+        scale: standard deviation of each feature in the log, 1 where it is constant.
+        mode: shape (1 + arms, 1 + features): the common row, then each arm's deviation; the intercept first.
+        factor: upper Cholesky factor of the posterior precision of the flattened mode.
+        outcomes: matured outcomes learned from.
+    """
+
+    arms: tuple[str, ...]
+    features: tuple[str, ...]
+    centre: np.ndarray
+    scale: np.ndarray
+    mode: np.ndarray
+    factor: np.ndarray
+    outcomes: int
+
+    @property
+    def version(self) -> str:
+        """Hash of everything that decides, for the log."""
+        digest = hashlib.sha256(repr((self.arms, self.features, self.outcomes)).encode())
+        for array in (self.centre, self.scale, self.mode, self.factor):
+            digest.update(np.round(array, 9).tobytes())
+        return digest.hexdigest()[:16]
+
+    def coefficients(self) -> np.ndarray:
+        """Log-odds coefficients of each arm at the posterior mode, shape (arms, 1 + features)."""
+        return self.mode[0] + self.mode[1:]
+
+    def draws(self) -> np.ndarray:
+        """Posterior draws of the coefficients, shape (draws, arms, 1 + features); equal for equal versions."""
+        generator = np.random.default_rng(int(self.version, 16))
+        noise = generator.standard_normal((self.mode.size, DRAWS))
+        sample = self.mode.ravel()[:, None] + solve_triangular(self.factor, noise)
+        sample = sample.T.reshape(DRAWS, *self.mode.shape)
+        return sample[:, :1] + sample[:, 1:]
+
+    def design(self, subscribers: pl.DataFrame) -> np.ndarray:
+        """Intercept and standardised features of each subscriber; a missing value counts as the mean."""
+        return _design(subscribers, self.features, self.centre, self.scale)
+
+    def expected(self, subscribers: pl.DataFrame) -> np.ndarray:
+        """Expected outcome of every arm for every subscriber, shape (subscribers, arms)."""
+        design = self.design(subscribers)
+        # Column by column, because a matrix product is rounded differently for one row than for many.
+        log_odds = sum(design[:, [column]] * effects for column, effects in enumerate(self.coefficients().T))
+        return expit(log_odds)
+
+
+def fit_policy(log: pl.DataFrame, *, arms: Sequence[str], features: Sequence[str]) -> PolicyModel:
+    """Learn from logged decisions.
+
+    Args:
+        log: one row per decision: `arm`, `is_matured`, `outcome` (0/1) and the features as known at the decision.
+            Immature rows and arms that no longer exist are left out.
+        arms: the arms to choose from.
+        features: numeric or boolean columns.
+
+    Returns:
+        The posterior by Laplace's method; without outcomes the prior, under which every arm is as likely the best.
+    """
+    usable = log.filter(pl.col("is_matured") & pl.col("arm").is_in(list(arms)) & pl.col("outcome").is_not_null())
+    raw = _numeric(usable, features)
+    present = np.isfinite(raw)
+    counts = np.maximum(present.sum(axis=0), 1)
+    centre = np.where(present, raw, 0.0).sum(axis=0) / counts
+    deviation = np.sqrt((np.where(present, raw - centre, 0.0) ** 2).sum(axis=0) / counts)
+    scale = np.where(deviation > 1e-12, deviation, 1.0)
+    design = _design(usable, features, centre, scale)
+    outcome = usable["outcome"].cast(pl.Float64).to_numpy()
+    arm = usable["arm"].replace_strict(list(arms), list(range(len(arms))), return_dtype=pl.Int64).to_numpy()
+    members = [np.flatnonzero(arm == number) for number in range(len(arms))]
+    mode, factor = _laplace([(design[rows], outcome[rows]) for rows in members], design.shape[1])
+    return PolicyModel(tuple(arms), tuple(features), centre, scale, mode, factor, len(outcome))
+
+
+def _laplace(by_arm: list[tuple[np.ndarray, np.ndarray]], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mode and Cholesky factor of the precision, by Newton's method on the blocks of the arms."""
+    precision = np.full((1 + len(by_arm), width), RIDGE)
+    precision[0, 0] = _BASE_RATE_RIDGE
+    mode = np.zeros_like(precision)
+    for _ in range(_NEWTON_STEPS):
+        gradient, hessian = _derivatives(by_arm, mode, precision)
+        factor = cholesky(hessian)
+        step = cho_solve((factor, False), gradient.ravel()).reshape(mode.shape)
+        # Without damping the first steps overshoot when outcomes are rare.
+        mode = mode + step * min(1.0, 2.0 / max(np.abs(step).max(), 1e-12))
+        if np.abs(step).max() < 1e-7:
+            break
+    return mode, cholesky(_derivatives(by_arm, mode, precision)[1])
+
+
+def _derivatives(
+    by_arm: list[tuple[np.ndarray, np.ndarray]], mode: np.ndarray, precision: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient of the log-posterior and its negative Hessian."""
+    width = mode.shape[1]
+    gradient = -precision * mode
+    hessian = np.diag(precision.ravel())
+    common = slice(0, width)
+    for number, (design, outcome) in enumerate(by_arm, start=1):
+        expected = expit(design @ (mode[0] + mode[number]))
+        score = design.T @ (outcome - expected)
+        block = design.T @ (design * (expected * (1 - expected))[:, None])
+        gradient[0] += score
+        gradient[number] += score
+        own = slice(number * width, (number + 1) * width)
+        for rows, columns in ((common, common), (common, own), (own, common), (own, own)):
+            hessian[rows, columns] += block
+    return gradient, hessian
+
+
+def best_probabilities(model: PolicyModel, subscribers: pl.DataFrame, eligible: np.ndarray) -> np.ndarray:
+    """Posterior probability that each arm is the best of those eligible.
+
+    Args:
+        model: the posterior.
+        subscribers: one row per subscriber with the model's features.
+        eligible: boolean, shape (subscribers, arms).
+
+    Returns:
+        Shape (subscribers, arms); rows sum to 1, or to 0 where nothing is eligible.
+    """
+    arms = len(model.arms)
+    draws = model.draws().astype(np.float32).transpose(1, 0, 2)
+    # A column per arm that is 1 where the arm is not eligible takes it out of the race inside the one product.
+    barred = np.repeat(np.float32(_NEVER) * np.eye(arms, dtype=np.float32), DRAWS, axis=0)
+    weights = np.hstack([draws.reshape(arms * DRAWS, -1), barred])
+    design = np.hstack([model.design(subscribers), ~eligible]).astype(np.float32)
+    wins = np.empty(eligible.shape, dtype=np.uint8)
+    # Always the same shape: a product of one row would be rounded differently from that row among many.
+    chunk = np.zeros((_CHUNK, design.shape[1]), dtype=np.float32)
+    scores = np.empty((arms * DRAWS, _CHUNK), dtype=np.float32)
+    by_arm = scores.reshape(arms, DRAWS, _CHUNK)
+    # Products this small lose more by waiting for a second thread than they gain.
+    with threadpool_limits(limits=1, user_api="blas"):
+        for start in range(0, len(design), _CHUNK):
+            rows = min(_CHUNK, len(design) - start)
+            chunk[:rows] = design[start : start + rows]
+            np.matmul(weights, chunk.T, out=scores)
+            best = by_arm.max(axis=0)
+            for number in range(arms):
+                won = (by_arm[number] == best).view(np.uint8)
+                wins[start : start + rows, number] = np.add.reduce(won, axis=0, dtype=np.uint8)[:rows]
+    return wins * eligible / DRAWS
+
+
+def floored(probabilities: np.ndarray, eligible: np.ndarray, floor: float) -> np.ndarray:
+    """Choice probabilities: no eligible arm below about `floor`, rows renormalised; all 0 where nothing is eligible."""
+    raised = np.where(eligible, np.maximum(probabilities, floor), 0.0)
+    total = raised.sum(axis=1, keepdims=True)
+    return np.divide(raised, total, out=np.zeros_like(raised), where=total > 0)
+
+
+def _numeric(frame: pl.DataFrame, features: Sequence[str]) -> np.ndarray:
+    if not features:
+        return np.zeros((frame.height, 0))
+    return frame.select(pl.col(name).cast(pl.Float64).fill_null(float("nan")) for name in features).to_numpy()
+
+
+def _design(frame: pl.DataFrame, features: Sequence[str], centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    standardised = (_numeric(frame, features) - centre) / scale
+    standardised[~np.isfinite(standardised)] = 0.0
+    return np.hstack([np.ones((frame.height, 1)), standardised])

@@ -1,0 +1,210 @@
+"""Which path or content variation each subscriber gets: rules decide who may, a policy decides among them.
+
+Here: eligibility, the seeded draw, the reasons that are logged, the default on every error. Not here: the operators of
+rules (`rules`), the learning (`policy`). One subscriber in real time goes through the same code as a whole audience.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import numpy as np
+import polars as pl
+
+from pipeline.decisions.policy import FLOOR, PolicyModel, best_probabilities, floored
+from pipeline.decisions.rule_definitions import Rule
+from pipeline.decisions.rules import compile_rule, evaluate_rules
+from pipeline.sticky_hash import uniform_hash
+
+REASONS_SHOWN = 2
+"""Contributions named in the reasoning: more than two nobody reads."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A path or a content variation.
+
+    Attributes:
+        arm: its name.
+        rule: who may have it; none = everybody.
+        priority: without a learned policy the highest eligible priority is chosen, ties by `weight`.
+        weight: share among eligible arms of equal priority, above 0.
+        target_step_id: where a path leads; none for content.
+    """
+
+    arm: str
+    rule: Rule | None = None
+    priority: int = 0
+    weight: float = 1.0
+    target_step_id: str | None = None
+
+
+@dataclass(frozen=True)
+class DecisionPoint:
+    """A branch of a flow or a content block.
+
+    Attributes:
+        default_arm: what is served when nothing is eligible or anything fails; need not be one of `arms`.
+    """
+
+    decision_point_id: str
+    arms: tuple[Arm, ...]
+    default_arm: str
+
+
+def decide(
+    subscribers: pl.DataFrame,
+    point: DecisionPoint,
+    model: PolicyModel | None,
+    *,
+    now: datetime,
+    as_of_day: date,
+    floor: float = FLOOR,
+) -> pl.DataFrame:
+    """Choose an arm for everybody.
+
+    Args:
+        subscribers: one row per subscriber: `subscriber_key` and what rules and model read.
+        point: the decision point.
+        model: tonight's policy; none = choose by priority and weight.
+        now: the moment that rules count back from.
+        as_of_day: tonight.
+        floor: least choice probability of an eligible arm.
+
+    Returns:
+        Rows of `schemas.decisions.Decisions`, one per subscriber in the order of the input. The draw is seeded by
+        subscriber and decision point, so that a decision can be repeated from what was known then.
+    """
+    names = [arm.arm for arm in point.arms]
+    errors = _rule_errors(subscribers, point, now)
+    eligible = _eligible(subscribers, point, now)
+    problem = _model_problem(subscribers, model, names)
+    if model is None or problem:
+        chances = _by_priority(point.arms, eligible)
+        best = chances
+    else:
+        best = best_probabilities(model, subscribers, eligible)
+        chances = floored(best, eligible, floor)
+    served = eligible.any(axis=1) & (problem is None)
+    draw = uniform_hash(subscribers["subscriber_key"], f"decision/{point.decision_point_id}")
+    taken = (chances.cumsum(axis=1) <= draw[:, None] * chances.sum(axis=1, keepdims=True)).sum(axis=1)
+    # Rounding of the running sum must not lead past the last arm that has a chance.
+    last = len(names) - 1 - (chances[:, ::-1] > 0).argmax(axis=1) if names else np.zeros(len(draw), dtype=int)
+    taken = np.minimum(taken, np.maximum(last, 0))
+    row = np.arange(subscribers.height)
+    default_reason = problem or (f"no arm is eligible; {errors}" if errors else "no arm is eligible")
+    is_default = pl.Series(~served)
+
+    def chosen(values: np.ndarray) -> pl.Series:
+        return pl.Series(values[row, taken] if names else np.zeros(len(row)), dtype=pl.Float64)
+
+    score = model.expected(subscribers) if model is not None and problem is None else None
+    frame = subscribers.select("subscriber_key").with_columns(
+        decision_point_id=pl.lit(point.decision_point_id),
+        arm=pl.Series(names, dtype=pl.String).gather(pl.Series(taken)) if names else pl.lit(None, dtype=pl.String),
+        is_default=is_default,
+        default_reason=pl.when(is_default).then(pl.lit(default_reason)),
+        choice_probability=chosen(chances),
+        confidence_probability=chosen(best),
+        score_probability=pl.lit(None, dtype=pl.Float64) if score is None else chosen(score),
+        eligible_arms=_joined(names, eligible),
+        reasoning=_reasoning(point, model if problem is None else None, subscribers, taken),
+        model_version=pl.lit(model.version if model is not None and problem is None else "rules"),
+        rule_errors=pl.lit(errors or None, dtype=pl.String),
+        as_of_day=pl.lit(as_of_day, dtype=pl.Date),
+        method=pl.lit("priority and weight" if score is None else "logistic Thompson policy"),
+    )
+    return frame.with_columns(
+        arm=pl.when("is_default").then(pl.lit(point.default_arm)).otherwise("arm"),
+        choice_probability=pl.when("is_default").then(1.0).otherwise("choice_probability"),
+        confidence_probability=pl.when("is_default").then(None).otherwise("confidence_probability"),
+        score_probability=pl.when("is_default").then(None).otherwise("score_probability"),
+        reasoning=pl.when("is_default").then("default_reason").otherwise("reasoning"),
+    )
+
+
+def _rules(arms: Sequence[Arm]) -> list[Rule]:
+    return [arm.rule for arm in arms if arm.rule is not None]
+
+
+def _rule_errors(subscribers: pl.DataFrame, point: DecisionPoint, now: datetime) -> str:
+    compiled = [compile_rule(rule, subscribers.schema, now) for rule in _rules(point.arms)]
+    return "; ".join(f"{rule.rule_id}: {rule.error}" for rule in compiled if rule.error)
+
+
+def _eligible(subscribers: pl.DataFrame, point: DecisionPoint, now: datetime) -> np.ndarray:
+    """Who may have which arm, shape (subscribers, arms)."""
+    unique = {rule.rule_id: rule for rule in _rules(point.arms)}
+    answers = evaluate_rules(subscribers, list(unique.values()), now)
+    columns = [
+        np.ones(subscribers.height, dtype=bool) if arm.rule is None else answers[arm.rule.rule_id].to_numpy()
+        for arm in point.arms
+    ]
+    return np.column_stack(columns) if columns else np.zeros((subscribers.height, 0), dtype=bool)
+
+
+def _model_problem(subscribers: pl.DataFrame, model: PolicyModel | None, names: list[str]) -> str | None:
+    """Why the model cannot serve this point; everybody then gets the default."""
+    if model is None:
+        return None
+    missing = [name for name in model.features if name not in subscribers.columns]
+    if missing:
+        return f"the policy reads {', '.join(missing)}, which the subscriber data lack"
+    if list(model.arms) != names:
+        return f"the policy knows the arms {', '.join(model.arms)}, the decision point {', '.join(names)}"
+    return None
+
+
+def _by_priority(arms: Sequence[Arm], eligible: np.ndarray) -> np.ndarray:
+    """Choice probabilities without a policy: weights among the eligible arms of the highest priority."""
+    priority = np.array([arm.priority for arm in arms], dtype=float)
+    weight = np.array([arm.weight for arm in arms], dtype=float)
+    ranked = np.where(eligible, priority, -np.inf)
+    top = ranked.max(axis=1, keepdims=True, initial=-np.inf)
+    raw = np.where(eligible & (ranked == top), weight, 0.0)
+    total = raw.sum(axis=1, keepdims=True)
+    return np.divide(raw, total, out=np.zeros_like(raw), where=total > 0)
+
+
+def _joined(names: list[str], eligible: np.ndarray) -> pl.Series:
+    """Names of the eligible arms, separated by commas."""
+    codes = (
+        eligible @ (1 << np.arange(len(names), dtype=np.int64)) if names else np.zeros(len(eligible), dtype=np.int64)
+    )
+    distinct = np.unique(codes)
+    texts = [",".join(name for bit, name in enumerate(names) if code >> bit & 1) for code in distinct.tolist()]
+    return pl.Series(texts, dtype=pl.String).gather(pl.Series(np.searchsorted(distinct, codes)))
+
+
+def _reasoning(
+    point: DecisionPoint, model: PolicyModel | None, subscribers: pl.DataFrame, taken: np.ndarray
+) -> pl.Series:
+    """The condition that let the arm in, and what spoke for or against it, in log-odds against the average arm."""
+    held = [f"rule {arm.rule.rule_id} holds" if arm.rule else "open to everybody" for arm in point.arms]
+    if not held:
+        return pl.repeat("", subscribers.height, dtype=pl.String, eager=True)
+    conditions = pl.Series(held).gather(pl.Series(taken))
+    if model is None:
+        return conditions
+    design = model.design(subscribers)
+    against_average = model.mode[1:] - model.mode[1:].mean(axis=0)
+    contribution = design * against_average[taken]
+    labels = pl.Series(["base rate", *model.features])
+    order = np.argsort(-np.abs(contribution), axis=1, kind="stable")[:, :REASONS_SHOWN]
+    row = np.arange(len(taken))
+    parts = pl.DataFrame({"conditions": conditions})
+    for place in range(order.shape[1]):
+        amount = pl.Series(np.round(contribution[row, order[:, place]], 2))
+        parts = parts.with_columns(
+            labels.gather(pl.Series(order[:, place])).alias(f"label {place}"), amount.alias(f"amount {place}")
+        )
+    texts = [
+        pl.format(
+            "{} {}{}",
+            f"label {place}",
+            pl.when(pl.col(f"amount {place}") < 0).then(pl.lit("")).otherwise(pl.lit("+")),
+            f"amount {place}",
+        )
+        for place in range(order.shape[1])
+    ]
+    return parts.select(pl.concat_str(["conditions", *texts], separator="; ")).to_series()
