@@ -13,7 +13,8 @@ import polars as pl
 import polars.selectors as cs
 from numpy.typing import NDArray
 
-from pipeline.analysis.anomaly_baseline import WARM_UP_DAYS, Kind, Panel, replay
+from pipeline.analysis.anomaly_baseline import replay
+from pipeline.analysis.anomaly_state import WARM_UP_DAYS, Kind, Panel
 from pipeline.analysis.anomaly_tails import predictive_band
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.monitoring import AnomalyBaselines, MetricTrends

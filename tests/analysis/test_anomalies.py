@@ -13,8 +13,9 @@ from pipeline.analysis.anomalies import (
     detect_volume_anomalies,
     metric_trends,
 )
-from pipeline.analysis.anomaly_baseline import MOST_CENSORED_DAYS, WARM_UP_DAYS
+from pipeline.analysis.anomaly_baseline import MOST_CENSORED_DAYS
 from pipeline.analysis.anomaly_incidents import account_alerts, anomalies, notifications
+from pipeline.analysis.anomaly_state import WARM_UP_DAYS
 from pipeline.analysis.anomaly_tails import beta_binomial_score, negative_binomial_score, predictive_band
 from tests.simulations import anomalies as simulation
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis.anomaly_baseline import Panel, replay
+from pipeline.analysis.anomaly_baseline import replay
+from pipeline.analysis.anomaly_state import Panel
 from pipeline.analysis.anomaly_tails import beta_binomial_score, negative_binomial_score
 from tests.simulations import Check
 
@@ -169,7 +170,11 @@ def _mean(values: list[float]) -> tuple[float, float]:
 
 
 def run(scale: float = 1.0, seed: int = 4_000) -> list[Check]:
-    """Half of the fleets have log-normal days, half gamma ones."""
+    """Half of the fleets have log-normal days, half gamma ones.
+
+    Recall ranks days as users see them, by tail probability over all windows; the oracle sees one night and knows its
+    true rate and dispersion.
+    """
     fleets = max(2, round(12 * scale))
     series = 120 if scale >= 0.5 else 60
     figures: dict[str, list[float]] = {}
@@ -202,17 +207,19 @@ def run(scale: float = 1.0, seed: int = 4_000) -> list[Check]:
             np.clip(world.true_mean / safe, 1e-6, 0.95).ravel(),
             np.broadcast_to(world.dispersion, safe.shape).ravel(),
         ).reshape(safe.shape)
-        note("against oracle", _recall(result.score, world.anomalous) / _recall(oracle, world.anomalous))
+        evidence = -np.log(np.maximum(result.probability, 1e-300))
+        note("against oracle", _recall(evidence, world.anomalous) / _recall(oracle, world.anomalous))
 
         volumes = volume_world(random, series=series, heavy=heavy)
         result = replay(volumes.panel)
-        note("volume recall", _recall(result.score, volumes.anomalous))
+        evidence = -np.log(np.maximum(result.probability, 1e-300))
+        note("volume recall", _recall(evidence, volumes.anomalous))
         flat = negative_binomial_score(
             volumes.panel.counts.ravel(),
             volumes.true_mean.ravel(),
             np.broadcast_to(volumes.dispersion, volumes.true_mean.shape).ravel(),
         ).reshape(volumes.true_mean.shape)
-        note("volume oracle", _recall(result.score, volumes.anomalous) / _recall(flat, volumes.anomalous))
+        note("volume oracle", _recall(evidence, volumes.anomalous) / _recall(flat, volumes.anomalous))
         note("volume false", 1000 * _match(result.flagged, volumes.anomalous)[2] / result.flagged[scored].size)
         note("stop", click_stop_share(random, series))
         note("silent", silence_share(random, series))
