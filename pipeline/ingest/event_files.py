@@ -84,29 +84,37 @@ def find_event_files(source: str) -> list[EventFile]:
     return sorted((file for file in files if _kind(file.name) and not _is_hidden(file.name)), key=lambda one: one.name)
 
 
-def read_event_file(file: EventFile) -> pl.DataFrame:
-    """The file's rows with the columns of `RAW`.
+def fetch_event_file(file: EventFile) -> bytes:
+    """The file's content, unpacked.
+
+    Raises:
+        IngestError: if it cannot be read.
+    """
+    try:
+        with file.filesystem.open(file.path, "rb", compression="infer") as stream:
+            return stream.read()
+    except Exception as error:  # every filesystem has its own
+        raise IngestError(file.name, f"cannot be read ({type(error).__name__})", _ADVICE) from None
+
+
+def raw_events(name: str, content: bytes) -> pl.DataFrame:
+    """The rows of a file's content, with the columns of `RAW`.
 
     Every value is text as it came; `row` counts from 1 (after a header); `fault` says why a row could not be read;
     `extra` is a JSON object of the unknown columns.
 
     Raises:
-        IngestError: if the file as a whole cannot be read.
+        IngestError: if the file as a whole makes no sense.
     """
-    kind = _kind(file.name) or ""
-    try:
-        with file.filesystem.open(file.path, "rb", compression="infer") as stream:
-            content = stream.read()
-    except Exception as error:  # every filesystem has its own
-        raise IngestError(file.name, f"cannot be read ({type(error).__name__})", _ADVICE) from None
+    kind = _kind(name) or ""
     try:
         return _READERS[kind](content)
     except MissingColumns as error:
         advice = f"Write the columns {', '.join(COLUMNS)}; only the first {len(REQUIRED)} are needed."
-        raise IngestError(file.name, str(error), advice) from None
+        raise IngestError(name, str(error), advice) from None
     except (PolarsError, duckdb.Error) as error:
         what = f"is no valid {kind} file ({type(error).__name__})"
-        raise IngestError(file.name, what, "Write the file anew, or remove it.") from None
+        raise IngestError(name, what, "Write the file anew, or remove it.") from None
 
 
 def _kind(name: str) -> str | None:

@@ -34,7 +34,7 @@ def parse_events(raw: pl.DataFrame, addresses: pl.DataFrame, keys: SubscriberKey
     """Type and judge raw rows; of several faults of a row the first field's is told.
 
     Args:
-        raw: rows as `event_files.read_event_file` gives them.
+        raw: rows as `event_files.raw_events` gives them.
         addresses: `lake.addresses`, for subscribers named by their external id.
         keys: keyed hashes.
         settings: the workspace's currency, and whether external ids are known.

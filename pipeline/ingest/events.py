@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.ingest.atomic import read_state, write_state
-from pipeline.ingest.event_files import EventFile, find_event_files, read_event_file
+from pipeline.ingest.event_files import EventFile, fetch_event_file, find_event_files, raw_events
 from pipeline.ingest.event_rows import CONTENT, parse_events
 from pipeline.ingest.keys import SubscriberKeys
 from pipeline.ingest.lake import EPOCH, MICROSECONDS_PER_DAY, Lake
@@ -32,6 +32,26 @@ class EventSummary:
     quarantined: int = 0
     files: int = 0
     later: int = 0
+
+    def __add__(self, other: "EventSummary") -> "EventSummary":
+        """Both together."""
+        return EventSummary(
+            self.rows + other.rows,
+            self.quarantined + other.quarantined,
+            self.files + other.files,
+            self.later + other.later,
+        )
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A file's rows and faults until tonight, the number of later rows, and what the state remembers of the file."""
+
+    name: str
+    events: pl.DataFrame
+    faults: pl.DataFrame
+    later: int
+    known: dict[str, Any]
 
 
 def ingest_events(
@@ -76,59 +96,59 @@ class _Night:
         self.addresses = lake.addresses()
 
     def run(self) -> EventSummary:
-        rows = quarantined = files = later = 0
-        batch: list[tuple[EventFile, pl.DataFrame, pl.DataFrame, dict[str, Any]]] = []
+        files: dict[str, Any] = self.state["files"]
+        unread = {"version": None, "content": None, "next_day": self.tonight}
+        summary = EventSummary()
+        batch: list[_Reading] = []
         for file in find_event_files(self.source):
-            if not self._is_new(file):
+            known = files.get(file.name, unread)
+            is_done = known["next_day"] is None or known["next_day"] > self.tonight
+            if is_done and file.version is not None and known["version"] == file.version:
                 continue
-            events, faults, left, known = self._read(file)
-            batch.append((file, events, faults, known))
-            files, later = files + 1, later + left
-            if sum(one[1].height for one in batch) >= _BATCH_ROWS:
-                written, set_aside = self._write(batch)
-                rows, quarantined, batch = rows + written, quarantined + set_aside, []
-        written, set_aside = self._write(batch)
+            content = fetch_event_file(file)
+            digest = hashlib.sha256(content).hexdigest()
+            if is_done and known["content"] == digest:
+                files[file.name] = known | {"version": file.version}
+                continue
+            batch.append(self._read(file, content, {"version": file.version, "content": digest}))
+            if sum(one.events.height for one in batch) >= _BATCH_ROWS:
+                summary, batch = summary + self._write(batch), []
+        summary += self._write(batch)
         self.state["last_night"] = max(self.tonight, self.state["last_night"])
         write_state(self.state_file, self.state)
-        return EventSummary(rows + written, quarantined + set_aside, files, later)
+        return summary
 
-    def _is_new(self, file: EventFile) -> bool:
-        known = self.state["files"].get(file.name)
-        if known is None or file.version is None or known["version"] != file.version:
-            return True
-        return known["next_day"] is not None and known["next_day"] <= self.tonight
-
-    def _read(self, file: EventFile) -> tuple[pl.DataFrame, pl.DataFrame, int, dict[str, Any]]:
-        """(rows until tonight, faults until tonight, number of later rows, what the state remembers of the file)."""
-        parsed = parse_events(read_event_file(file), self.addresses, self.keys, self.settings)
+    def _read(self, file: EventFile, content: bytes, known: dict[str, Any]) -> _Reading:
+        parsed = parse_events(raw_events(file.name, content), self.addresses, self.keys, self.settings)
         day = pl.col("occurred_us").floordiv(MICROSECONDS_PER_DAY)
         is_later = (day > self.tonight).fill_null(False)
         reference = pl.format("{} row {}", pl.lit(file.name), "row").alias("reference")
         later = pl.concat([frame.filter(is_later).select(day=day) for frame in (parsed.rows, parsed.faults)])["day"]
-        return (
-            parsed.rows.filter(~is_later).with_columns(reference).drop("row"),
-            parsed.faults.filter(~is_later).select(reference, "field", "reason"),
-            later.len(),
-            {"version": file.version, "next_day": later.min()},
+        return _Reading(
+            name=file.name,
+            events=parsed.rows.filter(~is_later).with_columns(reference).drop("row"),
+            faults=parsed.faults.filter(~is_later).select(reference, "field", "reason"),
+            later=later.len(),
+            known=known | {"next_day": later.min()},
         )
 
-    def _write(self, batch: list[tuple[EventFile, pl.DataFrame, pl.DataFrame, dict[str, Any]]]) -> tuple[int, int]:
-        """Rows and newly set aside rows; the state moves last, so that a crash reads again and loses nothing."""
+    def _write(self, batch: list[_Reading]) -> EventSummary:
+        """Writes what the files hold until tonight; the state moves last: after a crash they are read again."""
         if not batch:
-            return 0, 0
-        events = pl.concat([one[1] for one in batch])
+            return EventSummary()
+        events = pl.concat([one.events for one in batch])
         ids = events.lazy().select("event_id").unique()
         existing = self.lake.latest(Events).join(ids, on="event_id", how="semi").select(CONTENT).collect()
         events, late = self._without_late(events, existing)
         events, contradictions = _without_contradictions(events, existing)
-        faults = pl.concat([*(one[2] for one in batch), late, contradictions])
+        faults = pl.concat([*(one.faults for one in batch), late, contradictions])
         source = pl.lit(identity(Events).name).alias("source")
         # Set aside first: a row that replaces another would not be found contradictory a second time.
         quarantined = self.lake.append(Quarantine, faults.with_columns(source), self.as_of) if faults.height else 0
         rows = self.lake.append(Events, events, self.as_of)
-        self.state["files"] |= {file.name: known for file, _, _, known in batch}
+        self.state["files"] |= {one.name: one.known for one in batch}
         write_state(self.state_file, self.state)
-        return rows, quarantined
+        return EventSummary(rows, quarantined, len(batch), sum(one.later for one in batch))
 
     def _without_late(self, events: pl.DataFrame, existing: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Rows in time, and faults of those too late. A row read before is not late when its file is read again."""

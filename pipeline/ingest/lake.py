@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.ingest.atomic import TEMPORARY_SUFFIX, sync_folder, write_atomically
+from pipeline.ingest.atomic import TEMPORARY_SUFFIX, read_state, sync_folder, write_atomically, write_state
 from pipeline.schemas.base import Table, conform, empty, identity, polars_schema, tables_of
 from pipeline.schemas.lake import Addresses, Quarantine
 
@@ -56,6 +56,7 @@ class Lake:
         columns = list(polars_schema(model))
         content = [name for name in columns if name != "as_of_day"]
         rows = conform(frame.with_columns(as_of_day=pl.lit(night, dtype=pl.Int64)), model)
+        rows = self._without_forgotten(rows)
         rows = rows.sort(content).unique(where.natural_key, keep="last", maintain_order=True)
         day = pl.col(where.partition).floordiv(MICROSECONDS_PER_DAY) if where.partition else pl.lit(night)
         rows = rows.with_columns(day.alias("_day"))
@@ -98,7 +99,8 @@ class Lake:
     def remember_addresses(self, frame: pl.DataFrame) -> int:
         """Insert or replace addresses by subscriber and return how many rows were new or changed."""
         before = self.addresses()
-        incoming = conform(frame, Addresses).unique("subscriber_key", keep="last", maintain_order=True)
+        incoming = self._without_forgotten(conform(frame, Addresses))
+        incoming = incoming.unique("subscriber_key", keep="last", maintain_order=True)
         changed = incoming.join(before, on=incoming.columns, how="anti", nulls_equal=True)
         if changed.height:
             kept = before.join(changed, on="subscriber_key", how="anti")
@@ -108,8 +110,11 @@ class Lake:
     def forget(self, subscriber_key: int) -> int:
         """Rewrite every file that holds a subscriber, without them; returns the number of rows removed.
 
-        Remains of writes that a crash cut short go too. The user's own event files are theirs to clean.
+        Remains of writes that a crash cut short go too. What still stands in the user's own files and in Mailchimp is
+        theirs to clean; `append` drops it from now on, by a hash of the key that tells nobody who it was.
         """
+        forgotten = self._forgotten() | {_hash_of_key(subscriber_key)}
+        write_state(self._forgotten_file, {"keys": sorted(forgotten)})
         removed = 0
         for model in tables_of("lake"):
             if "subscriber_key" in polars_schema(model):
@@ -123,9 +128,27 @@ class Lake:
     def _addresses_file(self) -> Path:
         return self.root / "addresses" / "addresses.parquet"
 
+    @property
+    def _forgotten_file(self) -> Path:
+        return self.root / "state" / "forgotten.json"
+
+    def _forgotten(self) -> set[str]:
+        return set(read_state(self._forgotten_file).get("keys", []))
+
+    def _without_forgotten(self, rows: pl.DataFrame) -> pl.DataFrame:
+        forgotten = self._forgotten()
+        if not forgotten or "subscriber_key" not in rows.columns:
+            return rows
+        gone = [key for key in rows["subscriber_key"].unique() if _hash_of_key(key) in forgotten]
+        return rows.filter(~pl.col("subscriber_key").is_in(gone))
+
     def _folder(self, model: type[Table], day_number: int) -> Path:
         day = date.fromordinal(EPOCH.toordinal() + day_number)
         return self.root / identity(model).name / f"day={day.isoformat()}"
+
+
+def _hash_of_key(subscriber_key: int) -> str:
+    return hashlib.sha256(f"forgotten {subscriber_key}".encode()).hexdigest()
 
 
 def _scan(model: type[Table], files: list[Path]) -> pl.LazyFrame:

@@ -1,4 +1,5 @@
 import json
+import os
 import tempfile
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import ROUND_HALF_UP, Decimal
@@ -336,6 +337,9 @@ def test_a_file_is_read_once_until_it_changes(tmp_path):
     lake = Lake(tmp_path / "lake")
     write(tmp_path / "in", "a.ndjson", event("1"), event("bad", "never"))
     assert read(tmp_path / "in", lake) == EventSummary(rows=1, quarantined=1, files=1)
+    assert read(tmp_path / "in", lake) == EventSummary()
+    write(tmp_path / "in", "a.ndjson", event("1"), event("bad", "never"))
+    os.utime(tmp_path / "in" / "a.ndjson", (0, 0))
     assert read(tmp_path / "in", lake) == EventSummary()
     write(tmp_path / "in", "a.ndjson", event("1"), event("bad", "never"), event("2"))
     assert read(tmp_path / "in", lake) == EventSummary(rows=1, quarantined=0, files=1)

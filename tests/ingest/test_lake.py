@@ -151,6 +151,17 @@ def test_forgetting_leaves_no_row_no_byte_and_no_remains_of_a_crash(tmp_path):
     assert lake.forget(ann) == 0
 
 
+def test_who_was_forgotten_does_not_come_back(tmp_path):
+    lake, keys = Lake(tmp_path), SubscriberKeys(b"secret")
+    people = addresses("ann@example.com", "bob@example.com", keys=keys)
+    ann, bob = people["subscriber_key"]
+    lake.forget(ann)
+    assert lake.append(tables.Sends, sends(("a", ann, FIRST, "sent"), ("a", bob, FIRST, "sent")), FIRST) == 1
+    assert lake.remember_addresses(people) == 1
+    assert lake.addresses()["subscriber_key"].to_list() == [bob]
+    assert str(ann) not in (tmp_path / "state" / "forgotten.json").read_text()
+
+
 def test_keys_are_stable_positive_and_those_of_the_member_id():
     keys = SubscriberKeys(b"secret")
     series = pl.Series(["Ann@Example.com ", "ann@example.com", None])
