@@ -43,10 +43,10 @@ class Field:
 
 @dataclass
 class Parsed:
-    """Columns read from items, and the rows that broke their contract."""
+    """Columns read from items, the indexes of the items they come from, and the rows that broke their contract."""
 
-    source: str
     columns: dict[str, list[Any]]
+    kept: list[int] = field(default_factory=list)
     quarantined: list[QuarantinedRow] = field(default_factory=list)
 
     def frame(self, schema: dict[str, pl.DataType]) -> pl.DataFrame:
@@ -68,17 +68,19 @@ def read_items(source: str, endpoint: str, fields: dict[str, Field], items: Sequ
     Raises:
         ContractBrokenError: if many items are broken, since then the API has changed its shape.
     """
-    parsed = Parsed(source, {name: [] for name in fields})
-    paths = [(name, wanted.path.split("."), wanted) for name, wanted in fields.items()]
-    for position, item in enumerate(items, 1):
+    parsed = Parsed({name: [] for name in fields})
+    wanted = [(one.path.split("."), one) for one in fields.values()]
+    rows = []
+    for index, item in enumerate(items):
         try:
-            values = [_value(item, path, wanted) for _, path, wanted in paths]
+            rows.append([_value(item, path, one) for path, one in wanted])
         except BrokenError as error:
-            name = error.args[0]
-            parsed.quarantined.append(QuarantinedRow(source, f"{endpoint} item {position}", name, error.args[1]))
-            continue
-        for (name, _, _), value in zip(paths, values, strict=True):
-            parsed.columns[name].append(value)
+            where, why = error.args
+            parsed.quarantined.append(QuarantinedRow(source, f"{endpoint} item {index + 1}", where, why))
+        else:
+            parsed.kept.append(index)
+    for name, values in zip(fields, zip(*rows, strict=True), strict=False):
+        parsed.columns[name] = list(values)
     refuse_changed_shape(endpoint, parsed.quarantined, len(items))
     return parsed
 
@@ -107,19 +109,16 @@ def _value(item: Any, path: list[str], wanted: Field) -> Any:
                 raise BrokenError(wanted.path, "has no object around it")
             break
         value = value.get(part)
-    if value is None:
-        if wanted.required:
-            raise BrokenError(wanted.path, "is missing")
-        return wanted.default
-    try:
-        value = wanted.read(value)
-    except BrokenError as error:
-        raise BrokenError(wanted.path, error.args[0]) from None
-    if value is None:
-        if wanted.required:
-            raise BrokenError(wanted.path, "is empty")
-        return wanted.default
-    return value
+    if value is not None:
+        try:
+            value = wanted.read(value)
+        except BrokenError as error:
+            raise BrokenError(wanted.path, error.args[0]) from None
+        if value is not None:
+            return value
+    if wanted.required:
+        raise BrokenError(wanted.path, "is missing or empty")
+    return wanted.default
 
 
 def text(value: Any) -> str | None:

@@ -6,9 +6,10 @@ else that decides which rows are kept, belong to `pull`.
 
 import json
 import logging
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from typing import Any
 
 import polars as pl
@@ -299,8 +300,8 @@ def feed_times(endpoint: str, items: Sequence[Any]) -> dict[str, int]:
 def is_image_proxy(address: str) -> bool:
     """Whether an IP address belongs to a known image proxy; what is no IPv4 address does not."""
     try:
-        value = int(IPv4Address(address))
-    except ValueError:
+        value = int.from_bytes(socket.inet_pton(socket.AF_INET, address))
+    except (OSError, ValueError):
         return False
     return any(first <= value <= last for first, last in _PROXY_BOUNDS)
 
@@ -316,13 +317,13 @@ def _exploded(
     """One row per element of the list `inner` of each item, which brings along its member."""
     source = identity(model).name
     parents = read_items(source, endpoint, outer, items)
-    elements = [
-        {"member_id": member, "event": event}
-        for member, events in zip(parents.columns["member_id"], parents.columns[inner], strict=True)
-        for event in events
+    pairs = [
+        (member, element)
+        for member, elements in zip(parents.columns["member_id"], parents.columns[inner], strict=True)
+        for element in elements
     ]
-    nested = {name: Field(f"event.{one.path}", one.read, one.required, one.default) for name, one in fields.items()}
-    parsed = read_items(source, endpoint, {"member_id": Field("member_id", read.text), **nested}, elements)
+    parsed = read_items(source, endpoint, fields, [element for _, element in pairs])
+    parsed.columns["member_id"] = [pairs[index][0] for index in parsed.kept]
     parsed.quarantined += parents.quarantined
     return parsed
 
