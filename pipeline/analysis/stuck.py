@@ -5,7 +5,7 @@ from datetime import date
 import polars as pl
 
 from pipeline.analysis.time_to_next_step import step_names
-from pipeline.analysis.units import HOUR_US, end_of_day_us, to_timestamp
+from pipeline.analysis.units import DAY_US, HOUR_US, end_of_day_us, to_timestamp
 from pipeline.schemas import performance
 from pipeline.schemas.base import conform
 
@@ -143,10 +143,9 @@ def _still_there(
 
 
 def _with_queue(stays: pl.DataFrame, automation_queue: pl.DataFrame, steps: pl.DataFrame, now: int) -> pl.DataFrame:
-    """Adds the sending planned for each stay as the latest night's queue shows it."""
-    until_tonight = automation_queue.filter(pl.col("as_of_day") * 24 * HOUR_US < now)
+    """Adds the sending planned for each stay as tonight's queue shows it."""
     planned = (
-        until_tonight.filter(pl.col("as_of_day") == pl.col("as_of_day").max())
+        automation_queue.filter((pl.col("as_of_day") + 1) * DAY_US == now)
         .join(steps.select("workflow_id", "step_id", "workflow_key"), on=["workflow_id", "step_id"])
         .group_by(JOURNEY)
         .agg(pl.col("next_send_us").min())
