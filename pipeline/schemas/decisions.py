@@ -84,3 +84,42 @@ class PolicyValues(Table):
     status: pl.String = column("ok, or how much is missing")
     as_of_day: pl.Date = column("tonight", "date")
     method: pl.String = column("estimator", isin=["SNIPS", "doubly robust"])
+
+
+@table("marts.workflow_conflicts", ("subscriber_key", "workflow_id", "prevailing_workflow_id", "conflict_type"))
+class WorkflowConflicts(Table):
+    """One row per subscriber and pair of active workflows in conflict: which yields, how and why."""
+
+    subscriber_key: pl.Int64 = key("keyed hash of the subscriber")
+    workflow_id: pl.String = key("workflow that yields")
+    prevailing_workflow_id: pl.String = key("workflow that prevails")
+    conflict_type: pl.String = column("kind of conflict, from the rule")
+    severity: pl.String = column("severity, from the rule")
+    description: pl.String = column("description, from the rule")
+    resolution: pl.String = column(
+        "what happens to the yielding workflow", isin=["allow", "delay", "suppress", "replace"]
+    )
+    reason: pl.String = column("why this one yields")
+    as_of_day: pl.Date = column("tonight", "date")
+    method: pl.String = column("how it was found")
+
+
+@table("marts.conflict_replay", ("workflow_id", "prevailing_workflow_id", "conflict_type"))
+class ConflictReplay(Table):
+    """One row per pair of workflows and rule: what would have collided in the past 30 days."""
+
+    workflow_id: pl.String = key("workflow that yields")
+    prevailing_workflow_id: pl.String = key("workflow that prevails")
+    conflict_type: pl.String = column("kind of conflict, from the rule")
+    severity: pl.String = column("severity, from the rule")
+    description: pl.String = column("description, from the rule")
+    resolution: pl.String = column(
+        "what would have happened to the yielding workflow", isin=["allow", "delay", "suppress", "replace"]
+    )
+    subscribers: pl.Int64 = count("subscribers with a collision")
+    collisions: pl.Int64 = count("overlapping stays")
+    collision_days: pl.Int64 = count("subscriber-days of overlap")
+    first_day: pl.Date = column("first day of overlap", "date")
+    last_day: pl.Date = column("last day of overlap", "date")
+    as_of_day: pl.Date = column("tonight", "date")
+    method: pl.String = column("how it was found")
