@@ -14,6 +14,7 @@ from scipy.stats import norm
 
 from pipeline.analysis.send_time_profiles import HOURS, HourCounts, Profiles, fit_profiles, hour_counts
 from pipeline.analysis.send_time_rates import (
+    PSEUDO_EXPECTED,
     ClusterRates,
     Exposure,
     cluster_rates,
@@ -123,7 +124,10 @@ def _choose(
     mean = (weights * by_cluster).sum(axis=1)
     spread = (weights * by_cluster**2).sum(axis=1) - mean**2
     disagreement = (logistic[row, best] - logistic[row, current] - mean) ** 2 / 4
-    error = np.sqrt(np.maximum(spread + disagreement, 1e-6))
+    # The variance of a cluster's log ratio at an hour is one over its engagements, shrunk as the ratio is.
+    noise = (1 / (rates.engaged + PSEUDO_EXPECTED)).T.astype(np.float32)
+    estimation = (weights * (noise[best] + noise[current])).sum(axis=1)
+    error = np.sqrt(spread + disagreement + estimation)
     return _Choice(current, best, np.where(best == current, 1.0, norm.cdf(gain / error)))
 
 
