@@ -15,7 +15,7 @@ from pipeline.engine.changes import observe_dimensions
 from pipeline.engine.model import Model, models
 from pipeline.engine.state import State
 from pipeline.engine.touched import TouchedDays
-from pipeline.engine.views import LakeFile, column_types, create_views, list_files
+from pipeline.engine.views import column_types, create_views, list_files
 from pipeline.engine.windows import EVERYTHING, Window, coalesce, cut
 from pipeline.schemas.base import identity, tables_of
 
@@ -81,9 +81,11 @@ class Engine:
         self._parameters = dict(parameters)
         self._days_per_piece = days_per_piece
         self._files = list_files(lake_root)
-        self._state = State(connection, lake_root)
+        self._state = State(connection, lake_root, self._files)
         self._touched = TouchedDays(connection, sql_dir / "touched", self._files)
         self._is_observed = False
+        # Most files of a lake are older than most windows: their footers are read once, then known to hold nothing.
+        connection.execute("SET parquet_metadata_cache = true")
         create_views(connection, "lake", self._files)
         for table in (*tables_of("core"), *tables_of("reductions")):
             _create_table(connection, identity(table).qualified_name, column_types(table))
@@ -113,13 +115,12 @@ class Engine:
             self._is_observed = True
 
     def _due_windows(self, model: Model) -> list[Window]:
-        fresh = self._state.new_files(model.name, self._files_of(model))
-        if fresh is None or self._state.fingerprint(model.name) != self._fingerprint(model):
+        if self._state.fingerprint(model.name) != self._fingerprint(model):
             return [EVERYTHING]
         windows = self._state.pending(model.name)
         if any(window.is_everything for window in windows):
             return [EVERYTHING]
-        days = self._touched.of(model, fresh, self._parameters)
+        days = self._touched.of(model, self._state.new_files(model.name), self._parameters)
         return coalesce([*windows, *(Window(day, day) for day in days)])
 
     def _replace(self, model: Model, windows: list[Window]) -> RunResult:
@@ -132,7 +133,8 @@ class Engine:
                 for piece in self._pieces(window):
                     inserted += self._insert(model, piece)
                 self._hand_on(model, window)
-            self._state.acknowledge(model.name, self._files_of(model), self._fingerprint(model))
+            sources = [name for name in model.depends_on if name in self.models]
+            self._state.acknowledge(model.name, sources, self._fingerprint(model))
         return RunResult(model.name, tuple(windows), deleted, inserted, time.perf_counter() - started)
 
     def _delete(self, model: Model, window: Window) -> int:
@@ -163,10 +165,6 @@ class Engine:
             return [window]
         days = [file.day for file in self._files]
         return cut(window, min(days), max(days), self._days_per_piece)
-
-    def _files_of(self, model: Model) -> list[LakeFile]:
-        tables = self._touched.lake_tables(model)
-        return [file for file in self._files if file.table in tables]
 
     def _fingerprint(self, model: Model) -> str:
         settings = [f"{name}={self._parameters[name]}" for name in model.parameters if name in self._parameters]

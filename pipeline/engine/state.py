@@ -8,23 +8,36 @@ import duckdb
 import polars as pl
 
 from pipeline.engine.views import LakeFile
-from pipeline.engine.windows import Window, coalesce
+from pipeline.engine.windows import Window
 
 TABLES = """
 CREATE SCHEMA IF NOT EXISTS engine;
-CREATE TABLE IF NOT EXISTS engine.models (model VARCHAR, fingerprint VARCHAR);
-CREATE TABLE IF NOT EXISTS engine.batches (model VARCHAR, file VARCHAR, size BIGINT, modified_ns BIGINT);
+CREATE TABLE IF NOT EXISTS engine.files (file_no BIGINT, file VARCHAR, size BIGINT, modified_ns BIGINT);
+CREATE TABLE IF NOT EXISTS engine.built (model VARCHAR, fingerprint VARCHAR, last_file_no BIGINT);
 CREATE TABLE IF NOT EXISTS engine.pending (model VARCHAR, first_day BIGINT, last_day BIGINT);
 """
 
 
 class State:
-    """Per model: the lake files it has seen, the fingerprint of its definition, and the windows still due."""
+    """The lake's files in the order they were first met; per model how many of them it has seen and what is due."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, lake_root: Path) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, lake_root: Path, files: Sequence[LakeFile]) -> None:
+        """Number the files that are new. If one is gone or rewritten, nothing that was built stands any more."""
         self._connection = connection
-        self._lake_root = lake_root
         connection.execute(TABLES)
+        present = {(file.path.relative_to(lake_root).as_posix(), file.size, file.modified_ns): file for file in files}
+        known = self._known()
+        if known.keys() - present.keys():
+            with self.transaction():
+                connection.execute("DELETE FROM engine.built")
+                connection.execute("DELETE FROM engine.files")
+            known = {}
+        first_no = max(known.values(), default=0) + 1
+        numbered = [
+            (number, *identity) for number, identity in enumerate(sorted(present.keys() - known.keys()), first_no)
+        ]
+        self._insert("files", ("file_no", "file", "size", "modified_ns"), numbered)
+        self._files = {number: present[identity] for identity, number in self._known().items()}
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -37,19 +50,20 @@ class State:
             raise
         self._connection.execute("COMMIT")
 
-    def new_files(self, model: str, files: Sequence[LakeFile]) -> list[LakeFile] | None:
-        """Those of `files` that the model has not seen; none if it has never been built or a seen file is gone."""
-        if self.fingerprint(model) is None:
-            return None
-        seen = self._seen(model)
-        present = {self._identify(file): file for file in files}
-        if seen - present.keys():
-            return None
-        return [file for identity, file in present.items() if identity not in seen]
+    def new_files(self, model: str) -> list[LakeFile]:
+        """Files that the model has not seen."""
+        last = self.last_file_no(model)
+        return [file for number, file in sorted(self._files.items()) if number > last]
+
+    def last_file_no(self, model: str) -> int:
+        """Number of the last file the model has seen; 0 before it was built."""
+        sql = "SELECT last_file_no FROM engine.built WHERE model = ?"
+        row = self._connection.execute(sql, [model]).fetchone()
+        return int(row[0]) if row else 0
 
     def fingerprint(self, model: str) -> str | None:
-        """Fingerprint of the definition the model was last built with."""
-        row = self._connection.execute("SELECT fingerprint FROM engine.models WHERE model = ?", [model]).fetchone()
+        """Fingerprint of the definition the model was last built with; none before it was built."""
+        row = self._connection.execute("SELECT fingerprint FROM engine.built WHERE model = ?", [model]).fetchone()
         return str(row[0]) if row else None
 
     def pending(self, model: str) -> list[Window]:
@@ -59,33 +73,26 @@ class State:
 
     def add_pending(self, model: str, windows: Sequence[Window]) -> None:
         """Make windows of a model due."""
-        rows = [(model, window.first_day, window.last_day) for window in coalesce(windows)]
+        rows = [(model, window.first_day, window.last_day) for window in windows]
         self._insert("pending", ("model", "first_day", "last_day"), rows)
 
-    def acknowledge(self, model: str, files: Sequence[LakeFile], fingerprint: str) -> None:
-        """Nothing is due for the model any more; it has seen `files`."""
-        for table in ("models", "pending"):
+    def acknowledge(self, model: str, sources: Sequence[str], fingerprint: str) -> None:
+        """Nothing is due for the model any more; it has seen every file that the models it reads have seen."""
+        last = min([max(self._files, default=0), *(self.last_file_no(source) for source in sources)])
+        for table in ("built", "pending"):
             self._connection.execute(f"DELETE FROM engine.{table} WHERE model = ?", [model])
-        self._connection.execute("INSERT INTO engine.models VALUES (?, ?)", [model, fingerprint])
-        present = {self._identify(file) for file in files}
-        seen = self._seen(model)
-        if seen - present:
-            self._connection.execute("DELETE FROM engine.batches WHERE model = ?", [model])
-            seen = set()
-        rows = [(model, *file) for file in sorted(present - seen)]
-        self._insert("batches", ("model", "file", "size", "modified_ns"), rows)
+        self._connection.execute("INSERT INTO engine.built VALUES (?, ?, ?)", [model, fingerprint, last])
 
-    def _seen(self, model: str) -> set[tuple[str, int, int]]:
-        sql = "SELECT file, size, modified_ns FROM engine.batches WHERE model = ?"
-        return set(self._connection.execute(sql, [model]).fetchall())
+    def _known(self) -> dict[tuple[str, int, int], int]:
+        rows = self._connection.execute("SELECT file_no, file, size, modified_ns FROM engine.files").fetchall()
+        return {(file, size, modified_ns): number for number, file, size, modified_ns in rows}
 
     def _insert(self, table: str, columns: tuple[str, ...], rows: Sequence[tuple]) -> None:
         # One statement for all rows: thousands of files one by one would take longer than the models.
-        if rows:
+        if len(rows) > 1:
             frame = pl.DataFrame(rows, schema=columns, orient="row")
             self._connection.register("engine_rows", frame)
             self._connection.execute(f"INSERT INTO engine.{table} BY NAME SELECT * FROM engine_rows")
             self._connection.unregister("engine_rows")
-
-    def _identify(self, file: LakeFile) -> tuple[str, int, int]:
-        return file.path.relative_to(self._lake_root).as_posix(), file.size, file.modified_ns
+        elif rows:
+            self._connection.execute(f"INSERT INTO engine.{table} VALUES ({', '.join('?' * len(columns))})", rows[0])

@@ -7,6 +7,8 @@ from itertools import pairwise
 # Beyond any day a fact can have, and small enough that microseconds fit into 64 bits.
 FIRST_DAY = -1_000_000
 LAST_DAY = 1_000_000
+# Every window reads the lake once, which costs about as much as recomputing some weeks of facts.
+MOST_WINDOWS = 6
 
 
 @dataclass(frozen=True, order=True)
@@ -25,15 +27,23 @@ class Window:
 EVERYTHING = Window(FIRST_DAY, LAST_DAY)
 
 
-def coalesce(windows: Iterable[Window]) -> list[Window]:
-    """The same days in as few windows as possible, in order: those that overlap or adjoin become one."""
+def coalesce(windows: Iterable[Window], most: int = MOST_WINDOWS) -> list[Window]:
+    """At most `most` windows that hold all of these days, in order; the days between near ones are held too."""
     runs: list[Window] = []
     for window in sorted(windows):
         if runs and window.first_day <= runs[-1].last_day + 1:
             runs[-1] = Window(runs[-1].first_day, max(runs[-1].last_day, window.last_day))
         else:
             runs.append(window)
-    return runs
+    gaps = sorted(range(1, len(runs)), key=lambda place: runs[place].first_day - runs[place - 1].last_day)
+    bridged = set(gaps[: max(0, len(runs) - most)])
+    kept: list[Window] = []
+    for place, run in enumerate(runs):
+        if place in bridged:
+            kept[-1] = Window(kept[-1].first_day, run.last_day)
+        else:
+            kept.append(run)
+    return kept
 
 
 def cut(window: Window, first_day: int, last_day: int, days: int) -> list[Window]:

@@ -17,16 +17,6 @@ WITH candidate AS (
   WHERE send.sent_us >= $first_day * 86400000000
     AND send.sent_us < ($last_day + 1) * 86400000000
 ),
-moved AS (
-  SELECT
-    later.campaign_id AS campaign_id,
-    later.subscriber_key AS subscriber_key,
-    MAX(later.as_of_day) AS as_of_day
-  FROM lake.sends AS later
-  WHERE later.sent_us < $first_day * 86400000000
-    OR later.sent_us >= ($last_day + 1) * 86400000000
-  GROUP BY later.campaign_id, later.subscriber_key
-),
 campaign_step AS (
   SELECT
     step.campaign_id AS campaign_id,
@@ -46,10 +36,11 @@ SELECT
   CAST(FLOOR(candidate.sent_us / 86400000000) AS BIGINT) AS day,
   CASE WHEN candidate.status = 'sent' THEN NULL ELSE candidate.status END AS bounce_kind
 FROM candidate AS candidate
-LEFT JOIN moved AS moved
+LEFT JOIN lake.sends AS moved
   ON moved.campaign_id = candidate.campaign_id
   AND moved.subscriber_key = candidate.subscriber_key
   AND moved.as_of_day > candidate.as_of_day
+  AND (moved.sent_us < $first_day * 86400000000 OR moved.sent_us >= ($last_day + 1) * 86400000000)
 LEFT JOIN campaign_step AS campaign_step
   ON campaign_step.campaign_id = candidate.campaign_id
   AND campaign_step.step_rank = 1

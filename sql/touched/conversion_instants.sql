@@ -8,7 +8,7 @@ WITH goal AS (
 ),
 fresh AS (
   SELECT event.subscriber_key, event.order_id, event.occurred_us
-  FROM new.event_versions AS event
+  FROM touched.event_versions AS event
   JOIN goal ON goal.event_type = event.event_type
 ),
 named AS (

@@ -1,14 +1,14 @@
 -- Days of new entry events; of entries into steps that are told in another way from now on; and of who waits in a queue.
 SELECT CAST(FLOOR(event.occurred_us / 86400000000) AS BIGINT) AS day
-FROM new.event_versions AS event
+FROM touched.event_versions AS event
 WHERE event.event_type IN ('step_entered', 'entry')
 UNION
 SELECT arrival.day
 FROM core.arrivals AS arrival
-JOIN new.newly_told_steps AS told ON told.step_key = arrival.step_key
+JOIN touched.newly_told_steps AS told ON told.step_key = arrival.step_key
 UNION
 SELECT tracked.day
-FROM new.newly_told_steps AS told
+FROM touched.newly_told_steps AS told
 JOIN core.tracked_steps AS tracked ON tracked.step_key = told.step_key
 UNION
 SELECT arrival.day

@@ -1,6 +1,6 @@
 -- Days of conversions within 30 days after an engagement that may have changed (a minute more: marks reach ten seconds).
 SELECT DISTINCT conversion.day AS day
-FROM new.activity_instants AS instant
+FROM touched.activity_instants AS instant
 JOIN core.conversions AS conversion
   ON conversion.subscriber_key = instant.subscriber_key
   AND conversion.occurred_us BETWEEN instant.occurred_us - 60000000 AND instant.occurred_us + 2592060000000

@@ -1,3 +1,3 @@
 -- Days on which something may have ended.
 SELECT DISTINCT CAST(FLOOR(instant.occurred_us / 86400000000) AS BIGINT) AS day
-FROM new.departure_instants AS instant
+FROM touched.departure_instants AS instant

@@ -1,12 +1,12 @@
 -- Days of entry of those to whom something new happened before their wait could end: an entry, a conversion, a departure.
 WITH happening AS (
   SELECT arrival.subscriber_key, arrival.occurred_us
-  FROM new.event_versions AS arrival
+  FROM touched.event_versions AS arrival
   WHERE arrival.event_type IN ('step_entered', 'entry')
   UNION
-  SELECT conversion.subscriber_key, conversion.occurred_us FROM new.conversion_instants AS conversion
+  SELECT conversion.subscriber_key, conversion.occurred_us FROM touched.conversion_instants AS conversion
   UNION
-  SELECT departure.subscriber_key, departure.occurred_us FROM new.departure_instants AS departure
+  SELECT departure.subscriber_key, departure.occurred_us FROM touched.departure_instants AS departure
 ),
 horizon AS (
   SELECT edge.from_step_key, MAX(edge.delay_hours) AS delay_hours, MAX(edge.grace_hours) AS grace_hours

@@ -1,4 +1,4 @@
 -- Days of new events that tell entries.
 SELECT DISTINCT CAST(FLOOR(event.occurred_us / 86400000000) AS BIGINT) AS day
-FROM new.event_versions AS event
+FROM touched.event_versions AS event
 WHERE event.event_type IN ('step_entered', 'entry')

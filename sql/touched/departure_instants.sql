@@ -1,6 +1,6 @@
 -- Every instant at which new lake rows may add, remove or change a departure: all versions of what they speak of.
 SELECT event.subscriber_key, event.occurred_us
-FROM new.event_versions AS event
+FROM touched.event_versions AS event
 WHERE event.event_type IN ('exit', 'unsubscribe')
 UNION
 SELECT version.subscriber_key, version.occurred_us

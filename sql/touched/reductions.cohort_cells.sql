@@ -1,9 +1,9 @@
 -- Days of entry within 26 weeks before a conversion or departure that may have changed.
 SELECT DISTINCT entry.day AS day
 FROM (
-  SELECT conversion.subscriber_key, conversion.occurred_us FROM new.conversion_instants AS conversion
+  SELECT conversion.subscriber_key, conversion.occurred_us FROM touched.conversion_instants AS conversion
   UNION
-  SELECT departure.subscriber_key, departure.occurred_us FROM new.departure_instants AS departure
+  SELECT departure.subscriber_key, departure.occurred_us FROM touched.departure_instants AS departure
 ) AS instant
 JOIN core.step_entries AS entry
   ON entry.subscriber_key = instant.subscriber_key
