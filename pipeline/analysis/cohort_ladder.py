@@ -12,6 +12,7 @@ from scipy.stats import nbinom
 
 Array = NDArray[np.float64]
 NORMAL_975 = 1.959963984540054
+_PSEUDO_CONVERSIONS = 0.5
 
 
 @dataclass(frozen=True)
@@ -169,21 +170,26 @@ def _project(
     total = np.where(closed, converted, reached[:, None] * multiple)
     given = np.where(closed, converted, np.where(fresh, 0.0, reached)[:, None])
     open_part = total - given
+    entrants = (member @ groups.entrants)[:, None]
     # Given what was seen, the rest varies by chance, by the group's own level being known from few conversions, and by
-    # the factors' errors, which all groups share.
-    chance = open_part + np.where(closed, 0.0, reached[:, None] * (multiple - 1) ** 2)
+    # the factors' errors, which all groups share. For the bounds a cohort has half a conversion more than was seen, so
+    # that one without any is not certain to stay so.
+    likely = reached + _PSEUDO_CONVERSIONS * groups.entrants / np.maximum(member.T @ entrants[:, 0], 1.0)
+    expected = np.where(closed, 0.0, likely[:, None] * (multiple - np.where(fresh, 0.0, 1.0)[:, None]))
+    chance = expected + np.where(closed, 0.0, likely[:, None] * (multiple - 1) ** 2)
     with np.errstate(invalid="ignore"):
         mean = member @ open_part
-        variance = dispersion * (member @ chance + (member @ (reached[:, None] * error)) ** 2)
+        centre = member @ expected
+        variance = dispersion * (member @ chance + (member @ (likely[:, None] * error)) ** 2)
         certain = member @ given
-        size = mean**2 / np.maximum(variance - mean, 1e-9)
-    safe_mean, safe_size = np.where(mean > 0, mean, 1.0), np.where(mean > 0, np.clip(size, 1e-3, 1e9), 1.0)
-    share = safe_size / (safe_size + safe_mean)
-    low = np.where(mean > 0, nbinom.ppf(0.025, safe_size, share), 0.0)
-    high = np.where(mean > 0, nbinom.ppf(0.975, safe_size, share), 0.0)
+        size = centre**2 / np.maximum(variance - centre, 1e-9)
+    known_centre = centre > 0
+    safe_centre, safe_size = np.where(known_centre, centre, 1.0), np.where(known_centre, size.clip(1e-3, 1e9), 1.0)
+    share = safe_size / (safe_size + safe_centre)
+    low = np.where(known_centre, np.minimum(nbinom.ppf(0.025, safe_size, share), mean), 0.0)
+    high = np.where(known_centre, np.maximum(nbinom.ppf(0.975, safe_size, share), mean), 0.0)
     unseen = (member @ seen.astype(float)) == 0
     usable = np.isfinite(mean) & ~unseen[:, None]
-    entrants = (member @ groups.entrants)[:, None]
     bounds = [np.minimum(np.where(usable, value, np.nan), entrants) for value in (mean, low, high)]
     projected, below, above = (np.minimum(certain + value, entrants) for value in bounds)
     return projected, below, above
