@@ -44,12 +44,14 @@ class DecisionPoint:
     """A branch of a flow or a content block.
 
     Attributes:
-        default_arm: what is served when nothing is eligible or anything fails; need not be one of `arms`.
+        default_arm: what is served when nothing is eligible or anything fails.
+        step_id: the branching step; none for a content block.
     """
 
     decision_point_id: str
     arms: tuple[Arm, ...]
     default_arm: str
+    step_id: str | None = None
 
 
 def decide(

@@ -1,0 +1,167 @@
+"""Faults of decision points that can be seen before anybody passes them, and rules that reach nobody.
+
+Here: coverage of rules over tonight's audience and the lint of decision points. Not here: the decisions themselves.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+
+import polars as pl
+
+from pipeline.decisions.rule_definitions import Rule
+from pipeline.decisions.rules import compile_rule, evaluate_rules
+from pipeline.decisions.selection import DecisionPoint
+from pipeline.schemas.base import polars_schema
+from pipeline.schemas.decisions import DecisionLint, RuleCoverage
+
+_NORMAL_95 = 1.959964
+
+Finding = tuple[str, str, str, str]
+"""Finding, subject, severity, description."""
+
+
+def rule_coverage(subscribers: pl.DataFrame, rules: Sequence[Rule], *, now: datetime, as_of_day: date) -> pl.DataFrame:
+    """Whom each rule reaches.
+
+    Args:
+        subscribers: one row per subscriber with the data that rules read.
+        rules: the rules, with distinct ids.
+        now: the moment that `withinLast` counts back from.
+        as_of_day: tonight.
+
+    Returns:
+        Rows of `schemas.decisions.RuleCoverage`, in the order of the rules.
+    """
+    compiled = [compile_rule(rule, subscribers.schema, now) for rule in rules]
+    answers = evaluate_rules(subscribers, rules, now)
+    frame = pl.DataFrame(
+        {
+            "rule_id": [rule.rule_id for rule in rules],
+            "matches": [answers[rule.rule_id].sum() for rule in rules],
+            "error": [rule.error for rule in compiled],
+        },
+        schema={"rule_id": pl.String, "matches": pl.Int64, "error": pl.String},
+    ).with_columns(subscribers=pl.lit(subscribers.height, dtype=pl.Int64))
+    n, rate, z2 = pl.col("subscribers"), pl.col("matches") / pl.col("subscribers"), _NORMAL_95**2
+    half = _NORMAL_95 * (rate * (1 - rate) / n + z2 / (4 * n**2)).sqrt()
+    asked = pl.col("subscribers") > 0
+    return frame.with_columns(
+        match_rate=pl.when(asked).then(rate),
+        match_rate_low=pl.when(asked).then(((rate + z2 / (2 * n) - half) / (1 + z2 / n)).clip(0.0, 1.0)),
+        match_rate_high=pl.when(asked).then(((rate + z2 / (2 * n) + half) / (1 + z2 / n)).clip(0.0, 1.0)),
+        is_dead=asked & (pl.col("matches") == 0),
+        is_universal=asked & (pl.col("matches") == n),
+        status=pl.when(~asked)
+        .then(pl.lit("no subscribers"))
+        .when(pl.col("error").is_not_null())
+        .then(pl.lit("error"))
+        .when(pl.col("matches") == 0)
+        .then(pl.lit("dead"))
+        .otherwise(pl.lit("ok")),
+        as_of_day=pl.lit(as_of_day, dtype=pl.Date),
+        method=pl.lit("compiled rules over all subscribers"),
+    ).select(list(polars_schema(RuleCoverage)))
+
+
+def lint_decision_points(
+    points: Sequence[DecisionPoint],
+    *,
+    steps: Sequence[str],
+    edges: Sequence[tuple[str, str]],
+    coverage: pl.DataFrame,
+    as_of_day: date,
+) -> pl.DataFrame:
+    """Faults of decision points.
+
+    Args:
+        points: the decision points; content blocks have no steps and are checked for rules and defaults only.
+        steps: ids of all existing steps.
+        edges: (from step, to step) of the flows.
+        coverage: from `rule_coverage`.
+        as_of_day: tonight.
+
+    Returns:
+        Rows of `schemas.decisions.DecisionLint`: missing default, dead end, loop, unreachable arm, overlapping arms,
+        dead rule, rule in error.
+    """
+    status = dict(coverage.select("rule_id", "status").rows())
+    following: dict[str, list[str]] = {}
+    for source, target in edges:
+        following.setdefault(source, []).append(target)
+    rows = [
+        (point.decision_point_id, *finding, as_of_day, "lint of definitions and tonight's coverage")
+        for point in points
+        for finding in (*_defaults(point), *_targets(point, set(steps), following), *_arms(point, status))
+    ]
+    return (
+        pl.DataFrame(rows, schema=polars_schema(DecisionLint), orient="row")
+        .unique(maintain_order=True)
+        .sort("decision_point_id", "finding", "subject")
+    )
+
+
+def _defaults(point: DecisionPoint) -> Iterator[Finding]:
+    if point.default_arm not in {arm.arm for arm in point.arms}:
+        named = f"'{point.default_arm}' is not one of its arms" if point.default_arm else "it has none"
+        yield (
+            "missing default",
+            point.default_arm or "default",
+            "error",
+            f"Who is eligible for nothing needs a default, but {named}. Name an existing arm.",
+        )
+
+
+def _targets(point: DecisionPoint, steps: set[str], following: dict[str, list[str]]) -> Iterator[Finding]:
+    if point.step_id is None:
+        return
+    for arm in point.arms:
+        target = arm.target_step_id
+        if target is None or target not in steps:
+            where = "nowhere" if target is None else f"to step '{target}', which does not exist"
+            yield ("dead end", arm.arm, "error", f"The path leads {where}. Give it an existing target step.")
+        elif target == point.step_id or _reaches(target, point.step_id, following):
+            yield (
+                "loop",
+                arm.arm,
+                "error",
+                f"From step '{target}' the flow leads back to '{point.step_id}'. Let one of its edges end elsewhere.",
+            )
+
+
+def _reaches(source: str, goal: str, following: dict[str, list[str]]) -> bool:
+    seen, waiting = {source}, [source]
+    while waiting:
+        for step in following.get(waiting.pop(), []):
+            if step == goal:
+                return True
+            if step not in seen:
+                seen.add(step)
+                waiting.append(step)
+    return False
+
+
+def _arms(point: DecisionPoint, status: dict[str, str]) -> Iterator[Finding]:
+    open_priorities = [arm.priority for arm in point.arms if arm.rule is None]
+    for number, arm in enumerate(point.arms):
+        if any(priority > arm.priority for priority in open_priorities):
+            yield (
+                "unreachable",
+                arm.arm,
+                "warning",
+                "An arm of higher priority is open to everybody, so without a policy nobody gets this one.",
+            )
+        if arm.rule is None:
+            continue
+        if status.get(arm.rule.rule_id) == "dead":
+            yield ("dead rule", arm.rule.rule_id, "warning", "Nobody matches this rule tonight. Check its conditions.")
+        if status.get(arm.rule.rule_id) == "error":
+            yield ("rule in error", arm.rule.rule_id, "error", "The rule cannot be answered; see rule_coverage.")
+        for other in point.arms[:number]:
+            same = other.rule is not None and other.rule.condition == arm.rule.condition
+            if same and other.priority == arm.priority:
+                yield (
+                    "overlapping",
+                    arm.arm,
+                    "warning",
+                    f"Same conditions and priority as '{other.arm}': weights alone decide between them.",
+                )
