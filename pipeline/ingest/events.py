@@ -140,11 +140,13 @@ class _Night:
         ids = events.lazy().select("event_id").unique()
         existing = self.lake.latest(Events).join(ids, on="event_id", how="semi").select(CONTENT).collect()
         events, late = self._without_late(events, existing)
-        events, contradictions = _without_contradictions(events, existing)
+        events, contradictions, replaced = _without_contradictions(events, existing)
         faults = pl.concat([*(one.faults for one in batch), late, contradictions])
         source = pl.lit(identity(Events).name).alias("source")
-        # Set aside first: a row that replaces another would not be found contradictory a second time.
+        # In this order a crash in between repeats a step and skips none.
         quarantined = self.lake.append(Quarantine, faults.with_columns(source), self.as_of) if faults.height else 0
+        if replaced.height:
+            self.lake.discard(Events, replaced)
         rows = self.lake.append(Events, events, self.as_of)
         self.state["files"] |= {one.name: one.known for one in batch}
         write_state(self.state_file, self.state)
@@ -162,10 +164,13 @@ class _Night:
         return events.join(late, on="reference", how="anti"), _faults(late, "occurred_at", reason)
 
 
-def _without_contradictions(events: pl.DataFrame, existing: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows that stand, and faults of those whose id names a different event; of these the earliest stands.
+def _without_contradictions(
+    events: pl.DataFrame, existing: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Rows that stand, faults of those whose id names a different event, and rows of the lake that do not stand.
 
-    A row that replaces one of the lake is told too: the reference of the one replaced is no longer known.
+    Of different events with one id the earliest stands. A row that replaces one of the lake is told as a fault too: the
+    reference of the one replaced is no longer known.
     """
     events = events.sort(*_ORDER, "reference").unique(CONTENT, keep="first", maintain_order=True)
     standing = pl.concat([existing, events.select(CONTENT)]).sort(_ORDER).unique("event_id", keep="first")
@@ -173,7 +178,8 @@ def _without_contradictions(events: pl.DataFrame, existing: pl.DataFrame) -> tup
     lost = events.join(standing, on=CONTENT, how="anti", nulls_equal=True)
     replaced = existing.join(standing, on=CONTENT, how="anti", nulls_equal=True)
     replacing = kept.join(replaced, on="event_id", how="semi")
-    return kept, _faults(pl.concat([lost, replacing]), "event_id", "names different events: the earliest stands")
+    reason = "names different events: the earliest stands"
+    return kept, _faults(pl.concat([lost, replacing]), "event_id", reason), replaced
 
 
 def _faults(events: pl.DataFrame, field: str, reason: str) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """The lake: what came in, typed, day-partitioned, immutable Parquet under `root/TABLE/day=YYYY-MM-DD/`.
 
-Storage only: what a row means is for its reader, how it is fetched for the sibling modules. Files change in one case
-only, when a person is forgotten.
+Storage only: what a row means is for its reader, how it is fetched for the sibling modules. Files change in two cases
+only: when a person is forgotten, and when a row turns out never to have been true. Readers then start anew.
 """
 
 import hashlib
@@ -107,6 +107,21 @@ class Lake:
             write_atomically(self._addresses_file, _encode(pl.concat([kept, changed]).sort("subscriber_key")))
         return changed.height
 
+    def discard(self, model: type[Table], rows: pl.DataFrame) -> int:
+        """Rewrite files so that no version of these rows, by natural key, is left; returns how many there were.
+
+        Args:
+            model: the table.
+            rows: natural keys, and the partition column as it stands in the lake.
+        """
+        where = identity(model)
+        files = self.files(model)
+        if where.partition:
+            days = rows.select(pl.col(where.partition).floordiv(MICROSECONDS_PER_DAY)).to_series().unique()
+            folders = {self._folder(model, number) for number in days}
+            files = [file for file in files if file.parent in folders]
+        return sum(_remove(file, rows.select(where.natural_key)) for file in files)
+
     def forget(self, subscriber_key: int) -> int:
         """Rewrite every file that holds a subscriber, without them; returns the number of rows removed.
 
@@ -115,11 +130,11 @@ class Lake:
         """
         forgotten = self._forgotten() | {_hash_of_key(subscriber_key)}
         write_state(self._forgotten_file, {"keys": sorted(forgotten)})
-        removed = 0
+        removed, gone = 0, pl.DataFrame({"subscriber_key": [subscriber_key]}, schema={"subscriber_key": pl.Int64})
         for model in tables_of("lake"):
             if "subscriber_key" in polars_schema(model):
                 files = [self._addresses_file] if model is Addresses else self.files(model)
-                removed += sum(_remove(file, subscriber_key) for file in files if file.exists())
+                removed += sum(_remove(file, gone) for file in files if file.exists())
         for leftover in self.root.rglob(f".*{TEMPORARY_SUFFIX}"):
             leftover.unlink()
         return removed
@@ -171,9 +186,9 @@ def _encode(frame: pl.DataFrame) -> bytes:
     return body.getvalue()
 
 
-def _remove(file: Path, subscriber_key: int) -> int:
+def _remove(file: Path, gone: pl.DataFrame) -> int:
     rows = pl.read_parquet(file, hive_partitioning=False)
-    kept = rows.filter(pl.col("subscriber_key") != subscriber_key)
+    kept = rows.join(gone, on=gone.columns, how="anti", nulls_equal=True, maintain_order="left")
     removed = rows.height - kept.height
     if removed and kept.height:
         write_atomically(file, _encode(kept))

@@ -427,6 +427,8 @@ def test_any_order_duplicates_and_lateness_equal_the_sorted_deduplicated_input(r
         write(everything, "all.ndjson", *shuffled)
         read(everything, backfill, first + timedelta(days=nights[-1]))
         assert_frame_equal(content(nightly), content(backfill))
+        # No version of an event but the one that stands: SQL reads the files day by day.
+        assert nightly.scan(Events).collect()["event_id"].is_unique().all()
 
         ordered = sorted((one["event_id"], one["occurred_at"], one["plan"] or "") for one, _ in events)
         expected = {one: (when, plan) for one, when, plan in reversed(ordered)}

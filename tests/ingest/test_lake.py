@@ -105,6 +105,15 @@ def test_a_crash_before_the_rename_leaves_no_file_of_the_table(tmp_path, monkeyp
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_discarded_rows_leave_no_version_and_no_empty_file(tmp_path):
+    lake = Lake(tmp_path)
+    lake.append(tables.Sends, sends(("a", 1, FIRST, "sent"), ("a", 2, FIRST, "sent"), ("a", 3, SECOND, "sent")), SECOND)
+    lake.append(tables.Sends, sends(("a", 1, FIRST, "soft")), SECOND + timedelta(days=1))
+    assert lake.discard(tables.Sends, sends(("a", 1, FIRST, ""), ("a", 3, SECOND, ""))) == 3
+    assert lake.scan(tables.Sends).collect()["subscriber_key"].to_list() == [2]
+    assert len(lake.files(tables.Sends)) == 1
+
+
 def test_quarantine_counts_each_row_once(tmp_path):
     lake = Lake(tmp_path)
     rows = [QuarantinedRow("lake.events", "a.csv row 2", "occurred_at", "is missing")]
