@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
-from pipeline.assets.describing import asset_key, spec
+from pipeline.assets.describing import FRESHNESS, OWNERS, asset_key, describe, preview, spec
 from pipeline.ingest import pull
 from pipeline.ingest.events import ingest_events
+from pipeline.ingest.lake import EPOCH
 from pipeline.partitions import tonight
 from pipeline.schemas import lake as tables
 from pipeline.schemas.base import Table, identity
@@ -44,11 +46,13 @@ def _pulled(
     group_name="lake",
     kinds={"files", "parquet"},
     description=tables.Events.__doc__,
-    metadata=spec(tables.Events, "lake").metadata,
+    metadata=describe(tables.Events),
     # An external id is resolved by the members' addresses.
     deps=[asset_key(tables.Members)],
+    owners=OWNERS,
+    freshness_policy=FRESHNESS,
     retry_policy=RETRIES,
-    required_resource_keys={"settings", "lake", "keys", "mailchimp"},
+    required_resource_keys=RESOURCES,
 )
 def events(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Read new event files."""
@@ -59,7 +63,7 @@ def events(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={"new_rows": summary.rows, "quarantined": summary.quarantined})
 
 
-lake_assets = [
+readers = [
     _pulled("read_audiences", (tables.Account, tables.Audiences), pull.pull_account_and_audiences),
     _pulled("read_members", (tables.Members,), pull.pull_members, after=(tables.Audiences,)),
     _pulled(
@@ -86,3 +90,30 @@ lake_assets = [
     _pulled("read_orders", (tables.Orders,), pull.pull_orders, after=(tables.Members,)),
     events,
 ]
+
+
+@dg.asset(
+    key=asset_key(tables.Quarantine),
+    group_name="lake",
+    kinds={"parquet"},
+    description=tables.Quarantine.__doc__,
+    metadata=describe(tables.Quarantine),
+    owners=OWNERS,
+    freshness_policy=FRESHNESS,
+    deps=[key for reader in readers for key in reader.keys],
+    required_resource_keys={"settings", "lake"},
+)
+def quarantine(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    """Count what the readers set aside."""
+    rows = context.resources.lake.latest(tables.Quarantine).collect()
+    as_of_day = (tonight(context.run.tags, context.resources.settings) - EPOCH).days
+    reasons = rows.group_by("source", "field", "reason").len("rows").sort("rows", descending=True)
+    metadata = {
+        "dagster/row_count": rows.height,
+        "new_rows": rows.filter(pl.col("as_of_day") == as_of_day).height,
+        "reasons": preview(reasons),
+    }
+    return dg.MaterializeResult(metadata=metadata)
+
+
+lake_assets = [*readers, quarantine]

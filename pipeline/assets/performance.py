@@ -166,6 +166,7 @@ def _worst(rows: pl.DataFrame) -> dict[str, Any]:
     reads={
         "drop_off": marts.Funnel,
         "exit_days": reductions.ExitDays,
+        "credit_days": reductions.CreditDays,
         "core_steps": core.CoreSteps,
         "core_workflows": core.CoreWorkflows,
     },
@@ -176,12 +177,13 @@ def avoidable_losses(
     settings: Settings,
     drop_off: pl.DataFrame,
     exit_days: pl.DataFrame,
+    credit_days: pl.DataFrame,
     core_steps: pl.DataFrame,
     core_workflows: pl.DataFrame,
 ) -> pl.DataFrame:
     """Transitions ranked by avoidable loss."""
     return bottlenecks.bottlenecks(
-        drop_off, exit_days, core_steps, core_workflows, as_of=as_of, funnel_days=settings.funnel_days
+        drop_off, exit_days, credit_days, core_steps, core_workflows, as_of=as_of, funnel_days=settings.funnel_days
     )
 
 

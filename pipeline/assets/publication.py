@@ -1,5 +1,6 @@
 """The last of the night: tables about the run itself, and the publication after every blocking check has passed."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from importlib.metadata import version
 
@@ -10,6 +11,7 @@ from pipeline.analysis.dictionary import data_dictionary
 from pipeline.assets.describing import FRESHNESS, OWNERS, asset_key, describe, table_asset
 from pipeline.assets.performance import performance_assets
 from pipeline.assets.run_history import RUNS_KEPT, run_history
+from pipeline.checks import check_results, check_specs
 from pipeline.ingest.lake import EPOCH, Lake
 from pipeline.jobs import nightly
 from pipeline.partitions import tonight
@@ -45,14 +47,17 @@ def dictionary(as_of: date, settings: Settings) -> pl.DataFrame:
     freshness_policy=FRESHNESS,
     description=marts.Runs.__doc__,
     metadata=describe(marts.Runs),
+    check_specs=check_specs(marts.Runs, asset_key(marts.Runs)),
 )
 def runs(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], settings: dg.ResourceParam[Settings]
-) -> pl.DataFrame:
+) -> Iterator[dg.Output | dg.AssetCheckResult]:
     """The nights that ran, as Dagster recorded them."""
     filters = dg.RunsFilter(job_name=nightly.name)
     records = context.instance.get_run_records(filters, limit=RUNS_KEPT)
-    return run_history(records, context.run_id, lake, settings, version("driptune"), datetime.now(UTC))
+    history = run_history(records, context.run_id, lake, settings, version("driptune"), datetime.now(UTC))
+    yield dg.Output(history)
+    yield from check_results(marts.Runs, history)
 
 
 def published_marts() -> list[type[Table]]:

@@ -1,0 +1,167 @@
+"""The whole nightly on the sample account, held against the truth its generator wrote."""
+
+import json
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+
+from pipeline.nightly import Night, run_night
+from pipeline.reports.morning import read_publication, summary
+from pipeline.resources.publish import SNAPSHOT_NAME, Manifest
+from pipeline.settings import SAMPLE_TONIGHT, Settings
+
+STEP = ["workflow_id", "step_id"]
+COUNTS = ["sent", "hard_bounces", "soft_bounces", "delivered", "unsubscribes", "complaints", "unique_human_clicks"]
+
+
+def ignore(step: str) -> None:
+    """Progress nobody watches."""
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(data_dir=tmp_path_factory.mktemp("data"), _env_file=None)
+
+
+@pytest.fixture(scope="module")
+def night(settings: Settings) -> Night:
+    return run_night(settings, SAMPLE_TONIGHT, ignore)
+
+
+@pytest.fixture(scope="module")
+def tables(settings: Settings, night: Night) -> dict[str, pl.DataFrame]:
+    return dict(read_publication(settings.published_dir))
+
+
+@pytest.fixture(scope="module")
+def truth(settings: Settings, night: Night) -> dict[str, Any]:
+    return json.loads((settings.sample_dir / "truth.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def steps(tables: dict[str, pl.DataFrame], truth: dict[str, Any]) -> pl.DataFrame:
+    """Our counts of every step over all time, beside the truth's."""
+    ours = tables["step_metrics"].filter(pl.col("window") == "all")
+    joined = pl.DataFrame(truth["steps"]).join(ours, on=STEP, how="left", suffix="_counted")
+    assert joined.height == len(truth["steps"])
+    # A step that never had a fact has no row.
+    return joined.with_columns(pl.col(f"{name}_counted" for name in COUNTS).fill_null(0))
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_counts_of_every_step_equal_the_truth(steps: pl.DataFrame, count: str) -> None:
+    different = steps.filter(pl.col(count).ne_missing(pl.col(f"{count}_counted")))
+    assert different.select(*STEP, count, f"{count}_counted").to_dicts() == []
+
+
+def test_the_bounds_on_human_opens_contain_the_truth(steps: pl.DataFrame) -> None:
+    mailed = steps.filter(pl.col("delivered") > 0).with_columns(true=pl.col("unique_human_opens") / pl.col("delivered"))
+    outside = mailed.filter(
+        (pl.col("true") < pl.col("human_open_rate_low") - 1e-12)
+        | (pl.col("true") > pl.col("human_open_rate_high") + 1e-12)
+    )
+    assert outside.select(*STEP, "true", "human_open_rate_low", "human_open_rate_high").to_dicts() == []
+    assert mailed.filter(pl.col("human_open_rate_low") < pl.col("human_open_rate_high")).height > 0
+
+
+def test_the_planted_bottleneck_is_ranked_first(tables: dict[str, pl.DataFrame], truth: dict[str, Any]) -> None:
+    first = tables["bottlenecks"].filter(pl.col("rank") == 1).row(0, named=True)
+    planted = truth["bottleneck"]
+    assert {name: first[name] for name in planted if name in first} == {n: planted[n] for n in planted if n in first}
+    assert first["from_step_id"] == planted["from_step_id"]
+    assert first["first_rank_probability"] > 0.95
+
+
+def test_each_stuck_subscriber_has_its_cause_and_nobody_who_waits_is_listed(
+    tables: dict[str, pl.DataFrame], truth: dict[str, Any]
+) -> None:
+    found = {
+        (row["subscriber_key"], row["workflow_id"]): row["cause"] for row in tables["stuck_subscribers"].to_dicts()
+    }
+    planted = {(row["subscriber_key"], row["workflow_id"]): row["cause"] for row in truth["stuck"]}
+    assert found == planted
+    waiting = {row["subscriber_key"] for row in truth["waiting"]} - {key for key, _ in planted}
+    assert waiting
+    assert not waiting & {key for key, _ in found}
+
+
+def test_every_difference_to_mailchimps_reports_has_a_name(tables: dict[str, pl.DataFrame]) -> None:
+    reconciliation = tables["reconciliation"]
+    assert reconciliation.filter(pl.col("reason") == "unexplained").to_dicts() == []
+    assert reconciliation.filter((pl.col("reason") == "equal") & (pl.col("difference") != 0)).height == 0
+    assert reconciliation.filter(pl.col("reason") == "deleted members").height > 0
+
+
+def test_bad_events_are_counted_with_reasons(tables: dict[str, pl.DataFrame]) -> None:
+    quarantine = tables["quarantine"]
+    assert quarantine.filter(pl.col("reason").str.contains("(?i)currency")).height > 0
+    assert quarantine.filter(pl.col("reason") == "").height == 0
+
+
+def test_credits_never_exceed_the_orders(settings: Settings, night: Night) -> None:
+    with duckdb.connect(str(settings.working_file), read_only=True) as connection:
+        [(repeated,)] = connection.execute(
+            "SELECT count(*) - count(DISTINCT (conversion_id, view)) FROM core.credits"
+        ).fetchall()
+        excess = connection.execute(
+            "SELECT view FROM core.credits GROUP BY view "
+            "HAVING sum(net_cents) > (SELECT sum(greatest(net_cents, 0)) FROM core.conversions)"
+        ).fetchall()
+    assert repeated == 0
+    assert excess == []
+
+
+def test_the_data_dictionary_names_every_published_column(settings: Settings, tables: dict[str, pl.DataFrame]) -> None:
+    with duckdb.connect(str(settings.published_dir / SNAPSHOT_NAME), read_only=True) as connection:
+        columns = connection.execute(
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'marts'"
+        ).fetchall()
+    described = tables["data_dictionary"].filter(pl.col("meaning") != "").select("table", "column").rows()
+    assert sorted(described) == sorted(columns)
+
+
+def test_no_address_leaves_the_private_table(settings: Settings, night: Night) -> None:
+    private = settings.lake_dir / "addresses"
+    marks = [b"@sample.example"]
+    for path in settings.data_dir.rglob("*"):
+        if path.is_file() and settings.sample_dir not in path.parents and private not in path.parents:
+            content = path.read_bytes()
+            assert not any(mark in content for mark in marks), path.relative_to(settings.data_dir)
+
+
+def test_files_of_state_are_private_and_published_ones_read_only(settings: Settings, night: Night) -> None:
+    def mode(path: Path) -> str:
+        return oct(path.stat().st_mode & 0o777)
+
+    assert mode(settings.working_file) == "0o600"
+    assert mode(settings.lake_dir / "addresses" / "addresses.parquet") == "0o600"
+    assert mode(settings.published_dir / SNAPSHOT_NAME) == "0o444"
+    assert mode(settings.published_dir / "manifest.json") == "0o444"
+
+
+def test_the_morning_is_told_in_ten_lines(tables: dict[str, pl.DataFrame], truth: dict[str, Any]) -> None:
+    lines = summary(tables)
+    assert len(lines) <= 10
+    assert truth["bottleneck"]["from_step_id"] in "\n".join(lines)
+
+
+def test_a_second_nightly_on_the_same_input_changes_nothing(settings: Settings, night: Night) -> None:
+    before = Manifest.read(settings.published_dir)
+    published_at = (settings.published_dir / SNAPSHOT_NAME).stat().st_mtime_ns
+    lake = {path: path.stat().st_mtime_ns for path in settings.lake_dir.rglob("*.parquet")}
+    run_night(settings, SAMPLE_TONIGHT, ignore)
+    assert Manifest.read(settings.published_dir) == before
+    assert (settings.published_dir / SNAPSHOT_NAME).stat().st_mtime_ns == published_at
+    assert {path: path.stat().st_mtime_ns for path in settings.lake_dir.rglob("*.parquet")} == lake
+
+
+def test_the_next_night_adds_a_day(settings: Settings, night: Night) -> None:
+    tomorrow: date = SAMPLE_TONIGHT + timedelta(days=1)
+    run_night(settings, tomorrow, ignore)
+    calendar = pl.read_parquet(settings.published_dir / "parquet" / "calendar.parquet")
+    assert calendar["day"].max() == tomorrow
+    assert len(list((settings.published_dir / "snapshots").iterdir())) == 1
