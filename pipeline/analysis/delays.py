@@ -64,7 +64,8 @@ def analyse_delays(
         act_probability: posterior probability of being better than now above which the action is 'change'.
 
     Returns:
-        `DelayResults`. `identification` is 'randomised' (only drawn delays were compared), 'observational' (delays
+        `DelayResults`; a transition that has a current delay but no entrants has a recommendation row only.
+        `identification` is 'randomised' (only drawn delays were compared), 'observational' (delays
         were chosen by somebody or something; segment and block are adjusted for) or 'not identified' (the delay
         shares no segment and block, directly or through other delays, with the current one). `action` is 'change',
         'test', 'keep' or 'wait'; `status` is 'ok', 'not enough data', 'single delay', 'no conversions',
@@ -81,10 +82,27 @@ def analyse_delays(
         keys = {"as_of_day": as_of_day, "method": METHOD, **{name: group.item(0, name) for name in TRANSITION}}
         curves.extend(keys | row for row in rows)
         recommendations.append(keys | recommendation)
+    for keys in current_delays.join(joined, on=TRANSITION, how="anti").sort(TRANSITION).iter_rows(named=True):
+        recommendations.append(
+            {"as_of_day": as_of_day, "method": METHOD, **keys, **_unused(minimum_entrants)},
+        )
     return DelayResults(
         curves=conform(_frame(curves, DelayCurves), DelayCurves),
         recommendations=conform(_frame(recommendations, DelayRecommendations), DelayRecommendations),
     )
+
+
+def _unused(minimum_entrants: int) -> dict[str, Any]:
+    """A transition that nobody entered yet."""
+    return {
+        "delays_compared": 0,
+        "entrants": 0,
+        "conversions": 0,
+        "action": "wait",
+        "identification": "not identified",
+        "status": "not enough data",
+        "entrants_needed": minimum_entrants,
+    }
 
 
 def _frame(rows: list[dict[str, Any]], model: type[Table]) -> pl.DataFrame:
@@ -104,6 +122,7 @@ def _analyse_transition(
     linked = counts.linked_to(current)
     usable = counts.restrict(linked)
     status = _status(counts, usable, current, minimum_entrants)
+    compared = usable.entrants.sum() if len(usable.delays) > 1 else counts.entrants.sum()
     recommendation: dict[str, Any] = {
         "current_delay_hours": current,
         "delays_compared": len(usable.delays),
@@ -111,7 +130,7 @@ def _analyse_transition(
         "identification": "randomised" if is_trial or bool(group["is_randomised"].all()) else "observational",
         "status": status,
         "action": "wait",
-        "entrants_needed": max(minimum_entrants - totals["entrants"], 0),
+        "entrants_needed": max(minimum_entrants - int(compared), 0) if status == "not enough data" else 0,
     }
     rows = [
         {

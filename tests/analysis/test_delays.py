@@ -89,6 +89,14 @@ def test_too_few_entrants_say_how_many_are_missing():
     assert row["entrants_needed"] == MINIMUM_ENTRANTS - 6_000
 
 
+def test_entrants_who_cannot_be_compared_do_not_count_as_enough():
+    outcomes = cells(
+        ("all", 1, 24.0, 2_000, 200, False), ("all", 1, 48.0, 2_000, 200, False), ("all", 2, 72.0, 20_000, 3_000, False)
+    )
+    row = recommend(outcomes)
+    assert (row["status"], row["entrants_needed"]) == ("not enough data", MINIMUM_ENTRANTS - 4_000)
+
+
 def test_delays_of_different_times_are_not_compared():
     """The delay was changed for everybody at a block's border: only a test can separate it from the season."""
     outcomes = cells(("all", 1, 24.0, 20_000, 2_000, False), ("all", 2, 48.0, 20_000, 3_000, False))
@@ -132,8 +140,12 @@ def test_a_delay_without_any_conversion_and_full_conversion_stay_finite():
 
 
 def test_no_rows_and_no_current_delay():
-    empty = analyse_delays(cells().cast({"entrants": pl.Int64}), current(24.0), as_of_day=TONIGHT)
-    assert (empty.curves.height, empty.recommendations.height) == (0, 0)
+    nobody = cells(("all", 1, 24.0, 0, 0, True)).clear()
+    empty = analyse_delays(nobody, current(24.0), as_of_day=TONIGHT)
+    assert empty.curves.height == 0
+    assert empty.recommendations.item(0, "status") == "not enough data"
+    assert empty.recommendations.item(0, "entrants_needed") == MINIMUM_ENTRANTS
+    assert analyse_delays(nobody, current(24.0).clear(), as_of_day=TONIGHT).recommendations.height == 0
     outcomes = cells(("all", 1, 6.0, 20_000, 300, True), ("all", 1, 24.0, 20_000, 300, True))
     unknown = analyse_delays(outcomes, current(24.0).clear(), as_of_day=TONIGHT).recommendations
     assert unknown.item(0, "status") == "no current delay"
