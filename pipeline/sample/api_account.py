@@ -1,6 +1,7 @@
-"""Everything of the Marketing API but reports: account, audience, members, automations and the store."""
+"""Account, audience, members and automations as the Marketing API shows them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,14 +14,12 @@ from pipeline.sample.shapes import Item, not_found, page, text, within
 from pipeline.sample.view import View
 from pipeline.sample.world import (
     AUDIENCE_ID,
-    CURRENCY,
     DAY_US,
-    NEVER_US,
     PLANTED,
     SERIES,
-    STORE_ID,
     Flow,
     Step,
+    mailchimp_id,
     us,
 )
 from pipeline.sample.zones import ZONES, standard_offset_hours
@@ -33,12 +32,21 @@ AUDIENCE_CREATED = text(us("2025-06-30"))
 MERGE_FIELDS = (("FNAME", "First name"), ("LNAME", "Last name"), ("PLAN", "Plan"), (PLANTED.aa_field, "A/A test"))
 
 
+@dataclass
+class Changes:
+    """What was written since the server started, by subscriber and by automation e-mail."""
+
+    members: dict[int, Item] = field(default_factory=dict)
+    emails: dict[str, Item] = field(default_factory=dict)
+
+
 class AccountApi:
-    """Answers for everything but reports, as of a view."""
+    """Answers for account, audience, members and automations, as of a view and `changes` since."""
 
     def __init__(self, view: View, reports: ReportsApi) -> None:
         self._view = view
         self._reports = reports
+        self.changes = Changes()
         self._people = view.account.people
         self._number = {str(self._people.member_id[one]): int(one) for one in view.members.tolist()}
 
@@ -124,11 +132,11 @@ class AccountApi:
 
     def member(self, list_id: str, member_id: str) -> Item:
         """GET /lists/{id}/members/{hash}."""
-        return self._member(self._person(list_id, member_id))
+        return self._member(self.person(list_id, member_id))
 
     def activity_feed(self, list_id: str, member_id: str, query: Query) -> Item:
         """GET /lists/{id}/members/{hash}/activity-feed, newest first: alone knows when automations sent."""
-        person = self._person(list_id, member_id)
+        person = self.person(list_id, member_id)
         wanted = query.get("activity_filters")
         kinds = set(wanted.split(",")) if wanted else {"sent", "open", "click", "bounce", "unsub"}
         found = [item for item in self._feed.get(person, ()) if item[1] in kinds]
@@ -158,11 +166,11 @@ class AccountApi:
 
     def automation_email(self, workflow_id: str, email_id: str) -> Item:
         """GET /automations/{id}/emails/{id}."""
-        return self._email(*self._step(workflow_id, email_id))
+        return self._email(*self.email_of(workflow_id, email_id))
 
     def queue(self, workflow_id: str, email_id: str) -> Item:
         """GET /automations/{id}/emails/{id}/queue: who is waiting for this e-mail tonight."""
-        self._step(workflow_id, email_id)
+        self.email_of(workflow_id, email_id)
         waiting = self._view.queued.filter(
             (pl.col("workflow_id") == workflow_id) & (pl.col("next_step_id") == email_id)
         )
@@ -206,48 +214,6 @@ class AccountApi:
         ]
         return {"workflow_id": workflow_id, "subscribers": items, "total_items": len(items)}
 
-    def stores(self, query: Query) -> Item:
-        """GET /ecommerce/stores."""
-        store = {
-            "id": STORE_ID,
-            "list_id": AUDIENCE_ID,
-            "name": AUDIENCE_NAME,
-            "platform": "custom",
-            "is_syncing": False,
-            "currency_code": CURRENCY,
-            "timezone": "America/New_York",
-            "created_at": AUDIENCE_CREATED,
-            "updated_at": AUDIENCE_CREATED,
-            "list_is_active": True,
-        }
-        return page(query, "stores", [store])
-
-    def orders(self, store_id: str | None, query: Query) -> Item:
-        """GET /ecommerce/stores/{id}/orders, and of all stores: no window of time."""
-        self._store(store_id)
-        chosen = self._orders
-        if "customer_id" in query:
-            chosen = [row for row in chosen if f"c{row['subscriber']}" == query["customer_id"]]
-        if query.get("campaign_id") or query.get("outreach_id") or query.get("has_outreach") == "true":
-            chosen = []
-        body = page(query, "orders", chosen, self._order)
-        return {**body, "store_id": store_id} if store_id else body
-
-    def customers(self, store_id: str, query: Query) -> Item:
-        """GET /ecommerce/stores/{id}/customers."""
-        self._store(store_id)
-        buyers: dict[int, list[Item]] = {}
-        for row in self._orders:
-            buyers.setdefault(row["subscriber"], []).append(row)
-        if query.get("email_address"):
-            buyers = {one: rows for one, rows in buyers.items() if self._people.address[one] == query["email_address"]}
-        body = page(query, "customers", list(buyers.items()), lambda item: self._customer(*item))
-        return {**body, "store_id": store_id}
-
-    @cached_property
-    def _orders(self) -> list[Item]:
-        return self._view.orders.filter("is_in_store").to_dicts()
-
     @cached_property
     def _feed(self) -> dict[int, list[tuple[int, str, str]]]:
         messages = self._view.messages
@@ -269,11 +235,8 @@ class AccountApi:
         if list_id != AUDIENCE_ID:
             raise not_found()
 
-    def _store(self, store_id: str | None) -> None:
-        if store_id not in (None, STORE_ID):
-            raise not_found()
-
-    def _person(self, list_id: str, member_id: str) -> int:
+    def person(self, list_id: str, member_id: str) -> int:
+        """The number of an existing member."""
         self._known(list_id)
         if member_id.lower() not in self._number:
             raise not_found()
@@ -284,7 +247,8 @@ class AccountApi:
             raise not_found()
         return AUTOMATIONS[workflow_id]
 
-    def _step(self, workflow_id: str, email_id: str) -> tuple[Flow, Step]:
+    def email_of(self, workflow_id: str, email_id: str) -> tuple[Flow, Step]:
+        """The automation and the step of an existing e-mail."""
         flow = self._flow(workflow_id)
         for step in flow.steps:
             if step.step_id == email_id:
@@ -300,7 +264,9 @@ class AccountApi:
         known = "" if person % 37 == 0 else "Eastern Time (US)" if person % 101 == 0 else zone
         name = FIRST_NAMES[person % len(FIRST_NAMES)]
         plan = PLANS[people.plan[person]]
-        tags = [{"id": 2_225_591, "name": "beta"}] if person % 9 == 0 else []
+        changes = self.changes.members.get(person, {})
+        chosen = {"beta": person % 9 == 0, **changes.get("tags", {})}
+        tags = [{"id": int(mailchimp_id(tag)[:6], 16), "name": tag} for tag, is_on in chosen.items() if is_on]
         return {
             "id": str(people.member_id[person]),
             "email_address": str(people.address[person]),
@@ -309,13 +275,14 @@ class AccountApi:
             "full_name": name,
             "web_id": 360_000_000 + person,
             "email_type": "html",
-            "status": str(self._view.status[person]),
+            "status": changes.get("status", str(self._view.status[person])),
             "consents_to_one_to_one_messaging": True,
             "merge_fields": {
                 "FNAME": name,
                 "LNAME": "",
                 "PLAN": plan,
                 PLANTED.aa_field: "AB"[people.aa_arm[person]] if in_test else "",
+                **changes.get("merge_fields", {}),
             },
             "interests": {},
             "stats": {"avg_open_rate": 0, "avg_click_rate": 0},
@@ -324,7 +291,7 @@ class AccountApi:
             "ip_opt": "",
             "timestamp_opt": text(signup),
             "member_rating": int(np.clip(1 + people.engagement[person] * 2, 1, 5)),
-            "last_changed": text(int(self._view.changed_us[person])),
+            "last_changed": changes.get("last_changed", text(int(self._view.changed_us[person]))),
             "language": language,
             "vip": False,
             "email_client": "",
@@ -368,67 +335,34 @@ class AccountApi:
         days, hours = divmod(step.delay_hours, 24)
         amount, unit = (step.delay_hours, "hour") if hours else (days, "day")
         first = step is flow.steps[0]
+        changes = self.changes.emails.get(step.step_id, {})
+        delay = {
+            "amount": amount,
+            "type": unit if amount else "now",
+            "direction": "after",
+            "action": DELAY_ACTIONS[flow.trigger] if first else "previous_campaign_sent",
+        }
         return {
             "id": step.step_id,
             "web_id": int(step.step_id[:6], 16),
             "workflow_id": flow.workflow_id,
             "position": step.position + 1,
-            "delay": {
-                "amount": amount,
-                "type": unit if amount else "now",
-                "direction": "after",
-                "action": DELAY_ACTIONS[flow.trigger] if first else "previous_campaign_sent",
-            },
+            "delay": changes.get("delay", delay),
             "create_time": text(flow.created_us),
             "start_time": text(flow.created_us + DAY_US),
             "archive_url": f"http://eepurl.example/{step.step_id}",
-            "status": "sending",
+            "status": changes.get("status", "sending"),
             "emails_sent": sent,
             "send_time": text(flow.created_us + DAY_US),
             "content_type": "template",
             "recipients": {"list_id": AUDIENCE_ID, "list_is_active": True, "recipient_count": sent},
-            "settings": {"subject_line": step.name, "title": step.name, "from_name": AUDIENCE_NAME},
+            "settings": {
+                **{"subject_line": step.name, "title": step.name, "from_name": AUDIENCE_NAME},
+                **changes.get("settings", {}),
+            },
             "tracking": {"opens": True, "html_clicks": True, "text_clicks": False},
             "trigger_settings": _trigger(flow),
             "report_summary": self._reports.summary(step.step_id),
-        }
-
-    def _order(self, row: Item) -> Item:
-        total = row["net_cents"] + row["tax_cents"] + row["shipping_cents"]
-        is_back = row["refund_us"] < min(self._view.now_us, NEVER_US)
-        state = (
-            "paid" if not is_back else "refunded" if row["refund_cents"] == row["net_cents"] else "partially_refunded"
-        )
-        moment = text(row["occurred_us"])
-        return {
-            "id": row["order_id"],
-            "customer": self._customer(row["subscriber"], [row]),
-            "store_id": STORE_ID,
-            "financial_status": state,
-            "fulfillment_status": "shipped",
-            "currency_code": row["currency"],
-            "order_total": total / 100,
-            "discount_total": 0,
-            "tax_total": row["tax_cents"] / 100,
-            "shipping_total": row["shipping_cents"] / 100,
-            "processed_at_foreign": moment,
-            "updated_at_foreign": text(row["refund_us"]) if is_back else moment,
-            "lines": [],
-        }
-
-    def _customer(self, person: int, rows: list[Item]) -> Item:
-        spent = sum(row["net_cents"] + row["tax_cents"] + row["shipping_cents"] for row in rows)
-        return {
-            "id": f"c{person}",
-            "email_address": str(self._people.address[person]),
-            "opt_in_status": True,
-            "company": "",
-            "first_name": FIRST_NAMES[person % len(FIRST_NAMES)],
-            "last_name": "",
-            "orders_count": len(rows),
-            "total_spent": spent / 100,
-            "created_at": text(int(self._people.signup_us[person])),
-            "updated_at": text(max(row["occurred_us"] for row in rows)),
         }
 
 

@@ -1,7 +1,7 @@
 """The stand-in Mailchimp server: HTTP around the API of the sample account, on loopback only.
 
-Routes, authentication, throttling and problem documents belong here; what is answered stands in `api_account` and
-`api_reports`. Run by `serving`, which sends account and day through standard input and reads the port from the output.
+Authentication, throttling and problem documents belong here; what is answered stands in `routes`. Run by `serving`,
+which sends account and day through standard input and reads the port from the output.
 """
 
 import asyncio
@@ -21,14 +21,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pipeline.sample.api_account import AccountApi
-from pipeline.sample.api_reports import ReportsApi
-from pipeline.sample.shapes import Item, ProblemError, not_found, project
+from pipeline.sample.routes import Call, Endpoint, operations
+from pipeline.sample.shapes import Item, ProblemError, not_found
 from pipeline.sample.view import View, look
 
 LARGEST_CONNECTIONS = 10
 KEY_SUFFIX = "-us1"
-Endpoint = Callable[[Request], Item]
 
 
 def make_app(view: View, connections: Callable[[], int], fail_every: int = 0) -> Starlette:
@@ -39,8 +37,6 @@ def make_app(view: View, connections: Callable[[], int], fail_every: int = 0) ->
         connections: number of connections open now.
         fail_every: every so many requests one is throttled, 0 = never.
     """
-    reports = ReportsApi(view)
-    account = AccountApi(view, reports)
     served = 0
 
     def answer(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
@@ -53,73 +49,30 @@ def make_app(view: View, connections: Callable[[], int], fail_every: int = 0) ->
                     raise ProblemError(429, "Too Many Requests", "You have exceeded the limit of 10 connections.")
                 if fail_every and served % fail_every == 0:
                     raise ProblemError(429, "Too Many Requests", "Please try again later.")
-                body = endpoint(request)
-                return _json(200, project(request.query_params, body) if request.query_params else body)
+                body = None if request.method == "GET" else _parsed(await request.body())
+                found = endpoint(Call(tuple(request.path_params.values()), request.query_params, body))
             except ProblemError as problem:
-                return _json(problem.status, problem.body, "application/problem+json")
+                return _problem(problem)
+            return Response(status_code=204) if found is None else _json(200, found)
 
         return respond
 
     async def missing(request: Request, _: Exception) -> Response:
-        return _json(404, not_found().body, "application/problem+json")
+        return _problem(not_found())
 
     async def wrong_method(request: Request, _: Exception) -> Response:
-        problem = ProblemError(405, "Method Not Allowed", "The requested method and resource are not compatible.")
-        return _json(405, problem.body, "application/problem+json")
+        detail = "The requested method and resource are not compatible."
+        return _problem(ProblemError(405, "Method Not Allowed", detail))
 
-    routes = [Route(f"/3.0{path}", answer(endpoint), methods=["GET"]) for path, endpoint in _routes(account, reports)]
+    routes = [Route(f"/3.0{path}", answer(endpoint), methods=[method]) for method, path, endpoint in operations(view)]
     return Starlette(routes=routes, exception_handlers={404: missing, 405: wrong_method})
 
 
-def _routes(account: AccountApi, reports: ReportsApi) -> list[tuple[str, Endpoint]]:
-    """Paths and what answers them, the busiest first."""
-    member = "/lists/{list_id}/members/{hash}"
-    email = "/automations/{workflow_id}/emails/{email_id}"
-    report = "/reports/{id}"
-
-    def of_report(method: Callable[[str, Any], Item]) -> Endpoint:
-        return lambda request: method(request.path_params["id"], request.query_params)
-
-    def plain(method: Callable[..., Item]) -> Endpoint:
-        return lambda request: method(*request.path_params.values())
-
-    def asked(method: Callable[..., Item]) -> Endpoint:
-        return lambda request: method(*request.path_params.values(), request.query_params)
-
-    return [
-        (f"{member}/activity-feed", asked(account.activity_feed)),
-        (f"{report}/email-activity", of_report(reports.email_activity)),
-        (f"{report}/email-activity/{{hash}}", asked(reports.one_activity)),
-        (f"{report}/open-details", of_report(reports.open_details)),
-        (f"{report}/sent-to", of_report(reports.sent_to)),
-        (f"{report}/click-details", of_report(reports.click_details)),
-        (f"{report}/click-details/{{link}}/members", asked(reports.link_members)),
-        (f"{report}/unsubscribed", of_report(reports.unsubscribed)),
-        (f"{report}/abuse-reports", plain(reports.abuse_reports)),
-        (report, plain(reports.report)),
-        ("/reports", asked(reports.reports)),
-        ("/campaigns", asked(reports.campaigns)),
-        ("/campaigns/{id}", plain(reports.campaign)),
-        ("/lists", asked(account.lists)),
-        ("/lists/{list_id}", plain(account.audience)),
-        ("/lists/{list_id}/merge-fields", asked(account.merge_fields)),
-        ("/lists/{list_id}/members", asked(account.members)),
-        (member, plain(account.member)),
-        ("/automations", asked(account.automations)),
-        ("/automations/{workflow_id}", plain(account.automation)),
-        ("/automations/{workflow_id}/emails", plain(account.automation_emails)),
-        (email, plain(account.automation_email)),
-        (f"{email}/queue", plain(account.queue)),
-        (f"{email}/queue/{{hash}}", plain(account.queued)),
-        ("/automations/{workflow_id}/removed-subscribers", plain(account.removed)),
-        ("/ecommerce/stores", asked(account.stores)),
-        ("/ecommerce/orders", lambda request: account.orders(None, request.query_params)),
-        ("/ecommerce/stores/{store_id}/orders", asked(account.orders)),
-        ("/ecommerce/stores/{store_id}/customers", asked(account.customers)),
-        ("/ping", lambda request: {"health_status": "Everything's Chimpy!"}),
-        ("/", lambda request: account.root()),
-        ("", lambda request: account.root()),
-    ]
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body or b"null")
+    except ValueError as error:
+        raise ProblemError(400, "JSON Parse Error", "We encountered an unspecified JSON parsing error.") from error
 
 
 def _check_key(header: str) -> None:
@@ -135,6 +88,10 @@ def _check_key(header: str) -> None:
         if key.endswith(KEY_SUFFIX) and key != KEY_SUFFIX:
             return
     raise ProblemError(401, "API Key Invalid", "Your API key may be invalid, or you've attempted the wrong datacenter.")
+
+
+def _problem(problem: ProblemError) -> Response:
+    return _json(problem.status, problem.body, "application/problem+json")
 
 
 def _json(status: int, body: Item, media_type: str = "application/json") -> Response:

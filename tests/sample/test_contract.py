@@ -11,7 +11,11 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from pipeline.sample.account import SampleAccount
 from pipeline.sample.serving import serve
@@ -19,8 +23,8 @@ from pipeline.sample.world import AUDIENCE_ID, CART, STORE_ID
 
 CONTRACT = Path(__file__).parents[2] / "../shared/mailchimp/marketing-openapi.json"
 EXAMPLES_PER_OPERATION = 3
-CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
-NOT_SERVED = ("segments", "batches", "growth-history", "goals", "locations", "domain-performance", "content", "events")
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+NOT_SERVED = ("segments", "growth-history", "goals", "locations", "domain-performance", "content", "events")
 NOT_SERVED_ENDS = ("/activity", "/ecommerce-product-activity", "/open-details/{subscriber_hash}")
 
 
