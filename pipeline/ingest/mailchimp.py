@@ -244,7 +244,7 @@ def _read(response: requests.Response, deadline: float, cap: int, endpoint: str)
 
 
 def _network_error(endpoint: str, error: Exception, deadline: float, seconds: float) -> errors.IngestError:
-    if isinstance(error, requests.exceptions.SSLError):
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return errors.ConfigurationError(
             endpoint, "the server's certificate is not trusted", "Check DRIPTUNE_MAILCHIMP_URL and REQUESTS_CA_BUNDLE."
         )

@@ -96,7 +96,11 @@ def pull_activity(
 
 
 def _due(pull: Pull, windows: dict[str, Any]) -> list[Campaign]:
-    """Campaigns to read tonight: changed, held back in part, or sent so lately that bounces may still arrive."""
+    """Campaigns to read tonight.
+
+    Those that changed, were held back in part, turned out to be sent one by one (the user's map names it only now), or
+    were sent so lately that bounces may still arrive.
+    """
     separate = one_by_one(pull.lake, pull.settings)
     tonight = pull.as_of.isoformat()
     recheck = timedelta(days=pull.settings.recheck_days)
@@ -118,7 +122,8 @@ def _due(pull: Pull, windows: dict[str, Any]) -> list[Campaign]:
         first_growth = tonight if is_one_by_one else sent_on.isoformat()
         last_growth = tonight if has_grown else window.get("last_growth", first_growth)
         is_recent = pull.as_of - date.fromisoformat(last_growth) <= recheck
-        if fingerprint != window.get("fingerprint") or not window["is_complete"] or is_recent:
+        is_reclassified = is_one_by_one != window.get("is_one_by_one")
+        if fingerprint != window.get("fingerprint") or not window["is_complete"] or is_reclassified or is_recent:
             since = datetime.fromisoformat(window["until"]) - recheck if window else None
             due.append(
                 Campaign(

@@ -48,6 +48,18 @@ def test_the_flow_map_names_the_journeys_that_the_api_hides(account, tmp_path):
     assert found == {"journey1": (instant(SENT_AT), "feed"), "news": (instant(LONG_AGO), "campaign")}
 
 
+def test_a_journey_that_the_map_names_only_later_gets_its_times(account, tmp_path):
+    account.add_campaign("journey1", [1], LONG_AGO)
+    account.set_feed(1, ("journey1", SENT_AT))
+    with served(account, tmp_path) as night:
+        night.run()
+        assert rows(night, tables.Sends)[0]["sent_at_source"] == "campaign"
+        (tmp_path / "definitions").mkdir()
+        (tmp_path / "definitions" / "flows.yaml").write_text(FLOWS)
+        night.run(NIGHT + timedelta(days=1))
+    assert [row["sent_us"] for row in rows(night, tables.Sends)] == [instant(SENT_AT)]
+
+
 def test_automation_emails_are_sent_one_by_one(account, tmp_path):
     """Their time stands in the member's feed; the report is asked for by the e-mail's id, never the workflow's."""
     account.add_automation(
