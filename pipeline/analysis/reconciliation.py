@@ -12,6 +12,8 @@ from pipeline.schemas.base import conform
 ACTIVITY_CAP = 1000
 # Mailchimp rounds the rate it reports.
 RATE_TOLERANCE = 1e-4
+# Sums run slightly below the report where members were deleted; a larger gap needs another explanation.
+DELETED_SHARE_LIMIT = 0.1
 COUNTED = ("sent", "hard_bounces", "soft_bounces", "unsubscribes", "complaints", "unique_opens", "unique_clicks")
 TOTALS = ("opens", "clicks")
 OPEN_METRICS = ("opens", "unique_opens")
@@ -39,10 +41,10 @@ def reconciliation(
 
     Returns:
         One row per campaign with a report or a message, and metric. `reason`, the first that the evidence bears out:
-        `equal`; `no report`; `capped at 1,000` (somebody reached the cap of returned opens or clicks);
-        `bounced recipients` (Mailchimp counts their opens and clicks, we only those of delivered messages);
-        `deleted members` (the report still counts them, their rows are gone); `report newer than activity` and
-        `activity newer than report` (by the time of the latest open or click); else `unexplained`.
+        `equal`; `no report`; `no messages` (none of this campaign was read); `capped at 1,000` (somebody reached the
+        cap of returned opens or clicks); `bounced recipients` (Mailchimp counts their opens and clicks, we only those
+        of delivered messages); `deleted members` (the report still counts them, their rows are gone);
+        `report newer than activity` and `activity newer than report` (by the latest open or click); `unexplained`.
         `hard_bounces` include malformed addresses; `unique_clicks` is held against `unique_subscriber_clicks`.
     """
     compared = _counted(step_days, steps, as_of).join(
@@ -61,6 +63,7 @@ def reconciliation(
         )
         .join(evidence, on="campaign_id", how="left")
         .with_columns(difference=pl.col("counted").fill_null(0) - pl.col("reported"))
+        .with_columns(emailed=pl.col("reported").filter(pl.col("metric") == "sent").sum().over("campaign_id"))
         .with_columns(missing=(-pl.col("difference").filter(pl.col("metric") == "sent").sum()).over("campaign_id"))
         .with_columns(_reason().alias("reason"), as_of_day=pl.lit(as_of))
     )
@@ -140,12 +143,14 @@ def _reason() -> pl.Expr:
     capped = pl.when(is_open).then("capped_opens").otherwise("capped_clicks").fill_null(0) > 0
     reported_last = pl.when(is_open).then("last_open_us").when(is_click).then("last_click_us")
     counted_last = pl.when(is_open).then("our_last_open_us").when(is_click).then("our_last_click_us").fill_null(0)
-    has_deleted = pl.col("missing") > 0
+    has_deleted = (pl.col("missing") > 0) & (pl.col("missing") <= DELETED_SHARE_LIMIT * pl.col("emailed"))
     return (
         pl.when(pl.col("reported").is_null())
         .then(pl.lit("no report"))
         .when(pl.col("difference").abs() <= tolerance)
         .then(pl.lit("equal"))
+        .when(pl.col("counted").is_null())
+        .then(pl.lit("no messages"))
         .when(is_total & short & capped)
         .then(pl.lit("capped at 1,000"))
         .when(short & (bounced > 0) & (is_rate | (-pl.col("difference") <= bounced)))

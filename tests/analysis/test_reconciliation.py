@@ -89,6 +89,23 @@ def test_two_deleted_members_do_not_explain_five_missing_openers():
     assert compare({"sent": 48, "delivered": 48, "unique_opens": 35})["unique_opens"]["reason"] == "unexplained"
 
 
+def test_half_a_campaign_is_not_deleted_members():
+    assert compare({"sent": 25, "delivered": 25})["sent"]["reason"] == "unexplained"
+
+
+def test_a_report_without_messages_says_so():
+    table = reconciliation(
+        empty(StepDays),
+        STEPS,
+        rows(Reports, {"campaign_id": "c1", "as_of_day": TONIGHT, **REPORTED}),
+        empty(CoreMessages).lazy(),
+        empty(CoreEngagements).lazy(),
+        as_of=AS_OF,
+    )
+    assert dict(table.select("metric", "reason").iter_rows())["sent"] == "no messages"
+    assert dict(table.select("metric", "reason").iter_rows())["hard_bounces"] == "equal"
+
+
 def test_opens_of_bounced_messages_are_the_reports_alone():
     row = compare({"unique_opens": 39}, messages=message(bounce_kind="hard", opens=1))["unique_opens"]
     assert row["reason"] == "bounced recipients"
