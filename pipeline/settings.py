@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     funnel_days: int = Field(
         default=180, description="Entry days used for drop-off: older entrants describe a flow that has changed."
     )
+    holidays: tuple[date, ...] = Field(
+        default=(), description="Days neither scored nor learnt by the anomaly baselines: sending differs on them."
+    )
     shared_ip_recipients: int = Field(
         default=10, description="Recipients clicked for by one address in a day before it is taken for a scanner."
     )
