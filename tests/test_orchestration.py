@@ -1,0 +1,99 @@
+"""Schedule and alert by real runs on an ephemeral instance."""
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pipeline.definitions import build_defs
+from pipeline.partitions import day_range, range_tags, tonight
+from pipeline.schedules import nightly_schedule
+from pipeline.sensors import failure_alert
+from pipeline.settings import SAMPLE_TONIGHT, Settings
+
+SECRET = "the-webhooks-secret"
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[dict]]]:
+    """The address of a webhook on loopback, and what it was told."""
+    told: list[dict] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            """Silence."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/{SECRET}", told
+    server.shutdown()
+
+
+@dg.op
+def break_down() -> None:
+    raise ValueError("something that may hold an address")
+
+
+@dg.job
+def failing_job() -> None:
+    break_down()
+
+
+def evaluate_alert(settings: Settings) -> None:
+    with dg.instance_for_test() as instance:
+        result = failing_job.execute_in_process(instance=instance, raise_on_error=False)
+        context = dg.build_run_status_sensor_context(
+            sensor_name="alert_on_failure",
+            dagster_event=result.get_run_failure_event(),
+            dagster_instance=instance,
+            dagster_run=result.dagster_run,
+        ).for_run_failure()
+        failure_alert(settings)(context)
+
+
+def test_a_failed_run_is_told_to_the_webhook_by_names_only(webhook: tuple[str, list[dict]]) -> None:
+    url, told = webhook
+    evaluate_alert(Settings(alert_webhook=url, _env_file=None))
+    [alert] = told
+    assert alert["failed_steps"] == ["break_down"]
+    assert "failing_job" in alert["text"]
+    assert "address" not in json.dumps(alert)
+
+
+def test_a_webhook_that_does_not_answer_is_no_second_failure(caplog: pytest.LogCaptureFixture) -> None:
+    evaluate_alert(Settings(alert_webhook=f"http://127.0.0.1:9/{SECRET}", _env_file=None))
+    assert SECRET not in caplog.text
+
+
+def test_a_tick_asks_for_one_run_of_the_last_complete_day(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, mailchimp_url="http://127.0.0.1:9/3.0", _env_file=None)
+    repository = build_defs(settings).get_repository_def()
+    with dg.instance_for_test() as instance:
+        context = dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=datetime(2026, 7, 2, 3, 30, tzinfo=UTC),
+            repository_def=repository,
+        )
+        data = nightly_schedule(settings).evaluate_tick(context)
+    [request] = data.run_requests
+    assert request.partition_key == "2026-07-01"
+    assert request.run_key == "nightly-2026-07-01"
+
+
+def test_tonight_is_the_runs_partition_or_the_end_of_its_range() -> None:
+    settings = Settings(_env_file=None)
+    assert tonight({}, settings) == SAMPLE_TONIGHT
+    assert tonight({"dagster/partition": "2026-03-01"}, settings) == date(2026, 3, 1)
+    tags = range_tags(date(2026, 3, 1), date(2026, 3, 9))
+    assert tonight(tags, settings) == date(2026, 3, 9)
+    assert day_range(tags, settings) == (date(2026, 3, 1), date(2026, 3, 9))
