@@ -153,7 +153,7 @@ def _reason() -> pl.Expr:
         .then(pl.lit("no messages"))
         .when(is_total & short & capped)
         .then(pl.lit("capped at 1,000"))
-        .when(short & (bounced > 0) & (is_rate | (-pl.col("difference") <= bounced)))
+        .when(short & ~is_total & (bounced > 0) & (is_rate | (-pl.col("difference") <= bounced)))
         .then(pl.lit("bounced recipients"))
         .when(has_deleted & (is_rate | (short & (is_total | (-pl.col("difference") <= pl.col("missing") + bounced)))))
         .then(pl.lit("deleted members"))

@@ -111,6 +111,10 @@ def test_opens_of_bounced_messages_are_the_reports_alone():
     assert row["reason"] == "bounced recipients"
 
 
+def test_totals_hold_the_opens_of_bounced_messages_too():
+    assert compare({"opens": 89}, messages=message(bounce_kind="hard", opens=1))["opens"]["reason"] == "unexplained"
+
+
 def test_the_cap_on_returned_opens_is_named():
     assert compare({"opens": 80}, messages=message(opens=ACTIVITY_CAP))["opens"]["reason"] == "capped at 1,000"
     assert compare({"opens": 80}, messages=message(opens=ACTIVITY_CAP - 1))["opens"]["reason"] == "unexplained"
