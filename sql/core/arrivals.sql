@@ -1,6 +1,7 @@
 -- Grain: entry into a step (step, subscriber, time), by day of entry. Where entries are known from: the step's own
 -- `step_entered` events; for a first step without any, the workflow's `entry` events; for a step without either, the
--- sending of its message, and until then the first night its queue held the subscriber (end of that day).
+-- sending of its message, and until then the first night its queue held the subscriber (end of that day), whose assigned
+-- wait is that until the planned sending.
 WITH event AS (
   SELECT
     version.event_type AS event_type,
@@ -33,7 +34,8 @@ sighting AS (
     queued.workflow_id AS workflow_id,
     queued.step_id AS step_id,
     queued.subscriber_key AS subscriber_key,
-    MIN(queued.as_of_day) AS first_day_seen
+    MIN(queued.as_of_day) AS first_day_seen,
+    MAX(queued.next_send_us) AS next_send_us
   FROM lake.automation_queue AS queued
   GROUP BY queued.workflow_id, queued.step_id, queued.subscriber_key
   HAVING MAX(queued.as_of_day) = (SELECT MAX(newest.as_of_day) AS last_night FROM lake.automation_queue AS newest)
@@ -87,7 +89,11 @@ arrival AS (
     (sighting.first_day_seen + 1) * 86400000000 - 1 AS entered_us,
     'queue' AS entry_source,
     NULL AS next_step_key,
-    NULL AS assigned_delay_hours,
+    CASE
+      WHEN sighting.next_send_us >= (sighting.first_day_seen + 1) * 86400000000
+        THEN CAST(FLOOR((sighting.next_send_us - sighting.first_day_seen * 86400000000) / 3600000000) AS BIGINT) - 23
+      ELSE 0
+    END AS assigned_delay_hours,
     FALSE AS is_delay_randomised,
     '' AS tie_breaker
   FROM sighting AS sighting

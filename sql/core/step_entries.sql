@@ -1,6 +1,6 @@
 -- Grain: entry into a step (step, subscriber, time), by day of entry, with what came of it first.
 -- Route: as recorded by the event; else the planned step reached in time; else the default one. A queue shows that
--- somebody waits for a step, so it never counts as having reached it.
+-- somebody waits for a step: that is not reaching it, and nothing is planned after it until it has sent.
 -- A timeout lies at planned (or assigned) wait + grace, be it before or after tonight. After a last step nothing is
 -- planned: it is completed on entry unless a goal or an exit follows within the default grace.
 -- Of causes at one instant the glossary's precedence decides; it is packed behind the time so that one minimum finds both.
@@ -23,6 +23,7 @@ WITH option AS (
   FROM core.arrivals AS arrival
   LEFT JOIN core.edges AS edge
     ON edge.from_step_key = arrival.step_key
+    AND arrival.entry_source <> 'queue'
     AND edge.valid_from_us <= arrival.entered_us
     AND edge.valid_to_us > arrival.entered_us
     AND (arrival.next_step_key IS NULL OR edge.to_step_key = arrival.next_step_key)
@@ -164,7 +165,7 @@ decided AS (
       WHEN ending.reason_no = 0 THEN 'completed'
       WHEN ending.reason_no = 1 THEN 'goal'
       WHEN ending.reason_no IS NOT NULL THEN 'lost'
-      WHEN ending.to_step_key IS NULL THEN 'completed'
+      WHEN ending.to_step_key IS NULL AND ending.entry_source <> 'queue' THEN 'completed'
       ELSE 'timeout'
     END AS outcome,
     CASE
@@ -172,7 +173,7 @@ decided AS (
         AND ending.goal_us <= ending.departed_us THEN ending.goal_us
       WHEN ending.reached_us < 9000000000000000000 AND ending.reached_us <= ending.departed_us THEN ending.reached_us
       WHEN ending.reason_no IS NOT NULL THEN ending.departed_us
-      WHEN ending.to_step_key IS NULL THEN ending.entered_us
+      WHEN ending.to_step_key IS NULL AND ending.entry_source <> 'queue' THEN ending.entered_us
       ELSE ending.deadline_us
     END AS outcome_us,
     ending.reason_no AS reason_no

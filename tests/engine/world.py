@@ -177,7 +177,7 @@ def _random_rest(source: random.Random, night: Night, campaign: dict[str, object
                   financial_status=source.choice(["paid", "refunded", "cancelled"]), processed_us=at_us)  # fmt: skip
     elif kind == "queue":
         night.add(lake.AutomationQueue, workflow_id="classic", step_id=source.choice(STEPS["classic"]),
-                  subscriber_key=who, as_of_day=day_number(night.as_of))  # fmt: skip
+                  subscriber_key=who, as_of_day=day_number(night.as_of), next_send_us=at_us + 3 * DAY)  # fmt: skip
     elif kind == "removal":
         night.add(lake.RemovedSubscribers, workflow_id="classic", subscriber_key=who)
     else:

@@ -1,0 +1,217 @@
+"""What the facts mean: marks of machines, outcomes of steps, conversions and credits, as the glossary defines them."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.ingest.lake import Lake
+from pipeline.schemas import lake
+from tests.engine.world import (
+    DAY,
+    FIRST_DAY,
+    HOUR,
+    PARAMETERS,
+    Night,
+    connect,
+    day_number,
+    dimensions,
+    engine,
+    step_key,
+)
+
+SUBSCRIBERS = 40
+SECOND = 1_000_000
+START = day_number(FIRST_DAY) * DAY + 9 * HOUR
+ONE, TWO, THREE, FOUR = (step_key("flow", step) for step in ("one", "two", "three", "four"))
+
+
+class Story(Night):
+    """A night told in short sentences."""
+
+    def sent(self, who: int, campaign_id: str = "campaign-campaign", at_us: int = START, **more: object) -> None:
+        told = {"sent_at_source": "feed", "status": "sent", **more}
+        self.add(lake.Sends, campaign_id=campaign_id, subscriber_key=who, sent_us=at_us, **told)
+
+    def did(self, who: int, action: str, at_us: int, campaign_id: str = "campaign-campaign", **more: object) -> None:
+        told = {"url": "" if action != "click" else "https://example.org/a", "is_image_proxy": False, "is_bot": False}
+        self.add(lake.EmailActivity, campaign_id=campaign_id, subscriber_key=who, action=action, occurred_us=at_us,
+                 **{**told, "ip_key": who, **more})  # fmt: skip
+
+    def happened(self, who: int, event_type: str, at_us: int, **more: object) -> None:
+        self.add(lake.Events, event_id=f"{who}-{event_type}-{at_us}-{more}", occurred_us=at_us, event_type=event_type,
+                 subscriber_key=who, properties="{}", **more)  # fmt: skip
+
+    def entered(self, who: int, step_id: str, at_us: int, **more: object) -> None:
+        self.happened(who, "step_entered", at_us, workflow_id="flow", step_id=step_id, **more)
+
+    def answer(self, tmp_path: Path, sql: str) -> list[tuple]:
+        self.write(Lake(tmp_path))
+        connection = connect(dimensions(SUBSCRIBERS))
+        engine(connection, tmp_path).build_all()
+        return connection.execute(sql).fetchall()
+
+
+@pytest.fixture
+def story() -> Story:
+    return Story(FIRST_DAY)
+
+
+def test_machines_are_tagged_with_the_first_mark_that_applies(story: Story, tmp_path: Path):
+    opened = START + HOUR
+    for who in range(1, 30):
+        story.sent(who, status="hard" if who == 5 else "sent", sent_at_source="computed" if who == 12 else "feed")
+    story.did(1, "open", opened)
+    story.add(lake.OpenDetails, campaign_id="campaign-campaign", subscriber_key=1, occurred_us=opened,
+              is_proxy_open=True)  # fmt: skip
+    story.did(2, "open", opened, is_bot=True, is_image_proxy=True)
+    story.did(3, "open", opened, is_image_proxy=True)
+    story.did(4, "open", START - SECOND)
+    story.did(5, "open", opened)
+    story.did(5, "bounce", opened + 4 * SECOND)
+    story.did(6, "click", START + 5 * SECOND - 1)
+    story.did(7, "click", START + 5 * SECOND)
+    for number, url in enumerate(("https://example.org/a", "https://example.org/b"), 1):
+        story.add(lake.ClickDetails, campaign_id="campaign-campaign", link_id=url, url=url, total_clicks=9,
+                  unique_clicks=9)  # fmt: skip
+        story.did(8, "click", opened + 10 * SECOND * (number - 1), url=url)
+        story.did(9, "click", opened + 11 * SECOND * (number - 1), url=url)
+    story.did(8, "click", opened + HOUR)
+    story.did(10, "click", opened, url="https://x.list-manage.com/unsubscribe?u=1")
+    story.did(11, "open", opened)
+    story.did(12, "open", START - SECOND)
+    for who in range(20, 20 + PARAMETERS["shared_ip_recipients"]):
+        story.did(who, "click", opened, ip_key=77)
+    for who in range(25, 25 + PARAMETERS["shared_ip_recipients"] - 1):
+        story.did(who, "click", opened, ip_key=78)
+    found = story.answer(
+        tmp_path, "SELECT subscriber_key, machine_cause FROM core.engagements ORDER BY subscriber_key, occurred_us"
+    )
+    causes: dict[int, list[str | None]] = {}
+    for who, cause in found:
+        causes.setdefault(who, []).append(cause)
+    assert causes == {
+        1: ["proxy"], 2: ["bot_filter"], 3: ["image_proxy"], 4: ["before_delivery"], 5: ["before_delivery"],
+        6: ["too_fast"], 7: [None], 8: ["all_links", "all_links", None], 9: [None, None], 10: ["unsubscribe_link"],
+        11: [None], 12: [None], **{who: ["shared_ip"] for who in range(20, 24)}, 
+        **{who: [None] for who in range(25, 28)},
+    }  # fmt: skip
+
+
+def test_a_message_counts_where_its_latest_version_says(story: Story, tmp_path: Path):
+    story.sent(1, sent_at_source="computed")
+    story.sent(2)
+    story.write(Lake(tmp_path))
+    later = Story(FIRST_DAY.replace(day=FIRST_DAY.day + 1))
+    later.sent(1, at_us=START + 2 * DAY, status="soft")
+    found = later.answer(
+        tmp_path, "SELECT subscriber_key, day, bounce_kind, local_hour_of_week FROM core.messages ORDER BY 1"
+    )
+    friday = 4 * 24
+    today = day_number(FIRST_DAY)
+    assert found == [(1, today + 2, "soft", friday + 48 + 9 + 1), (2, today, None, friday + 9)]
+
+
+@pytest.mark.parametrize(
+    ("happenings", "expected"),
+    [
+        ([], (TWO, "timeout", 36, "stuck")),
+        ([("step_entered", 30, {"workflow_id": "flow", "step_id": "two"})], (TWO, "advanced", 30, None)),
+        ([("step_entered", 37, {"workflow_id": "flow", "step_id": "two"})], (TWO, "timeout", 36, "stuck")),
+        ([("purchase", 5, {"order_id": "o"})], (TWO, "goal", 5, "goal")),
+        ([("conversion", 5, {})], (TWO, "timeout", 36, "stuck")),
+        ([("exit", 5, {"workflow_id": "flow", "reason": "completed"})], (None, "completed", 5, "completed")),
+        ([("exit", 5, {"workflow_id": "flow", "reason": "goal"})], (TWO, "goal", 5, "goal")),
+        ([("exit", 5, {"workflow_id": "flow", "reason": "odd"})], (TWO, "lost", 5, "unknown")),
+        ([("exit", 5, {"workflow_id": "classic", "reason": "error"})], (TWO, "timeout", 36, "stuck")),
+        (
+            [("exit", 5, {"workflow_id": "flow", "reason": "filtered"}), ("unsubscribe", 5, {})],
+            (TWO, "lost", 5, "unsubscribed"),
+        ),
+        ([("unsubscribe", 6, {}), ("exit", 5, {"workflow_id": "flow", "reason": "error"})], (TWO, "lost", 5, "error")),
+    ],
+)
+def test_the_outcome_of_a_step_is_what_came_first(story: Story, tmp_path: Path, happenings, expected):
+    """Planned wait 24 hours, grace 12."""
+    story.entered(1, "one", START)
+    for event_type, hours, more in happenings:
+        story.happened(1, event_type, START + hours * HOUR, **more)
+    sql = f"SELECT to_step_key, outcome, outcome_us, exit_reason FROM core.step_entries WHERE step_key = {ONE}"
+    to_step, outcome, hours, reason = expected
+    assert story.answer(tmp_path, sql) == [(to_step, outcome, START + hours * HOUR, reason)]
+
+
+def test_routes_are_recorded_else_taken_else_default(story: Story, tmp_path: Path):
+    story.entered(1, "two", START, next_step_id="four")
+    story.entered(2, "two", START)
+    story.entered(2, "four", START + 40 * HOUR)
+    story.entered(3, "two", START)
+    story.entered(4, "two", START, next_step_id="three", assigned_delay_hours=60, is_delay_randomised=True)
+    sql = f"""
+    SELECT subscriber_key, to_step_key, outcome, (outcome_us - entered_us) // {HOUR}, assigned_delay_hours
+    FROM core.step_entries WHERE step_key = {TWO} ORDER BY 1"""
+    assert story.answer(tmp_path, sql) == [
+        (1, FOUR, "timeout", 36 + 12, 36),
+        (2, FOUR, "advanced", 40, 36),
+        (3, THREE, "timeout", 12 + 12, 12),
+        (4, THREE, "timeout", 60 + 12, 60),
+    ]
+
+
+def test_without_events_sending_is_entering_and_a_queue_shows_who_waits(story: Story, tmp_path: Path):
+    story.sent(1, "classic-c1")
+    story.sent(1, "classic-c2", START + 25 * HOUR)
+    story.sent(2, "classic-c1")
+    planned = (day_number(FIRST_DAY) + 3) * DAY
+    night = {"workflow_id": "classic", "step_id": "c2", "as_of_day": day_number(FIRST_DAY), "next_send_us": planned}
+    story.add(lake.AutomationQueue, subscriber_key=1, **night)
+    story.add(lake.AutomationQueue, subscriber_key=2, **night)
+    sql = """
+    SELECT subscriber_key, step.step_id, entry_source, outcome, outcome_us // 3600000000 FROM core.step_entries AS entry
+    LEFT JOIN core.steps AS step ON step.step_key = entry.step_key ORDER BY 1, 2"""
+    assert story.answer(tmp_path, sql) == [
+        (1, "c1", "sent_to", "advanced", START // HOUR + 25),
+        (1, "c2", "sent_to", "completed", START // HOUR + 25),
+        (2, "c1", "sent_to", "timeout", START // HOUR + 24 + 12),
+        (2, "c2", "queue", "timeout", planned // HOUR + 48),
+    ]
+
+
+def test_an_order_counts_once_net_of_refunds_in_one_currency(story: Story, tmp_path: Path):
+    store = {"store_id": "s", "tax_cents": 100, "shipping_cents": 50, "subscriber_key": 1, "processed_us": START}
+    story.happened(1, "purchase", START, order_id="both", revenue_cents=900, currency="USD")
+    story.happened(1, "purchase", START + HOUR, order_id="both", revenue_cents=900, currency="USD")
+    story.happened(1, "refund", START + DAY, order_id="both", revenue_cents=300, currency="USD")
+    for order_id, status, currency in (
+        ("both", "paid", "USD"), ("store", "paid", "USD"), ("back", "refunded", "USD"), ("off", "cancelled", "USD"),
+        ("euro", "paid", "EUR"),
+    ):  # fmt: skip
+        story.add(lake.Orders, order_id=order_id, financial_status=status, currency=currency, total_cents=1_000,
+                  **store)  # fmt: skip
+    sql = "SELECT conversion_id, net_cents, is_order FROM core.conversions ORDER BY 1"
+    assert story.answer(tmp_path, sql) == [
+        ("order:back", 0, True),
+        ("order:both", 600, True),
+        ("order:store", 850, True),
+    ]
+
+
+def test_one_conversion_one_credit_a_view(story: Story, tmp_path: Path):
+    """A human click beats a later human open in the report; Mailchimp's rule takes the last touch, machine or not."""
+    for who in (1, 2, 3):
+        story.sent(who)
+        story.sent(who, "classic-c1", START + HOUR)
+    story.did(1, "click", START + 2 * HOUR)
+    story.did(1, "open", START + 3 * HOUR, campaign_id="classic-c1")
+    story.did(2, "open", START + 3 * HOUR, campaign_id="classic-c1", is_bot=True)
+    story.did(3, "click", START + 2 * HOUR)
+    for who, days in ((1, 1), (2, 1), (3, 6)):
+        story.happened(who, "purchase", START + days * DAY, order_id=f"o{who}", revenue_cents=100)
+    sql = """
+    SELECT subscriber_key, view, step.step_id, touch FROM core.credits AS credit
+    LEFT JOIN core.steps AS step ON step.step_key = credit.step_key ORDER BY 1, 2"""
+    assert story.answer(tmp_path, sql) == [
+        (1, "mailchimp_compat", "c1", "open"),
+        (1, "report", "campaign", "click"),
+        (2, "mailchimp_compat", "c1", "open"),
+        (3, "mailchimp_compat", "campaign", "click"),
+    ]
