@@ -347,11 +347,12 @@ def test_a_file_is_read_once_until_it_changes(tmp_path):
 
 def test_later_days_stay_for_their_night(tmp_path):
     lake = Lake(tmp_path / "lake")
-    bad = event("3", "2026-04-02T00:00:00Z", revenue="much")
-    write(tmp_path / "in", "a.ndjson", event("1"), event("2", "2026-04-02T23:59:59Z"), bad)
+    tomorrow, bad = event("2", "2026-04-01T00:00:00Z"), event("3", "2026-04-03T00:00:00Z", revenue="much")
+    write(tmp_path / "in", "a.ndjson", event("1", "2026-03-31T23:59:59Z"), tomorrow, bad)
     assert read(tmp_path / "in", lake) == EventSummary(rows=1, quarantined=0, files=1, later=2)
-    assert read(tmp_path / "in", lake, TONIGHT + timedelta(days=1)) == EventSummary()
-    assert read(tmp_path / "in", lake, TONIGHT + timedelta(days=2)) == EventSummary(rows=1, quarantined=1, files=1)
+    assert read(tmp_path / "in", lake, TONIGHT + timedelta(days=1)) == EventSummary(rows=1, files=1, later=1)
+    assert read(tmp_path / "in", lake, TONIGHT + timedelta(days=2)) == EventSummary()
+    assert read(tmp_path / "in", lake, TONIGHT + timedelta(days=3)) == EventSummary(quarantined=1, files=1)
 
 
 def on(day: date) -> str:
@@ -369,6 +370,18 @@ def test_the_first_night_takes_any_age_and_later_ones_what_is_in_time(tmp_path):
     write(tmp_path / "in", "a.ndjson", event("old", on(TONIGHT - timedelta(days=400))), event("new"))
     assert read(tmp_path / "in", lake, second) == EventSummary(rows=2, quarantined=1, files=2)
     assert faults(lake) == [("b.ndjson row 1", "occurred_at", "arrived more than 30 days after it occurred")]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_different_events_with_one_id_the_earliest_stands_alone(tmp_path, order):
+    lake = Lake(tmp_path / "lake")
+    told = [event("1", on(TONIGHT - timedelta(days=1))), event("1", on(TONIGHT), plan="b")]
+    for night, number in enumerate(order):
+        write(tmp_path / "in", f"{night}.ndjson", told[number])
+        read(tmp_path / "in", lake, TONIGHT + timedelta(days=night))
+    # SQL reads the files day by day: a second version on another day would count.
+    assert lake.scan(Events).select("plan").collect()["plan"].to_list() == [None]
+    assert faults(lake) == [("1.ndjson row 1", "event_id", "names different events: the earliest stands")]
 
 
 def test_nights_that_were_missed_are_not_held_against_an_event(tmp_path):
