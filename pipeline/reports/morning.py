@@ -48,9 +48,10 @@ def _volume(workflow_metrics: pl.DataFrame) -> list[str]:
 
 
 def _bottleneck(bottlenecks: pl.DataFrame) -> list[str]:
-    if bottlenecks.is_empty():
-        return ["  drop-off    no transition has entrants yet"]
-    worst = bottlenecks.sort("rank").row(0, named=True)
+    known = bottlenecks.filter(pl.col("status") == "ok").sort("rank")
+    if known.is_empty():
+        return ["  drop-off    no transition has been followed long enough yet"]
+    worst = known.row(0, named=True)
     return [
         f"  drop-off    biggest avoidable loss: {worst['workflow_id']}, {worst['from_step_id']} -> "
         f"{worst['to_step_id']}: {worst['drop_off_rate']:.1%} lost "
