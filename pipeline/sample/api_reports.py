@@ -1,7 +1,7 @@
 """Campaigns and their reports as the Marketing API shows them."""
 
 from collections.abc import Mapping
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -9,26 +9,13 @@ import polars as pl
 from pipeline.sample.engagement import LINK_URLS
 from pipeline.sample.population import FIRST_NAMES
 from pipeline.sample.shapes import Item, instant, not_found, page, text, within
+from pipeline.sample.totals import TOTALS, totals_by_campaign
 from pipeline.sample.view import View, campaigns_at
 from pipeline.sample.world import AUDIENCE_ID, CURRENCY, DAY_US, SERIES, Flow, Step, mailchimp_id
 
 Query = Mapping[str, str]
 AUDIENCE_NAME = "Northwind Outdoor"
 CAMPAIGN_TYPES = {"campaign": "regular", "automation": "automation-email", "flow": "automation-email"}
-TOTALS = (
-    *(
-        "sent",
-        "hard",
-        "soft",
-        "unsubscribes",
-        "complaints",
-        "opens",
-        "unique_opens",
-        "proxy_opens",
-        "unproxied_openers",
-    ),
-    *("clicks", "unique_clicks", "clickers", "last_open", "last_click"),
-)
 
 
 class ReportsApi:
@@ -38,34 +25,9 @@ class ReportsApi:
         self._view = view
         self._people = view.account.people
         self._campaigns = {campaign_id: (flow, step) for flow, step, campaign_id in campaigns_at(view.now_us)}
+        self.totals = totals_by_campaign(view)
         self.recipients = cache(self._recipients)
         self.activity = cache(self._activity)
-
-    @cached_property
-    def totals(self) -> dict[str, Item]:
-        """Totals by campaign, deleted members and machines included."""
-        messages = self._view.all_messages.group_by("campaign_id").agg(
-            pl.len().alias("sent"),
-            (pl.col("bounce_kind") == "hard").sum().alias("hard"),
-            (pl.col("bounce_kind") == "soft").sum().alias("soft"),
-            pl.col("unsubscribed_us").count().alias("unsubscribes"),
-            pl.col("complained_us").count().alias("complaints"),
-        )
-        opened, clicked = pl.col("action") == "open", pl.col("action") == "click"
-        person, at = pl.col("subscriber"), pl.col("occurred_us")
-        activity = self._view.all_activity.group_by("campaign_id").agg(
-            opened.sum().alias("opens"),
-            person.filter(opened).n_unique().alias("unique_opens"),
-            (opened & pl.col("is_proxy")).sum().alias("proxy_opens"),
-            person.filter(opened & ~pl.col("is_proxy")).n_unique().alias("unproxied_openers"),
-            clicked.sum().alias("clicks"),
-            pl.struct("subscriber", "link").filter(clicked).n_unique().alias("unique_clicks"),
-            person.filter(clicked).n_unique().alias("clickers"),
-            at.filter(opened).max().alias("last_open"),
-            at.filter(clicked).max().alias("last_click"),
-        )
-        rows = messages.join(activity, on="campaign_id", how="left").to_dicts()
-        return {row["campaign_id"]: row for row in rows}
 
     def campaign_totals(self, campaign_id: str) -> Item:
         """Totals of one campaign, zeros and nulls if nothing was sent."""
@@ -343,7 +305,7 @@ class ReportsApi:
             "tracking": {"opens": True, "html_clicks": True, "text_clicks": False},
             "report_summary": {
                 **self.summary(campaign_id),
-                "ecommerce": {"total_orders": 0, "total_spent": 0, "total_revenue": 0},
+                "ecommerce": _sales(total),
             },
             "delivery_status": {"enabled": False},
         }
@@ -383,7 +345,7 @@ class ReportsApi:
                 "last_click": text(total["last_click"]),
             },
             "list_stats": {"sub_rate": 20, "unsub_rate": 2, "open_rate": 38.5, "click_rate": 9.1},
-            "ecommerce": {"total_orders": 0, "total_spent": 0, "total_revenue": 0, "currency_code": CURRENCY},
+            "ecommerce": {**_sales(total), "currency_code": CURRENCY},
             "delivery_status": {"enabled": False},
         }
 
@@ -400,6 +362,15 @@ def _event(row: Item) -> Item:
     if row["action"] == "click":
         event["url"] = LINK_URLS[row["link"]]
     return {**event, "ip": row["ip"]}
+
+
+def _sales(total: Item) -> Item:
+    """Orders of the store that Mailchimp credits: revenue is without tax and shipping, what was spent is not."""
+    return {
+        "total_orders": total["orders"],
+        "total_spent": total["spent_cents"] / 100,
+        "total_revenue": total["net_cents"] / 100,
+    }
 
 
 def _share(part: int, whole: int) -> float:

@@ -13,6 +13,7 @@ import polars as pl
 
 from pipeline.ingest.keys import SAMPLE_SECRET, SubscriberKeys
 from pipeline.sample.account import SampleAccount
+from pipeline.sample.attribution import credit_as_mailchimp, credit_people
 from pipeline.sample.plans import HELD_AT, STEPS
 from pipeline.sample.population import PLANS
 from pipeline.sample.stream import JOURNEYS, LAST_LATE_US, MALFORMED, event_stream
@@ -44,6 +45,7 @@ def truth(account: SampleAccount, as_of: date) -> Truth:
         "exits": _exits(view),
         "report_surplus": _surplus(view),
         "revenue": _revenue(view),
+        "credits": _credits(view),
         "events": _events(account, as_of),
         "people": _people(view),
         "collisions": _collisions(view, key_of),
@@ -148,6 +150,21 @@ def _revenue(view: View) -> Truth:
         "refunds": refunded.height,
         "refunded_cents": int(refunded["refund_cents"].sum()),
         "rejected_orders": view.orders.height - ours.height,
+    }
+
+
+def _credits(view: View) -> dict[str, list[Truth]]:
+    """Orders and net revenue, refunds taken off, by credited campaign and view of attribution."""
+    refund = pl.when(pl.col("refund_us") < view.now_us).then(pl.col("refund_cents")).otherwise(0)
+    orders = view.orders.with_columns(pl.col("net_cents") - refund)
+    views = {"report": credit_people, "mailchimp_compat": credit_as_mailchimp}
+    return {
+        name: credit(orders, view.activity)
+        .group_by("campaign_id")
+        .agg(pl.len().alias("orders"), pl.col("net_cents").sum())
+        .sort("campaign_id")
+        .to_dicts()
+        for name, credit in views.items()
     }
 
 

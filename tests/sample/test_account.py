@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.ingest.flow_map import load_flow_map
 from pipeline.sample.account import SampleAccount, generate
+from pipeline.sample.attribution import credit_as_mailchimp, credit_people
 from pipeline.sample.truth import truth
 from pipeline.sample.view import View, look
 from pipeline.sample.world import CURRENCY, DAY_US, PLANTED, SECOND_US, SERIES
@@ -138,6 +139,34 @@ def test_reports_exceed_the_readable_recipients_by_the_deleted_members_only(view
     surplus = {row["campaign_id"]: row["sent"] for row in known["report_surplus"]}
     assert 0 < max(surplus.values()) <= PLANTED.deleted_members
     assert sum(surplus.values()) == view.all_messages.height - view.messages.height
+
+
+def touches_before(view: View, order: dict, action: str, days: int, *, only_people: bool) -> list[dict]:
+    """Touches of the order's subscriber within so many days before it, the latest first."""
+    mine = view.activity.filter((pl.col("subscriber") == order["subscriber"]) & (pl.col("action") == action))
+    since = order["occurred_us"] - days * DAY_US
+    found = [
+        row
+        for row in mine.to_dicts()
+        if since <= row["occurred_us"] <= order["occurred_us"]
+        and (not only_people or (row["is_person"] and row["link"] != "unsubscribe"))
+    ]
+    return sorted(found, key=lambda row: -row["occurred_us"])
+
+
+def test_credits_follow_the_two_rules_order_by_order(view: View) -> None:
+    orders = view.orders.head(150)
+    by_people = dict(credit_people(orders, view.activity).select("order_id", "campaign_id").rows())
+    by_mailchimp = dict(credit_as_mailchimp(orders, view.activity).select("order_id", "campaign_id").rows())
+    for order in orders.filter(pl.col("currency") == CURRENCY).to_dicts():
+        clicks = touches_before(view, order, "click", 5, only_people=True)
+        opens = touches_before(view, order, "open", 1, only_people=True)
+        chosen = [*clicks[:1], *opens[:1]]
+        assert by_people.get(order["order_id"]) == (chosen[0]["campaign_id"] if chosen else None)
+        both = touches_before(view, order, "click", 30, only_people=False)
+        both += touches_before(view, order, "open", 5, only_people=False)
+        latest = max(both, key=lambda row: row["occurred_us"], default=None)
+        assert by_mailchimp.get(order["order_id"]) == (latest["campaign_id"] if latest else None)
 
 
 def test_only_orders_outside_flows_with_a_goal_are_in_the_other_currency(account: SampleAccount) -> None:
