@@ -152,7 +152,7 @@ def _score_day(state: Recursion, today: int, out: Replay, snapshots: deque[_Snap
     state.learn(learnt & ~renewed, day)
     state.since_restart += usable
     state.former_age += 1
-    _advance_cusum(state, scored & learnt & ~renewed, score, today, out)
+    _advance_cusum(state, scored & learnt & ~renewed, score, day, today, out)
 
 
 def _forecast(kind: Kind, weekday: int, count: Array, exposure: Array, rate: Array, factor: Array, error: Array) -> Day:
@@ -218,10 +218,22 @@ def _recover(state: Recursion, flagged: Mask, day: Day, today: int, out: Replay)
     return returned
 
 
-def _advance_cusum(state: Recursion, where: Mask, score: Array, today: int, out: Replay) -> None:
+def _advance_cusum(state: Recursion, where: Mask, score: Array, day: Day, today: int, out: Replay) -> None:
+    """Add a night to both CUSUMs; one that passes its limit confirms a shift, and its days become the level."""
     bounded = np.where(where, np.clip(score, -3.0, 3.0), 0.0)
     moved = np.maximum(0.0, state.cusum + np.stack([bounded, -bounded]) - CUSUM_ALLOWANCE)
     state.cusum = np.where(where, moved, state.cusum)
-    rising, falling = state.cusum[0] > CUSUM_LIMIT, state.cusum[1] > CUSUM_LIMIT
-    out.drift[today] = rising.astype(np.int64) - falling.astype(np.int64)
-    state.cusum[:, rising | falling | (out.change[today] > 0)] = 0.0
+    variance = day.expected * day.complement + day.expected**2 * state.dispersion
+    weight = day.expected * day.complement / np.maximum(variance, 1e-12)
+    alarms = state.cusum > CUSUM_LIMIT
+    for side, recent in enumerate(state.since_cusum):
+        recent.clear(state.cusum[side] == 0)
+        recent.add(
+            where & (state.cusum[side] > 0),
+            weight * day.count,
+            weight * day.exposure * day.factor,
+            weight**2 * variance,
+        )
+        state.adopt(side, alarms[side])
+    out.drift[today] = alarms[0].astype(np.int64) - alarms[1].astype(np.int64)
+    state.cusum[:, alarms.any(axis=0) | (out.change[today] > 0)] = 0.0

@@ -153,6 +153,7 @@ class Recursion:
         self.since_restart = np.full(series, WARM_UP_DAYS)
         self.former_age = np.full(series, RECOVERY_DAYS + 1)
         self.cusum = np.zeros((2, series))
+        self.since_cusum = (Level.nothing(series), Level.nothing(series))
 
     @property
     def windows(self) -> dict[int, float]:
@@ -237,6 +238,11 @@ class Recursion:
         self.former.take(self.level, where)
         self.former_age[where] = 0
         self.level.take(self.held, where)
+        self.since_restart[where] = 0
+
+    def adopt(self, side: int, where: Mask) -> None:
+        """Take the days since a CUSUM left zero as the new level."""
+        self.level.take(self.since_cusum[side], where)
         self.since_restart[where] = 0
 
     def recover(self, where: Mask) -> None:

@@ -149,6 +149,17 @@ def test_slow_decay_raises_a_drift_alarm():
     assert "drift" in anomalies(baselines)["anomaly_kind"].to_list()
 
 
+def test_a_shift_too_small_for_single_nights_is_confirmed_by_drift_and_becomes_the_level():
+    """A fifth less from day 40 on: within a score of two a night, for ever."""
+    random = np.random.default_rng(9)
+    rate = np.where(np.arange(DAYS) < 40, 0.05, 0.04)
+    frame = history().with_columns(clicks=random.binomial(2_000, rate), sent=pl.lit(2_000))
+    baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
+    drifts = baselines.filter(pl.col("change") == "drift")["day"].to_list()
+    assert day(40) < drifts[0] < day(70)
+    assert baselines.filter(pl.col("day") == TONIGHT).item(0, "expected_value") == pytest.approx(0.04, rel=0.06)
+
+
 @pytest.mark.parametrize("days", [1, WARM_UP_DAYS - 1])
 def test_too_little_history_says_how_much_is_missing(days):
     baselines = anomaly_baselines(history(days=days), as_of_day=day(days - 1), rates=RATES, volumes=["sent"])
