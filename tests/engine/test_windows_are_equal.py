@@ -1,28 +1,188 @@
 """Nightly increments, late data and backfill give the rows of a full rebuild."""
 
 import tempfile
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.engine import EVERYTHING, Window, coalesce, models
+from pipeline.engine.windows import MOST_WINDOWS, cut
 from pipeline.ingest.lake import Lake
-from tests.engine.world import connect, differing_rows, dimensions, engine, random_nights
+from pipeline.schemas import core
+from pipeline.settings import SQL_DIR
+from tests.bench import tasks
+from tests.bench.account import DAYS, FIRST_DAY, Scale, write_lake
+from tests.bench.nights import HeldBack
+from tests.bench.rows import differing_rows as differing_rows_of_files
+from tests.engine.world import (
+    PARAMETERS,
+    connect,
+    day_number,
+    differing_rows,
+    dimensions,
+    engine,
+    random_nights,
+    write_dimension,
+)
 
 SUBSCRIBERS = 12
+NAMES = [model.name for model in models(SQL_DIR)]
+# As many rows as fit into the time of a test; `make bench` compares the same at 1M and 10M.
+EVENTS = 250_000
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(seed=st.integers(0, 10**6), rows=st.integers(0, 60))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 10**6), rows=st.integers(0, 120))
 def test_any_nights_one_by_one_equal_all_at_once(seed: int, rows: int):
+    """Rows that repeat, change, move to another day, and come late."""
     frames = dimensions(SUBSCRIBERS)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         nightly = connect(frames)
-        for night in random_nights(seed, 6, rows, SUBSCRIBERS):
+        for night in random_nights(seed, 4, rows, SUBSCRIBERS):
             night.write(Lake(root))
-            runner = engine(nightly, root)
-            runner.build_all()
+            engine(nightly, root).build_all()
         at_once = connect(frames)
         engine(at_once, root).build_all()
-        assert differing_rows(nightly, at_once, list(runner.models)) == {}
+        assert differing_rows(nightly, at_once, NAMES) == {}
+
+
+def test_nights_of_a_large_account_equal_a_full_rebuild(tmp_path: Path):
+    root = tmp_path / "lake"
+    root.mkdir()
+    write_lake(Scale(EVENTS), root)
+    last_day = FIRST_DAY + timedelta(days=DAYS - 1)
+    held = HeldBack(root, tmp_path / "held")
+    days = held.hold(last_day - timedelta(days=1))
+    held.delay(last_day - timedelta(days=20), told=days[-1])
+    nightly, full = (str(tmp_path / f"{name}.duckdb") for name in ("nightly", "full"))
+    tasks.prepare(EVENTS, nightly)
+    tasks.build(EVENTS, nightly, str(root))
+    for day in days:
+        held.release(day)
+        if day == days[-1]:
+            held.release_late()
+        increment = tasks.build(EVENTS, nightly, str(root))
+    tasks.prepare(EVENTS, full)
+    everything = tasks.build(EVENTS, full, str(root))
+    assert differing_rows_of_files(Path(full), Path(nightly)) == 0
+    assert increment["rows"] < everything["rows"] / 2
+
+
+@pytest.fixture
+def told(tmp_path: Path):
+    """A built account: its lake, and the working file."""
+    for night in random_nights(7, 3, 150, SUBSCRIBERS):
+        night.write(Lake(tmp_path))
+    connection = connect(dimensions(SUBSCRIBERS))
+    engine(connection, tmp_path).build_all()
+    return tmp_path, connection
+
+
+def test_nothing_new_recomputes_nothing_but_queues(told):
+    root, connection = told
+    assert [result.windows for result in engine(connection, root).build_all()] == [()] * len(NAMES)
+
+
+def test_a_backfill_and_a_full_rebuild_change_no_row(told):
+    root, connection = told
+    reference = connect(dimensions(SUBSCRIBERS))
+    engine(reference, root).build_all()
+    for window in (Window(day_number(FIRST_DAY) - 60, day_number(FIRST_DAY) + 1), EVERYTHING):
+        runner = engine(connection, root)
+        runner.touch(window)
+        assert all(window in result.windows for result in runner.build_all())
+        assert differing_rows(connection, reference, NAMES) == {}
+
+
+def test_a_changed_flow_setting_zone_or_person_reaches_what_depends_on_it(told):
+    root, connection = told
+    changed = dimensions(SUBSCRIBERS)
+    longer = changed[core.CoreEdges].with_columns(grace_hours=changed[core.CoreEdges]["grace_hours"] + 30)
+    moved = changed[core.CoreSubscribers].with_columns(zone=changed[core.CoreSubscribers]["zone"].reverse())
+    for model, frame in ((core.CoreSubscribers, moved), (core.CoreEdges, longer)):
+        changed[model] = frame
+        write_dimension(connection, model, frame)
+        engine(connection, root).build_all()
+        reference = connect(changed)
+        engine(reference, root).build_all()
+        assert differing_rows(connection, reference, NAMES) == {}
+
+
+def test_a_model_built_alone_does_not_skip_what_its_sources_have_not_seen(told):
+    root, connection = told
+    late = random_nights(8, 4, 150, SUBSCRIBERS)[-1]
+    late.write(Lake(root))
+    engine(connection, root).build("core.step_entries")
+    engine(connection, root).build_all()
+    reference = connect(dimensions(SUBSCRIBERS))
+    engine(reference, root).build_all()
+    assert differing_rows(connection, reference, NAMES) == {}
+
+
+def test_somebody_forgotten_is_gone_everywhere(told):
+    root, connection = told
+    Lake(root).forget(3)
+    engine(connection, root).build_all()
+    for name in ("core.sends", "core.messages", "core.engagements", "core.step_entries", "core.conversions"):
+        rows = connection.execute(f"SELECT COUNT(*) FROM {name} WHERE subscriber_key = 3").fetchall()
+        assert rows == [(0,)]
+
+
+def test_a_run_cut_short_is_made_good_by_the_next(told, monkeypatch: pytest.MonkeyPatch):
+    root, connection = told
+    random_nights(8, 4, 150, SUBSCRIBERS)[-1].write(Lake(root))
+    runner = engine(connection, root)
+    monkeypatch.setattr(runner, "_insert", _fail_at("core.messages", runner._insert))
+    with pytest.raises(KeyboardInterrupt):
+        runner.build_all()
+    engine(connection, root).build_all()
+    reference = connect(dimensions(SUBSCRIBERS))
+    engine(reference, root).build_all()
+    assert differing_rows(connection, reference, NAMES) == {}
+
+
+def _fail_at(name, insert):
+    def replaced(model, window):
+        if model.name == name:
+            raise KeyboardInterrupt
+        return insert(model, window)
+
+    return replaced
+
+
+def test_settings_that_a_model_reads_rebuild_it(told):
+    root, connection = told
+    from pipeline.engine import Engine
+
+    changed = {**PARAMETERS, "shared_ip_recipients": 2}
+    runner = Engine(connection, SQL_DIR, root, changed)
+    windows = {result.model: result.windows for result in runner.build_all()}
+    assert windows["core.shared_ips"] == (EVERYTHING,)
+    assert windows["core.messages"] == (EVERYTHING,)
+    assert windows["core.conversions"] == ()
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 5)), max_size=40))
+def test_windows_cover_all_days_and_are_few(spans):
+    windows = [Window(first, first + length) for first, length in spans]
+    runs = coalesce(windows)
+    wanted = {day for window in windows for day in range(window.first_day, window.last_day + 1)}
+    covered = [day for run in runs for day in range(run.first_day, run.last_day + 1)]
+    assert wanted <= set(covered)
+    assert len(covered) == len(set(covered))
+    assert len(runs) <= MOST_WINDOWS
+    assert all(later.first_day > earlier.last_day + 1 for earlier, later in pairwise(runs))
+
+
+@given(st.integers(0, 50), st.integers(0, 60), st.integers(1, 30))
+def test_pieces_are_the_whole(first: int, length: int, days: int):
+    for window in (EVERYTHING, Window(10, 40)):
+        pieces = cut(window, first, first + length, days)
+        assert pieces[0].first_day == window.first_day
+        assert pieces[-1].last_day == window.last_day
+        assert all(later.first_day == earlier.last_day + 1 for earlier, later in pairwise(pieces))
