@@ -75,7 +75,7 @@ def transition(
 
 def run(scale: float = 1.0, seed: int = 303) -> list[Check]:
     """Compare every recommendation with the truth that generated it."""
-    runs = max(int(400 * scale), 10)
+    runs = max(int(250 * scale), 10)
     rows = pl.DataFrame(list(_replications(runs, seed)))
     checks = []
     for (name,), group in rows.group_by("curve", maintain_order=True):
