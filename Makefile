@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test up lint bench simulate lock docs clean
+.PHONY: demo test up lint bench simulate nights lock docs clean
 
 demo: $(STAMP)  ## the whole nightly on the sample account, from nothing
 	$(BIN)/driptune demo
@@ -39,3 +39,6 @@ $(STAMP): requirements.lock pyproject.toml
 
 docs: $(STAMP)  ## write the generated parts of the README anew
 	$(BIN)/python -m pipeline.reports.catalogue README.md
+
+nights: $(STAMP)  ## ten nightlies, some with late events, against one backfill
+	$(BIN)/python -m tests.nights
