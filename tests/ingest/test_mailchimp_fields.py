@@ -24,19 +24,23 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
+FEW = settings(max_examples=50, deadline=None)
 ZONES = st.integers(-23, 23).map(lambda hours: timezone(timedelta(hours=hours)))
 
 
+@FEW
 @given(st.datetimes(min_value=datetime(1000, 1, 1), max_value=datetime(9999, 1, 1), timezones=ZONES))
 def test_an_instant_is_the_same_in_every_zone(moment):
     assert read.instant(moment.isoformat()) == (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
+@FEW
 @given(st.decimals(-(10**9), 10**9, places=2))
 def test_cents_lose_nothing(amount):
     assert read.cents(float(amount)) == amount * 100
 
 
+@FEW
 @given(JSON)
 def test_strict_json_reads_what_json_writes(value):
     assert strict_json(json.dumps(value).encode()) == value
@@ -48,7 +52,7 @@ def test_what_is_no_strict_json_is_a_value_error(text):
         strict_json(text)
 
 
-@settings(max_examples=60, deadline=None)
+@FEW
 @given(st.dictionaries(st.sampled_from(["action", "timestamp", "url", "type", "ip"]), JSON))
 def test_any_event_fits_its_table_or_is_set_aside(event):
     found = rows.activity_rows("/x", [{"email_id": member_id(1), "activity": [event]}], KEYS, "c")
@@ -56,7 +60,7 @@ def test_any_event_fits_its_table_or_is_set_aside(event):
     conform(found.frame.with_columns(is_bot=pl.lit(False), as_of_day=pl.lit(1, dtype=pl.Int64)), EmailActivity)
 
 
-@settings(max_examples=60, deadline=None)
+@FEW
 @given(st.dictionaries(st.sampled_from(list(report("c", 1, ""))), JSON))
 def test_any_report_fits_its_table_or_is_set_aside(changes):
     item = {**report("c", 1, ""), **changes}
@@ -65,11 +69,13 @@ def test_any_report_fits_its_table_or_is_set_aside(changes):
     conform(found.frame.with_columns(as_of_day=pl.lit(1, dtype=pl.Int64)), Reports)
 
 
+@FEW
 @given(JSON.filter(lambda value: not isinstance(value, dict)))
 def test_what_is_no_object_is_set_aside(item):
     assert len(read_items("t", "/x", {"id": Field("id", read.text)}, [item]).quarantined) == 1
 
 
+@FEW
 @given(st.lists(st.booleans(), max_size=60))
 def test_a_few_broken_rows_are_set_aside_and_many_are_an_error(is_good):
     """The bound is the one the module declares: so many rows and that share of all."""
@@ -115,6 +121,7 @@ def test_values_of_the_wrong_kind_break_the_contract(reader, value):
 LOCAL = st.from_regex(r"[a-z0-9._+-]{1,20}", fullmatch=True)
 
 
+@FEW
 @given(LOCAL, st.sampled_from(["@", "%40"]), st.sampled_from(["", "see ", "https://example.com/?u=", '{"a": "', "<"]))
 def test_no_address_survives_in_text_or_messages(local, at, before):
     address = f"{local}{at}mail.example"
@@ -123,6 +130,7 @@ def test_no_address_survives_in_text_or_messages(local, at, before):
         assert at not in clean
 
 
+@FEW
 @given(JSON)
 def test_text_without_addresses_stays_as_it_is(value):
     kept = json.dumps(value, ensure_ascii=False)
@@ -130,6 +138,7 @@ def test_text_without_addresses_stays_as_it_is(value):
         assert read.without_addresses(value) == value
 
 
+@FEW
 @given(st.from_regex(r"[0-9a-f]{32}(-us[0-9]{1,2})?", fullmatch=True))
 def test_no_key_and_no_member_id_survives_in_messages(secret):
     assert secret not in scrub(f"the answer to {secret} was late")

@@ -82,3 +82,16 @@ def test_proxy_marks_are_unknown_for_mail_older_than_the_mark(sent_at, mark, acc
 )
 def test_image_proxies_are_known_by_their_networks(address, expected):
     assert is_image_proxy(address) is expected
+
+
+def test_only_opens_come_from_image_proxies(account, tmp_path):
+    """A click from the same network is a person behind a privacy relay."""
+    relay = "104.28.58.3"
+    account.add_campaign("news", [1], SENT_AT)
+    account.add_activity(
+        "news", 1, opened("2026-06-20T12:00:00+00:00", relay), click("2026-06-20T12:00:09+00:00", ip=relay)
+    )
+    with served(account, tmp_path) as night:
+        night.run()
+    found = {row["action"]: row["is_image_proxy"] for row in rows(night, tables.EmailActivity)}
+    assert found == {"open": True, "click": False}

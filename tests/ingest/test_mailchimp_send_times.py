@@ -23,7 +23,7 @@ FLOWS = """
 flows:
   - id: onboarding
     steps:
-      - {id: hello, campaign: journey1}
+      - {id: hello, campaign: journey1, delay: 1 day}
       - {id: tips, campaign: journey2, delay: 2 days}
 """
 SENT_AT = "2026-06-20T10:00:00+00:00"
@@ -127,7 +127,7 @@ def test_the_flow_maps_delays_add_up_too(account, tmp_path):
     account.add_campaign("journey2", [1], LONG_AGO)
     with served(account, tmp_path) as night:
         night.run()
-    assert rows(night, tables.Sends)[0]["sent_us"] == instant("2026-06-03T08:00:00+00:00")
+    assert rows(night, tables.Sends)[0]["sent_us"] == instant("2026-06-04T08:00:00+00:00")
 
 
 def test_a_computed_time_is_never_later_than_the_night_that_saw_the_message(account, tmp_path):
