@@ -3,8 +3,8 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.ingest.dimensions import initial_flow_map
 from pipeline.ingest.errors import IngestError
+from pipeline.ingest.flow_draft import initial_flow_map
 from pipeline.ingest.flow_map import FLOWS_FILE
 from pipeline.ingest.keys import load_keys
 from pipeline.ingest.lake import Lake

@@ -33,6 +33,9 @@ REQUIRED = COLUMNS[:4]
 RAW = {"row": pl.Int64, "fault": pl.String, **dict.fromkeys(COLUMNS, pl.String), "extra": pl.String}
 NOT_TEXT = "is not UTF-8 text"
 NOT_JSON = "is not a JSON object"
+# A longer row is a mistake, and parsing it would take many times its size.
+LONGEST_ROW = 1_000_000
+TOO_LONG = f"is longer than {LONGEST_ROW} bytes"
 TOO_MANY_FIELDS = "has more fields than the header"
 _CSV, _NDJSON, _PARQUET = (".csv",), (".ndjson", ".jsonl", ".json"), (".parquet", ".pq")
 _GLOB = re.compile(r"[*?\[]")
@@ -160,17 +163,23 @@ def _read_parquet(content: bytes) -> pl.DataFrame:
 
 def _read_ndjson(content: bytes) -> pl.DataFrame:
     lines = pl.DataFrame({"line": pl.Series(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), dtype=pl.Binary)})
-    lines = lines.select(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("row"), "line")
+    is_long = pl.col("line").bin.size() > LONGEST_ROW
+    lines = lines.select(
+        pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("row"),
+        pl.when(~is_long).then("line").alias("line"),
+        is_long=is_long,
+    )
     fields = ", ".join(f"json_extract_string(line, '$.{name}') AS {name}" for name in COLUMNS)
     query = f"""
-        WITH texts AS (SELECT row, try(decode(line)) AS line FROM lines),
-        told AS (SELECT row, line, CASE WHEN json_valid(line) THEN json_type(line) END AS kind FROM texts),
+        WITH texts AS (SELECT row, is_long, try(decode(line)) AS line FROM lines),
+        told AS (SELECT row, is_long, line, CASE WHEN json_valid(line) THEN json_type(line) END AS kind FROM texts),
         checked AS (
-            SELECT row, line IS NOT NULL AS is_text, CASE WHEN kind = 'OBJECT' THEN line END AS line
+            SELECT row, is_long, line IS NOT NULL AS is_text, CASE WHEN kind = 'OBJECT' THEN line END AS line
             FROM told WHERE line IS NULL OR trim(line, ' \t\r') <> ''
         )
         SELECT row, {fields}, json_merge_patch(line, '{_NO_EXTRA}')::VARCHAR AS extra,
-            CASE WHEN NOT is_text THEN '{NOT_TEXT}' WHEN line IS NULL THEN '{NOT_JSON}' END AS fault
+            CASE WHEN is_long THEN '{TOO_LONG}' WHEN NOT is_text THEN '{NOT_TEXT}' WHEN line IS NULL THEN '{NOT_JSON}'
+                END AS fault
         FROM checked ORDER BY row
     """
     return run_sql(query, lines=lines).select(pl.col(name).cast(dtype) for name, dtype in RAW.items())

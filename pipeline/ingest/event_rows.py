@@ -39,6 +39,7 @@ def parse_events(raw: pl.DataFrame, addresses: pl.DataFrame, keys: SubscriberKey
         keys: keyed hashes.
         settings: the workspace's currency, and whether external ids are known.
     """
+    raw = _without_monsters(raw)
     raw = raw.with_columns(pl.col(pl.String).exclude("fault", "extra", "properties").str.strip_chars())
     raw = raw.with_columns(pl.when(pl.col(pl.String) != "").then(pl.col(pl.String)).name.keep())
     typed = _with_subscriber(_with_properties(raw), addresses, keys).with_columns(
@@ -101,7 +102,7 @@ def _checks(settings: Settings) -> list[tuple[str, pl.Expr, str]]:
         ("properties", ~pl.col("is_object"), "is not a JSON object"),
         (
             "properties",
-            pl.col("properties").str.len_bytes() > LONGEST_PROPERTIES,
+            pl.col("is_huge"),
             f"exceeds {LONGEST_PROPERTIES} bytes",
         ),
         ("assigned_delay_hours", _unread("assigned_delay_hours", "delay"), "is not a whole number of hours"),
@@ -124,6 +125,17 @@ def _text_checks() -> list[tuple[str, pl.Expr, str]]:
 
 def _unread(text: str, value: str) -> pl.Expr:
     return pl.col(text).is_not_null() & pl.col(value).is_null()
+
+
+def _without_monsters(raw: pl.DataFrame) -> pl.DataFrame:
+    """Values far too long are cut before they cost memory: just long enough to be found too long."""
+    documents = pl.col("properties", "extra")
+    is_huge = pl.sum_horizontal(documents.str.len_bytes().fill_null(0)) > LONGEST_PROPERTIES
+    return raw.with_columns(
+        pl.col(pl.String).exclude("fault", "extra", "properties").str.slice(0, LONGEST_TEXT + 1),
+        pl.when(~is_huge).then(documents).name.keep(),
+        is_huge=is_huge,
+    )
 
 
 def _with_properties(raw: pl.DataFrame) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from pipeline.ingest.errors import IngestError
-from pipeline.ingest.event_files import COLUMNS, RAW
+from pipeline.ingest.event_files import COLUMNS, LONGEST_ROW, RAW
 from pipeline.ingest.event_rows import CONTENT, LONGEST_PROPERTIES, LONGEST_TEXT, cents_of, instant_of, parse_events
 from pipeline.ingest.events import EventSummary, ingest_events
 from pipeline.ingest.keys import SubscriberKeys, member_id
@@ -260,10 +260,11 @@ def test_rows_that_cannot_be_read_are_named_by_file_and_row(tmp_path):
     header = b"event_id,occurred_at,event_type,subscriber\n"
     good = b"1,2026-03-30T12:00:00Z,visit,ann@example.com"
     (tmp_path / "in" / "a.csv").write_bytes(header + good + b",more\n\n\xff" + good + b"\n" + good + b"\n3\n")
-    lines = [b"{", b"7", b"\xff", b"null", b"", json.dumps(event("2")).encode()]
+    long = json.dumps(event("4", note="x" * LONGEST_ROW))
+    lines = [b"{", b"7", b"\xff", b"null", b"", json.dumps(event("2")).encode(), long.encode()]
     (tmp_path / "in" / "b.ndjson").write_bytes(b"\n".join(lines))
     lake = Lake(tmp_path / "lake")
-    assert read(tmp_path / "in", lake) == EventSummary(rows=2, quarantined=7, files=2, later=0)
+    assert read(tmp_path / "in", lake) == EventSummary(rows=2, quarantined=8, files=2, later=0)
     assert faults(lake) == [
         ("a.csv row 1", "row", "has more fields than the header"),
         ("a.csv row 3", "row", "is not UTF-8 text"),
@@ -272,6 +273,7 @@ def test_rows_that_cannot_be_read_are_named_by_file_and_row(tmp_path):
         ("b.ndjson row 2", "row", "is not a JSON object"),
         ("b.ndjson row 3", "row", "is not UTF-8 text"),
         ("b.ndjson row 4", "row", "is not a JSON object"),
+        ("b.ndjson row 7", "row", f"is longer than {LONGEST_ROW} bytes"),
     ]
 
 
