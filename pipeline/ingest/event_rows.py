@@ -100,11 +100,7 @@ def _checks(settings: Settings) -> list[tuple[str, pl.Expr, str]]:
             f"is not the workspace's currency {settings.currency}",
         ),
         ("properties", ~pl.col("is_object"), "is not a JSON object"),
-        (
-            "properties",
-            pl.col("is_huge"),
-            f"exceeds {LONGEST_PROPERTIES} bytes",
-        ),
+        ("properties", pl.col("is_huge"), f"exceeds {LONGEST_PROPERTIES} bytes"),
         ("assigned_delay_hours", _unread("assigned_delay_hours", "delay"), "is not a whole number of hours"),
         ("is_delay_randomised", _unread("is_delay_randomised", "is_random"), "is neither true nor false"),
     ]
