@@ -1,6 +1,7 @@
 """What watches runs: an alert when one fails."""
 
 import logging
+from collections.abc import Mapping
 
 import dagster as dg
 import requests
@@ -32,7 +33,7 @@ def failure_alert(settings: Settings) -> dg.SensorDefinition:
     return alert_on_failure
 
 
-def send(url: str, alert: dict[str, object], log: logging.Logger) -> None:
+def send(url: str, alert: Mapping[str, object], log: logging.Logger) -> None:
     """Post the alert; a webhook that does not answer is logged without its address, which may hold a secret."""
     try:
         requests.post(url, json=alert, timeout=ALERT_TIMEOUT_SECONDS, allow_redirects=False).raise_for_status()

@@ -61,7 +61,7 @@ def sql_assets() -> dg.AssetsDefinition:
         settings: dg.ResourceParam[Settings],
     ) -> Iterator[dg.MaterializeResult]:
         """Recompute the days that new files, changed definitions or the run's partitions make due."""
-        parameters = {
+        parameters: dict[str, int | str] = {
             "currency": settings.currency,
             "shared_ip_recipients": settings.shared_ip_recipients,
             "default_grace_hours": settings.default_grace_hours,
