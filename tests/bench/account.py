@@ -34,9 +34,10 @@ LINKS = 3
 
 @dataclass(frozen=True)
 class Scale:
-    """How large an account is, by the number of rows in its lake."""
+    """How large an account is, by the number of rows in its lake, and over how many days."""
 
     events: int
+    days: int = DAYS
 
     @property
     def journeys(self) -> int:
@@ -167,7 +168,7 @@ def _write_table(
     connection: duckdb.DuckDBPyConnection, name: str, select: str, scale: Scale, root: Path, month: int
 ) -> int:
     instant = INSTANTS.get(name, "occurred_us")
-    last_us = (day_number(FIRST_DAY) + DAYS) * 86_400_000_000
+    last_us = (day_number(FIRST_DAY) + scale.days) * 86_400_000_000
     day = f"CAST({instant} // 86400000000 AS INTEGER)"
     sql = f"""
 COPY (
@@ -202,7 +203,7 @@ def _fill(sql: str, scale: Scale, **more: int) -> str:
         workflows=WORKFLOWS,
         links=LINKS,
         first_us=day_number(FIRST_DAY) * 86_400_000_000,
-        span_us=DAYS * 86_400_000_000,
+        span_us=scale.days * 86_400_000_000,
         **more,
     )
 

@@ -15,7 +15,7 @@ from pipeline.ingest.lake import Lake
 from pipeline.schemas import core
 from pipeline.settings import SQL_DIR
 from tests.bench import tasks
-from tests.bench.account import DAYS, FIRST_DAY, Scale, write_lake
+from tests.bench.account import FIRST_DAY, Scale, write_lake
 from tests.bench.nights import HeldBack
 from tests.bench.rows import differing_rows as differing_rows_of_files
 from tests.engine.world import (
@@ -31,11 +31,11 @@ from tests.engine.world import (
 
 SUBSCRIBERS = 12
 NAMES = [model.name for model in models(SQL_DIR)]
-# As many rows as fit into the time of a test; `make bench` compares the same at 1M and 10M.
-EVENTS = 250_000
+# As large as fits into the time of a test; `make bench` compares the same over a year at 1M and 10M.
+LARGE = Scale(200_000, days=30)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 10**6), rows=st.integers(0, 120))
 def test_any_nights_one_by_one_equal_all_at_once(seed: int, rows: int):
     """Rows that repeat, change, move to another day, and come late."""
@@ -43,7 +43,7 @@ def test_any_nights_one_by_one_equal_all_at_once(seed: int, rows: int):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         nightly = connect(frames)
-        for night in random_nights(seed, 4, rows, SUBSCRIBERS):
+        for night in random_nights(seed, 3, rows, SUBSCRIBERS):
             night.write(Lake(root))
             engine(nightly, root).build_all()
         at_once = connect(frames)
@@ -54,21 +54,21 @@ def test_any_nights_one_by_one_equal_all_at_once(seed: int, rows: int):
 def test_nights_of_a_large_account_equal_a_full_rebuild(tmp_path: Path):
     root = tmp_path / "lake"
     root.mkdir()
-    write_lake(Scale(EVENTS), root)
-    last_day = FIRST_DAY + timedelta(days=DAYS - 1)
+    write_lake(LARGE, root)
+    last_day = FIRST_DAY + timedelta(days=LARGE.days - 1)
     held = HeldBack(root, tmp_path / "held")
     days = held.hold(last_day - timedelta(days=1))
     held.delay(last_day - timedelta(days=20), told=days[-1])
     nightly, full = (str(tmp_path / f"{name}.duckdb") for name in ("nightly", "full"))
-    tasks.prepare(EVENTS, nightly)
-    tasks.build(EVENTS, nightly, str(root))
+    tasks.prepare(LARGE.events, nightly)
+    tasks.build(LARGE.events, nightly, str(root))
     for day in days:
         held.release(day)
         if day == days[-1]:
             held.release_late()
-        increment = tasks.build(EVENTS, nightly, str(root))
-    tasks.prepare(EVENTS, full)
-    everything = tasks.build(EVENTS, full, str(root))
+        increment = tasks.build(LARGE.events, nightly, str(root))
+    tasks.prepare(LARGE.events, full)
+    everything = tasks.build(LARGE.events, full, str(root))
     assert differing_rows_of_files(Path(full), Path(nightly)) == 0
     assert increment["rows"] < everything["rows"] / 2
 
