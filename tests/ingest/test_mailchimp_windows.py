@@ -113,7 +113,7 @@ def test_what_lies_after_the_night_waits_for_its_own(account, tmp_path):
 
 
 def test_a_night_before_the_windows_reads_nothing(account, tmp_path):
-    account.add_campaign("news", [1], SENT_AT)
+    account.add_campaign("news", [1], "2026-06-28T10:00:00+00:00")
     with served(account, tmp_path) as night:
         night.run()
         assert night.pull(pull.pull_activity, NIGHT - timedelta(days=3)).calls == 0
