@@ -68,10 +68,12 @@ def find_event_files(source: str) -> list[EventFile]:
     place = scrub(source)
     try:
         filesystem, root = fsspec.core.url_to_fs(source)
-        if _kind(root) and not _GLOB.search(root):
+        # A web address's ? begins its query.
+        path = root.partition("?")[0] if root.startswith(("http:", "https:")) else root
+        if _kind(path) and not _GLOB.search(path):
             infos = [filesystem.info(root)]
             root = filesystem._parent(root)
-        elif _GLOB.search(root):
+        elif _GLOB.search(path):
             infos = list(filesystem.glob(root, detail=True).values())
             root = _GLOB.split(root)[0].rpartition("/")[0]
         else:

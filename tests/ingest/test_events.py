@@ -1,8 +1,11 @@
 import json
 import os
 import tempfile
+import threading
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import ROUND_HALF_UP, Decimal
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
@@ -323,6 +326,24 @@ def test_folder_below_glob_single_file_compressed_and_url(tmp_path):
     assert ids(f"{tmp_path}/in/*.ndjson*", "glob") == ["1", "3"]
     assert ids((tmp_path / "in" / "a.ndjson").as_uri(), "url") == ["1"]
     assert ids("memory://stream", "memory") == ["4"]
+
+
+def test_files_on_a_web_server(tmp_path):
+    write(tmp_path / "in", "a.ndjson", event("1"))
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: object) -> None:
+            """Silence."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "in"))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    lake = Lake(tmp_path / "lake")
+    address = f"http://127.0.0.1:{server.server_port}"
+    read(f"{address}/a.ndjson", lake)
+    with pytest.raises(IngestError):
+        read(f"{address}/absent.ndjson?token=s3cr3t", lake)
+    server.shutdown()
+    assert content(lake)["event_id"].to_list() == ["1"]
 
 
 def test_no_source_and_an_empty_folder_are_valid(tmp_path):
