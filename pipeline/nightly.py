@@ -51,7 +51,7 @@ def run_night(settings: Settings, as_of: date, progress: Progress, first: date |
             tags=None if first is None else range_tags(first, as_of),
         )
     if not result.success:
-        raise NightlyError("\n".join(_failures(result)))
+        raise NightlyError("\n".join(dict.fromkeys(_failures(result))))
     return Night(result.run_id, as_of)
 
 
@@ -71,8 +71,10 @@ def _progress_hook(progress: Progress) -> dg.HookDefinition:
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
     for event in result.all_events:
         if event.is_step_failure:
-            error = event.step_failure_data.error
-            cause = error.cause if error and error.cause else error
-            yield f"{event.step_key}: {cause.message.strip() if cause else 'failed without a message'}"
+            data = event.step_failure_data
+            if data.user_failure_data and data.user_failure_data.description:
+                yield f"{event.step_key}: {data.user_failure_data.description}"
+            elif data.error:
+                yield f"{event.step_key}: {(data.error.cause or data.error).message.strip()}"
         elif event.is_job_failure and event.job_failure_data.error:
             yield event.job_failure_data.error.message.strip()

@@ -66,7 +66,9 @@ class Settings(BaseSettings):
     )
     max_connections: int = Field(default=8, ge=1, le=10, description="Mailchimp allows ten; two are left to others.")
     call_deadline_seconds: float = Field(default=120.0, description="Mailchimp ends requests at 120 s itself.")
-    retry_budget_seconds: float = Field(default=300.0, description="Backoff spent on one call before giving up.")
+    retry_budget_seconds: float = Field(
+        default=300.0, description="Time of one call, attempts and waits together, before giving up."
+    )
     max_response_bytes: int = Field(
         default=64 * 2**20, description="Largest answer taken in: a page of 1,000 busy recipients has some megabytes."
     )
