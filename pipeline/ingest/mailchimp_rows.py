@@ -24,8 +24,7 @@ from pipeline.schemas.base import Table, identity, polars_schema
 logger = logging.getLogger(__name__)
 
 HOURS = {"now": 0.0, "hour": 1.0, "day": 24.0, "week": 168.0}
-# Where mail services fetch images for their users: Google's and Apple's published lists of proxy addresses (the latter
-# as Cloudflare's range for iCloud), Yahoo's networks in ARIN's register. Read in August 2026.
+# Networks from which mail services fetch images for their users, as widely known; not checked against a list of the day.
 IMAGE_PROXIES = tuple(
     IPv4Network(network)
     for network in (
