@@ -139,7 +139,11 @@ class Engine:
 
     def _delete(self, model: Model, window: Window) -> int:
         if window.is_everything:
-            return _count(self._connection.execute(f"DELETE FROM {model.name}"))
+            # Made anew, so that a table of an older release gets today's columns.
+            deleted = _count(self._connection.execute(f"SELECT COUNT(*) FROM {model.name}"))
+            self._connection.execute(f"DROP TABLE {model.name}")
+            _create_table(self._connection, model.name, column_types(model.schema))
+            return deleted
         sql = f"DELETE FROM {model.name} WHERE day BETWEEN $first_day AND $last_day"
         return _count(self._connection.execute(sql, {"first_day": window.first_day, "last_day": window.last_day}))
 
@@ -168,7 +172,9 @@ class Engine:
 
     def _fingerprint(self, model: Model) -> str:
         settings = [f"{name}={self._parameters[name]}" for name in model.parameters if name in self._parameters]
-        return hashlib.sha256("\n".join([model.sql, self._touched.text(model), *settings]).encode()).hexdigest()
+        columns = [f"{name} {kind}" for name, kind in column_types(model.schema).items()]
+        text = "\n".join([model.sql, self._touched.text(model), *settings, *columns])
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _create_table(connection: duckdb.DuckDBPyConnection, name: str, types: Mapping[str, str]) -> None:

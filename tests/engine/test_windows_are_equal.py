@@ -162,6 +162,16 @@ def test_a_full_rebuild_in_pieces_gives_the_same_rows(told):
     assert differing_rows(connection, in_pieces, NAMES) == {}
 
 
+def test_a_table_of_an_older_release_is_built_anew(told):
+    root, connection = told
+    connection.execute("ALTER TABLE reductions.entry_days DROP COLUMN entries")
+    connection.execute("UPDATE engine.built SET fingerprint = 'older' WHERE model = 'reductions.entry_days'")
+    engine(connection, root).build_all()
+    reference = connect(dimensions(SUBSCRIBERS))
+    engine(reference, root).build_all()
+    assert differing_rows(connection, reference, NAMES) == {}
+
+
 def test_settings_that_a_model_reads_rebuild_it(told):
     root, connection = told
     changed = {**PARAMETERS, "shared_ip_recipients": 2}
