@@ -25,10 +25,12 @@ def check_specs(model: type[Table], asset_key: dg.AssetKey) -> list[dg.AssetChec
 
 def check_results(model: type[Table], frame: pl.DataFrame) -> Iterator[dg.AssetCheckResult]:
     """The result of every check of `check_specs` on the rows of a table."""
-    yield _result(KEY_CHECK, frame.height - frame.unique(identity(model).natural_key).height)
+    place = identity(model)
+    asset_key = dg.AssetKey([place.schema, place.name])
+    yield _result(KEY_CHECK, asset_key, frame.height - frame.unique(place.natural_key).height)
     if rates := _rates(model):
         outside = [(pl.col(rate) < pl.col(f"{rate}_low")) | (pl.col(rate) > pl.col(f"{rate}_high")) for rate in rates]
-        yield _result(RATE_CHECK, frame.filter(pl.any_horizontal(outside)).height)
+        yield _result(RATE_CHECK, asset_key, frame.filter(pl.any_horizontal(outside)).height)
 
 
 def _rates(model: type[Table]) -> list[str]:
@@ -36,5 +38,7 @@ def _rates(model: type[Table]) -> list[str]:
     return [name for name in columns if f"{name}_low" in columns and f"{name}_high" in columns]
 
 
-def _result(name: str, failing_rows: int) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(check_name=name, passed=failing_rows == 0, metadata={"failing_rows": failing_rows})
+def _result(name: str, asset_key: dg.AssetKey, failing_rows: int) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=name, asset_key=asset_key, passed=failing_rows == 0, metadata={"failing_rows": failing_rows}
+    )

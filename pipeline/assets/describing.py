@@ -1,9 +1,9 @@
 """What the UI shows of a table, taken from its model: columns with units, description, owners, freshness.
 
-Also the decorator by which a pure function over tables becomes an asset. No asset is defined here.
+Also the decorators by which a pure function over tables becomes an asset, or several. No asset is defined here.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -105,5 +105,61 @@ def table_asset(
             yield from check_results(model, result)
 
         return asset
+
+    return make
+
+
+def tables_asset(
+    models: Sequence[type[Table]],
+    *,
+    group: str,
+    reads: Mapping[str, type[Table]],
+    reads_lake: Mapping[str, type[Table]] = MappingProxyType({}),
+    summaries: Mapping[type[Table], Callable[[pl.DataFrame], Mapping[str, Any]]] = MappingProxyType({}),
+) -> Callable[[Callable[..., Sequence[pl.DataFrame]]], dg.AssetsDefinition]:
+    """Make assets of one `function(as_of, settings, **frames)`, which returns the rows of each model in their order.
+
+    Args:
+        models: the tables the assets hold, which one computation makes together.
+        group: the assets' group in the graph.
+        reads: as in `table_asset`.
+        reads_lake: as in `table_asset`.
+        summaries: for a model, three to six numbers worth showing beside the run, and perhaps a chart.
+    """
+
+    def make(function: Callable[..., Sequence[pl.DataFrame]]) -> dg.AssetsDefinition:
+        @dg.multi_asset(
+            name=function.__name__,
+            outs={
+                identity(model).name: dg.AssetOut(
+                    key=asset_key(model),
+                    group_name=group,
+                    kinds={"polars"},
+                    description=model.__doc__,
+                    metadata=describe(model),
+                    owners=OWNERS,
+                    freshness_policy=FRESHNESS,
+                )
+                for model in models
+            },
+            ins={name: dg.AssetIn(key=asset_key(source)) for name, source in reads.items()},
+            deps=[asset_key(source) for source in reads_lake.values()],
+            required_resource_keys={"settings", "warehouse", "lake"},
+            check_specs=[check for model in models for check in check_specs(model, asset_key(model))],
+        )
+        def assets(
+            context: dg.AssetExecutionContext, **frames: pl.DataFrame
+        ) -> Iterator[dg.Output | dg.AssetCheckResult]:
+            settings: Settings = context.resources.settings
+            as_of: date = tonight(context.run.tags, settings)
+            latest = {name: context.resources.lake.latest(source).collect() for name, source in reads_lake.items()}
+            results = function(as_of=as_of, settings=settings, **frames, **latest)
+            for model, rows in zip(models, results, strict=True):
+                summary = summaries[model](rows) if model in summaries else {}
+                metadata = {"as_of_day": as_of.isoformat(), "rows": preview(rows), **summary}
+                yield dg.Output(rows, output_name=identity(model).name, metadata=metadata)
+                yield from check_results(model, rows)
+
+        return assets
 
     return make
