@@ -1,6 +1,6 @@
 """Runs the nightly job in this process, on the instance that the UI shares, and says in one sentence why it failed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
@@ -51,7 +51,7 @@ def run_night(settings: Settings, as_of: date, progress: Progress, first: date |
             tags=None if first is None else range_tags(first, as_of),
         )
     if not result.success:
-        raise NightlyError("\n".join(dict.fromkeys(_failures(result))))
+        raise NightlyError("\n".join(_failures(result)))
     return Night(result.run_id, as_of)
 
 
@@ -68,13 +68,16 @@ def _progress_hook(progress: Progress) -> dg.HookDefinition:
     return tell
 
 
-def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
+def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
+    """A line per failed step; what failed outside of any step only if none did."""
+    steps, job = [], []
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
             if data.user_failure_data and data.user_failure_data.description:
-                yield f"{event.step_key}: {data.user_failure_data.description}"
+                steps.append(f"{event.step_key}: {data.user_failure_data.description}")
             elif data.error:
-                yield f"{event.step_key}: {(data.error.cause or data.error).message.strip()}"
+                steps.append(f"{event.step_key}: {(data.error.cause or data.error).message.strip()}")
         elif event.is_job_failure and event.job_failure_data.error:
-            yield event.job_failure_data.error.message.strip()
+            job.append(event.job_failure_data.error.message.strip())
+    return list(dict.fromkeys(steps or job))

@@ -1,13 +1,16 @@
 """The command as a person meets it: bad input gives one clear message, exit code 1, and an untouched publication."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
+from tests.ingest.loopback import send, serve
 from tests.ingest.recorded_server import KEY, RECORDINGS, serve_recordings
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("DRIPTUNE_", "MAILCHIMP_"))}
@@ -36,6 +39,12 @@ def account(url: str, key: str = KEY) -> dict[str, str]:
     return {"DRIPTUNE_MAILCHIMP_URL": url, "MAILCHIMP_API_KEY": key, "DRIPTUNE_CALL_DEADLINE_SECONDS": "5"}
 
 
+def refuse(handler: BaseHTTPRequestHandler, path: str, query: dict[str, str]) -> None:
+    """Answer as Mailchimp does to a key it does not know."""
+    problem = {"type": "about:blank", "title": "API Key Invalid", "status": 401, "detail": "", "instance": ""}
+    send(handler, 401, json.dumps(problem).encode(), Content_Type="application/problem+json")
+
+
 def content(folder: Path) -> dict[Path, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -62,8 +71,8 @@ def test_a_nightly_prints_plain_lines_and_the_morning(published: Path) -> None:
 @pytest.mark.parametrize(
     ("case", "words"),
     [
-        ("wrong key", "key"),
-        ("no network", "reach"),
+        ("wrong key", "MAILCHIMP_API_KEY"),
+        ("no network", "Check the network"),
         ("unreachable folder", "does-not-exist"),
         ("broken definitions", "flows.yaml, line 3"),
     ],
@@ -71,10 +80,10 @@ def test_a_nightly_prints_plain_lines_and_the_morning(published: Path) -> None:
 def test_what_goes_wrong_outside_is_told_and_the_publication_stays(published: Path, case: str, words: str) -> None:
     before = content(published / "data" / "published")
     folder = published
-    with serve_recordings() as url:
+    with serve_recordings() as url, serve(refuse) as refusing_url:
         settings = account(url)
         if case == "wrong key":
-            settings = account(url, "0123456789abcdef0123456789abcdef-us1")
+            settings = account(refusing_url, "0123456789abcdef0123456789abcdef-us1")
         elif case == "no network":
             settings = account("http://127.0.0.1:9/3.0") | {"DRIPTUNE_RETRY_BUDGET_SECONDS": "1"}
         elif case == "unreachable folder":
