@@ -25,16 +25,18 @@ TREND_DAYS = 7
 
 
 class RateMetric(NamedTuple):
-    """A rate by its columns, and the direction that harms."""
+    """A rate by its columns, the direction that harms, and the days until it stands still (none: `is_mature` says)."""
 
     metric: str
     numerator: str
     denominator: str
     worse: Literal["lower", "higher"] = "lower"
+    final_after_days: int | None = None
 
 
 DEFAULT_RATES = (
-    RateMetric("human_click_rate", "unique_human_clicks", "delivered"),
+    # Clicks within a day of sending: final a day later, so that a stop need not wait for Mailchimp's five days.
+    RateMetric("prompt_human_click_rate", "prompt_human_clicks", "delivered", "lower", 1),
     RateMetric("conversion_rate", "conversions", "delivered"),
     RateMetric("unsubscribe_rate", "unsubscribes", "delivered", "higher"),
     RateMetric("complaint_rate", "complaints", "delivered", "higher"),
@@ -56,8 +58,8 @@ def anomaly_baselines(
     Args:
         daily: `day` (Date), `workflow_id`, `step_id` (String) and the counts that `rates` and `volumes` name; rows of
             the same day and step are added up. Days after `as_of_day` are ignored. Where `is_mature` is given and
-            false, rates are neither scored nor learnt. A null count is unknown, not zero. Ninety days of history
-            suffice, a year is better.
+            false, rates without `final_after_days` are neither scored nor learnt. A null count is unknown, not zero.
+            Ninety days of history suffice, a year is better.
         as_of_day: tonight, the last day scored.
         rates: name, numerator column and denominator column of each rate.
         volumes: count columns watched for themselves. A volume exists from its first event on; from then a day
@@ -173,7 +175,11 @@ def _score_kind(
     if kind == "rate":
         exposure = np.hstack([matrices[metric.denominator] for metric in metrics])
         listed = np.tile(present, len(metrics))
-        immature = np.tile(~is_mature, len(metrics))
+        age = np.array([(as_of_day - day).days for day in days])[:, None]
+        waits = [metric.final_after_days for metric in metrics]
+        immature = np.hstack(
+            [~is_mature if wait is None else np.broadcast_to(age < wait, present.shape) for wait in waits]
+        )
     else:
         listed = np.maximum.accumulate(np.nan_to_num(count) > 0, axis=0)
         exposure = listed.astype(float)

@@ -89,7 +89,8 @@ def anomalies(baselines: pl.DataFrame, *, mutes: pl.DataFrame | None = None) -> 
         cause is, in this order: the account (its median moved the same way that day), the workflow (two steps and at
         least half of those scored moved the same way that day), the step; runs of days likewise.
     """
-    if baselines.is_empty():
+    latest = baselines.filter(pl.col("status") == "ok").group_by("metric").agg(latest_day=pl.col("day").max())
+    if latest.is_empty():
         return empty(Anomalies)
     alerts = account_alerts(baselines)
     rows = pl.concat([_step_rows(baselines), _account_rows(alerts, baselines)], how="diagonal")
@@ -134,21 +135,23 @@ def anomalies(baselines: pl.DataFrame, *, mutes: pl.DataFrame | None = None) -> 
             anomaly_id=pl.concat_str("series", pl.col("day").cast(pl.String), pl.col("anomaly_kind"), separator="/"),
             severity=_severity(),
         )
+        .join(latest, on="metric", how="left")
+        .with_columns(is_latest=pl.col("day") == pl.col("latest_day"))
     )
     return conform(_mute(named, mutes).sort("day", "cause_id", "anomaly_id"), Anomalies)
 
 
 def notifications(found: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
-    """One line a cause that is still going on tonight.
+    """One line a cause that is still going on: it has an alarm on the last day for which the metric is scored.
 
     Args:
         found: rows of `anomalies`.
-        as_of_day: tonight; causes whose last alarm is older are over and not told again.
+        as_of_day: tonight.
 
     Returns:
         One row per cause: `cause_id`, `cause_scope`, `workflow_id`, `step_id` (null where several), `first_day`,
-        `last_day`, `severity` (the worst), `metrics`, `alarms`, `steps`, `affected`, `is_adverse`, `is_new` (began
-        tonight), `is_muted` (every alarm is), `message`, and `evidence`, the filter that shows the rows.
+        `last_day`, `severity` (the worst), `metrics`, `alarms`, `steps`, `affected`, `is_adverse`, `is_new` (not
+        told the night before), `is_muted` (every alarm is), `message`, and `evidence`, the filter that shows the rows.
     """
     rank = pl.col("severity").replace_strict({name: place for place, name in enumerate(SEVERITY_ORDER)})
     only = lambda name: pl.when(pl.col(name).n_unique() == 1).then(pl.col(name).first()).alias(name)  # noqa: E731
@@ -171,8 +174,10 @@ def notifications(found: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
             is_adverse=pl.col("is_adverse").any(),
             is_muted=pl.col("is_muted").all(),
             direction=only("direction"),
+            is_new=pl.col("is_latest").all(),
+            is_latest=pl.col("is_latest").any(),
         )
-        .filter(pl.col("last_day") == as_of_day)
+        .filter("is_latest")
     )
     where = (
         pl.when(pl.col("cause_scope") == "account")
@@ -185,13 +190,12 @@ def notifications(found: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
     return (
         causes.sort("rank", "affected", "cause_id", descending=[True, True, False])
         .with_columns(
-            is_new=pl.col("first_day") == as_of_day,
             message=pl.format("{}: {} {} the forecast since {}.", where, "metrics", way, "first_day"),
             evidence=pl.format("marts.anomalies where cause_id = '{}'", "cause_id"),
             as_of_day=pl.lit(as_of_day),
             method=pl.lit(METHOD),
         )
-        .drop("rank", "direction")
+        .drop("rank", "direction", "is_latest")
     )
 
 

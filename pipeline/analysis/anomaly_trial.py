@@ -42,7 +42,8 @@ def trial_on_history(
     Returns:
         One row per metric and effect ('stop', 'halving'): `step_days` scored before the planting, `alarms` there (runs
         of nights count once), `alarms_per_thousand` (an upper bound of the false ones: real incidents are among them),
-        `series` planted, `found_1_rate`, `found_3_rate`, `found_7_rate` (shares found by that night), and `status`.
+        `series` planted, `found_1_rate`, `found_3_rate`, `found_7_rate` (shares found by that night, the days until the
+        metric stands still included), and `status`.
     """
     first = as_of_day - timedelta(days=max(NIGHTS) - 1)
     counts = sorted({RateMetric(*rate).numerator for rate in rates} | set(volumes))
@@ -84,9 +85,14 @@ def _alarm_rates(scored: pl.DataFrame) -> pl.DataFrame:
 
 def _found(replayed: pl.DataFrame, first: date) -> pl.DataFrame:
     """Share of series flagged within the first nights since the planting, among those that could be scored then."""
-    night = (pl.col("day") - first).dt.total_days() + 1
+    last = pl.lit(first + timedelta(days=max(NIGHTS) - 1))
+    waits = replayed.group_by("metric").agg(
+        wait=(last - pl.col("day").filter(pl.col("status") != "not mature").max()).dt.total_days()
+    )
+    night = (pl.col("day") - first).dt.total_days() + 1 + pl.col("wait")
     series = (
-        replayed.filter((pl.col("day") >= first) & (pl.col("status") == "ok"))
+        replayed.join(waits, on="metric")
+        .filter((pl.col("day") >= first) & (pl.col("status") == "ok"))
         .group_by(_STEP)
         .agg(found=night.filter("is_anomaly").min())
     )

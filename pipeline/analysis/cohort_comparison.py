@@ -23,6 +23,8 @@ TREND_METHOD = "beta-binomial logistic slope, t interval"
 MINIMUM_FOLLOWED = 50
 #: The age compared at is the oldest to which this share of the cohorts is followed.
 _SHARE_FOLLOWED = 2 / 3
+#: And this share of all entrants: plans, which people join at any time, would else be compared on their few oldest.
+_SHARE_OF_PEOPLE = 1 / 2
 #: Cohorts within a tenth of the mean are alike for any decision one could take on them.
 DIFFERENCE = 0.1
 INSIGHT_PROBABILITY = 0.9
@@ -200,13 +202,14 @@ def compared_age(triangles: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         `cohort_type`, `workflow_id`, `compared_age`: the oldest age to which two thirds of the cohorts (and two at
-        least) have fifty entrants followed; no row where there is none.
+        least) have fifty entrants followed, and half of all entrants are; no row where there is none.
     """
+    is_most = pl.col("followed").sum() >= _SHARE_OF_PEOPLE * pl.col("entrants").sum()
     enough = (pl.col("followed") >= MINIMUM_FOLLOWED).sum()
     return (
         triangles.group_by(*_GROUP, "age_weeks")
-        .agg(enough=enough, large=(pl.col("entrants") >= MINIMUM_FOLLOWED).sum())
-        .filter((pl.col("enough") >= 2) & (pl.col("enough") >= _SHARE_FOLLOWED * pl.col("large")))
+        .agg(enough=enough, large=(pl.col("entrants") >= MINIMUM_FOLLOWED).sum(), is_most=is_most)
+        .filter(pl.col("is_most") & (pl.col("enough") >= 2) & (pl.col("enough") >= _SHARE_FOLLOWED * pl.col("large")))
         .group_by(_GROUP)
         .agg(compared_age=pl.col("age_weeks").max())
     )

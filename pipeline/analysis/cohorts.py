@@ -11,6 +11,7 @@ import polars as pl
 import polars.selectors as cs
 
 from pipeline.analysis.cohort_ladder import EntryGroups, build_triangle, wilson
+from pipeline.analysis.units import to_date
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.cohorts import CohortMetrics, CohortTriangles
 
@@ -18,6 +19,21 @@ METHOD = "Aalen-Johansen incidence, chain ladder"
 #: Half a year: by then a drip campaign has long said what it had to say.
 TRIANGLE_WEEKS = 26
 _GROUP = ["cohort_type", "workflow_id"]
+
+
+def continuous_cells(cells: pl.DataFrame, workflows: pl.DataFrame) -> pl.DataFrame:
+    """The cells of workflows that take people in all the time, as `cohort_triangles` wants them.
+
+    Args:
+        cells: `reductions.cohort_cells`.
+        workflows: `core.workflows`.
+
+    Returns:
+        The cells with `workflow_id`, and `day` as a date. One-off campaigns are left out: everybody enters them on one
+        day, so their cohorts would differ by how long ago people signed up, and never be of equal age.
+    """
+    continuous = workflows.filter(pl.col("kind") != "campaign").select("workflow_key", "workflow_id")
+    return cells.join(continuous, on="workflow_key").with_columns(to_date("day"))
 
 
 def cohort_triangles(cells: pl.DataFrame, *, as_of_day: date, weeks: int = TRIANGLE_WEEKS) -> pl.DataFrame:

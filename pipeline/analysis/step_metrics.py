@@ -20,6 +20,7 @@ MESSAGE_COUNTS = (
     "clicks",
     "unique_clicks",
     "unique_human_clicks",
+    "prompt_human_clicks",
     "unique_human_engagements",
     "unmarked_sent",
     "unsubscribes",

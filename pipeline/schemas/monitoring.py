@@ -12,6 +12,8 @@ STATUSES = ["ok", "not enough data", "holiday", "not mature", "unknown", "nothin
 SCOPES = ["account", "workflow", "step"]
 SEVERITIES = ["low", "medium", "high", "critical"]
 CHANGES = ["new level", "former level", "drift"]
+OPPORTUNITIES = ["bottleneck", "anomaly", "cohort", "delay"]
+IDENTIFICATIONS = ["randomised", "observational", "not identified"]
 VALUE_UNIT = "share of the denominator, or count a day"
 
 
@@ -89,6 +91,7 @@ class Anomalies(Table):
     cause_id: pl.String = key("what is taken for one cause; one notification each")
     cause_scope: pl.String = column("reach of the cause", isin=SCOPES)
     cause_first_day: pl.Date = column("first day of the cause")
+    is_latest: pl.Boolean = column("on the last day for which this metric is scored: still going on")
     is_muted: pl.Boolean = column("silenced by a mute that has not expired")
     muted_until: pl.Date = column("last day of the mute", nullable=True)
     method: pl.String = column(METHOD)
@@ -117,4 +120,30 @@ class MetricTrends(Table):
         isin=["anomaly", "holiday", *CHANGES],
     )
     status: pl.String = column("'ok', or why there is no band", isin=STATUSES)
+    method: pl.String = column(METHOD)
+
+
+@table("marts.opportunities", ("opportunity_id",))
+class Opportunities(Table):
+    """What could be won, ranked over all analyses by expected gain in four weeks; gains overlap and do not add up."""
+
+    as_of_day: pl.Date = column(AS_OF)
+    opportunity_id: pl.String = key("kind and target")
+    rank: pl.Int64 = column("1 = largest expected gain; without one, last", "rank", ge=1)
+    kind: pl.String = column("analysis it comes from", isin=OPPORTUNITIES)
+    workflow_id: pl.String = column("workflow; null where several", "id", nullable=True)
+    step_id: pl.String = column("step to act on; null where several or none", "id", nullable=True)
+    expected_gain: pl.Float64 = column(
+        "more in four weeks, if all of the difference can be won", "see gain_unit", nullable=True, ge=0.0
+    )
+    expected_gain_low: pl.Float64 = column("lower end of its 95% interval", "see gain_unit", nullable=True, ge=0.0)
+    expected_gain_high: pl.Float64 = column("upper end of its 95% interval", "see gain_unit", nullable=True, ge=0.0)
+    gain_unit: pl.String = column("of the gain; conversions rank first", isin=["conversions", "completions"])
+    volume: pl.Int64 = count("people or messages concerned in four weeks")
+    identification: pl.String = column(
+        "what the gain rests on: a lottery, a comparison with others or before, or an assumption", isin=IDENTIFICATIONS
+    )
+    evidence: pl.String = column("table and rows that show it")
+    message: pl.String = column("the opportunity in words")
+    status: pl.String = column("'ok', or why no gain can be told")
     method: pl.String = column(METHOD)

@@ -98,6 +98,7 @@ class _Counts(Table):
     clicks: pl.Int64 = count("clicks, machines included")
     unique_clicks: pl.Int64 = count("delivered messages clicked, machines included")
     unique_human_clicks: pl.Int64 = count("delivered messages clicked without a mark of a machine")
+    prompt_human_clicks: pl.Int64 = count("of them clicked within a day of sending: final a day later")
     unique_human_engagements: pl.Int64 = count("delivered messages opened or clicked without a mark of a machine")
     unmarked_sent: pl.Int64 = count("messages of which machine opens cannot be known")
     unsubscribes: pl.Int64 = count("unsubscribes attributed to the messages")

@@ -27,6 +27,7 @@ class StepDays(Table):
     clicks: pl.Int64 = count("clicks")
     unique_clicks: pl.Int64 = count("delivered messages clicked at least once")
     unique_human_clicks: pl.Int64 = count("delivered messages clicked without a mark of a machine")
+    prompt_human_clicks: pl.Int64 = count("of them clicked within a day of sending: final a day later")
     unique_human_engagements: pl.Int64 = count("delivered messages opened or clicked without a mark of a machine")
     unsubscribes: pl.Int64 = count("unsubscribes")
     complaints: pl.Int64 = count("complaints")
@@ -112,7 +113,7 @@ class CohortCells(Table):
     day: pl.Int64 = day_number("day of entry into the workflow")
     age_weeks: pl.Int64 = column("whole weeks since entry", "weeks", ge=0)
     entrants: pl.Int64 = count("entries into the workflow")
-    conversions: pl.Int64 = count("first conversions")
+    conversions: pl.Int64 = count("first conversions, unless an unsubscribe or complaint came before")
     exits: pl.Int64 = count("unsubscribes and complaints before any conversion")
 
 

@@ -1,6 +1,7 @@
 -- Grain: cohort, workflow, day of entry into the workflow (its first step), weeks since entry (0-25).
--- Entrants stand in week 0; the first conversion in its week; a first unsubscribe or complaint only if no conversion came
--- before it. A conversion is the workflow's goal, or of a workflow without a goal any conversion.
+-- Entrants stand in week 0; the first conversion in its week unless a first unsubscribe or complaint came before it, and
+-- the other way round: who did both counts once. A conversion is the workflow's goal, or of a workflow without a goal any.
+-- A cohort of first purchase holds those who entered after it: it must not be formed by the outcome it is measured on.
 -- Months by civil arithmetic on day numbers (Hinnant, days_from_civil), so that every engine agrees.
 WITH entrant AS (
   SELECT
@@ -51,7 +52,11 @@ journey AS (
     entrant.subscriber_key AS subscriber_key,
     entrant.workflow_key AS workflow_key,
     entrant.day AS day,
-    CAST(FLOOR((converted.converted_us - entrant.entered_us) / 604800000000) AS BIGINT) AS conversion_week,
+    entrant.entered_us AS entered_us,
+    CASE
+      WHEN departed.departed_us IS NULL OR departed.departed_us >= converted.converted_us
+        THEN CAST(FLOOR((converted.converted_us - entrant.entered_us) / 604800000000) AS BIGINT)
+    END AS conversion_week,
     CASE
       WHEN converted.converted_us IS NULL OR departed.departed_us < converted.converted_us
         THEN CAST(FLOOR((departed.departed_us - entrant.entered_us) / 604800000000) AS BIGINT)
@@ -71,6 +76,7 @@ milestone AS (
     journey.subscriber_key AS subscriber_key,
     journey.workflow_key AS workflow_key,
     journey.day AS day,
+    journey.entered_us AS entered_us,
     0 AS age_weeks,
     1 AS entrants,
     0 AS conversions,
@@ -81,6 +87,7 @@ milestone AS (
     journey.subscriber_key AS subscriber_key,
     journey.workflow_key AS workflow_key,
     journey.day AS day,
+    journey.entered_us AS entered_us,
     journey.conversion_week AS age_weeks,
     0 AS entrants,
     1 AS conversions,
@@ -92,6 +99,7 @@ milestone AS (
     journey.subscriber_key AS subscriber_key,
     journey.workflow_key AS workflow_key,
     journey.day AS day,
+    journey.entered_us AS entered_us,
     journey.exit_week AS age_weeks,
     0 AS entrants,
     0 AS conversions,
@@ -103,6 +111,7 @@ moment AS (
   SELECT
     subscriber.subscriber_key AS subscriber_key,
     'signup_date' AS cohort_type,
+    0 AS since_us,
     CAST(FLOOR(subscriber.signup_us / 86400000000) AS BIGINT) + 719468 AS shifted_day
   FROM core.subscribers AS subscriber
   WHERE subscriber.signup_us IS NOT NULL
@@ -110,6 +119,7 @@ moment AS (
   SELECT
     subscriber.subscriber_key AS subscriber_key,
     'first_purchase' AS cohort_type,
+    subscriber.first_purchase_us AS since_us,
     CAST(FLOOR(subscriber.first_purchase_us / 86400000000) AS BIGINT) + 719468 AS shifted_day
   FROM core.subscribers AS subscriber
   WHERE subscriber.first_purchase_us IS NOT NULL
@@ -118,6 +128,7 @@ era AS (
   SELECT
     moment.subscriber_key AS subscriber_key,
     moment.cohort_type AS cohort_type,
+    moment.since_us AS since_us,
     CAST(FLOOR(moment.shifted_day / 146097) AS BIGINT) AS era_no,
     MOD(moment.shifted_day, 146097) AS era_day
   FROM moment AS moment
@@ -126,6 +137,7 @@ era_year AS (
   SELECT
     era.subscriber_key AS subscriber_key,
     era.cohort_type AS cohort_type,
+    era.since_us AS since_us,
     era.era_no AS era_no,
     era.era_day AS era_day,
     CAST(FLOOR((era.era_day - FLOOR(era.era_day / 1460) + FLOOR(era.era_day / 36524) - FLOOR(era.era_day / 146096))
@@ -136,6 +148,7 @@ march_month AS (
   SELECT
     era_year.subscriber_key AS subscriber_key,
     era_year.cohort_type AS cohort_type,
+    era_year.since_us AS since_us,
     era_year.era_no * 400 + era_year.year_no AS march_year,
     CAST(FLOOR((5 * (era_year.era_day - 365 * era_year.year_no - FLOOR(era_year.year_no / 4)
       + FLOOR(era_year.year_no / 100)) + 2) / 153) AS BIGINT) AS month_no
@@ -145,6 +158,7 @@ membership AS (
   SELECT
     march_month.subscriber_key AS subscriber_key,
     march_month.cohort_type AS cohort_type,
+    march_month.since_us AS since_us,
     CAST(march_month.march_year + CASE WHEN march_month.month_no >= 10 THEN 1 ELSE 0 END AS VARCHAR) || '-'
       || LPAD(CAST(MOD(march_month.month_no + 2, 12) + 1 AS VARCHAR), 2, '0') AS cohort
   FROM march_month AS march_month
@@ -152,6 +166,7 @@ membership AS (
   SELECT
     subscriber.subscriber_key AS subscriber_key,
     'subscription_plan' AS cohort_type,
+    0 AS since_us,
     COALESCE(subscriber.plan, 'none') AS cohort
   FROM core.subscribers AS subscriber
 )
@@ -167,5 +182,6 @@ SELECT
 FROM milestone AS milestone
 LEFT JOIN membership AS membership
   ON membership.subscriber_key = milestone.subscriber_key
+  AND membership.since_us <= milestone.entered_us
 WHERE membership.cohort IS NOT NULL
 GROUP BY membership.cohort_type, membership.cohort, milestone.workflow_key, milestone.day, milestone.age_weeks

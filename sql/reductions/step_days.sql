@@ -17,6 +17,10 @@ SELECT
   CAST(SUM(CASE WHEN message.bounce_kind IS NULL AND message.clicks > 0 THEN 1 ELSE 0 END) AS BIGINT) AS unique_clicks,
   CAST(SUM(CASE WHEN message.bounce_kind IS NULL AND message.human_clicks > 0 THEN 1 ELSE 0 END) AS BIGINT)
     AS unique_human_clicks,
+  CAST(SUM(CASE
+    WHEN message.bounce_kind IS NULL AND message.first_human_click_us < message.sent_us + 86400000000 THEN 1
+    ELSE 0
+  END) AS BIGINT) AS prompt_human_clicks,
   CAST(SUM(CASE WHEN message.bounce_kind IS NULL AND message.human_opens + message.human_clicks > 0 THEN 1 ELSE 0 END)
     AS BIGINT) AS unique_human_engagements,
   CAST(SUM(CASE WHEN message.unsubscribed_us IS NOT NULL THEN 1 ELSE 0 END) AS BIGINT) AS unsubscribes,

@@ -95,6 +95,7 @@ def pandas_on_parquet(folder: str) -> dict[str, int]:
         unmarked_sent=~messages["has_machine_marks"],
         unique_clicks=is_delivered & messages["clicks"].gt(0),
         unique_human_clicks=is_delivered & messages["human_clicks"].gt(0),
+        prompt_human_clicks=is_delivered & (messages["first_human_click_us"] - messages["sent_us"]).lt(86_400_000_000),
         unique_human_engagements=is_delivered & (messages["human_opens"] + messages["human_clicks"]).gt(0),
         unsubscribes=messages["unsubscribed_us"].notna(),
         complaints=messages["complained_us"].notna(),

@@ -1,0 +1,270 @@
+"""One list of what could be won, over all analyses, in one unit: more conversions in four weeks.
+
+Only translation and ranking belong here; every figure comes from the table named as `evidence`.
+"""
+
+from datetime import date, timedelta
+
+import polars as pl
+
+from pipeline.analysis.cohort_comparison import INSIGHT_PROBABILITY as SURE
+from pipeline.schemas.base import conform, empty
+from pipeline.schemas.monitoring import Opportunities
+
+#: Four whole weeks: every weekday counts alike.
+PERIOD_DAYS = 28
+#: What one event of a metric is worth, in conversions: its count in `step_metrics_daily`. A conversion is worth one.
+_COUNT_BEHIND = {
+    "prompt_human_click_rate": "prompt_human_clicks",
+    "conversion_rate": "conversions",
+    "sent": "sent",
+    "entries": "entries",
+}
+_STEP = ["workflow_id", "step_id"]
+_GAINS = ["expected_gain", "expected_gain_low", "expected_gain_high"]
+_OK = "ok"
+
+
+def opportunities(
+    bottlenecks: pl.DataFrame,
+    anomalies: pl.DataFrame,
+    comparison: pl.DataFrame,
+    cells: pl.DataFrame,
+    delays: pl.DataFrame,
+    daily: pl.DataFrame,
+    *,
+    as_of_day: date,
+    funnel_days: int,
+) -> pl.DataFrame:
+    """Opportunities of all analyses, ranked by expected gain x volume.
+
+    Args:
+        bottlenecks: rows of `bottlenecks`: a drop-off typical of the other transitions would save the avoidable loss.
+        anomalies: rows of `anomalies`: those of steps that harm, still go on and are not muted would be mended.
+        comparison: rows of `cohort_comparison`: cohorts surely below the mean would reach it.
+        cells: entrants by cohort, as `cohort_triangles` takes them; a cohort nobody joins any more offers nothing.
+        delays: rows of `delay_recommendations`: those that propose a change or a test.
+        daily: rows of `step_metrics_daily`; tells volumes, and conversions per click, message and entry.
+        as_of_day: tonight.
+        funnel_days: days of entry that `bottlenecks` rest on.
+
+    Returns:
+        One row per opportunity (schema `Opportunities`). Intervals are those of the evidence; what a click or message
+        brings is taken as known. Gains are shares of the same conversions, so they do not add up.
+    """
+    first = as_of_day - timedelta(days=PERIOD_DAYS - 1)
+    recent = daily.filter(pl.col("day").is_between(first, as_of_day))
+    parts = [
+        _from_bottlenecks(bottlenecks, daily, recent, as_of_day - timedelta(days=funnel_days - 1)),
+        _from_anomalies(anomalies, daily, recent),
+        _from_cohorts(comparison, cells.filter(pl.col("day").is_between(first, as_of_day))),
+        _from_delays(delays, recent),
+    ]
+    found = pl.concat(parts, how="diagonal_relaxed")
+    if found.is_empty():
+        return empty(Opportunities)
+    ranked = found.sort(
+        pl.col("gain_unit") != "conversions",
+        "expected_gain",
+        "opportunity_id",
+        descending=[False, True, False],
+        nulls_last=True,
+    )
+    return conform(
+        ranked.with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64), as_of_day=pl.lit(as_of_day)),
+        Opportunities,
+    )
+
+
+def _from_bottlenecks(
+    bottlenecks: pl.DataFrame, daily: pl.DataFrame, recent: pl.DataFrame, first: date
+) -> pl.DataFrame:
+    """The avoidable loss, scaled by the share of the step's entries that fell into the last four weeks."""
+    entries = _sums(daily.filter(pl.col("day") >= first), "entries")
+    now = _sums(recent, "entries").rename({"entries": "entries_now"})
+    share = pl.col("entries_now") / pl.col("entries")
+    return (
+        bottlenecks.filter((pl.col("status") == _OK) & (pl.col("avoidable_loss") > 0))
+        .rename({"from_step_id": "step_id"})
+        .join(entries, on=_STEP)
+        .join(now, on=_STEP)
+        .filter(pl.col("entries_now") > 0)
+        .select(
+            *_STEP,
+            "method",
+            kind=pl.lit("bottleneck"),
+            opportunity_id=pl.format("bottleneck/{}/{}/{}", *_STEP, "to_step_id"),
+            expected_gain=pl.col("avoidable_loss") * share,
+            expected_gain_low=pl.col("avoidable_loss_low") * share,
+            expected_gain_high=pl.col("avoidable_loss_high") * share,
+            gain_unit=pl.when(pl.col("loss_unit") == "goals")
+            .then(pl.lit("conversions"))
+            .otherwise(pl.lit("completions")),
+            volume=(pl.col("entrants") * share).round().cast(pl.Int64),
+            identification=pl.lit("not identified"),
+            evidence=pl.format(
+                "marts.bottlenecks where workflow_id = '{}' and from_step_id = '{}' and to_step_id = '{}'",
+                *_STEP,
+                "to_step_id",
+            ),
+            message=pl.format(
+                "{}% of those in {} never reach {}; {}% is typical.",
+                _percent("drop_off_rate"),
+                "step_id",
+                "to_step_id",
+                _percent("benchmark_rate"),
+            ),
+            status=pl.lit(_OK),
+        )
+    )
+
+
+def _from_anomalies(anomalies: pl.DataFrame, daily: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFrame:
+    """What the forecast promises beyond what happens, while it goes on; one opportunity a cause."""
+    rows = (
+        anomalies.filter((pl.col("scope") == "step") & pl.col("is_latest") & pl.col("is_adverse") & ~pl.col("is_muted"))
+        .join(_conversions_per_event(daily), on=[*_STEP, "metric"], how="left")
+        .join(_sums(recent, "delivered"), on=_STEP, how="left")
+        .with_columns(
+            messages=pl.when(pl.col("metric_kind") == "rate")
+            .then(pl.col("delivered").fill_null(0))
+            .otherwise(pl.lit(PERIOD_DAYS)),
+        )
+        .with_columns(
+            ((pl.col(f"expected_value{end}") - pl.col("value")).clip(0) * pl.col("messages") * pl.col("worth")).alias(
+                f"expected_gain{end}"
+            )
+            for end in ("", "_low", "_high")
+        )
+        .with_columns(
+            volume=pl.when(pl.col("metric_kind") == "rate")
+            .then("messages")
+            .otherwise(PERIOD_DAYS * pl.col("expected_value"))
+            .round()
+            .cast(pl.Int64)
+        )
+    )
+    # Metrics of one step tell the same story: the one that costs most stands for it; steps of a cause add up.
+    steps = rows.sort("expected_gain", descending=True, nulls_last=True).unique(
+        ["cause_id", *_STEP], keep="first", maintain_order=True
+    )
+    is_valued = pl.col("expected_gain").is_not_null()
+    only = [pl.when(pl.col(name).n_unique() == 1).then(pl.col(name).first()).alias(name) for name in _STEP]
+    return (
+        steps.group_by("cause_id", maintain_order=True)
+        .agg(
+            *only,
+            *(pl.when(is_valued.any()).then(pl.col(name).sum()).alias(name) for name in _GAINS),
+            pl.col("volume").sum(),
+            pl.col("method").first(),
+            pl.col("cause_first_day").min(),
+            metrics=pl.col("metric").unique().sort().str.join(", "),
+        )
+        .with_columns(
+            kind=pl.lit("anomaly"),
+            opportunity_id=pl.format("anomaly/{}", "cause_id"),
+            gain_unit=pl.lit("conversions"),
+            identification=pl.lit("observational"),
+            evidence=pl.format("marts.anomalies where cause_id = '{}'", "cause_id"),
+            message=pl.format("{} out of line since {}.", "metrics", pl.col("cause_first_day").cast(pl.String)),
+            status=pl.when(pl.col("expected_gain").is_null())
+            .then(pl.lit("not valued: what it costs in conversions is not known"))
+            .otherwise(pl.lit(_OK)),
+        )
+        .drop("cause_id", "cause_first_day", "metrics")
+    )
+
+
+def _from_cohorts(comparison: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFrame:
+    """Cohorts that people still join, and that are surely more than a tenth below the mean, brought up to it."""
+    keys = ["cohort_type", "workflow_id", "cohort"]
+    joined = recent.group_by(keys).agg(volume=pl.col("entrants").sum()).filter(pl.col("volume") > 0)
+
+    def short_of_mean(rate: str) -> pl.Expr:
+        return (pl.col("mean_rate") - pl.col(rate)).clip(0) * pl.col("volume")
+
+    return (
+        comparison.filter(pl.col("below_probability") > SURE)
+        .join(joined, on=keys)
+        .select(
+            "workflow_id",
+            "method",
+            "volume",
+            kind=pl.lit("cohort"),
+            opportunity_id=pl.format("cohort/{}/{}/{}", *keys),
+            expected_gain=short_of_mean("shrunk_rate"),
+            expected_gain_low=short_of_mean("shrunk_rate_high"),
+            expected_gain_high=short_of_mean("shrunk_rate_low"),
+            gain_unit=pl.lit("conversions"),
+            identification=pl.lit("observational"),
+            evidence=pl.format(
+                "marts.cohort_comparison where cohort_type = '{}' and workflow_id = '{}' and cohort = '{}'", *keys
+            ),
+            message=pl.format(
+                "{} {} converts at {}% by week {}; the mean is {}%.",
+                "cohort_type",
+                "cohort",
+                _percent("shrunk_rate"),
+                "age_weeks",
+                _percent("mean_rate"),
+            ),
+            status=pl.lit(_OK),
+        )
+    )
+
+
+def _from_delays(delays: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFrame:
+    """Delays that convert better than today's, or may: to be changed or tested."""
+    base = pl.col("conversions") / pl.col("entrants") * pl.col("entries")
+    return (
+        delays.filter(pl.col("action").is_in(["change", "test"]) & (pl.col("entrants") > 0))
+        .rename({"from_step_id": "step_id"})
+        .join(_sums(recent, "entries"), on=_STEP)
+        .filter(pl.col("entries") > 0)
+        .select(
+            *_STEP,
+            "method",
+            "identification",
+            kind=pl.lit("delay"),
+            opportunity_id=pl.format("delay/{}/{}/{}", *_STEP, "to_step_id"),
+            expected_gain=pl.col("improvement").clip(0) * base,
+            expected_gain_low=pl.col("improvement_low").clip(0) * base,
+            expected_gain_high=pl.col("improvement_high").clip(0) * base,
+            gain_unit=pl.lit("conversions"),
+            volume=pl.col("entries"),
+            evidence=pl.format(
+                "marts.delay_recommendations where workflow_id = '{}' and from_step_id = '{}' and to_step_id = '{}'",
+                *_STEP,
+                "to_step_id",
+            ),
+            message=pl.format(
+                "{} {} h instead of {} h before {}.",
+                pl.col("action").str.to_titlecase(),
+                pl.col("recommended_delay_hours").round().cast(pl.Int64),
+                pl.col("current_delay_hours").round().cast(pl.Int64),
+                "to_step_id",
+            ),
+            status=pl.lit(_OK),
+        )
+    )
+
+
+def _sums(daily: pl.DataFrame, name: str) -> pl.DataFrame:
+    return daily.group_by(_STEP).agg(pl.col(name).sum())
+
+
+def _conversions_per_event(daily: pl.DataFrame) -> pl.DataFrame:
+    """`worth` of one event of each metric of a step: conversions credited to its messages, over mature days."""
+    sums = (
+        daily.filter("is_mature")
+        .group_by(_STEP)
+        .agg(pl.col(name).sum().cast(pl.Float64) for name in sorted({*_COUNT_BEHIND.values(), "conversions"}))
+    )
+    return pl.concat(
+        sums.filter(pl.col(name) > 0).select(*_STEP, metric=pl.lit(metric), worth=pl.col("conversions") / pl.col(name))
+        for metric, name in _COUNT_BEHIND.items()
+    )
+
+
+def _percent(rate: str) -> pl.Expr:
+    return (100 * pl.col(rate)).round(1)

@@ -1,0 +1,76 @@
+"""Charts of a night, as small SVG images that need no network. What they show is decided where they are asked for."""
+
+import base64
+import io
+from typing import Any, TypeAlias
+
+import altair as alt
+import dagster as dg
+import polars as pl
+
+Picture: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
+WIDTH, HEIGHT = 560, 260
+#: A rate of fewer people jumps about and hides the others.
+FEWEST_FOLLOWED = 50
+#: Lines that can be told apart by colour.
+MOST_LINES = 8
+TREND_DAYS = 60
+
+
+def image(chart: Picture | None) -> dict[str, Any]:
+    """The chart as metadata of an asset; nothing where there is no chart."""
+    if chart is None:
+        return {}
+    target = io.StringIO()
+    chart.properties(width=WIDTH, height=HEIGHT).save(target, format="svg")
+    encoded = base64.b64encode(target.getvalue().encode()).decode()
+    return {"chart": dg.MetadataValue.md(f"![chart](data:image/svg+xml;base64,{encoded})")}
+
+
+def cohort_chart(triangles: pl.DataFrame) -> Picture | None:
+    """Conversion by week since entry of the largest workflow's cohorts by signup, as far as they are followed.
+
+    Args:
+        triangles: rows of `cohort_triangles`.
+    """
+    followed = triangles.filter((pl.col("cohort_type") == "signup_date") & (pl.col("followed") >= FEWEST_FOLLOWED))
+    if followed.is_empty():
+        return None
+    sizes = followed.filter(pl.col("age_weeks") == 0).group_by("workflow_id").agg(pl.col("entrants").sum())
+    workflow = sizes.sort("entrants", "workflow_id", descending=[True, False]).item(0, "workflow_id")
+    rows = followed.filter(pl.col("workflow_id") == workflow)
+    latest = rows["cohort"].unique().sort().tail(MOST_LINES)
+    return (
+        alt.Chart(rows.filter(pl.col("cohort").is_in(latest.implode())).select("cohort", "age_weeks", "incidence_rate"))
+        .mark_line()
+        .encode(
+            x=alt.X("age_weeks:Q", title="weeks since entry"),
+            y=alt.Y("incidence_rate:Q", title="converted", axis=alt.Axis(format="%")),
+            color=alt.Color("cohort:N", title="signup"),
+        )
+        .properties(title=f"Conversion by cohort: {workflow}")
+    )
+
+
+def trend_chart(trends: pl.DataFrame) -> Picture | None:
+    """The series that changed last, with its expected band and the days that did not fit.
+
+    Args:
+        trends: rows of `metric_trends`.
+    """
+    changed = trends.filter(pl.col("change_marker").is_not_null() & (pl.col("change_marker") != "holiday"))
+    if changed.is_empty():
+        return None
+    series = changed.sort("day", "workflow_id", "step_id", "metric").row(-1, named=True)
+    one = pl.all_horizontal(pl.col(name) == series[name] for name in ("workflow_id", "step_id", "metric"))
+    columns = ["day", "value", "expected_value_low", "expected_value_high", "change_marker"]
+    base = alt.Chart(trends.filter(one).sort("day").tail(TREND_DAYS).select(columns)).encode(
+        x=alt.X("day:T", title=None)
+    )
+    band = base.mark_area(opacity=0.2).encode(
+        y=alt.Y("expected_value_low:Q", title=series["metric"]), y2="expected_value_high:Q"
+    )
+    marks = base.transform_filter("datum.change_marker != null").mark_point(color="firebrick", filled=True, size=60)
+    return alt.layer(band, base.mark_line().encode(y="value:Q"), marks.encode(y="value:Q")).properties(
+        title=f"{series['workflow_id']}, {series['step_id']}: {series['metric']} and its expected band"
+    )
