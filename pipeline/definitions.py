@@ -9,6 +9,7 @@ from pipeline.assets.lake import lake_assets
 from pipeline.assets.performance import performance_assets
 from pipeline.assets.publication import publication_assets
 from pipeline.assets.reductions import sql_assets
+from pipeline.assets.timing import timing_assets
 from pipeline.ingest.keys import load_keys
 from pipeline.ingest.lake import Lake
 from pipeline.jobs import nightly
@@ -23,7 +24,14 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
     """All definitions for the given settings; `overrides` replace resources by name."""
     working_file = str(settings.working_file)
     return dg.Definitions(
-        assets=[*lake_assets, *core_assets, sql_assets(), *performance_assets, *publication_assets],
+        assets=[
+            *lake_assets,
+            *core_assets,
+            sql_assets(),
+            *performance_assets,
+            *timing_assets,
+            *publication_assets,
+        ],
         jobs=[nightly],
         schedules=[nightly_schedule(settings)],
         sensors=[failure_alert(settings)],

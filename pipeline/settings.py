@@ -58,6 +58,16 @@ class Settings(BaseSettings):
     funnel_days: int = Field(
         default=180, description="Entry days used for drop-off: older entrants describe a flow that has changed."
     )
+    delay_horizon_days: int = Field(
+        default=14,
+        ge=1,
+        le=60,
+        description="Days from a step in which a conversion counts for the delay after it: longer than the delays "
+        "compared, or the longest one has no time left to work. Conversions are followed for 60 days.",
+    )
+    send_time_days: int = Field(
+        default=180, description="Days of activity from which send times are learnt: habits older than that have moved."
+    )
     holidays: tuple[date, ...] = Field(
         default=(), description="Days neither scored nor learnt by the anomaly baselines: sending differs on them."
     )

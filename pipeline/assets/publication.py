@@ -11,6 +11,7 @@ from pipeline.analysis.dictionary import data_dictionary
 from pipeline.assets.describing import FRESHNESS, OWNERS, asset_key, describe, table_asset
 from pipeline.assets.performance import performance_assets
 from pipeline.assets.run_history import RUNS_KEPT, run_history
+from pipeline.assets.timing import timing_assets
 from pipeline.checks import check_results, check_specs
 from pipeline.ingest.lake import EPOCH, Lake
 from pipeline.jobs import nightly
@@ -23,6 +24,7 @@ from pipeline.schemas.base import Table, tables_of
 from pipeline.settings import Settings
 
 GROUP = "publication"
+ANALYSES = (*performance_assets, *timing_assets)
 
 
 @table_asset(marts.QuarantinedRows, group=GROUP, reads={}, reads_lake={"rows": tables.Quarantine})
@@ -40,7 +42,7 @@ def dictionary(as_of: date, settings: Settings) -> pl.DataFrame:
 @dg.asset(
     key=asset_key(marts.Runs),
     # After everything else, so that this night's rows are counted.
-    deps=[key for asset in performance_assets for key in asset.keys],
+    deps=[key for asset in ANALYSES for key in asset.keys],
     group_name=GROUP,
     kinds={"polars"},
     owners=OWNERS,
@@ -62,7 +64,7 @@ def runs(
 
 def published_marts() -> list[type[Table]]:
     """The marts that are published, in the order of their declaration."""
-    keys = {key for asset in (*performance_assets, quarantine, dictionary, runs) for key in asset.keys}
+    keys = {key for asset in (*ANALYSES, quarantine, dictionary, runs) for key in asset.keys}
     return [model for model in tables_of("marts") if asset_key(model) in keys]
 
 

@@ -45,6 +45,11 @@ LEFT JOIN engine.subscribers AS known ON known.subscriber_key = fact.subscriber_
 LEFT JOIN core.subscribers AS subscriber ON subscriber.subscriber_key = fact.subscriber_key
 WHERE (known.subscriber_key IS NULL) <> (subscriber.subscriber_key IS NULL)
 """
+BEHAVIOUR = """
+(SELECT event.subscriber_key, CAST(FLOOR(event.occurred_us / 86400000000) AS BIGINT) AS day
+FROM lake.events AS event
+WHERE event.event_type IN ('entry', 'visit'))
+"""
 SUBSCRIBER_EFFECTS = (
     ("core.messages", "core.sends", "subscriber.zone IS DISTINCT FROM known.zone"),
     (
@@ -54,6 +59,8 @@ SUBSCRIBER_EFFECTS = (
         "OR subscriber.first_purchase_us IS DISTINCT FROM known.first_purchase_us",
     ),
     ("reductions.assigned_delays", "core.step_entries", "subscriber.plan IS DISTINCT FROM known.plan"),
+    ("reductions.subscriber_hours", "core.conversions", "subscriber.zone IS DISTINCT FROM known.zone"),
+    ("reductions.subscriber_hours", BEHAVIOUR, "subscriber.zone IS DISTINCT FROM known.zone"),
 )
 
 

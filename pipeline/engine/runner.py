@@ -30,6 +30,7 @@ INHERITED_DAYS: Mapping[str, Mapping[str, str]] = {
     "core.credits": {"core.conversions": "day"},
     "reductions.step_days": {"core.messages": "day"},
     "reductions.hours_of_week": {"core.messages": "day"},
+    "reductions.subscriber_hours": {"core.messages": "day", "core.engagements": "day", "core.conversions": "day"},
     "reductions.credit_days": {"core.credits": "message_day"},
     "reductions.entry_days": {"core.step_entries": "day"},
     "reductions.funnel_transitions": {"core.step_entries": "day"},

@@ -145,3 +145,19 @@ class AssignedDelays(Table):
     segment: pl.String = column("subscription plan, or 'none'")
     converted_days: pl.Int64 = column("days until the first conversion, -1 = none within 60 days", "days")
     subscribers: pl.Int64 = count("entries")
+
+
+@table("reductions.subscriber_hours", ("subscriber_key", "day", "local_hour_of_week"))
+class SubscriberHours(Table):
+    """Subscriber, day and local hour of the week: what was sent, what people did with it, and what they did unasked.
+
+    `day` is the day of sending for messages and their opens and clicks, whose hour may lie on a later day.
+    """
+
+    subscriber_key: pl.Int64 = key("subscriber (keyed hash)")
+    day: pl.Int64 = day_number("day of sending, or of the behaviour")
+    local_hour_of_week: pl.Int64 = column("local hour at which it happened, Monday 00 = 0", "0-167", ge=0, le=167)
+    sends: pl.Int64 = count("messages that did not bounce")
+    human_opens: pl.Int64 = count("opens known to be no machine's")
+    human_clicks: pl.Int64 = count("clicks without a mark of a machine")
+    behaviour_events: pl.Int64 = count("entries, visits and orders")

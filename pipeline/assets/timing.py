@@ -1,0 +1,141 @@
+"""Assets of the timing tables, when to send and how long to wait: each calls pure functions of `pipeline/analysis`."""
+
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from pipeline.analysis.delay_outcomes import current_delays, delay_outcomes
+from pipeline.analysis.delays import analyse_delays
+from pipeline.analysis.send_time import analyse_send_times
+from pipeline.analysis.send_time_evaluation import evaluate_send_times
+from pipeline.analysis.send_time_inputs import activity_hours, audience, below_cap, engaged_sends
+from pipeline.analysis.send_time_schedule import allowed_hours, schedule_sends
+from pipeline.assets.describing import table_asset, tables_asset
+from pipeline.ingest.constraints import load_constraints
+from pipeline.schemas import core, reductions
+from pipeline.schemas import timing as marts
+from pipeline.settings import Settings
+
+GROUP = "timing"
+LIFT_NUMBERS = ["status", "randomised_sends", "randomised_sends_needed", "exploration_share"]
+
+
+def _delay_summary(recommendations: pl.DataFrame) -> dict[str, Any]:
+    return {
+        "transitions": recommendations.height,
+        "randomised": recommendations.filter(pl.col("identification") == "randomised").height,
+        "to_change": recommendations.filter(pl.col("action") == "change").height,
+        "to_test": recommendations.filter(pl.col("action") == "test").height,
+        "without_enough_data": recommendations.filter(pl.col("status") == "not enough data").height,
+    }
+
+
+@tables_asset(
+    [marts.DelayCurves, marts.DelayRecommendations],
+    group=GROUP,
+    reads={
+        "assigned_delays": reductions.AssignedDelays,
+        "core_edges": core.CoreEdges,
+        "core_steps": core.CoreSteps,
+    },
+    summaries={marts.DelayRecommendations: _delay_summary},
+)
+def compare_delays(
+    as_of: date, settings: Settings, assigned_delays: pl.DataFrame, core_edges: pl.DataFrame, core_steps: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What each delay that was used converts, and whether another one is better than now."""
+    found = analyse_delays(
+        delay_outcomes(assigned_delays, core_steps, as_of=as_of, horizon_days=settings.delay_horizon_days),
+        current_delays(core_edges, core_steps, as_of=as_of),
+        as_of_day=as_of,
+    )
+    return found.curves, found.recommendations
+
+
+def _cluster_summary(clusters: pl.DataFrame) -> dict[str, Any]:
+    return {name: int(clusters[name].sum()) for name in ("subscribers", "sends", "engagements", "behaviour_events")}
+
+
+def _subscriber_summary(subscribers: pl.DataFrame) -> dict[str, Any]:
+    own = subscribers.filter(pl.col("fallback_level") == "subscriber")
+    moved = own.filter(pl.col("recommended_local_hour") != pl.col("current_local_hour"))
+    return {
+        "subscribers": subscribers.height,
+        "with_own_hour": own.height,
+        "to_move": moved.height,
+        "keep_current_hour": subscribers.height - own.height,
+    }
+
+
+@tables_asset(
+    [marts.SendTimeClusters, marts.SendTimeProfiles, marts.SubscriberSendTimes],
+    group=GROUP,
+    reads={"subscriber_hours": reductions.SubscriberHours, "messages": core.CoreMessages},
+    summaries={marts.SendTimeClusters: _cluster_summary, marts.SubscriberSendTimes: _subscriber_summary},
+)
+def learn_send_times(
+    as_of: date, settings: Settings, subscriber_hours: pl.DataFrame, messages: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Clusters of alike days, their engagement by send hour, and the best allowed hour of each subscriber."""
+    quiet_from, quiet_until = load_constraints(settings.definitions).quiet_hours or (None, None)
+    found = analyse_send_times(
+        activity_hours(subscriber_hours, as_of=as_of, days=settings.send_time_days),
+        engaged_sends(messages, as_of=as_of, days=settings.send_time_days),
+        as_of_day=as_of,
+        allowed_hours=allowed_hours(quiet_from, quiet_until),
+    )
+    return found.clusters, found.profiles, found.subscribers
+
+
+@table_asset(
+    marts.SendSchedules,
+    group=GROUP,
+    reads={
+        "subscribers": marts.SubscriberSendTimes,
+        "profiles": marts.SendTimeProfiles,
+        "step_entries": core.CoreStepEntries,
+        "messages": core.CoreMessages,
+        "steps": core.CoreSteps,
+    },
+    summary=lambda rows: dict(rows.group_by("status").agg(pl.col("subscribers").sum()).iter_rows()),
+)
+def schedules(
+    as_of: date,
+    settings: Settings,
+    subscribers: pl.DataFrame,
+    profiles: pl.DataFrame,
+    step_entries: pl.DataFrame,
+    messages: pl.DataFrame,
+    steps: pl.DataFrame,
+) -> pl.DataFrame:
+    """The hours at which to mail those who wait tonight, within the user's constraints."""
+    constraints = load_constraints(settings.definitions)
+    expected = audience(step_entries, steps, as_of=as_of)
+    if cap := constraints.frequency_cap:
+        expected = below_cap(expected, messages, as_of=as_of, most=cap.messages, days=cap.days)
+    return schedule_sends(expected, subscribers, profiles, constraints.of_steps(steps), as_of_day=as_of)
+
+
+@table_asset(
+    marts.SendTimeLift,
+    group=GROUP,
+    reads={
+        "subscribers": marts.SubscriberSendTimes,
+        "profiles": marts.SendTimeProfiles,
+        "messages": core.CoreMessages,
+    },
+    summary=lambda rows: rows.select(LIFT_NUMBERS).row(0, named=True),
+)
+def lift(
+    as_of: date, settings: Settings, subscribers: pl.DataFrame, profiles: pl.DataFrame, messages: pl.DataFrame
+) -> pl.DataFrame:
+    """What the recommended hours bring: unknown, and the share to explore, until hours are drawn by lot."""
+    sends = engaged_sends(messages, as_of=as_of, days=settings.send_time_days)
+    # Nothing draws hours yet, so no message has a propensity. Once one has, the hours must be those of before it.
+    return evaluate_send_times(
+        sends.with_columns(propensity=pl.lit(None, dtype=pl.Float64)), subscribers, profiles, as_of_day=as_of
+    )
+
+
+timing_assets = [compare_delays, learn_send_times, schedules, lift]
