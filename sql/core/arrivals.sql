@@ -1,7 +1,7 @@
 -- Grain: entry into a step (step, subscriber, time), by day of entry. Where entries are known from: the step's own
 -- `step_entered` events; for a first step without any, the workflow's `entry` events; for a step without either, the
--- sending of its message, and until then the first night its queue held the subscriber (end of that day), whose assigned
--- wait is that until the planned sending.
+-- sending of its message, and until then its queue of the newest night: who waits there entered one planned wait before
+-- the planned sending (at the latest at the end of that night), so that it does not matter which nights were seen before.
 WITH event AS (
   SELECT
     version.event_type AS event_type,
@@ -29,16 +29,35 @@ step_source AS (
   FROM core.tracked_steps AS tracked
   GROUP BY tracked.step_key
 ),
-sighting AS (
+planned AS (
   SELECT
-    queued.workflow_id AS workflow_id,
-    queued.step_id AS step_id,
+    edge.to_step_key AS step_key,
+    MIN(edge.delay_hours) AS delay_hours
+  FROM core.edges AS edge
+  WHERE edge.valid_to_us > (
+    SELECT COALESCE(MAX(newest.as_of_day), 0) * 86400000000 AS last_night_us FROM lake.automation_queue AS newest
+  )
+  GROUP BY edge.to_step_key
+),
+waiting AS (
+  SELECT
     queued.subscriber_key AS subscriber_key,
-    MIN(queued.as_of_day) AS first_day_seen,
-    MAX(queued.next_send_us) AS next_send_us
+    step.workflow_key AS workflow_key,
+    step.step_key AS step_key,
+    queued.next_send_us AS next_send_us,
+    CASE
+      WHEN queued.next_send_us - 3600000000 * COALESCE(planned.delay_hours, 0) < (queued.as_of_day + 1) * 86400000000
+        THEN queued.next_send_us - 3600000000 * COALESCE(planned.delay_hours, 0)
+      ELSE (queued.as_of_day + 1) * 86400000000 - 1
+    END AS entered_us
   FROM lake.automation_queue AS queued
-  GROUP BY queued.workflow_id, queued.step_id, queued.subscriber_key
-  HAVING MAX(queued.as_of_day) = (SELECT MAX(newest.as_of_day) AS last_night FROM lake.automation_queue AS newest)
+  LEFT JOIN core.steps AS step
+    ON step.workflow_id = queued.workflow_id
+    AND step.step_id = queued.step_id
+  LEFT JOIN planned AS planned
+    ON planned.step_key = step.step_key
+  WHERE queued.as_of_day = (SELECT MAX(newest.as_of_day) AS last_night FROM lake.automation_queue AS newest)
+    AND step.step_key IS NOT NULL
 ),
 arrival AS (
   SELECT
@@ -83,30 +102,27 @@ arrival AS (
     AND step_source.step_key IS NULL
   UNION ALL
   SELECT
-    sighting.subscriber_key AS subscriber_key,
-    step.workflow_key AS workflow_key,
-    step.step_key AS step_key,
-    (sighting.first_day_seen + 1) * 86400000000 - 1 AS entered_us,
+    waiting.subscriber_key AS subscriber_key,
+    waiting.workflow_key AS workflow_key,
+    waiting.step_key AS step_key,
+    waiting.entered_us AS entered_us,
     'queue' AS entry_source,
     NULL AS next_step_key,
     CASE
-      WHEN sighting.next_send_us >= (sighting.first_day_seen + 1) * 86400000000
-        THEN CAST(FLOOR((sighting.next_send_us - sighting.first_day_seen * 86400000000) / 3600000000) AS BIGINT) - 23
+      WHEN waiting.next_send_us > waiting.entered_us
+        THEN CAST(FLOOR((waiting.next_send_us - waiting.entered_us + 3599999999) / 3600000000) AS BIGINT)
       ELSE 0
     END AS assigned_delay_hours,
     FALSE AS is_delay_randomised,
     '' AS tie_breaker
-  FROM sighting AS sighting
-  LEFT JOIN core.steps AS step
-    ON step.workflow_id = sighting.workflow_id
-    AND step.step_id = sighting.step_id
+  FROM waiting AS waiting
   LEFT JOIN step_source AS step_source
-    ON step_source.step_key = step.step_key
+    ON step_source.step_key = waiting.step_key
   LEFT JOIN core.sends AS send
-    ON send.step_key = step.step_key
-    AND send.subscriber_key = sighting.subscriber_key
-  WHERE sighting.first_day_seen BETWEEN $first_day AND $last_day
-    AND step.step_key IS NOT NULL
+    ON send.step_key = waiting.step_key
+    AND send.subscriber_key = waiting.subscriber_key
+  WHERE waiting.entered_us >= $first_day * 86400000000
+    AND waiting.entered_us < ($last_day + 1) * 86400000000
     AND step_source.step_key IS NULL
     AND send.step_key IS NULL
 ),

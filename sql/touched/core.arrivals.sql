@@ -15,10 +15,19 @@ SELECT arrival.day
 FROM core.arrivals AS arrival
 WHERE arrival.entry_source = 'queue'
 UNION
-SELECT queued.first_day_seen
-FROM (
-  SELECT MIN(sighting.as_of_day) AS first_day_seen, MAX(sighting.as_of_day) AS last_day_seen
-  FROM lake.automation_queue AS sighting
-  GROUP BY sighting.workflow_id, sighting.step_id, sighting.subscriber_key
-) AS queued
-WHERE queued.last_day_seen = (SELECT MAX(newest.as_of_day) FROM lake.automation_queue AS newest)
+-- One planned wait before the planned sending, at the latest the night of the queue: as core/arrivals.sql reckons it.
+SELECT LEAST(
+  CAST(FLOOR((queued.next_send_us - 3600000000 * COALESCE(planned.delay_hours, 0)) / 86400000000) AS BIGINT),
+  queued.as_of_day
+) AS day
+FROM lake.automation_queue AS queued
+LEFT JOIN core.steps AS step
+  ON step.workflow_id = queued.workflow_id
+  AND step.step_id = queued.step_id
+LEFT JOIN (
+  SELECT edge.to_step_key AS step_key, MIN(edge.delay_hours) AS delay_hours
+  FROM core.edges AS edge
+  WHERE edge.valid_to_us > (SELECT MAX(newest.as_of_day) * 86400000000 FROM lake.automation_queue AS newest)
+  GROUP BY edge.to_step_key
+) AS planned ON planned.step_key = step.step_key
+WHERE queued.as_of_day = (SELECT MAX(newest.as_of_day) FROM lake.automation_queue AS newest)
