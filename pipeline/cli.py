@@ -137,6 +137,25 @@ def flows_init() -> None:
     console.print(f"Wrote {written}. Read its comments, name your flows, then run driptune nightly.")
 
 
+@main.group()
+def simulate() -> None:
+    """How the methods do on your own data."""
+
+
+@simulate.command("anomalies")
+def simulate_anomalies() -> None:
+    """False alerts on your history, and how soon incidents planted into it would have been found."""
+    from pipeline.reports.anomaly_trial import trial_lines
+    from pipeline.reports.morning import read_publication
+
+    settings = Settings()
+    tables = read_publication(settings.published_dir)
+    if not tables:
+        raise ClearFailureError("Nothing is published yet, so there is no history. Run driptune nightly first.")
+    for line in trial_lines(tables, settings.holidays):
+        console.print(line, markup=False)
+
+
 def _run(settings: Settings, as_of: date, first: date | None = None) -> None:
     from pipeline.nightly import run_night, step_count
     from pipeline.reports.morning import read_publication, summary

@@ -4,8 +4,10 @@ from typing import Any
 
 import dagster as dg
 
+from pipeline.assets.cohorts import cohort_assets
 from pipeline.assets.core import core_assets
 from pipeline.assets.lake import lake_assets
+from pipeline.assets.monitoring import monitoring_assets
 from pipeline.assets.performance import performance_assets
 from pipeline.assets.publication import publication_assets
 from pipeline.assets.reductions import sql_assets
@@ -29,7 +31,9 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
             *core_assets,
             sql_assets(),
             *performance_assets,
+            *cohort_assets,
             *timing_assets,
+            *monitoring_assets,
             *publication_assets,
         ],
         jobs=[nightly],

@@ -10,13 +10,15 @@ from pipeline.definitions import build_defs
 from pipeline.schemas.base import identity
 from pipeline.settings import Settings
 
-GROUPS = {"lake", "dimensions", "facts", "reductions", "performance", "timing", "publication"}
+GROUPS = {"lake", "dimensions", "facts", "reductions", "performance", "cohorts", "timing", "monitoring", "publication"}
 CONTRACT = {
     "workflows", "steps", "calendar", "step_metrics_daily", "step_metrics", "workflow_metrics", "funnel", "bottlenecks",
     "exit_reasons", "stuck_subscribers", "time_to_next_step", "revenue_attribution", "reconciliation", "runs",
     "quarantine", "data_dictionary",
     "delay_curves", "delay_recommendations", "send_time_clusters", "send_time_profiles", "subscriber_send_times",
     "send_schedules", "send_time_lift",
+    "cohort_triangles", "cohort_metrics", "cohort_comparison", "cohort_insights",
+    "anomaly_baselines", "anomalies", "metric_trends", "opportunities",
 }  # fmt: skip
 
 

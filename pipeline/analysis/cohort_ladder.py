@@ -72,7 +72,8 @@ def wilson(successes: Array, trials: Array) -> tuple[Array, Array]:
         weight = NORMAL_975**2 / trials
         centre = (rate + weight / 2) / (1 + weight)
         half = NORMAL_975 / (1 + weight) * np.sqrt(rate * (1 - rate) / trials + weight / (4 * trials))
-    return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
+    # Rounding must not put a share of 0 or 1 outside its own interval.
+    return np.minimum(np.clip(centre - half, 0.0, 1.0), rate), np.maximum(np.clip(centre + half, 0.0, 1.0), rate)
 
 
 def build_triangle(groups: EntryGroups) -> Triangle:

@@ -8,7 +8,9 @@ import dagster as dg
 import polars as pl
 
 from pipeline.analysis.dictionary import data_dictionary
+from pipeline.assets.cohorts import cohort_assets
 from pipeline.assets.describing import FRESHNESS, OWNERS, asset_key, describe, table_asset
+from pipeline.assets.monitoring import monitoring_assets
 from pipeline.assets.performance import performance_assets
 from pipeline.assets.run_history import RUNS_KEPT, run_history
 from pipeline.assets.timing import timing_assets
@@ -24,7 +26,7 @@ from pipeline.schemas.base import Table, tables_of
 from pipeline.settings import Settings
 
 GROUP = "publication"
-ANALYSES = (*performance_assets, *timing_assets)
+ANALYSES = (*performance_assets, *cohort_assets, *timing_assets, *monitoring_assets)
 
 
 @table_asset(marts.QuarantinedRows, group=GROUP, reads={}, reads_lake={"rows": tables.Quarantine})

@@ -14,7 +14,17 @@ from pipeline.definitions import build_defs
 from pipeline.schemas.base import identity, polars_schema
 from pipeline.settings import Settings
 
-GROUP_ORDER = ("lake", "dimensions", "facts", "reductions", "performance", "publication")
+GROUP_ORDER = (
+    "lake",
+    "dimensions",
+    "facts",
+    "reductions",
+    "performance",
+    "cohorts",
+    "timing",
+    "monitoring",
+    "publication",
+)
 
 
 def asset_graph() -> str:
