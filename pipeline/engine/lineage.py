@@ -19,6 +19,7 @@ class ColumnSource:
     column: str
 
 
+@cache
 def column_lineage(model: Model) -> dict[str, Sequence[ColumnSource]]:
     """For every column of the model, the columns of the tables it is computed from, in alphabetical order."""
     # Without a column, sqlglot resolves the statement once for all of them.
