@@ -71,6 +71,7 @@ def analyse_delays(
         'test', 'keep' or 'wait'; `status` is 'ok', 'not enough data', 'single delay', 'no conversions',
         'no current delay' or 'not identified'.
 
+    A test is proposed only where as many enter as it needs (`minimum_entrants`); elsewhere the action is 'wait'.
     Strata are segment x block x whether the delay was drawn. Estimates: see `pipeline.analysis.delay_curve`.
     """
     curves: list[dict[str, Any]] = []
@@ -145,8 +146,9 @@ def _analyse_transition(
         for column, delay in enumerate(counts.delays)
     ]
     if status in ("not identified", "single delay"):
-        # Nothing was compared with the current delay, so only a test can tell.
-        recommendation |= {"action": "test", "identification": "not identified"}
+        # Nothing was compared with the current delay, so only a test can tell, where enough people enter for one.
+        is_testable = counts.entrants.sum() >= minimum_entrants
+        recommendation |= {"action": "test" if is_testable else "wait", "identification": "not identified"}
     if status != "ok":
         return rows, recommendation
 
@@ -241,12 +243,13 @@ def _compares(group: pl.DataFrame, current: float | None) -> bool:
 
 
 def _status(counts: _Counts, usable: _Counts, current: float | None, minimum_entrants: int) -> str:
+    # More entrants change nothing where there is nothing to compare.
+    if len(counts.delays) == 1 and current is not None:
+        return "single delay"
     if counts.entrants.sum() < minimum_entrants:
         return "not enough data"
     if current is None:
         return "no current delay"
-    if len(counts.delays) == 1:
-        return "single delay"
     if len(usable.delays) < 2:
         return "not identified"
     if usable.entrants.sum() < minimum_entrants:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
 HOURS = 24
 WEEKDAYS = 7
@@ -107,7 +108,9 @@ def fit_profiles(counts: HourCounts) -> Profiles:
     cluster = np.zeros(len(roots), dtype=np.int64)
     if clusters > 1:
         sample = known[np.linspace(0, len(known) - 1, min(len(known), FIT_SAMPLE)).astype(np.int64)]
-        means = KMeans(clusters, n_init=4, random_state=SEED).fit(roots[sample])
+        # Threads would add up in the order in which they finish: equal input, equal clusters.
+        with threadpool_limits(limits=1):
+            means = KMeans(clusters, n_init=4, random_state=SEED).fit(roots[sample])
         cluster = _ordered_by_peak(means.predict(roots), means.cluster_centers_)
     members = sum_by_cluster(_share(profile[known]), cluster[known], clusters)
     return Profiles(events, roots, cluster, _share(members + account))

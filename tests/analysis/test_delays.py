@@ -89,6 +89,12 @@ def test_too_few_entrants_say_how_many_are_missing():
     assert row["entrants_needed"] == MINIMUM_ENTRANTS - 6_000
 
 
+def test_more_entrants_of_a_single_delay_are_not_asked_for():
+    row = recommend(cells(("all", 1, 24.0, 3_000, 300, False)))
+    assert (row["status"], row["action"], row["identification"]) == ("single delay", "wait", "not identified")
+    assert row["entrants_needed"] == 0
+
+
 def test_entrants_who_cannot_be_compared_do_not_count_as_enough():
     outcomes = cells(
         ("all", 1, 24.0, 2_000, 200, False), ("all", 1, 48.0, 2_000, 200, False), ("all", 2, 72.0, 20_000, 3_000, False)
