@@ -103,6 +103,17 @@ def verify() -> None:
 
 
 @main.command()
+def restore() -> None:
+    """Put the newest kept snapshot in place of a damaged publication."""
+    from pipeline.resources import publish
+
+    restored = publish.restore(Settings().published_dir)
+    if restored is None:
+        raise ClearFailureError("No older snapshot is kept. Run driptune nightly to publish anew.")
+    console.print(f"Restored {restored.name}, its Parquet and manifest.")
+
+
+@main.command()
 def doctor() -> None:
     """Check settings, access, disk and versions."""
     from pipeline.health import diagnosis

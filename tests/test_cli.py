@@ -122,3 +122,9 @@ def test_verify_finds_a_damaged_publication(published: Path) -> None:
     parquet.chmod(0o444)
     assert result.returncode == 1
     assert "steps.parquet cannot be read" in result.stdout
+
+
+def test_restore_says_when_nothing_is_kept(tmp_path: Path) -> None:
+    result = driptune(tmp_path, "restore")
+    assert result.returncode == 1
+    assert "No older snapshot is kept" in result.stderr
