@@ -8,7 +8,10 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
+from pipeline.analysis.delays import MINIMUM_ENTRANTS
+from pipeline.ingest.constraints import DEFAULT_QUIET_HOURS
 from pipeline.nightly import Night, run_night
 from pipeline.reports.morning import read_publication, summary
 from pipeline.resources.publish import SNAPSHOT_NAME, Manifest
@@ -87,6 +90,53 @@ def test_each_stuck_subscriber_has_its_cause_and_nobody_who_waits_is_listed(
     waiting = {row["subscriber_key"] for row in truth["waiting"]} - {key for key, _ in planted}
     assert waiting
     assert not waiting & {key for key, _ in found}
+
+
+def test_the_planted_days_are_found_by_the_clusters(tables: dict[str, pl.DataFrame], truth: dict[str, Any]) -> None:
+    planted = [{"subscriber_key": key, "profile": name} for name, keys in truth["profiles"].items() for key in keys]
+    found = pl.DataFrame(planted).join(tables["subscriber_send_times"], on="subscriber_key", how="inner")
+    assert found.height > 0.99 * len(planted)
+    # By chance 0, and 1 only if there were as many clusters as kinds of day.
+    assert adjusted_rand_score(found["profile"], found["cluster_id"]) > 0.3
+    sizes = found.group_by("profile", "cluster_id").len().sort("len", descending=True)
+    homes = sizes.unique("profile", keep="first")
+    assert homes["cluster_id"].is_unique().all()
+    active = dict(
+        homes.join(tables["send_time_clusters"], on="cluster_id").select("profile", "active_local_hour").rows()
+    )
+    assert active["morning"] < active["lunch"] < active["evening"]
+
+
+def test_a_lift_of_send_times_is_promised_only_once_hours_are_drawn(tables: dict[str, pl.DataFrame]) -> None:
+    lift = tables["send_time_lift"]
+    assert set(lift["status"]) == {"cannot be estimated"}
+    assert lift["engagement_lift"].null_count() == lift.height
+    assert (lift["randomised_sends_needed"] > 0).all()
+    assert (lift["exploration_share"] > 0).all()
+
+
+def test_schedules_keep_the_night_quiet(tables: dict[str, pl.DataFrame]) -> None:
+    schedules = tables["send_schedules"]
+    quiet_from, quiet_until = DEFAULT_QUIET_HOURS
+    hours = schedules["local_hour"].drop_nulls()
+    assert hours.len() > 0
+    assert hours.is_between(quiet_until, quiet_from - 1).all()
+    assert set(schedules.filter(pl.col("local_hour").is_null())["status"]) == {"not enough data"}
+
+
+@pytest.mark.parametrize("name", ["delay_that_matters", "delay_that_does_not"])
+def test_too_few_for_a_delay_are_told_with_the_count_still_needed(
+    tables: dict[str, pl.DataFrame], truth: dict[str, Any], name: str
+) -> None:
+    workflow, start, end = truth["planted"][name]
+    transition = (pl.col("workflow_id") == workflow) & (pl.col("from_step_id") == start) & (pl.col("to_step_id") == end)
+    [row] = tables["delay_recommendations"].filter(transition).to_dicts()
+    assert (row["status"], row["identification"], row["action"]) == ("not enough data", "randomised", "wait")
+    assert 0 < row["entrants"] == MINIMUM_ENTRANTS - row["entrants_needed"]
+    assert row["improvement"] is row["recommended_delay_hours"] is None
+    curve = tables["delay_curves"].filter(transition)
+    assert curve.height == row["delays_compared"] > 1
+    assert curve["entrants"].sum() == row["entrants"]
 
 
 def test_every_difference_to_mailchimps_reports_has_a_name(tables: dict[str, pl.DataFrame]) -> None:

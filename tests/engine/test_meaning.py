@@ -216,3 +216,39 @@ def test_one_conversion_one_credit_a_view(story: Story, tmp_path: Path):
         (2, "mailchimp_compat", "c1", "open"),
         (3, "mailchimp_compat", "campaign", "click"),
     ]
+
+
+def test_activity_stands_at_its_own_local_hour(story: Story, tmp_path: Path):
+    """Reactions on the day of the send at the hour they came, behaviour on its own day; machines are nobody."""
+    vienna, utc = 1, 2
+    for who in (vienna, utc):
+        story.sent(who)
+    story.sent(vienna, "classic-c1", status="hard")
+    story.did(vienna, "click", START + 14 * HOUR)
+    story.did(utc, "open", START + HOUR)
+    story.did(utc, "open", START + 2 * HOUR, is_bot=True)
+    story.happened(vienna, "visit", START + 10 * DAY)
+    story.happened(utc, "purchase", START + DAY, order_id="o", revenue_cents=100)
+    story.happened(utc, "trial", START + DAY)
+    friday, first = 4 * 24, day_number(FIRST_DAY)
+    sql = """
+    SELECT subscriber_key, day, local_hour_of_week, sends, human_opens, human_clicks, behaviour_events
+    FROM reductions.subscriber_hours ORDER BY 1, 2, 3"""
+    assert story.answer(tmp_path, sql) == [
+        (vienna, first, friday + 10, 1, 0, 0, 0),
+        (vienna, first, friday + 24, 0, 0, 1, 0),
+        # Ten days later the clocks have gone forward.
+        (vienna, first + 10, 11, 0, 0, 0, 1),
+        (utc, first, friday + 9, 1, 0, 0, 0),
+        (utc, first, friday + 10, 0, 1, 0, 0),
+        (utc, first + 1, friday + 24 + 9, 0, 0, 0, 1),
+    ]
+
+
+def test_opens_of_mail_from_before_machines_were_marked_are_nobodys(story: Story, tmp_path: Path):
+    before_us = 1_719_014_400_000_000 - DAY
+    story.sent(2, at_us=before_us)
+    story.did(2, "open", before_us + HOUR)
+    story.did(2, "click", before_us + HOUR)
+    sql = "SELECT SUM(human_opens), SUM(human_clicks) FROM reductions.subscriber_hours"
+    assert story.answer(tmp_path, sql) == [(0, 1)]
