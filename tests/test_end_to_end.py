@@ -12,6 +12,9 @@ from sklearn.metrics import adjusted_rand_score
 
 from pipeline.analysis.delays import MINIMUM_ENTRANTS
 from pipeline.ingest.constraints import DEFAULT_QUIET_HOURS
+from pipeline.forgetting import forget_person
+from pipeline.ingest.keys import load_keys, member_id
+from pipeline.ingest.lake import Lake
 from pipeline.nightly import Night, run_night
 from pipeline.reports.morning import read_publication, summary
 from pipeline.resources.publish import SNAPSHOT_NAME, Manifest
@@ -215,3 +218,19 @@ def test_the_next_night_adds_a_day(settings: Settings, night: Night) -> None:
     calendar = pl.read_parquet(settings.published_dir / "parquet" / "calendar.parquet")
     assert calendar["day"].max() == tomorrow
     assert len(list((settings.published_dir / "snapshots").iterdir())) == 1
+
+
+def test_a_forgotten_person_leaves_no_byte(settings: Settings, night: Night) -> None:
+    """Runs last: it takes the publication away until the next nightly."""
+    address = Lake(settings.lake_dir).addresses()["email_address"][0]
+    key = load_keys(settings).of_address(address)
+    removed, _ = forget_person(settings, address)
+    assert removed > 0
+    for path in settings.data_dir.rglob("*"):
+        if path.is_file() and settings.sample_dir not in path.parents:
+            content = path.read_bytes()
+            assert address.encode() not in content
+            assert member_id(address).encode() not in content
+        if path.suffix == ".parquet" and settings.lake_dir in path.parents:
+            rows = pl.read_parquet(path, hive_partitioning=False)
+            assert "subscriber_key" not in rows.columns or key not in rows["subscriber_key"]
