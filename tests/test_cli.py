@@ -68,6 +68,19 @@ def test_a_nightly_prints_plain_lines_and_the_morning(published: Path) -> None:
 
 
 @needs_recordings
+def test_too_short_a_history_tries_no_detector(published: Path) -> None:
+    result = driptune(published, "simulate", "anomalies")
+    assert result.returncode == 0, result.stderr
+    assert "not enough history" in result.stdout
+
+
+def test_without_a_publication_there_is_nothing_to_simulate(tmp_path: Path) -> None:
+    result = driptune(tmp_path, "simulate", "anomalies")
+    assert result.returncode == 1
+    assert "driptune nightly first" in result.stderr
+
+
+@needs_recordings
 @pytest.mark.parametrize(
     ("case", "words"),
     [

@@ -18,8 +18,7 @@ def watched_history(daily: pl.DataFrame, workflows: pl.DataFrame, *, as_of_day: 
 
     Returns:
         The rows of that time. `entries` is null, thus not watched, where no events tell them: those of automations
-        and campaigns are first sightings in a queue or sends, so that they come when they are read, all at once on the
-        first night.
+        and campaigns are the sends, and for the last days also who still waits in the queue, a rise that is none.
     """
     told = workflows.filter(pl.col("kind") == "flow").get_column("workflow_id").implode()
     return daily.filter(pl.col("day") > as_of_day - timedelta(days=HISTORY_DAYS)).with_columns(

@@ -8,12 +8,14 @@ import pytest
 from scipy import stats
 
 from pipeline.analysis.anomalies import (
+    RateMetric,
     anomaly_baselines,
     detect_rate_anomalies,
     detect_volume_anomalies,
     metric_trends,
 )
 from pipeline.analysis.anomaly_baseline import MOST_CENSORED_DAYS
+from pipeline.analysis.anomaly_history import HISTORY_DAYS, watched_history
 from pipeline.analysis.anomaly_incidents import account_alerts, anomalies, notifications
 from pipeline.analysis.anomaly_state import WARM_UP_DAYS
 from pipeline.analysis.anomaly_tails import beta_binomial_score, negative_binomial_score, predictive_band
@@ -239,3 +241,32 @@ def test_trends_pool_the_week_and_mark_changes():
 def test_small_acceptance_simulation():
     missed = [check for check in simulation.run(scale=0.2) if not check.holds]
     assert missed == []
+
+
+def test_a_rate_that_is_final_after_a_day_is_scored_up_to_yesterday_and_told_tonight():
+    """Mailchimp's five days hide the other rates; a stop of prompt clicks since three days is told all the same."""
+    late = history().with_columns(is_mature=pl.col("day") <= day(DAYS - 6))
+    rates = [RateMetric("prompt", "clicks", "sent", "lower", 1), RateMetric("slow", "clicks", "sent")]
+    baselines = anomaly_baselines(without(late, "clicks", DAYS - 4), as_of_day=TONIGHT, rates=rates, volumes=[])
+    scored = baselines.filter(pl.col("status") == "ok").group_by("metric").agg(pl.col("day").max())
+    assert dict(scored.iter_rows()) == {"prompt": day(DAYS - 2), "slow": day(DAYS - 6)}
+    told = notifications(anomalies(baselines), as_of_day=TONIGHT).row(0, named=True)
+    assert (told["metrics"], told["first_day"], told["is_new"]) == ("prompt", day(DAYS - 4), False)
+
+
+def test_entries_that_no_event_tells_are_not_watched():
+    entered = history().with_columns(entries=pl.col("sent"))
+    for kind, is_watched in (("flow", True), ("automation", False)):
+        workflows = pl.DataFrame({"workflow_id": ["w"], "kind": [kind]})
+        watched = watched_history(entered, workflows, as_of_day=TONIGHT)
+        baselines = anomaly_baselines(watched, as_of_day=TONIGHT, rates=[], volumes=["entries", "sent"])
+        assert ("entries" in baselines["metric"]) is is_watched
+
+
+def test_half_a_year_is_watched():
+    long = history(days=HISTORY_DAYS + 30)
+    last = long["day"].max()
+    watched = watched_history(
+        long.with_columns(entries=0), pl.DataFrame(schema={"workflow_id": pl.String, "kind": pl.String}), as_of_day=last
+    )
+    assert watched["day"].n_unique() == HISTORY_DAYS

@@ -15,7 +15,7 @@ from pipeline.analysis.cohort_comparison import (
     trend,
 )
 from pipeline.analysis.cohort_ladder import wilson
-from pipeline.analysis.cohorts import cohort_metrics, cohort_triangles
+from pipeline.analysis.cohorts import cohort_metrics, cohort_triangles, continuous_cells
 from tests.simulations import cohorts as simulation
 
 TONIGHT = date(2026, 6, 30)
@@ -243,3 +243,34 @@ def test_entries_after_tonight_change_nothing():
 def test_small_acceptance_simulation():
     missed = [check for check in simulation.run(scale=0.05) if not check.holds]
     assert missed == []
+
+
+def test_plans_are_compared_at_an_age_that_half_of_all_entrants_have_reached():
+    """Few are old; compared there, the smallest plan would drop out for want of people."""
+    entries = [
+        ("basic", 70, 60),
+        ("free", 70, 60),
+        ("pro", 70, 20),
+        ("basic", 21, 400),
+        ("free", 21, 400),
+        ("pro", 21, 200),
+    ]
+    frame = cells(*((plan, ago, 0, size, size // 4, 0) for plan, ago, size in entries), cohort_type="subscription_plan")
+    compared = compare(frame)
+    assert compared["age_weeks"].unique().to_list() == [21 // 7 - 1]
+    assert compared.filter(pl.col("status") == "ok")["cohort"].sort().to_list() == ["basic", "free", "pro"]
+
+
+def test_one_off_campaigns_have_no_cohorts_of_equal_age():
+    raw = cells(("a", 30, 0, 100, 10, 0)).drop("workflow_id").with_columns(pl.col("day").to_physical().cast(pl.Int64))
+    workflows = pl.DataFrame({"workflow_key": [1, 2], "workflow_id": ["flow", "news"], "kind": ["flow", "campaign"]})
+    both = pl.concat([raw.with_columns(workflow_key=pl.lit(key, dtype=pl.Int64)) for key in (1, 2)])
+    assert continuous_cells(both, workflows).select("workflow_id", "day").rows() == [
+        ("flow", TONIGHT - timedelta(days=30))
+    ]
+
+
+@pytest.mark.parametrize("converted", [0, 41])
+def test_shares_of_none_and_all_lie_within_their_intervals(converted: int):
+    low, high = wilson(np.array([float(converted)]), np.array([41.0]))
+    assert low[0] <= converted / 41 <= high[0]

@@ -1,0 +1,69 @@
+"""Charts: an image where there is something to see, nothing where there is not."""
+
+import base64
+from datetime import date, timedelta
+from xml.etree import ElementTree
+
+import polars as pl
+import pytest
+
+from pipeline.reports.charts import FEWEST_FOLLOWED, cohort_chart, image, trend_chart
+from pipeline.schemas.base import empty
+from pipeline.schemas.cohorts import CohortTriangles
+from pipeline.schemas.monitoring import MetricTrends
+
+TONIGHT = date(2026, 6, 29)
+
+
+def triangles(followed: int) -> pl.DataFrame:
+    ages = range(4)
+    return pl.DataFrame(
+        {
+            "cohort_type": ["signup_date"] * len(ages),
+            "workflow_id": ["w"] * len(ages),
+            "cohort": ["2026-03"] * len(ages),
+            "age_weeks": list(ages),
+            "entrants": [followed] * len(ages),
+            "followed": [followed] * len(ages),
+            "incidence_rate": [0.1 * age for age in ages],
+        }
+    )
+
+
+def trends(marker: str | None) -> pl.DataFrame:
+    days = [TONIGHT - timedelta(days=ago) for ago in (2, 1, 0)]
+    return pl.DataFrame(
+        {
+            "day": days,
+            "workflow_id": ["w"] * 3,
+            "step_id": ["s"] * 3,
+            "metric": ["sent"] * 3,
+            "value": [10.0, 9.0, 0.0],
+            "expected_value_low": [5.0, 5.0, 5.0],
+            "expected_value_high": [15.0, 15.0, 15.0],
+            "change_marker": pl.Series([None, None, marker], dtype=pl.String),
+        }
+    )
+
+
+@pytest.mark.parametrize("chart", [cohort_chart(triangles(FEWEST_FOLLOWED)), trend_chart(trends("anomaly"))])
+def test_a_chart_is_an_image_without_links(chart) -> None:
+    markdown = image(chart)["chart"].md_str
+    prefix = "![chart](data:image/svg+xml;base64,"
+    assert markdown.startswith(prefix)
+    picture = ElementTree.fromstring(base64.b64decode(markdown.removeprefix(prefix).removesuffix(")")))
+    assert picture.tag.endswith("svg")
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        cohort_chart(empty(CohortTriangles)),
+        cohort_chart(triangles(FEWEST_FOLLOWED - 1)),
+        trend_chart(empty(MetricTrends)),
+        trend_chart(trends(None)),
+        trend_chart(trends("holiday")),
+    ],
+)
+def test_nothing_to_see_is_no_chart(chart) -> None:
+    assert image(chart) == {}
