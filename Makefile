@@ -9,7 +9,8 @@ demo: $(STAMP)  ## the whole nightly on the sample account, from nothing
 	$(BIN)/driptune demo
 
 test: $(STAMP) lint  ## lint, types and tests: exactly what CI runs
-	$(BIN)/pytest -n 2
+	# Files stay whole, so that a nightly is run once for all its tests; the longest one starts first.
+	$(BIN)/pytest -n 2 --dist loadfile tests/test_end_to_end.py tests
 
 up: $(STAMP)  ## Dagster UI with schedule and sensors
 	$(BIN)/driptune up

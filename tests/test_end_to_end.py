@@ -11,8 +11,8 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from pipeline.analysis.delays import MINIMUM_ENTRANTS
-from pipeline.ingest.constraints import DEFAULT_QUIET_HOURS
 from pipeline.forgetting import forget_person
+from pipeline.ingest.constraints import DEFAULT_QUIET_HOURS
 from pipeline.ingest.keys import load_keys, member_id
 from pipeline.ingest.lake import Lake
 from pipeline.nightly import Night, run_night
@@ -175,6 +175,78 @@ def test_the_data_dictionary_names_every_published_column(settings: Settings, ta
         ).fetchall()
     described = tables["data_dictionary"].filter(pl.col("meaning") != "").select("table", "column").rows()
     assert sorted(described) == sorted(columns)
+
+
+def test_the_planted_cohorts_stand_out_and_no_other_does(
+    tables: dict[str, pl.DataFrame], truth: dict[str, Any]
+) -> None:
+    insights = tables["cohort_insights"].filter(pl.col("insight_kind") == "above mean")
+    found = insights.filter(pl.col("workflow_id") == "onboarding").select("cohort_type", "cohort").rows()
+    lifted = [plan for plan, lift in truth["planted"]["plan_lift"].items() if lift > 1]
+    assert sorted(found) == [
+        ("signup_date", truth["planted"]["cohort_month"]),
+        *(("subscription_plan", plan) for plan in lifted),
+    ]
+    assert set(insights.select("cohort_type", "cohort").rows()) == set(found)
+
+
+def test_cohorts_by_age_are_masked_where_they_are_young(tables: dict[str, pl.DataFrame]) -> None:
+    triangles = tables["cohort_triangles"]
+    closed = SAMPLE_TONIGHT - pl.duration(days=7 * (pl.col("age_weeks") + 1))
+    youngest = pl.col("cohort") == SAMPLE_TONIGHT.strftime("%Y-%m")
+    young = triangles.filter(youngest & (pl.col("cohort_type") == "signup_date"))
+    assert young.filter((pl.col("followed") > 0) & (closed < SAMPLE_TONIGHT.replace(day=1))).is_empty()
+    assert triangles.filter(pl.col("is_projected") & pl.col("is_mature")).is_empty()
+
+
+def test_a_step_that_falls_silent_is_found_the_first_night(
+    tables: dict[str, pl.DataFrame], truth: dict[str, Any]
+) -> None:
+    workflow, step = truth["planted"]["silent_step"]
+    silence = tables["anomalies"].filter(pl.col("anomaly_kind") == "silence")
+    assert silence.select("workflow_id", "step_id").unique().rows() == [(workflow, step)]
+    assert silence["day"].min() == date.fromisoformat(truth["planted"]["silent_days"][0])
+    assert silence.filter("is_latest")["day"].unique().to_list() == [SAMPLE_TONIGHT]
+
+
+def test_a_night_without_a_planted_cause_is_rarely_called_bad(
+    tables: dict[str, pl.DataFrame], truth: dict[str, Any]
+) -> None:
+    planted = {tuple(truth["planted"][name]) for name in ("silent_step", "outage_step", "decay_step")}
+    adverse = tables["anomalies"].filter("is_adverse").select("workflow_id", "step_id").unique().rows()
+    assert set(adverse) <= planted
+    scored = tables["anomaly_baselines"].filter(pl.col("status") == "ok")
+    assert scored["is_anomaly"].sum() <= 2.1e-3 * scored.height
+
+
+def test_the_outage_is_the_strongest_evidence_its_step_ever_gave(
+    tables: dict[str, pl.DataFrame], truth: dict[str, Any]
+) -> None:
+    """Three nights of 20 messages are too few for an alarm at one in a thousand, but they are where to look."""
+    workflow, step = truth["planted"]["outage_step"]
+    clicks = tables["anomaly_baselines"].filter(
+        (pl.col("workflow_id") == workflow)
+        & (pl.col("step_id") == step)
+        & (pl.col("metric") == "prompt_human_click_rate")
+        & (pl.col("status") == "ok")
+    )
+    strongest = clicks.sort("tail_probability").row(0, named=True)
+    assert strongest["day"] == date.fromisoformat(truth["planted"]["outage_days"][1])
+    assert strongest["direction"] == "down"
+
+
+def test_opportunities_are_led_by_the_planted_bottleneck(
+    tables: dict[str, pl.DataFrame], truth: dict[str, Any]
+) -> None:
+    listed = tables["opportunities"].sort("rank")
+    first = listed.row(0, named=True)
+    assert (first["kind"], first["workflow_id"], first["step_id"]) == (
+        "bottleneck",
+        truth["bottleneck"]["workflow_id"],
+        truth["bottleneck"]["from_step_id"],
+    )
+    silent = listed.filter(pl.col("kind") == "anomaly").select("workflow_id", "step_id").rows()
+    assert silent == [tuple(truth["planted"]["silent_step"])]
 
 
 def test_no_address_leaves_the_private_table(settings: Settings, night: Night) -> None:
