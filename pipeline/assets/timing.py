@@ -13,6 +13,7 @@ from pipeline.analysis.send_time_inputs import activity_hours, audience, below_c
 from pipeline.analysis.send_time_schedule import allowed_hours, schedule_sends
 from pipeline.assets.describing import table_asset, tables_asset
 from pipeline.ingest.constraints import load_constraints
+from pipeline.reports.charts import delay_chart, image, send_time_chart
 from pipeline.schemas import core, reductions
 from pipeline.schemas import timing as marts
 from pipeline.settings import Settings
@@ -28,6 +29,7 @@ def _delay_summary(recommendations: pl.DataFrame) -> dict[str, Any]:
         "to_change": recommendations.filter(pl.col("action") == "change").height,
         "to_test": recommendations.filter(pl.col("action") == "test").height,
         "without_enough_data": recommendations.filter(pl.col("status") == "not enough data").height,
+        "of_a_single_delay": recommendations.filter(pl.col("status") == "single delay").height,
     }
 
 
@@ -39,7 +41,10 @@ def _delay_summary(recommendations: pl.DataFrame) -> dict[str, Any]:
         "core_edges": core.CoreEdges,
         "core_steps": core.CoreSteps,
     },
-    summaries={marts.DelayRecommendations: _delay_summary},
+    summaries={
+        marts.DelayCurves: lambda curves: image(delay_chart(curves)),
+        marts.DelayRecommendations: _delay_summary,
+    },
 )
 def compare_delays(
     as_of: date, settings: Settings, assigned_delays: pl.DataFrame, core_edges: pl.DataFrame, core_steps: pl.DataFrame
@@ -72,7 +77,11 @@ def _subscriber_summary(subscribers: pl.DataFrame) -> dict[str, Any]:
     [marts.SendTimeClusters, marts.SendTimeProfiles, marts.SubscriberSendTimes],
     group=GROUP,
     reads={"subscriber_hours": reductions.SubscriberHours, "messages": core.CoreMessages},
-    summaries={marts.SendTimeClusters: _cluster_summary, marts.SubscriberSendTimes: _subscriber_summary},
+    summaries={
+        marts.SendTimeClusters: _cluster_summary,
+        marts.SendTimeProfiles: lambda profiles: image(send_time_chart(profiles)),
+        marts.SubscriberSendTimes: _subscriber_summary,
+    },
 )
 def learn_send_times(
     as_of: date, settings: Settings, subscriber_hours: pl.DataFrame, messages: pl.DataFrame

@@ -74,3 +74,47 @@ def trend_chart(trends: pl.DataFrame) -> Picture | None:
     return alt.layer(band, base.mark_line().encode(y="value:Q"), marks.encode(y="value:Q")).properties(
         title=f"{series['workflow_id']}, {series['step_id']}: {series['metric']} and its expected band"
     )
+
+
+def send_time_chart(profiles: pl.DataFrame) -> Picture | None:
+    """How active each cluster is by local hour.
+
+    Args:
+        profiles: rows of `send_time_profiles`.
+    """
+    if profiles.is_empty():
+        return None
+    return (
+        alt.Chart(profiles.select("cluster_id", "local_hour", "activity_share"))
+        .mark_line()
+        .encode(
+            x=alt.X("local_hour:Q", title="local hour"),
+            y=alt.Y("activity_share:Q", title="share of the cluster's activity", axis=alt.Axis(format="%")),
+            color=alt.Color("cluster_id:N", title="cluster"),
+        )
+        .properties(title="Kinds of day")
+    )
+
+
+def delay_chart(curves: pl.DataFrame) -> Picture | None:
+    """Conversion by delay of the transition with the most entrants of those whose delays can be compared.
+
+    Args:
+        curves: rows of `delay_curves`.
+    """
+    known = curves.filter(pl.col("conversion_rate").is_not_null())
+    if known.is_empty():
+        return None
+    transition = ["workflow_id", "from_step_id", "to_step_id"]
+    sizes = known.group_by(transition).agg(pl.col("entrants").sum())
+    largest = sizes.sort("entrants", *transition, descending=[True, False, False, False]).head(1)
+    rows = known.join(largest.select(transition), on=transition, how="semi").sort("delay_hours")
+    columns = ["delay_hours", "conversion_rate", "conversion_rate_low", "conversion_rate_high"]
+    base = alt.Chart(rows.select(columns)).encode(x=alt.X("delay_hours:Q", title="delay, hours"))
+    bars = base.mark_rule().encode(
+        y=alt.Y("conversion_rate_low:Q", title="converted", axis=alt.Axis(format="%")), y2="conversion_rate_high:Q"
+    )
+    workflow, start, end = largest.select(transition).row(0)
+    return alt.layer(bars, base.mark_line(point=True).encode(y="conversion_rate:Q")).properties(
+        title=f"{workflow}, {start} to {end}: conversion by delay"
+    )

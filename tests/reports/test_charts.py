@@ -7,10 +7,11 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 
-from pipeline.reports.charts import FEWEST_FOLLOWED, cohort_chart, image, trend_chart
+from pipeline.reports.charts import FEWEST_FOLLOWED, cohort_chart, delay_chart, image, send_time_chart, trend_chart
 from pipeline.schemas.base import empty
 from pipeline.schemas.cohorts import CohortTriangles
 from pipeline.schemas.monitoring import MetricTrends
+from pipeline.schemas.timing import DelayCurves, SendTimeProfiles
 
 TONIGHT = date(2026, 6, 29)
 
@@ -46,7 +47,25 @@ def trends(marker: str | None) -> pl.DataFrame:
     )
 
 
-@pytest.mark.parametrize("chart", [cohort_chart(triangles(FEWEST_FOLLOWED)), trend_chart(trends("anomaly"))])
+def profiles() -> pl.DataFrame:
+    return pl.DataFrame({"cluster_id": [0, 0], "local_hour": [8, 20], "activity_share": [0.7, 0.3]})
+
+
+def curves(rate: float | None) -> pl.DataFrame:
+    rates = {f"conversion_rate{end}": pl.Series([rate, rate], dtype=pl.Float64) for end in ("", "_low", "_high")}
+    names = {"workflow_id": ["w"] * 2, "from_step_id": ["a"] * 2, "to_step_id": ["b"] * 2}
+    return pl.DataFrame({**names, "delay_hours": [24.0, 48.0], "entrants": [9, 9], **rates})
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        cohort_chart(triangles(FEWEST_FOLLOWED)),
+        trend_chart(trends("anomaly")),
+        send_time_chart(profiles()),
+        delay_chart(curves(0.1)),
+    ],
+)
 def test_a_chart_is_an_image_without_links(chart) -> None:
     markdown = image(chart)["chart"].md_str
     prefix = "![chart](data:image/svg+xml;base64,"
@@ -63,6 +82,9 @@ def test_a_chart_is_an_image_without_links(chart) -> None:
         trend_chart(empty(MetricTrends)),
         trend_chart(trends(None)),
         trend_chart(trends("holiday")),
+        send_time_chart(empty(SendTimeProfiles)),
+        delay_chart(empty(DelayCurves)),
+        delay_chart(curves(None)),
     ],
 )
 def test_nothing_to_see_is_no_chart(chart) -> None:
