@@ -8,10 +8,11 @@ import sys
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tests.ingest.loopback import send, serve
-from tests.ingest.recorded_server import KEY, RECORDINGS, serve_recordings
+from tests.ingest.recorded_server import KEY, RECORDINGS, RecordedAccount, serve_recordings
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("DRIPTUNE_", "MAILCHIMP_"))}
 needs_recordings = pytest.mark.skipif(
@@ -78,6 +79,23 @@ def test_without_a_publication_there_is_nothing_to_simulate(tmp_path: Path) -> N
     result = driptune(tmp_path, "simulate", "anomalies")
     assert result.returncode == 1
     assert "driptune nightly first" in result.stderr
+
+
+@needs_recordings
+def test_published_numbers_equal_the_recorded_ones(published: Path) -> None:
+    metrics = pl.read_parquet(published / "data" / "published" / "parquet" / "step_metrics.parquet")
+    reports = RecordedAccount().reports
+    assert reports
+    for report in reports:
+        row = metrics.row(by_predicate=(pl.col("step_id") == report["id"]) & (pl.col("window") == "all"), named=True)
+        bounces = report["bounces"]
+        delivered = report["emails_sent"] - sum(bounces.values())
+        clickers = report["clicks"]["unique_subscriber_clicks"]
+        assert row["sent"] == report["emails_sent"]
+        assert row["hard_bounces"] == bounces["hard_bounces"] + bounces["syntax_errors"]
+        assert row["delivered"] == delivered
+        assert row["unique_clicks"] == clickers
+        assert row["click_rate"] == (pytest.approx(clickers / delivered) if delivered else None)
 
 
 @needs_recordings
