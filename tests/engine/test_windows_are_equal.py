@@ -128,7 +128,8 @@ def test_somebody_forgotten_is_gone_everywhere(told):
     root, connection = told
     Lake(root).forget(3)
     engine(connection, root).build_all()
-    for name in ("core.sends", "core.messages", "core.engagements", "core.step_entries", "core.conversions"):
+    told_of = ("sends", "messages", "engagements", "step_entries", "conversions")
+    for name in (*(f"core.{table}" for table in told_of), "reductions.subscriber_hours"):
         rows = connection.execute(f"SELECT COUNT(*) FROM {name} WHERE subscriber_key = 3").fetchall()
         assert rows == [(0,)]
 
