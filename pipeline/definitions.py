@@ -42,7 +42,8 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
         resources={
             "settings": settings,
             "lake": Lake(settings.lake_dir),
-            "keys": load_keys(settings),
+            # Drawn or read when a run needs it: loading the definitions writes nothing.
+            "keys": dg.ResourceDefinition(lambda context: load_keys(settings)),
             "mailchimp": mailchimp_resource(settings),
             "warehouse": Warehouse(path=working_file),
             "io_manager": WarehouseIOManager(database=working_file),

@@ -1,6 +1,7 @@
 """The graph as a newcomer sees it: groups, dependencies, checks, schedule, descriptions."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -101,3 +102,9 @@ def test_freshness_warns_before_it_fails(graph) -> None:
     policy = graph.get(dg.AssetKey(["published", "email_warehouse"])).freshness_policy_or_from_metadata
     assert policy.warn_window.to_timedelta() < policy.fail_window.to_timedelta()
     assert policy.warn_window.to_timedelta() > timedelta(days=1)
+
+
+def test_loading_the_definitions_writes_nothing(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", mailchimp_url="http://127.0.0.1:9/3.0", _env_file=None)
+    build_defs(settings).resolve_job_def("nightly")
+    assert list(tmp_path.iterdir()) == []
