@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline.ingest.constraints import load_constraints
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.flow_map import load_flow_map
 from pipeline.resources.mailchimp import connect
@@ -79,6 +80,7 @@ def _disk(data_dir: Path) -> Finding:
 def _definitions(settings: Settings) -> Finding:
     try:
         flow_map = load_flow_map(settings.definitions)
+        load_constraints(settings.definitions)
     except IngestError as error:
         return False, str(error)
     return True, f"{len(flow_map.flows)} flows defined in {settings.definitions}"
