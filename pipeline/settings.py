@@ -27,7 +27,6 @@ class Settings(BaseSettings):
     mailchimp_url: str | None = Field(default=None, description="Base URL including /3.0; default from the key.")
     events: str | None = Field(default=None, description="Folder, glob or URL of event files.")
     definitions: Path = Field(default=Path("data/definitions"), description="Folder of the user's YAML files.")
-    ledger_url: str | None = Field(default=None, description="SQLAlchemy URL; default a SQLite file in the data dir.")
     engine: str = Field(default="duckdb", description="The SQL engine that builds core facts and reductions.")
     as_of: date | None = Field(default=None, description="'Tonight'; default the last complete UTC day.")
 
@@ -83,6 +82,13 @@ class Settings(BaseSettings):
         default=64 * 2**20, description="Largest answer taken in: a page of 1,000 busy recipients has some megabytes."
     )
 
+    @field_validator("engine")
+    @classmethod
+    def _built_engine(cls, value: str) -> str:
+        if value != "duckdb":
+            raise ValueError(f"'{value}' is no engine of this release. Write 'duckdb', or leave it out.")
+        return value
+
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
@@ -115,11 +121,6 @@ class Settings(BaseSettings):
     def published_dir(self) -> Path:
         """What BI tools read: the snapshot, its Parquet twin and the manifest."""
         return self.data_dir / "published"
-
-    @property
-    def reports_dir(self) -> Path:
-        """HTML pages of the morning."""
-        return self.data_dir / "reports"
 
     @property
     def dagster_home(self) -> Path:
