@@ -24,7 +24,7 @@ from pipeline.schemas.base import Table, identity, polars_schema
 logger = logging.getLogger(__name__)
 
 HOURS = {"now": 0.0, "hour": 1.0, "day": 24.0, "week": 168.0}
-# Networks from which mail services fetch images for their users, as widely known; not checked against a list of the day.
+# Networks from which mail services fetch images for their users, as widely known; not checked against a published list.
 IMAGE_PROXIES = tuple(
     IPv4Network(network)
     for network in (
