@@ -9,9 +9,8 @@ demo: $(STAMP)  ## the whole nightly on the sample account, from nothing
 	$(BIN)/driptune demo
 
 test: $(STAMP) lint  ## lint, types and tests: exactly what CI runs
-	# Files stay whole, so that a nightly is run once for all its tests; the longest one starts first. Three workers on
-	# two cores, because many tests wait for deadlines, disks and child processes.
-	$(BIN)/pytest -n 3 --dist loadfile tests/test_end_to_end.py tests
+	# Files stay whole, so that a nightly is run once for all its tests; the two longest ones start first.
+	$(BIN)/pytest -n 2 --dist loadfile tests/test_end_to_end.py tests/test_cli.py tests
 
 up: $(STAMP)  ## Dagster UI with schedule and sensors
 	$(BIN)/driptune up

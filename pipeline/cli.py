@@ -29,8 +29,8 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command; expected errors are told, not thrown."""
+        from pipeline.failures import NightlyError
         from pipeline.ingest.errors import IngestError
-        from pipeline.nightly import NightlyError
         from pipeline.resources.lock import WarehouseBusyError
         from pipeline.resources.publish import PublishError
 

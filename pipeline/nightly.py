@@ -7,6 +7,7 @@ from datetime import date
 import dagster as dg
 
 from pipeline.definitions import build_defs
+from pipeline.failures import NightlyError
 from pipeline.instance import open_instance
 from pipeline.jobs import nightly
 from pipeline.partitions import range_tags
@@ -14,10 +15,6 @@ from pipeline.settings import Settings
 
 Progress = Callable[[str], None]
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-class NightlyError(Exception):
-    """A step of the nightly failed; the last publication is untouched."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pipeline.schemas import lake as tables
 from pipeline.schemas.base import Table, identity
 
 # The client retries each call for minutes by itself; two more tries of the whole step, then a person is told.
-RETRIES = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 RESOURCES = {"settings", "lake", "keys", "mailchimp"}
 
 

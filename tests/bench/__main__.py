@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.settings import PROJECT_ROOT
 from tests.bench import rows
+from tests.bench.orchestration import dagster_share
 from tests.bench.rows import Account, Row
 
 DEFAULT_SCALES = (1_000_000, 10_000_000)
@@ -31,6 +32,7 @@ def measure(scales: Iterable[int], folder: Path) -> Iterator[Row]:
         yield rows.join_order(account, file)
         yield rows.publishing(account, file)
         yield from rows.increments(account)
+    yield dagster_share(folder / "empty")
 
 
 def as_markdown(table: Iterable[Row]) -> str:

@@ -1,0 +1,5 @@
+"""What the command tells a person in place of a traceback; here so that saying no does not load the whole pipeline."""
+
+
+class NightlyError(Exception):
+    """A step of the nightly failed; the last publication is untouched."""
