@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.sample.population import SCANNERS, Population
-from pipeline.sample.world import SECOND_US, Array
+from pipeline.sample.world import MINUTE_US, NEVER_US, SECOND_US, Array
 
 LINKS = ("shop", "guide", "story")
 UNSUBSCRIBE_LINK = "unsubscribe"
@@ -18,6 +18,7 @@ LINK_URLS = {
 }
 FILTERED_SHARES = {"too_fast": 0.5, "all_links": 0.4, "shared_ip": 0.3}  # of their clicks that Mailchimp recognises
 SCAN_SHARE = 0.6
+APART_US = 2 * MINUTE_US
 SCHEMA = pl.Schema(
     {
         "campaign_id": pl.String,
@@ -131,8 +132,11 @@ def _scanners_click(generator: np.random.Generator, people: Population, messages
         start = {"too_fast": (1, 4), "all_links": (60, 600), "shared_ip": (120, 1800)}[cause]
         moment = rows["sent_us"].to_numpy() + generator.integers(*start, count) * SECOND_US
         links = LINKS if cause == "all_links" else (LINKS[0],)
+        # Nobody could tell a person's click in the middle of a scan from the scan.
+        own_click = rows["person_click_us"].fill_null(NEVER_US).to_numpy()
+        is_apart = pl.Series(np.abs(own_click - moment) > APART_US)
         for link in links:
-            marked = rows.with_columns(moment=pl.Series(moment), ip=address, is_filtered=filtered)
+            marked = rows.with_columns(moment=pl.Series(moment), ip=address, is_filtered=filtered).filter(is_apart)
             parts.append(
                 _rows(
                     marked,

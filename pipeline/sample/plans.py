@@ -42,6 +42,11 @@ HELD_AT = {  # cause: flow, position at which the journey stands still
     "removed": (WELCOME, 1),  # not stuck: taken out by hand
 }
 NOT_HELD = 99
+# Who takes part: everybody is onboarded, for the delays there are compared; of the rest a demo needs fewer.
+WELCOME_SHARE = 0.33
+CART_SHARE = 0.2
+WINBACK_SHARE = 0.4
+NEWSLETTER_SHARE = 0.3
 LOSS_REASONS = ("filtered", "capped", "conflict", "removed", "error")
 LOSS_SHARES = (0.6, 0.2, 0.1, 0.06, 0.04)
 
@@ -123,18 +128,21 @@ def _entrants(generator: np.random.Generator, people: Population, flow: Flow) ->
     signup = people.signup_us
     if flow is WELCOME or flow is ONBOARDING:
         chosen = everyone[free & (signup >= FIRST_US) & (signup < LAST_US - DAY_US)]
+        if flow is WELCOME:
+            chosen = chosen[generator.random(len(chosen)) < WELCOME_SHARE]
         entered = signup[chosen] + (10 * MINUTE_US if flow is ONBOARDING else 60 * MINUTE_US)
     elif flow is CART or flow is WINBACK:
         earliest = np.maximum(FIRST_US + DAY_US, signup + (DAY_US if flow is CART else 45 * DAY_US))
-        share = 0.42 if flow is CART else 0.6
+        share = CART_SHARE if flow is CART else WINBACK_SHARE
         lasts = ~(people.deleted_us < NEVER_US) & ~(people.archived_us < NEVER_US)
         chosen = everyone[free & lasts & (earliest < LAST_US - DAY_US) & (generator.random(people.size) < share)]
         span = LAST_US - earliest[chosen]
         entered = earliest[chosen] + (generator.random(len(chosen)) * span).astype(np.int64) // SECOND_US * SECOND_US
     else:
         assert flow.sent_at_us is not None
-        chosen = everyone[free & (signup < flow.sent_at_us) & (people.archived_us > flow.sent_at_us)]
-        chosen = chosen[(generator.random(len(chosen)) < 0.85) & (people.deleted_us[chosen] > flow.sent_at_us)]
+        exists = (people.archived_us > flow.sent_at_us) & (people.deleted_us > flow.sent_at_us)
+        chosen = everyone[free & exists & (signup < flow.sent_at_us)]
+        chosen = chosen[generator.random(len(chosen)) < NEWSLETTER_SHARE]
         return chosen, np.full(len(chosen), flow.sent_at_us), np.full(len(chosen), "", dtype="<U16")
     cause = np.full(len(chosen), "", dtype="<U16")
     extra, extra_entered, extra_cause = _planted_entrants(people, flow)

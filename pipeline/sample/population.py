@@ -22,7 +22,7 @@ from pipeline.sample.world import (
 from pipeline.sample.zones import ZONES, local_hour
 
 OLD_SUBSCRIBERS = 2_000
-NEW_SUBSCRIBERS = 5_300
+NEW_SUBSCRIBERS = 25_000
 PLANS = ("free", "basic", "pro")
 SCANNERS = ("none", *PLANTED.scanner_shares)
 FIRST_NAMES = ("Ada", "Ben", "Cleo", "Dara", "Emil", "Fay", "Gus", "Hana", "Ivo", "Jo", "Kim", "Leo", "Mia", "Ned")

@@ -137,7 +137,7 @@ ONBOARDING = Flow(
     "signup",
     "purchase",
     (
-        Step("start", "Get started", 0, loss=0.34, open_rate=0.5, direct_purchase=0.06),
+        Step("start", "Get started", 0, loss=0.24, open_rate=0.5, direct_purchase=0.06, assigned_delays=(24, 48)),
         Step("setup", "Set up your profile", 24, 48, 1, loss=0.06, assigned_delays=(24, 48, 72, 120)),
         Step("tips", "Three tips", 72, 72, 2, loss=0.06, direct_purchase=0.02),
         Step("route", "Active enough?", 24, 48, 3, kind="branch", loss=0.03),
@@ -209,7 +209,7 @@ class Planted:
     proxy_share: float = 0.45
     image_proxy_share: float = 0.05
     scanner_shares: dict[str, float] = field(
-        default_factory=lambda: {"too_fast": 0.025, "all_links": 0.025, "shared_ip": 0.015}
+        default_factory=lambda: {"too_fast": 0.025, "all_links": 0.025, "shared_ip": 0.03}
     )
     bottleneck: tuple[str, str, str] = (ONBOARDING.workflow_id, "start", "setup")
     stuck: dict[str, int] = field(
@@ -228,14 +228,16 @@ class Planted:
     archived_members: int = 40
     delay_that_matters: tuple[str, str, str] = (ONBOARDING.workflow_id, "setup", "tips")
     delay_purchase: dict[int, float] = field(default_factory=lambda: {24: 0.03, 48: 0.18, 72: 0.08, 120: 0.02})
-    delay_that_does_not: tuple[str, str, str] = (WINBACK.workflow_id, "miss-you", "segment")
+    # Whole days apart: half a day would move the next mail to another hour, and that does matter.
+    delay_that_does_not: tuple[str, str, str] = (ONBOARDING.workflow_id, "start", "setup")
+    delay_of_too_few: tuple[str, str, str] = (WINBACK.workflow_id, "miss-you", "segment")
     outage_step: tuple[str, str] = (WELCOME.workflow_id, WELCOME.steps[1].step_id)
     outage_days: tuple[str, str] = ("2026-06-10", "2026-06-12")
     silent_step: tuple[str, str] = (WINBACK.workflow_id, "last-call")
     silent_days: tuple[str, str] = ("2026-06-26", "2026-06-30")
-    decay_step: tuple[str, str] = (CART.workflow_id, CART.steps[0].step_id)
+    decay_step: tuple[str, str] = (ONBOARDING.workflow_id, "tips")
     decay_from: str = "2026-04-01"
-    decay_share_lost_per_30_days: float = 0.2
+    decay_share_lost_per_30_days: float = 0.28
     cohort_month: str = "2026-03"
     cohort_lift: float = 2.0
     plan_lift: dict[str, float] = field(default_factory=lambda: {"free": 1.0, "basic": 1.0, "pro": 1.9})
