@@ -67,6 +67,17 @@ class Settings(BaseSettings):
     send_time_days: int = Field(
         default=180, description="Days of activity from which send times are learnt: habits older than that have moved."
     )
+    send_time_exploration_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Share of subscribers whose hour is drawn by lot among the allowed ones: a tenth costs little and "
+        "tells the lift of the other nine.",
+    )
+    send_times_used_from: date | None = Field(
+        default=None,
+        description="First day on which your flows mail at the assigned hour; before it no hour counts as drawn.",
+    )
     holidays: tuple[date, ...] = Field(
         default=(), description="Days neither scored nor learnt by the anomaly baselines: sending differs on them."
     )

@@ -17,7 +17,7 @@ CONTRACT = {
     "exit_reasons", "stuck_subscribers", "time_to_next_step", "revenue_attribution", "reconciliation", "runs",
     "quarantine", "data_dictionary",
     "delay_curves", "delay_recommendations", "send_time_clusters", "send_time_profiles", "subscriber_send_times",
-    "send_schedules", "send_time_lift",
+    "send_schedules", "send_time_assignments", "send_time_lift",
     "cohort_triangles", "cohort_metrics", "cohort_comparison", "cohort_insights",
     "anomaly_baselines", "anomalies", "metric_trends", "opportunities",
 }  # fmt: skip

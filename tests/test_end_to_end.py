@@ -13,9 +13,11 @@ from sklearn.metrics import adjusted_rand_score
 
 from pipeline.analysis.delays import MINIMUM_ENTRANTS
 from pipeline.ingest.constraints import DEFAULT_QUIET_HOURS
+from pipeline.ingest.lake import Lake
 from pipeline.nightly import Night, run_night
 from pipeline.reports.morning import read_publication, summary
 from pipeline.resources.publish import SNAPSHOT_NAME
+from pipeline.schemas import lake
 from pipeline.settings import SAMPLE_TONIGHT, Settings
 
 STEP = ["workflow_id", "step_id"]
@@ -114,6 +116,17 @@ def test_a_lift_of_send_times_is_promised_only_once_hours_are_drawn(tables: dict
     assert lift["engagement_lift"].null_count() == lift.height
     assert (lift["randomised_sends_needed"] > 0).all()
     assert (lift["exploration_share"] > 0).all()
+
+
+def test_a_share_of_hours_is_drawn_logged_and_exported(tables: dict[str, pl.DataFrame], settings: Settings) -> None:
+    exported = tables["send_time_assignments"]
+    assert exported["is_randomised"].mean() == pytest.approx(settings.send_time_exploration_share, abs=0.02)
+    quiet_from, quiet_until = DEFAULT_QUIET_HOURS
+    drawn = exported.filter("is_randomised")["assigned_local_hour"]
+    assert sorted(drawn.unique()) == list(range(quiet_until, quiet_from))
+    logged = Lake(settings.lake_dir).latest(lake.SendTimeAssignments).collect()
+    columns = ["subscriber_key", "assigned_local_hour", "is_randomised", "choice_probability"]
+    assert logged.select(columns).sort(columns).equals(exported.select(columns).sort(columns))
 
 
 def test_schedules_keep_the_night_quiet(tables: dict[str, pl.DataFrame]) -> None:

@@ -37,12 +37,13 @@ def engaged_sends(messages: pl.DataFrame, *, as_of: date, days: int) -> pl.DataF
         days: length of the period.
 
     Returns:
-        One row per message: `subscriber_key`, `local_hour` (0-23, of sending), `is_engaged`. An open of mail of which
-        machine opens cannot be known engages nobody.
+        One row per message: `subscriber_key`, `day`, `local_hour` (0-23, of sending), `is_engaged`. An open of mail of
+        which machine opens cannot be known engages nobody.
     """
     is_opened = pl.col("has_machine_marks") & (pl.col("human_opens") > 0)
     return messages.filter(_is_recent(as_of, days) & pl.col("bounce_kind").is_null()).select(
         "subscriber_key",
+        "day",
         local_hour=pl.col("local_hour_of_week") % HOURS,
         is_engaged=is_opened | (pl.col("human_clicks") > 0),
     )

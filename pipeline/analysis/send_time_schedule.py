@@ -1,10 +1,9 @@
-"""When to send a step: an hour per cluster under the step's constraints, and the hours drawn for exploration.
+"""When to send a step: an hour per cluster under the step's constraints.
 
-Here: schedules per step, drawn hours with their propensities. Not here: which hour is best for whom (`send_time`), and
-frequency caps per subscriber (coordination).
+Not here: which hour is best for whom (`send_time`), which hour each subscriber is assigned (`send_time_exploration`),
+and frequency caps per subscriber (coordination).
 """
 
-from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -18,9 +17,6 @@ from pipeline.schemas.timing import SendSchedules
 
 METHOD = "transport of clusters to allowed hours by engagement ratio"
 WEEKDAY_NAMES = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
-#: Multipliers and shifts of the splitmix64 finaliser (Steele et al. 2014): a stable hash without a loop over rows.
-MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
-GOLDEN = 0x9E3779B97F4A7C15
 
 
 def allowed_hours(quiet_from_hour: int | None, quiet_until_hour: int | None) -> list[int]:
@@ -82,44 +78,6 @@ def schedule_sends(
     )
 
 
-def draw_hours(
-    subscribers: pl.DataFrame, *, share: float, allowed: Sequence[int], salt: int, as_of_day: date
-) -> pl.DataFrame:
-    """Send a share of the subscribers at a drawn hour, so that the lift of the others can be known.
-
-    Args:
-        subscribers: `subscriber_send_times`.
-        share: share that explores, 0-1.
-        allowed: local hours drawn from, each alike.
-        salt: names the draw (a step and night); the same salt draws the same hours.
-        as_of_day: tonight.
-
-    Returns:
-        `as_of_day`, `subscriber_key`, `assigned_local_hour`, `is_randomised` and `propensity`, the probability with
-        which that hour was going to be assigned, drawn or not. Those with neither a drawn nor a recommended hour are
-        left out.
-    """
-    hours = np.asarray(allowed)
-    key = subscribers["subscriber_key"].to_numpy()
-    explores = _uniform(key, 2 * salt) < share
-    drawn = hours[(_uniform(key, 2 * salt + 1) * len(hours)).astype(np.int64)]
-    recommended = subscribers["recommended_local_hour"].fill_null(-1).to_numpy()
-    assigned = np.where(explores, drawn, recommended)
-    propensity = share / len(hours) * np.isin(assigned, hours) + (1 - share) * (assigned == recommended)
-    return (
-        pl.DataFrame(
-            {
-                "subscriber_key": key,
-                "assigned_local_hour": assigned,
-                "is_randomised": explores,
-                "propensity": propensity,
-            }
-        )
-        .filter(pl.col("assigned_local_hour") >= 0)
-        .select(pl.lit(as_of_day).alias("as_of_day"), pl.all())
-    )
-
-
 def _schedule_step(group: pl.DataFrame, ratios: dict[int, list[float]]) -> list[dict[str, Any]]:
     first = group.row(0, named=True)
     hours = allowed_hours(first["quiet_from_hour"], first["quiet_until_hour"])
@@ -178,11 +136,3 @@ def _transport(gain: np.ndarray, people: np.ndarray, cap: int | None) -> np.ndar
         -gain.ravel(), A_eq=everyone, b_eq=people, A_ub=per_hour, b_ub=np.full(hours, cap), method="highs-ds"
     )
     return np.rint(solution.x).astype(np.int64).reshape(gain.shape)
-
-
-def _uniform(key: np.ndarray, salt: int) -> np.ndarray:
-    """Numbers in [0, 1) from keys: the same on every machine and version."""
-    mixed = key.astype(np.int64).view(np.uint64) + np.uint64((salt + 1) * GOLDEN % 2**64)
-    for shift, multiplier in MIX:
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(multiplier)
-    return (mixed >> np.uint64(11)).astype(np.float64) / 2**53

@@ -109,6 +109,40 @@ def table_asset(
     return make
 
 
+def log_asset(
+    model: type[Table], *, group: str, reads: Mapping[str, type[Table]]
+) -> Callable[[Callable[..., pl.DataFrame]], dg.AssetsDefinition]:
+    """Make an asset of `function(as_of, settings, **frames)`, whose rows are appended to a log of the lake.
+
+    Args:
+        model: the lake's table; rows it holds already are not written again.
+        group: the asset's group in the graph.
+        reads: as in `table_asset`.
+    """
+
+    def make(function: Callable[..., pl.DataFrame]) -> dg.AssetsDefinition:
+        @dg.asset(
+            key=asset_key(model),
+            group_name=group,
+            kinds={"polars", "parquet"},
+            description=model.__doc__,
+            metadata=describe(model),
+            owners=OWNERS,
+            freshness_policy=FRESHNESS,
+            ins={name: dg.AssetIn(key=asset_key(source)) for name, source in reads.items()},
+            required_resource_keys={"settings", "lake"},
+        )
+        def log(context: dg.AssetExecutionContext, **frames: pl.DataFrame) -> dg.MaterializeResult:
+            settings: Settings = context.resources.settings
+            as_of: date = tonight(context.run.tags, settings)
+            rows = function(as_of=as_of, settings=settings, **frames)
+            return dg.MaterializeResult(metadata={"new_rows": context.resources.lake.append(model, rows, as_of)})
+
+        return log
+
+    return make
+
+
 def tables_asset(
     models: Sequence[type[Table]],
     *,

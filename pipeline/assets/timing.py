@@ -1,6 +1,6 @@
 """Assets of the timing tables, when to send and how long to wait: each calls pure functions of `pipeline/analysis`."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
@@ -9,12 +9,13 @@ from pipeline.analysis.delay_outcomes import current_delays, delay_outcomes
 from pipeline.analysis.delays import analyse_delays
 from pipeline.analysis.send_time import analyse_send_times
 from pipeline.analysis.send_time_evaluation import evaluate_send_times
+from pipeline.analysis.send_time_exploration import assign_hours, logged_assignments, sent_as_assigned
 from pipeline.analysis.send_time_inputs import activity_hours, audience, below_cap, engaged_sends
 from pipeline.analysis.send_time_schedule import allowed_hours, schedule_sends
-from pipeline.assets.describing import table_asset, tables_asset
+from pipeline.assets.describing import log_asset, table_asset, tables_asset
 from pipeline.ingest.constraints import load_constraints
 from pipeline.reports.charts import delay_chart, image, send_time_chart
-from pipeline.schemas import core, reductions
+from pipeline.schemas import core, lake, reductions
 from pipeline.schemas import timing as marts
 from pipeline.settings import Settings
 
@@ -58,6 +59,11 @@ def compare_delays(
     return found.curves, found.recommendations
 
 
+def _allowed(settings: Settings) -> list[int]:
+    quiet_from, quiet_until = load_constraints(settings.definitions).quiet_hours or (None, None)
+    return allowed_hours(quiet_from, quiet_until)
+
+
 def _cluster_summary(clusters: pl.DataFrame) -> dict[str, Any]:
     return {name: int(clusters[name].sum()) for name in ("subscribers", "sends", "engagements", "behaviour_events")}
 
@@ -87,12 +93,11 @@ def learn_send_times(
     as_of: date, settings: Settings, subscriber_hours: pl.DataFrame, messages: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Clusters of alike days, their engagement by send hour, and the best allowed hour of each subscriber."""
-    quiet_from, quiet_until = load_constraints(settings.definitions).quiet_hours or (None, None)
     found = analyse_send_times(
         activity_hours(subscriber_hours, as_of=as_of, days=settings.send_time_days),
         engaged_sends(messages, as_of=as_of, days=settings.send_time_days),
         as_of_day=as_of,
-        allowed_hours=allowed_hours(quiet_from, quiet_until),
+        allowed_hours=_allowed(settings),
     )
     return found.clusters, found.profiles, found.subscribers
 
@@ -126,25 +131,55 @@ def schedules(
     return schedule_sends(expected, subscribers, profiles, constraints.of_steps(steps), as_of_day=as_of)
 
 
+def _assignment_summary(assignments: pl.DataFrame) -> dict[str, Any]:
+    drawn = assignments["is_randomised"].sum()
+    return {
+        "assigned": assignments.height,
+        "drawn_by_lot": int(drawn),
+        "period_first_day": str(assignments["period_first_day"].max()),
+    }
+
+
+@table_asset(
+    marts.SendTimeAssignments,
+    group=GROUP,
+    reads={"subscribers": marts.SubscriberSendTimes},
+    summary=_assignment_summary,
+)
+def assignments(as_of: date, settings: Settings, subscribers: pl.DataFrame) -> pl.DataFrame:
+    """The hour for the sender to use: drawn by lot for a share, the recommended one for the rest."""
+    share = settings.send_time_exploration_share
+    return assign_hours(subscribers, share=share, allowed=_allowed(settings), as_of_day=as_of)
+
+
+@log_asset(lake.SendTimeAssignments, group=GROUP, reads={"assignments": marts.SendTimeAssignments})
+def assignment_log(as_of: date, settings: Settings, assignments: pl.DataFrame) -> pl.DataFrame:
+    """What was assigned, kept for the night that asks what it brought."""
+    return logged_assignments(assignments)
+
+
 @table_asset(
     marts.SendTimeLift,
     group=GROUP,
-    reads={
-        "subscribers": marts.SubscriberSendTimes,
-        "profiles": marts.SendTimeProfiles,
-        "messages": core.CoreMessages,
-    },
+    reads={"subscriber_hours": reductions.SubscriberHours, "messages": core.CoreMessages},
+    reads_lake={"log": lake.SendTimeAssignments},
     summary=lambda rows: rows.select(LIFT_NUMBERS).row(0, named=True),
 )
 def lift(
-    as_of: date, settings: Settings, subscribers: pl.DataFrame, profiles: pl.DataFrame, messages: pl.DataFrame
+    as_of: date, settings: Settings, subscriber_hours: pl.DataFrame, messages: pl.DataFrame, log: pl.DataFrame
 ) -> pl.DataFrame:
-    """What the recommended hours bring: unknown, and the share to explore, until hours are drawn by lot."""
-    sends = engaged_sends(messages, as_of=as_of, days=settings.send_time_days)
-    # Nothing draws hours yet, so no message has a propensity. Once one has, the hours must be those of before it.
-    return evaluate_send_times(
-        sends.with_columns(propensity=pl.lit(None, dtype=pl.Float64)), subscribers, profiles, as_of_day=as_of
+    """What the recommended hours bring, on messages whose hour was drawn; the hours are those learnt before them."""
+    used_from, days = settings.send_times_used_from, settings.send_time_days
+    sends = sent_as_assigned(engaged_sends(messages, as_of=as_of, days=days), log, used_from=used_from)
+    # While no hour is followed there is nothing to evaluate, and nothing to learn the hours for.
+    before = min(used_from or date.min + timedelta(days=days), as_of) - timedelta(days=1)
+    learnt = analyse_send_times(
+        activity_hours(subscriber_hours, as_of=before, days=days),
+        engaged_sends(messages, as_of=before, days=days),
+        as_of_day=before,
+        allowed_hours=_allowed(settings),
     )
+    return evaluate_send_times(sends, learnt.subscribers, learnt.profiles, as_of_day=as_of)
 
 
-timing_assets = [compare_delays, learn_send_times, schedules, lift]
+timing_assets = [compare_delays, learn_send_times, schedules, assignments, assignment_log, lift]

@@ -6,7 +6,7 @@ No row holds an address or a member id: `subscriber_key` is a keyed hash, and on
 
 import polars as pl
 
-from pipeline.schemas.base import Table, column, count, day_number, instant, key, table
+from pipeline.schemas.base import Table, column, count, day_number, instant, key, share, table
 
 SUBSCRIBER = "keyed hash of the Mailchimp member id (63 bits)"
 AS_OF = "night that read this row"
@@ -265,6 +265,18 @@ class Events(Table):
     is_delay_randomised: pl.Boolean = column("the wait was drawn by lot", nullable=True)
     properties: pl.String = column("everything else that came with the event", "JSON object")
     as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.send_time_assignments", ("subscriber_key", "period", "assigned_local_hour"))
+class SendTimeAssignments(Table):
+    """One row per subscriber, period of four weeks and hour assigned in it: our own log of the draw."""
+
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    period: pl.Int64 = column("number of the period of 28 days since 1970-01-01")
+    assigned_local_hour: pl.Int64 = column("hour to send at", "local hour, 0-23", ge=0, le=23)
+    is_randomised: pl.Boolean = column("the hour was drawn by lot")
+    choice_probability: pl.Float64 = share("chance with which this hour was going to be assigned", nullable=False)
+    as_of_day: pl.Int64 = day_number("night that first assigned it")
 
 
 @table("lake.quarantine", ("source", "reference", "field"))

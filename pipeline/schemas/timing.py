@@ -132,6 +132,21 @@ class SubscriberSendTimes(Table):
     method: pl.String = column(METHOD)
 
 
+@table("marts.send_time_assignments", ("subscriber_key",))
+class SendTimeAssignments(Table):
+    """Subscriber: the hour for the sender to use, drawn by lot for a share and the recommended one for the rest."""
+
+    as_of_day: pl.Date = column(AS_OF)
+    subscriber_key: pl.Int64 = key("subscriber (keyed hash)")
+    period_first_day: pl.Date = column("first day of the four weeks for which the draw stands", "date")
+    assigned_local_hour: pl.Int64 = column("hour to send at", "local hour, 0-23", ge=0, le=23)
+    is_randomised: pl.Boolean = column("the hour was drawn by lot among the allowed ones")
+    choice_probability: pl.Float64 = share(
+        "chance with which this hour was going to be assigned, drawn or not", nullable=False
+    )
+    method: pl.String = column(METHOD)
+
+
 @table("marts.send_time_lift", ("estimator",))
 class SendTimeLift(Table):
     """Estimator: what the recommended hours bring, measured only on messages whose hour was drawn."""

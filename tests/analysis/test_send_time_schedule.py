@@ -4,12 +4,11 @@ from datetime import date
 
 import numpy as np
 import polars as pl
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.analysis.send_time_profiles import HOURS
-from pipeline.analysis.send_time_schedule import allowed_hours, draw_hours, schedule_sends
+from pipeline.analysis.send_time_schedule import allowed_hours, schedule_sends
 
 TONIGHT = date(2026, 3, 1)
 CONSTRAINTS = {
@@ -102,26 +101,3 @@ def test_nobody_is_lost_and_no_constraint_broken(sizes, quiet, cap):
 def test_quiet_and_allowed_hours_make_a_day(start, end):
     assert len(allowed_hours(start, end)) == HOURS - (end - start) % HOURS
     assert (start in allowed_hours(start, end)) == (start == end)
-
-
-def test_drawn_hours_come_with_the_probability_they_were_drawn_with():
-    subscribers, allowed = people(200_000), [8, 9, 10, 11]
-    drawn = draw_hours(subscribers, share=0.2, allowed=allowed, salt=7, as_of_day=TONIGHT)
-    assert drawn["is_randomised"].mean() == pytest.approx(0.2, abs=0.005)
-    for hour, rows in drawn.group_by("assigned_local_hour"):
-        assert rows["propensity"].unique().to_list() == pytest.approx([rows.height / drawn.height], abs=0.005), hour
-
-
-def test_a_salt_names_a_draw():
-    subscribers = people(2_000)
-    draws = [draw_hours(subscribers, share=0.5, allowed=range(24), salt=salt, as_of_day=TONIGHT) for salt in (1, 1, 2)]
-    assert draws[0].equals(draws[1])
-    both = (draws[0]["is_randomised"] & draws[2]["is_randomised"]).mean()
-    assert both == pytest.approx(0.25, abs=0.04)
-
-
-def test_those_never_mailed_are_only_explored():
-    unknown = people(1_000).with_columns(recommended_local_hour=pl.lit(None, pl.Int64))
-    drawn = draw_hours(unknown, share=0.3, allowed=range(24), salt=3, as_of_day=TONIGHT)
-    assert drawn["is_randomised"].all()
-    assert drawn["propensity"].unique().to_list() == pytest.approx([0.3 / HOURS])
