@@ -11,7 +11,7 @@ from pipeline.analysis.anomaly_history import watched_history
 from pipeline.analysis.cohorts import continuous_cells
 from pipeline.assets.describing import table_asset
 from pipeline.ingest.mutes import load_mutes
-from pipeline.reports.charts import image, trend_chart
+from pipeline.reports.charts import image, opportunity_chart, trend_chart
 from pipeline.schemas import cohorts, core, performance, reductions, timing
 from pipeline.schemas import monitoring as marts
 from pipeline.settings import Settings
@@ -53,8 +53,12 @@ def detected(as_of: date, settings: Settings, baselines: pl.DataFrame) -> pl.Dat
 
 
 def _trend_summary(rows: pl.DataFrame) -> dict[str, Any]:
-    markers = rows["change_marker"].drop_nulls()
-    return {**dict(markers.value_counts().sort("change_marker").iter_rows()), **image(trend_chart(rows))}
+    return {
+        "series": rows.select("workflow_id", "step_id", "metric").n_unique(),
+        "nights": rows["day"].n_unique(),
+        "marked_nights": rows["change_marker"].count(),
+        **image(trend_chart(rows)),
+    }
 
 
 @table_asset(marts.MetricTrends, group=GROUP, reads={"baselines": marts.AnomalyBaselines}, summary=_trend_summary)
@@ -67,7 +71,13 @@ def _best(rows: pl.DataFrame) -> dict[str, Any]:
     if rows.is_empty():
         return {}
     best = rows.sort("rank").row(0, named=True)
-    return {"opportunities": rows.height, "best": best["message"], "best_identification": best["identification"]}
+    return {
+        "opportunities": rows.height,
+        "randomised": rows.filter(pl.col("identification") == "randomised").height,
+        "best_expected_gain": best["expected_gain"],
+        "best": best["message"],
+        **image(opportunity_chart(rows)),
+    }
 
 
 @table_asset(

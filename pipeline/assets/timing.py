@@ -23,6 +23,16 @@ GROUP = "timing"
 LIFT_NUMBERS = ["status", "randomised_sends", "randomised_sends_needed", "exploration_share"]
 
 
+def _curve_summary(curves: pl.DataFrame) -> dict[str, Any]:
+    return {
+        "delays": curves.height,
+        "delays_compared": curves["conversion_rate"].count(),
+        "entrants": int(curves["entrants"].sum()),
+        "conversions": int(curves["conversions"].sum()),
+        **image(delay_chart(curves)),
+    }
+
+
 def _delay_summary(recommendations: pl.DataFrame) -> dict[str, Any]:
     return {
         "transitions": recommendations.height,
@@ -43,7 +53,7 @@ def _delay_summary(recommendations: pl.DataFrame) -> dict[str, Any]:
         "core_steps": core.CoreSteps,
     },
     summaries={
-        marts.DelayCurves: lambda curves: image(delay_chart(curves)),
+        marts.DelayCurves: _curve_summary,
         marts.DelayRecommendations: _delay_summary,
     },
 )
@@ -68,6 +78,15 @@ def _cluster_summary(clusters: pl.DataFrame) -> dict[str, Any]:
     return {name: int(clusters[name].sum()) for name in ("subscribers", "sends", "engagements", "behaviour_events")}
 
 
+def _profile_summary(profiles: pl.DataFrame) -> dict[str, Any]:
+    return {
+        "clusters": profiles["cluster_id"].n_unique(),
+        "hours_without_sends": profiles.filter(pl.col("sends") == 0).height,
+        "sends": int(profiles["sends"].sum()),
+        **image(send_time_chart(profiles)),
+    }
+
+
 def _subscriber_summary(subscribers: pl.DataFrame) -> dict[str, Any]:
     own = subscribers.filter(pl.col("fallback_level") == "subscriber")
     moved = own.filter(pl.col("recommended_local_hour") != pl.col("current_local_hour"))
@@ -85,7 +104,7 @@ def _subscriber_summary(subscribers: pl.DataFrame) -> dict[str, Any]:
     reads={"subscriber_hours": reductions.SubscriberHours, "messages": core.CoreMessages},
     summaries={
         marts.SendTimeClusters: _cluster_summary,
-        marts.SendTimeProfiles: lambda profiles: image(send_time_chart(profiles)),
+        marts.SendTimeProfiles: _profile_summary,
         marts.SubscriberSendTimes: _subscriber_summary,
     },
 )
@@ -102,6 +121,16 @@ def learn_send_times(
     return found.clusters, found.profiles, found.subscribers
 
 
+def _schedule_summary(schedules: pl.DataFrame) -> dict[str, Any]:
+    own = schedules.filter(pl.col("fallback_level") == "cluster")
+    return {
+        "steps": schedules.select("workflow_id", "step_id").n_unique(),
+        "subscribers": int(schedules["subscribers"].sum()),
+        "at_the_hour_of_their_cluster": int(own["subscribers"].sum()),
+        "without_an_allowed_hour": int(own.filter(pl.col("local_hour").is_null())["subscribers"].sum()),
+    }
+
+
 @table_asset(
     marts.SendSchedules,
     group=GROUP,
@@ -112,7 +141,7 @@ def learn_send_times(
         "messages": core.CoreMessages,
         "steps": core.CoreSteps,
     },
-    summary=lambda rows: dict(rows.group_by("status").agg(pl.col("subscribers").sum()).iter_rows()),
+    summary=_schedule_summary,
 )
 def schedules(
     as_of: date,

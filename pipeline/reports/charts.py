@@ -118,3 +118,21 @@ def delay_chart(curves: pl.DataFrame) -> Picture | None:
     return alt.layer(bars, base.mark_line(point=True).encode(y="conversion_rate:Q")).properties(
         title=f"{workflow}, {start} to {end}: conversion by delay"
     )
+
+
+def opportunity_chart(opportunities: pl.DataFrame) -> Picture | None:
+    """Expected gain of the first opportunities with their intervals, by how each was identified.
+
+    Args:
+        opportunities: rows of `opportunities`.
+    """
+    known = opportunities.filter((pl.col("gain_unit") == "conversions") & pl.col("expected_gain").is_not_null())
+    known = known.sort("rank").head(MOST_LINES)
+    if known.is_empty():
+        return None
+    columns = ["opportunity_id", "expected_gain", "expected_gain_low", "expected_gain_high", "identification"]
+    base = alt.Chart(known.select(columns)).encode(y=alt.Y("opportunity_id:N", sort=None, title=None))
+    gain = alt.X("expected_gain:Q", title="more conversions in four weeks, with the 95% interval")
+    bars = base.mark_bar(opacity=0.6).encode(x=gain, color=alt.Color("identification:N", title="identification"))
+    ends = base.mark_rule().encode(x="expected_gain_low:Q", x2="expected_gain_high:Q")
+    return alt.layer(bars, ends).properties(title="What could be won")

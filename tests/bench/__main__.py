@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.settings import PROJECT_ROOT
 from tests.bench import rows
+from tests.bench.analyses import analyses
 from tests.bench.orchestration import dagster_share
 from tests.bench.rows import Account, Row
 
@@ -32,6 +33,7 @@ def measure(scales: Iterable[int], folder: Path) -> Iterator[Row]:
         yield rows.join_order(account, file)
         yield rows.publishing(account, file)
         yield from rows.increments(account)
+    yield from analyses()
     yield dagster_share(folder / "empty")
 
 

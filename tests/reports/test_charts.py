@@ -7,10 +7,18 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 
-from pipeline.reports.charts import FEWEST_FOLLOWED, cohort_chart, delay_chart, image, send_time_chart, trend_chart
+from pipeline.reports.charts import (
+    FEWEST_FOLLOWED,
+    cohort_chart,
+    delay_chart,
+    image,
+    opportunity_chart,
+    send_time_chart,
+    trend_chart,
+)
 from pipeline.schemas.base import empty
 from pipeline.schemas.cohorts import CohortTriangles
-from pipeline.schemas.monitoring import MetricTrends
+from pipeline.schemas.monitoring import MetricTrends, Opportunities
 from pipeline.schemas.timing import DelayCurves, SendTimeProfiles
 
 TONIGHT = date(2026, 6, 29)
@@ -57,10 +65,17 @@ def curves(rate: float | None) -> pl.DataFrame:
     return pl.DataFrame({**names, "delay_hours": [24.0, 48.0], "entrants": [9, 9], **rates})
 
 
+def opportunities(gain: float | None) -> pl.DataFrame:
+    gains = {f"expected_gain{end}": pl.Series([gain], dtype=pl.Float64) for end in ("", "_low", "_high")}
+    named = {"opportunity_id": ["delay/w/a/b"], "identification": ["randomised"], "gain_unit": ["conversions"]}
+    return pl.DataFrame({"rank": [1], **named, **gains})
+
+
 @pytest.mark.parametrize(
     "chart",
     [
         cohort_chart(triangles(FEWEST_FOLLOWED)),
+        opportunity_chart(opportunities(12.0)),
         trend_chart(trends("anomaly")),
         send_time_chart(profiles()),
         delay_chart(curves(0.1)),
@@ -85,6 +100,8 @@ def test_a_chart_is_an_image_without_links(chart) -> None:
         send_time_chart(empty(SendTimeProfiles)),
         delay_chart(empty(DelayCurves)),
         delay_chart(curves(None)),
+        opportunity_chart(empty(Opportunities)),
+        opportunity_chart(opportunities(None)),
     ],
 )
 def test_nothing_to_see_is_no_chart(chart) -> None:
