@@ -168,7 +168,7 @@ def _project(
     with np.errstate(invalid="ignore", over="ignore"):
         multiple = np.where(closed, 1.0, np.exp(growth[None, :] - base[:, None]))
         error = np.where(closed, 0.0, multiple * np.sqrt(np.maximum(noise[None, :] - noise[last][:, None], 0.0)))
-    total = np.where(closed, converted, reached[:, None] * multiple)
+        total = np.where(closed, converted, reached[:, None] * multiple)
     given = np.where(closed, converted, np.where(fresh, 0.0, reached)[:, None])
     open_part = total - given
     entrants = (member @ groups.entrants)[:, None]
