@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pipeline.commands.coordinate import conflicts
 from pipeline.settings import Settings
 
 console = Console(highlight=False, soft_wrap=True)
@@ -165,6 +166,9 @@ def simulate_anomalies() -> None:
         raise ClearFailureError("Nothing is published yet, so there is no history. Run driptune nightly first.")
     for line in trial_lines(tables, settings.holidays):
         console.print(line, markup=False)
+
+
+main.add_command(conflicts)
 
 
 def _run(settings: Settings, as_of: date, first: date | None = None) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline.assets.cohorts import cohort_assets
+from pipeline.assets.coordination import coordination_assets
 from pipeline.assets.core import core_assets
 from pipeline.assets.lake import lake_assets
 from pipeline.assets.monitoring import monitoring_assets
@@ -33,6 +34,7 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
             *performance_assets,
             *cohort_assets,
             *timing_assets,
+            *coordination_assets,
             *monitoring_assets,
             *publication_assets,
         ],

@@ -11,7 +11,18 @@ from pipeline.definitions import build_defs
 from pipeline.schemas.base import identity
 from pipeline.settings import Settings
 
-GROUPS = {"lake", "dimensions", "facts", "reductions", "performance", "cohorts", "timing", "monitoring", "publication"}
+GROUPS = {
+    "lake",
+    "dimensions",
+    "facts",
+    "reductions",
+    "performance",
+    "cohorts",
+    "timing",
+    "decisions",
+    "monitoring",
+    "publication",
+}
 CONTRACT = {
     "workflows", "steps", "calendar", "step_metrics_daily", "step_metrics", "workflow_metrics", "funnel", "bottlenecks",
     "exit_reasons", "stuck_subscribers", "time_to_next_step", "revenue_attribution", "reconciliation", "runs",
@@ -20,6 +31,7 @@ CONTRACT = {
     "send_schedules", "send_time_assignments", "send_time_lift",
     "cohort_triangles", "cohort_metrics", "cohort_comparison", "cohort_insights",
     "anomaly_baselines", "anomalies", "metric_trends", "opportunities",
+    "workflow_conflicts", "conflict_replay",
 }  # fmt: skip
 
 

@@ -13,8 +13,10 @@ from sklearn.metrics import adjusted_rand_score
 
 from pipeline.analysis.delays import MINIMUM_ENTRANTS
 from pipeline.ingest.constraints import DEFAULT_QUIET_HOURS
+from pipeline.ingest.errors import IngestError
 from pipeline.ingest.lake import Lake
 from pipeline.nightly import Night, run_night
+from pipeline.proposed_flow import check_workflow
 from pipeline.reports.morning import read_publication, summary
 from pipeline.resources.publish import SNAPSHOT_NAME
 from pipeline.schemas import lake
@@ -302,6 +304,35 @@ def test_opportunities_are_led_by_the_planted_bottleneck_and_the_delay_that_matt
     ]
     silent = tuple(truth["planted"]["silent_step"])
     assert silent in listed.filter(pl.col("kind") == "anomaly").select("workflow_id", "step_id").rows()
+
+
+def test_colliding_flows_are_found_and_the_lower_priority_yields(
+    tables: dict[str, pl.DataFrame], truth: dict[str, Any]
+) -> None:
+    [replayed] = tables["conflict_replay"].to_dicts()
+    priority = dict(tables["workflows"].select("workflow_id", "priority").rows())
+    assert priority[replayed["workflow_id"]] < priority[replayed["prevailing_workflow_id"]]
+    first = date.toordinal(replayed["first_day"]) - date(1970, 1, 1).toordinal()
+    mailed_by_both = {row["subscriber_key"] for row in truth["collisions"] if row["day"] >= first}
+    assert len(mailed_by_both) > 10
+    assert replayed["subscribers"] >= len(mailed_by_both)
+    tonight = tables["workflow_conflicts"]
+    assert set(tonight["workflow_id"]) <= {replayed["workflow_id"]}
+    assert tonight["reason"].str.contains("priority 5 is below 30").all()
+
+
+def test_a_workflow_is_checked_before_it_starts(settings: Settings, night: Night, tmp_path: Path) -> None:
+    proposed = tmp_path / "review.yaml"
+    proposed.write_text(
+        "flows:\n  - id: review\n    category: promotional\n    trigger: purchase\n"
+        "    steps:\n      - {id: ask}\n      - {id: again, delay: 5 days}\n"
+    )
+    lines = list(check_workflow(settings, str(proposed)))
+    assert "would have been in it" in lines[0]
+    assert any("yields to onboarding (delay)" in line for line in lines)
+    assert lines[-1].startswith("  mail    with it:")
+    with pytest.raises(IngestError, match="no workflow"):
+        list(check_workflow(settings, "nowhere"))
 
 
 def test_no_address_leaves_the_private_table(settings: Settings, night: Night) -> None:

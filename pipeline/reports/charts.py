@@ -136,3 +136,24 @@ def opportunity_chart(opportunities: pl.DataFrame) -> Picture | None:
     bars = base.mark_bar(opacity=0.6).encode(x=gain, color=alt.Color("identification:N", title="identification"))
     ends = base.mark_rule().encode(x="expected_gain_low:Q", x2="expected_gain_high:Q")
     return alt.layer(bars, ends).properties(title="What could be won")
+
+
+def conflict_chart(replay: pl.DataFrame) -> Picture | None:
+    """Subscribers whose workflows collided in the past month, by pair of workflows and severity.
+
+    Args:
+        replay: rows of `conflict_replay`.
+    """
+    if replay.is_empty():
+        return None
+    pair = pl.format("{} yields to {}", "workflow_id", "prevailing_workflow_id").alias("pair")
+    return (
+        alt.Chart(replay.select(pair, "subscribers", "severity", "conflict_type"))
+        .mark_bar()
+        .encode(
+            x=alt.X("subscribers:Q", title="subscribers who collided in 30 days"),
+            y=alt.Y("pair:N", sort="-x", title=None),
+            color=alt.Color("severity:N", title="severity"),
+        )
+        .properties(title="Colliding workflows")
+    )

@@ -6,6 +6,7 @@ Importing this package registers all tables. No logic belongs here beyond what a
 from pipeline.schemas import (  # noqa: F401
     cohorts,
     core,
+    decisions,
     experiments,
     lake,
     monitoring,

@@ -1,0 +1,1 @@
+"""Commands of `driptune` by room: arguments and words for people; the work is done elsewhere."""

@@ -1,0 +1,84 @@
+"""Who is in which workflow, and from when to when: what conflicts are found in.
+
+Here: stays of subscribers in workflows, from their entries into steps. Not here: what two stays mean for each other.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+
+import polars as pl
+
+MICROSECONDS_PER_HOUR = 3_600_000_000
+MICROSECONDS_PER_DAY = 24 * MICROSECONDS_PER_HOUR
+EPOCH = date(1970, 1, 1)
+
+
+def stays(step_entries: pl.DataFrame, workflows: pl.DataFrame, *, as_of: date, days: int) -> pl.DataFrame:
+    """Stays that reach into the last `days` days: entries into a workflow's steps that follow on each other.
+
+    Args:
+        step_entries: `core.step_entries`.
+        workflows: `core.workflows`.
+        as_of: tonight.
+        days: how far back.
+
+    Returns:
+        One row per stay: `subscriber_key`, `workflow_id`, `entered_day`, and `exited_day`, null while the subscriber is
+        in it tonight. Who waited longer than planned and granted is taken for gone on that day.
+    """
+    tonight = (as_of - EPOCH).days
+    end_us = (tonight + 1) * MICROSECONDS_PER_DAY
+    person = ["subscriber_key", "workflow_key"]
+    latest_end = pl.col("outcome_us").cum_max().shift(1).over(person)
+    goes_on = (pl.col("entered_us") <= latest_end).fill_null(False)
+    return (
+        step_entries.filter(pl.col("day") <= tonight)
+        .sort(*person, "entered_us", "outcome_us")
+        .with_columns(stay=(~goes_on).cum_sum())
+        .group_by(*person, "stay")
+        .agg(pl.col("entered_us").min(), pl.col("outcome_us").max())
+        .filter(pl.col("outcome_us") >= end_us - days * MICROSECONDS_PER_DAY)
+        .join(workflows.select("workflow_key", "workflow_id"), on="workflow_key")
+        .select(
+            "subscriber_key",
+            "workflow_id",
+            _day(pl.col("entered_us")).alias("entered_day"),
+            pl.when(pl.col("outcome_us") < end_us).then(_day(pl.col("outcome_us"))).alias("exited_day"),
+        )
+        .sort("subscriber_key", "workflow_id", "entered_day")
+    )
+
+
+def planned_stays(entries: pl.DataFrame, workflow_id: str, path_hours: Sequence[int], *, as_of: date) -> pl.DataFrame:
+    """Stays in a workflow that has not run, as they would have gone.
+
+    Args:
+        entries: `subscriber_key` and `entered_us` of those whom its trigger would have let in.
+        workflow_id: the workflow.
+        path_hours: hours from entry to each of its messages.
+        as_of: tonight.
+
+    Returns:
+        As `stays`.
+    """
+    end_us = ((as_of - EPOCH).days + 1) * MICROSECONDS_PER_DAY
+    left_us = pl.col("entered_us") + max(path_hours, default=0) * MICROSECONDS_PER_HOUR
+    return entries.select(
+        "subscriber_key",
+        pl.lit(workflow_id).alias("workflow_id"),
+        _day(pl.col("entered_us")).alias("entered_day"),
+        pl.when(left_us < end_us).then(_day(left_us)).alias("exited_day"),
+    )
+
+
+def planned_messages(entries: pl.DataFrame, path_hours: Sequence[int], *, as_of: date) -> pl.DataFrame:
+    """Days of the messages that a workflow which has not run would have sent: `subscriber_key`, `day` (Date)."""
+    end_us = ((as_of - EPOCH).days + 1) * MICROSECONDS_PER_DAY
+    sent = entries.join(pl.DataFrame({"hours": path_hours}, schema={"hours": pl.Int64}), how="cross").with_columns(
+        sent_us=pl.col("entered_us") + pl.col("hours") * MICROSECONDS_PER_HOUR
+    )
+    return sent.filter(pl.col("sent_us") < end_us).select("subscriber_key", day=_day(pl.col("sent_us")))
+
+
+def _day(instant_us: pl.Expr) -> pl.Expr:
+    return (instant_us // MICROSECONDS_PER_DAY).cast(pl.Int32).cast(pl.Date)
