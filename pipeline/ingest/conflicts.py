@@ -7,7 +7,7 @@ conflicts: no rule of ours would know what the categories of a user mean.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from pipeline.decisions.conflicts import ConflictRule, Resolution
 from pipeline.ingest.definitions import Definition, Location, Misplaced, Name, load_definition
@@ -32,15 +32,21 @@ class Conflicts(Definition):
     conflicts: tuple[CategoryConflict, ...] = ()
 
     @model_validator(mode="after")
-    def _each_once(self) -> "Conflicts":
+    def _makes_sense(self, info: ValidationInfo) -> "Conflicts":
+        categories: list[str] = info.context or []
         places = [(frozenset(one.between), one.type) for one in self.conflicts]
-        repeated: list[tuple[Location, str]] = [
-            (("conflicts", number, "type"), f"'{one.type}' is written twice for these categories. Keep one.")
-            for number, (one, place) in enumerate(zip(self.conflicts, places, strict=True))
-            if places.index(place) < number
-        ]
-        if repeated:
-            raise Misplaced(repeated)
+        problems: list[tuple[Location, str]] = []
+        for number, one in enumerate(self.conflicts):
+            if places.index(places[number]) < number:
+                text = f"'{one.type}' is written twice for these categories. Keep one."
+                problems.append((("conflicts", number, "type"), text))
+            for place, name in enumerate(one.between):
+                if name not in categories:
+                    choice = ", ".join(categories) or "those written there first"
+                    text = f"'{name}' is no category of flows.yaml. Write one of {choice}."
+                    problems.append((("conflicts", number, "between", place), text))
+        if problems:
+            raise Misplaced(problems)
         return self
 
 
@@ -50,27 +56,11 @@ def load_conflict_rules(folder: Path) -> list[ConflictRule]:
     Raises:
         DefinitionsError: naming every mistake with file, line and field; a category that no workflow has is one.
     """
-    known = sorted({flow.category for flow in load_flow_map(folder).flows if flow.category})
-
-    class Known(Conflicts):
-        @model_validator(mode="after")
-        def _categories_exist(self) -> "Known":
-            unknown: list[tuple[Location, str]] = [
-                (
-                    ("conflicts", number, "between", place),
-                    f"'{name}' is no category of flows.yaml. Write one of {', '.join(known) or 'them there first'}.",
-                )
-                for number, one in enumerate(self.conflicts)
-                for place, name in enumerate(one.between)
-                if name not in known
-            ]
-            if unknown:
-                raise Misplaced(unknown)
-            return self
-
+    categories = sorted({flow.category for flow in load_flow_map(folder).flows if flow.category})
+    found = load_definition(folder / CONFLICTS_FILE, Conflicts, known=categories)
     return [
         ConflictRule(
             one.between[0], one.between[1], one.type, one.severity, one.description, Resolution(one.resolution)
         )
-        for one in load_definition(folder / CONFLICTS_FILE, Known).conflicts
+        for one in found.conflicts
     ]

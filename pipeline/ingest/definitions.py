@@ -51,10 +51,17 @@ class Misplaced(ValueError):  # noqa: N818 - a mistake of the user, collected, n
         self.problems = problems
 
 
-def load_definition(path: Path, model: type[DefinitionModel]) -> DefinitionModel:
+def load_definition(
+    path: Path, model: type[DefinitionModel], *, known: Any = None, is_typed: bool = False
+) -> DefinitionModel:
     """The file as a model; the model's defaults where there is no file or nothing in it.
 
-    Every scalar reaches the model as it is written, so that an id such as 0123 or 12e5 stays what it is.
+    Args:
+        path: the file.
+        model: what it holds.
+        known: what the model's validators may ask about the rest of the world, as their context.
+        is_typed: read 5, true and 2026-03-01 as number, truth value and day. Otherwise every scalar reaches the model
+            as it is written, so that an id such as 0123 or 12e5 stays what it is.
 
     Raises:
         DefinitionsError: naming every mistake, such as "flows.yaml, line 14, welcome.steps[2].delay: '2 dys' is not
@@ -67,7 +74,7 @@ def load_definition(path: Path, model: type[DefinitionModel]) -> DefinitionModel
     if repeated:
         raise DefinitionsError(path.name, _placed(path, root, repeated))
     try:
-        return model.model_validate(_plain(root))
+        return model.model_validate(_plain(root, is_typed), context=known)
     except ValidationError as error:
         raise DefinitionsError(path.name, _describe(path, root, error)) from None
 
@@ -111,12 +118,16 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
     return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
-def _plain(node: yaml.Node) -> Any:
+def _plain(node: yaml.Node, is_typed: bool = False) -> Any:
     if isinstance(node, yaml.MappingNode):
-        return {key.value if isinstance(key, yaml.ScalarNode) else "": _plain(value) for key, value in node.value}
+        return {
+            key.value if isinstance(key, yaml.ScalarNode) else "": _plain(value, is_typed) for key, value in node.value
+        }
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(child) for child in node.value]
-    return None if node.tag == _NULL else node.value
+        return [_plain(child, is_typed) for child in node.value]
+    if node.tag == _NULL:
+        return None
+    return yaml.safe_load(yaml.serialize(node)) if is_typed else node.value
 
 
 def _repeated_fields(node: yaml.Node, above: Location = ()) -> Iterator[Location]:
