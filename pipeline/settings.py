@@ -64,6 +64,11 @@ class Settings(BaseSettings):
         description="Days from a step in which a conversion counts for the delay after it: longer than the delays "
         "compared, or the longest one has no time left to work. Conversions are followed for 60 days.",
     )
+    experiment_baseline_days: int = Field(
+        default=56,
+        ge=7,
+        description="Days of a step before a test from which its sample is planned: whole weeks of the flow as it is.",
+    )
     send_time_days: int = Field(
         default=180, description="Days of activity from which send times are learnt: habits older than that have moved."
     )

@@ -20,7 +20,7 @@ GROUPS = {
     "cohorts",
     "timing",
     "decisions",
-    "monitoring",
+    "experiments", "monitoring",
     "publication",
 }
 CONTRACT = {
@@ -30,6 +30,7 @@ CONTRACT = {
     "delay_curves", "delay_recommendations", "send_time_clusters", "send_time_profiles", "subscriber_send_times",
     "send_schedules", "send_time_assignments", "send_time_lift",
     "cohort_triangles", "cohort_metrics", "cohort_comparison", "cohort_insights",
+    "experiments", "experiment_assignments", "experiment_results", "experiment_verdicts", "member_field_values",
     "anomaly_baselines", "anomalies", "metric_trends", "opportunities",
     "workflow_conflicts", "conflict_replay",
 }  # fmt: skip

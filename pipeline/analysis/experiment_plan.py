@@ -5,18 +5,15 @@ Here: the plan, its sample size, its hash and what changed between two plans. No
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, timedelta
 from enum import StrEnum
 from math import ceil
 from typing import Any
 
-import polars as pl
+from pydantic import TypeAdapter
 
 from pipeline.analysis.group_sequential import needed_drift
-from pipeline.schemas.base import polars_schema
-from pipeline.schemas.experiments import Experiments
 
 SPARE_SHARE = 0.25
 """Calendar time beyond the planned weeks for traffic that falls short; then the test ends with what it has."""
@@ -70,6 +67,8 @@ class ExperimentPlan:
         planned_exposures: sample of all arms at which the information fraction is 1; for an open-ended test the sample
             at which its confidence sequence is tightest.
         end_day: last night of the test, whatever the sample.
+        baseline_mean: rate or mean amount of the primary metric on this step before the test.
+        amount_cap: amounts above it count as it; none where nobody bought before the test.
     """
 
     experiment_id: str
@@ -88,6 +87,8 @@ class ExperimentPlan:
     planned_exposures: int
     end_day: date
     is_open_ended: bool = False
+    baseline_mean: float | None = None
+    amount_cap: float | None = None
 
     @property
     def control(self) -> str:
@@ -113,11 +114,6 @@ class ExperimentPlan:
     def planned_looks(self) -> int:
         """Nights with a look, if traffic comes as planned."""
         return self.planned_days
-
-    @property
-    def salt(self) -> str:
-        """Salt of the assignment: two tests never share a split."""
-        return f"experiment/{self.experiment_id}"
 
     @property
     def plan_hash(self) -> str:
@@ -179,6 +175,7 @@ def freeze_plan(
     power: float = 0.9,
     end_day: date | None = None,
     is_open_ended: bool = False,
+    amount_cap: float | None = None,
 ) -> ExperimentPlan:
     """Make the plan of a test from the step's own baseline.
 
@@ -241,39 +238,22 @@ def freeze_plan(
         planned_exposures=max(needed, round(daily_exposures * planned_days)),
         end_day=end_day or default_end,
         is_open_ended=is_open_ended,
+        baseline_mean=baseline_mean,
+        amount_cap=amount_cap,
     )
 
 
-def changed_fields(frozen: ExperimentPlan, proposed: ExperimentPlan) -> dict[str, tuple[Any, Any]]:
-    """What a changed definition would alter after the start: field -> (frozen value, proposed value)."""
+def changed_fields(frozen: Any, proposed: Any) -> dict[str, tuple[Any, Any]]:
+    """What a changed plan or draft would alter after the start: field -> (frozen value, proposed value)."""
     return {
         field.name: (getattr(frozen, field.name), getattr(proposed, field.name))
-        for field in fields(ExperimentPlan)
+        for field in fields(frozen)
         if getattr(frozen, field.name) != getattr(proposed, field.name)
     }
 
 
-def plan_table(plans: Sequence[ExperimentPlan], *, as_of_day: date) -> pl.DataFrame:
-    """The frozen plans as rows of `schemas.experiments.Experiments`."""
-    copied = [
-        name
-        for name in Experiments.to_schema().columns
-        if name not in ("arms", "metrics", "primary_metric", "method", "as_of_day")
-    ]
-    rows = [
-        {name: getattr(plan, name) for name in copied}
-        | {
-            "arms": json.dumps(dict(plan.shares)),
-            "metrics": json.dumps([asdict(metric) for metric in plan.metrics]),
-            "primary_metric": plan.primary.name,
-            "as_of_day": as_of_day,
-            "method": "group-sequential alpha*t^3, whole weeks"
-            if not plan.is_open_ended
-            else "asymptotic confidence sequence",
-        }
-        for plan in plans
-    ]
-    return pl.DataFrame(rows, schema=polars_schema(Experiments))
+PLAN_TEXT = TypeAdapter(ExperimentPlan)
+"""The plan to JSON and back."""
 
 
 def _require(condition: bool, message: str) -> None:

@@ -16,6 +16,8 @@ from pipeline.analysis.experiment_plan import ExperimentPlan, MetricRole
 class Verdict(StrEnum):
     """What a test says, in the order in which one prevails over another on the same night."""
 
+    REFUSED = "refused"
+    PLANNED = "planned"
     INVALID = "invalid"
     HARM = "stopped for harm"
     WINNER = "winner"
@@ -26,11 +28,9 @@ class Verdict(StrEnum):
 
 _ACTIONS = {
     Verdict.INVALID: "Discard the results: arms did not receive their shares. Repair the assignment and start anew.",
-    Verdict.HARM: "Send everyone the control: every other arm does harm.",
-    Verdict.WINNER: "Send everyone the winning arm; keep the hold-out to measure what it delivers.",
+    Verdict.HARM: "Send everyone the control: an arm does harm, and no other arm can reach the planned lift.",
     Verdict.FUTILE: "Stop: the planned lift is excluded. Keep the control and test something bolder.",
     Verdict.NO_DIFFERENCE: "Keep the control: the planned sample showed no difference.",
-    Verdict.CONTINUE: "Let the test run; nothing is to be decided tonight.",
 }
 
 METHOD = "first decisive night; lift shrunk by hierarchical normal prior"
@@ -53,9 +53,10 @@ def experiment_verdicts(
 
     Returns:
         Rows of `schemas.experiments.ExperimentVerdicts`. `winner`: the arm with the largest lift among those claimed
-        better that night, unless a guardrail vetoed it. `stopped for harm`: every arm is worse on the primary or on a
-        guardrail. `futile`: every arm that does no harm has an interval below the planned lift. `invalid`: mismatch
-        found before the decision. `status` says 'refused' for nights past the end of the plan.
+        better that night, unless a guardrail vetoed it. `futile`: the interval of every arm lies below the planned
+        lift. `stopped for harm`: the same, but an arm was worse on the primary or on a guardrail by then; an arm that
+        does harm while others still may win is named in the action. `invalid`: mismatch found before
+        the decision. `status` says 'refused' for nights past the end of the plan.
     """
     frame = _plan_frame(plans)
     treatments = _arm_events(results, frame)
@@ -129,12 +130,18 @@ def _decisions(
 ) -> pl.DataFrame:
     """One row per test: `verdict` and `decided_day` of its first decisive night."""
     by_test = (
-        arms.with_columns(out_day=pl.min_horizontal("harm_day", "futile_day"))
+        arms.sort("arm")
+        .with_columns(out_day=pl.min_horizontal("harm_day", "futile_day"))
         .group_by("experiment_id")
         .agg(
             winner_day=pl.col("better_day").min(),
-            harm_day=pl.when(pl.col("harm_day").null_count() == 0).then(pl.col("harm_day").max()),
+            harmful_arms=pl.col("arm").filter(pl.col("harm_day").is_not_null()).str.join(", "),
+            first_harm_day=pl.col("harm_day").min(),
             futile_day=pl.when(pl.col("out_day").null_count() == 0).then(pl.col("out_day").max()),
+        )
+        .with_columns(
+            harmful_arms=pl.when(pl.col("first_harm_day").is_not_null()).then("harmful_arms"),
+            harm_day=pl.when(pl.col("first_harm_day") <= pl.col("futile_day")).then("futile_day"),
         )
     )
     ends = results.filter("is_last_look").group_by("experiment_id").agg(last_day=pl.col("as_of_day").max())
@@ -237,7 +244,7 @@ def _presented(decisions: pl.DataFrame, results: pl.DataFrame, plans: pl.DataFra
             shrunk_lift_low="shrunk_lift_low",
             shrunk_lift_high="shrunk_lift_high",
             vetoed_by="vetoed_by",
-            recommended_action=pl.col("verdict").replace_strict({name.value: text for name, text in _ACTIONS.items()}),
+            recommended_action=_action(),
             status=pl.when(is_past)
             .then(pl.lit("refused: the plan has ended and takes no further looks"))
             .otherwise(pl.col("result_status").fill_null("not enough data: no exposure has matured")),
@@ -246,4 +253,20 @@ def _presented(decisions: pl.DataFrame, results: pl.DataFrame, plans: pl.DataFra
             method=pl.lit(METHOD),
         )
         .sort("experiment_id")
+    )
+
+
+def _action() -> pl.Expr:
+    """What to do, with the arm by name: whether to send it, or to stop sending it while others go on."""
+    expected = (pl.col("shrunk_lift") * 100).round(1)
+    return (
+        pl.when(pl.col("verdict") == Verdict.WINNER)
+        .then(pl.format("Send everyone arm {}: a change of {}% is to be expected. Keep a hold-out.", "arm", expected))
+        .when((pl.col("verdict") == Verdict.CONTINUE) & pl.col("harmful_arms").is_not_null())
+        .then(pl.format("Stop sending arm {}: it does harm. Let the other arms run.", "harmful_arms"))
+        .when(pl.col("verdict") == Verdict.CONTINUE)
+        .then(pl.lit("Let the test run; nothing is to be decided tonight."))
+        .otherwise(
+            pl.col("verdict").replace_strict({name.value: text for name, text in _ACTIONS.items()}, default=None)
+        )
     )

@@ -67,6 +67,7 @@ def table_asset(
     group: str,
     reads: Mapping[str, type[Table]],
     reads_lake: Mapping[str, type[Table]] = MappingProxyType({}),
+    scans_lake: Mapping[str, type[Table]] = MappingProxyType({}),
     summary: Callable[[pl.DataFrame], Mapping[str, Any]] = lambda frame: {},
 ) -> Callable[[Callable[..., pl.DataFrame]], dg.AssetsDefinition]:
     """Make an asset of `function(as_of, settings, **frames)`, which returns the model's rows for tonight.
@@ -76,6 +77,7 @@ def table_asset(
         group: the asset's group in the graph.
         reads: for each frame the function takes, the model of the table it comes from.
         reads_lake: the same for tables of the lake, of which the function gets the latest version of each row.
+        scans_lake: the same, but lazily and with all versions of each row: for tables too large to hold.
         summary: three to six numbers worth showing beside the run.
     """
 
@@ -89,7 +91,7 @@ def table_asset(
             owners=OWNERS,
             freshness_policy=FRESHNESS,
             ins={name: dg.AssetIn(key=asset_key(source)) for name, source in reads.items()},
-            deps=[asset_key(source) for source in reads_lake.values()],
+            deps=[asset_key(source) for source in {*reads_lake.values(), *scans_lake.values()}],
             required_resource_keys={"settings", "warehouse", "lake"},
             check_specs=check_specs(model, asset_key(model)),
         )
@@ -99,7 +101,8 @@ def table_asset(
             settings: Settings = context.resources.settings
             as_of: date = tonight(context.run.tags, settings)
             latest = {name: context.resources.lake.latest(source).collect() for name, source in reads_lake.items()}
-            result = function(as_of=as_of, settings=settings, **frames, **latest)
+            scans = {name: context.resources.lake.scan(source) for name, source in scans_lake.items()}
+            result = function(as_of=as_of, settings=settings, **frames, **latest, **scans)
             metadata = {"as_of_day": as_of.isoformat(), "rows": preview(result), **summary(result)}
             yield dg.Output(result, metadata=metadata)
             yield from check_results(model, result)
@@ -110,7 +113,7 @@ def table_asset(
 
 
 def log_asset(
-    model: type[Table], *, group: str, reads: Mapping[str, type[Table]]
+    model: type[Table], *, group: str, reads: Mapping[str, type[Table]], log_name: str | None = None
 ) -> Callable[[Callable[..., pl.DataFrame]], dg.AssetsDefinition]:
     """Make an asset of `function(as_of, settings, **frames)`, whose rows are appended to a log of the lake.
 
@@ -118,6 +121,7 @@ def log_asset(
         model: the lake's table; rows it holds already are not written again.
         group: the asset's group in the graph.
         reads: as in `table_asset`.
+        log_name: name under which the function gets what was logged so far; none = it does not ask.
     """
 
     def make(function: Callable[..., pl.DataFrame]) -> dg.AssetsDefinition:
@@ -135,8 +139,10 @@ def log_asset(
         def log(context: dg.AssetExecutionContext, **frames: pl.DataFrame) -> dg.MaterializeResult:
             settings: Settings = context.resources.settings
             as_of: date = tonight(context.run.tags, settings)
-            rows = function(as_of=as_of, settings=settings, **frames)
-            return dg.MaterializeResult(metadata={"new_rows": context.resources.lake.append(model, rows, as_of)})
+            lake = context.resources.lake
+            so_far = {log_name: lake.latest(model).collect()} if log_name else {}
+            rows = function(as_of=as_of, settings=settings, **frames, **so_far)
+            return dg.MaterializeResult(metadata={"new_rows": lake.append(model, rows, as_of)})
 
         return log
 

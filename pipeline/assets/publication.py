@@ -11,6 +11,7 @@ from pipeline.analysis.dictionary import data_dictionary
 from pipeline.assets.cohorts import cohort_assets
 from pipeline.assets.coordination import coordination_assets
 from pipeline.assets.describing import FRESHNESS, OWNERS, asset_key, describe, table_asset
+from pipeline.assets.experiments import experiment_assets
 from pipeline.assets.monitoring import monitoring_assets
 from pipeline.assets.performance import performance_assets
 from pipeline.assets.run_history import RUNS_KEPT, run_history
@@ -27,7 +28,14 @@ from pipeline.schemas.base import Table, tables_of
 from pipeline.settings import Settings
 
 GROUP = "publication"
-ANALYSES = (*performance_assets, *cohort_assets, *timing_assets, *coordination_assets, *monitoring_assets)
+ANALYSES = (
+    *performance_assets,
+    *cohort_assets,
+    *timing_assets,
+    *coordination_assets,
+    *experiment_assets,
+    *monitoring_assets,
+)
 
 
 @table_asset(marts.QuarantinedRows, group=GROUP, reads={}, reads_lake={"rows": tables.Quarantine})

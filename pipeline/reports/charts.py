@@ -157,3 +157,27 @@ def conflict_chart(replay: pl.DataFrame) -> Picture | None:
         )
         .properties(title="Colliding workflows")
     )
+
+
+def experiment_chart(results: pl.DataFrame) -> Picture | None:
+    """Lift of the primary metric night by night, with the interval valid over all nights, of the largest test.
+
+    Args:
+        results: rows of `experiment_results`.
+    """
+    known = results.filter((pl.col("role") == "primary") & pl.col("lift_low").is_not_null())
+    known = known.filter(pl.col("lift_high").is_not_null())
+    if known.is_empty():
+        return None
+    largest = known.sort("exposures", "experiment_id", descending=[True, False]).item(0, "experiment_id")
+    rows = known.filter(pl.col("experiment_id") == largest).sort("as_of_day")
+    base = alt.Chart(rows.select("as_of_day", "arm", "lift", "lift_low", "lift_high")).encode(
+        x=alt.X("as_of_day:T", title=None), color=alt.Color("arm:N", title="arm")
+    )
+    change = alt.Axis(format="+%")
+    band = base.mark_area(opacity=0.2).encode(
+        y=alt.Y("lift_low:Q", title="change against the control", axis=change), y2="lift_high:Q"
+    )
+    none = alt.Chart(pl.DataFrame({"lift": [0.0]})).mark_rule(strokeDash=[4, 4]).encode(y="lift:Q")
+    title = f"{largest}: {rows.item(0, 'metric')}, with the interval valid over all nights"
+    return alt.layer(band, base.mark_line().encode(y="lift:Q"), none).properties(title=title)

@@ -9,7 +9,7 @@ LIFT = "relative change against the control"
 
 @table("marts.experiments", ("experiment_id",))
 class Experiments(Table):
-    """One row per test: the plan as it was frozen when the test started."""
+    """One row per test of experiments.yaml: its plan, as frozen when it started, else as it would be tonight."""
 
     experiment_id: pl.String = key("test")
     workflow_id: pl.String = key("workflow of the step")
@@ -17,6 +17,8 @@ class Experiments(Table):
     hypothesis: pl.String = column("what is expected and why, in the owner's words")
     owner: pl.String = column("who answers for the test")
     arms: pl.String = column("JSON object of arm -> declared share, the control first")
+    assigned_by: pl.String = column("where arms come from", isin=["driptune", "field", "events"])
+    arm_field: pl.String = column("merge field that holds the arm", nullable=True)
     metrics: pl.String = column("JSON array of metrics with kind, role and good direction")
     primary_metric: pl.String = column("the metric that decides")
     minimum_lift: pl.Float64 = column("smallest relative change worth having, in the good direction", "ratio", gt=0)
@@ -24,12 +26,19 @@ class Experiments(Table):
     alpha: pl.Float64 = share("two-sided error over all looks, arms and metrics", nullable=False)
     power: pl.Float64 = share("chance of finding the minimum lift", nullable=False)
     start_day: pl.Date = column("first day of exposure", "date")
-    end_day: pl.Date = column("last night of the test, whatever the sample", "date")
-    planned_days: pl.Int64 = count("days of exposure, whole weeks")
-    planned_looks: pl.Int64 = count("nights with a look")
-    planned_exposures: pl.Int64 = count("exposures of all arms at which the information fraction is 1")
+    end_day: pl.Date = column("last night of the test, whatever the sample", "date", nullable=True)
+    baseline_mean: pl.Float64 = column(
+        "the step's own primary metric before the start", "share or currency", nullable=True
+    )
+    planned_days: pl.Int64 = count("days of exposure, whole weeks; null without a plan", nullable=True)
+    planned_looks: pl.Int64 = count("nights with a look; null without a plan", nullable=True)
+    planned_exposures: pl.Int64 = count(
+        "exposures of all arms at which the information fraction is 1; null without a plan", nullable=True
+    )
     is_open_ended: pl.Boolean = column("watched by a confidence sequence, without a planned end")
-    plan_hash: pl.String = column("SHA-256 of the plan")
+    is_frozen: pl.Boolean = column("the test has started, and its plan no longer changes")
+    status: pl.String = column("planned, running, ended, or refused and why")
+    plan_hash: pl.String = column("SHA-256 of the plan", nullable=True)
     as_of_day: pl.Date = column("tonight", "date")
     method: pl.String = column("how the sample was planned")
 
@@ -41,7 +50,7 @@ class ExperimentAssignments(Table):
     experiment_id: pl.String = key("test")
     subscriber_key: pl.Int64 = key("keyed hash of the subscriber")
     arm: pl.String = column("assigned arm")
-    assigned_day: pl.Date = column("night of the assignment", "date")
+    assigned_day: pl.Date = column("first day on which the arm could be sent", "date")
     assignment_probability: pl.Float64 = share("declared share of the arm when assigned", nullable=False)
     as_of_day: pl.Date = column("tonight", "date")
     method: pl.String = column("how the arm was drawn")
@@ -93,7 +102,16 @@ class ExperimentVerdicts(Table):
     step_id: pl.String = key("step under test")
     verdict: pl.String = column(
         "what the test says",
-        isin=["invalid", "stopped for harm", "winner", "futile", "no difference", "continue"],
+        isin=[
+            "refused",
+            "planned",
+            "invalid",
+            "stopped for harm",
+            "winner",
+            "futile",
+            "no difference",
+            "continue",
+        ],
     )
     decided_day: pl.Date = column("first decisive night; null while it continues", "date", nullable=True)
     primary_metric: pl.String = column("the metric that decides")
@@ -109,7 +127,20 @@ class ExperimentVerdicts(Table):
     shrunk_lift_high: pl.Float64 = column("95% posterior bound", "ratio", nullable=True)
     vetoed_by: pl.String = column("guardrails that were harmed, by arm", nullable=True)
     recommended_action: pl.String = column("what to do, in words")
-    status: pl.String = column("ok, what is missing, or refused after the plan's end")
-    plan_hash: pl.String = column("SHA-256 of the frozen plan")
+    status: pl.String = column("ok, what is missing, or why the test or a further look is refused")
+    plan_hash: pl.String = column("SHA-256 of the plan", nullable=True)
     as_of_day: pl.Date = column("tonight", "date")
     method: pl.String = column("how the verdict was reached")
+
+
+@table("marts.member_field_values", ("field", "subscriber_key"))
+class MemberFieldValues(Table):
+    """One row per merge field and subscriber: the value that the sender should hold, of running tests."""
+
+    field: pl.String = key("merge field (Mailchimp's tag)")
+    subscriber_key: pl.Int64 = key("keyed hash of the subscriber")
+    value: pl.String = column("value to write")
+    source_kind: pl.String = column("what asks for the value", isin=["experiment"])
+    source_id: pl.String = key("test that asks for it")
+    as_of_day: pl.Date = column("tonight", "date")
+    method: pl.String = column("how the value was found")

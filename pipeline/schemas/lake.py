@@ -279,6 +279,17 @@ class SendTimeAssignments(Table):
     as_of_day: pl.Int64 = day_number("night that first assigned it")
 
 
+@table("lake.experiment_plans", ("experiment_id",))
+class ExperimentPlans(Table):
+    """One row per test that has started: its definition and plan as they were then, for good."""
+
+    experiment_id: pl.String = key("test")
+    definition: pl.String = column("the test as defined when it started", "JSON object")
+    plan: pl.String = column("the plan made of it", "JSON object")
+    plan_hash: pl.String = column("SHA-256 of the plan")
+    as_of_day: pl.Int64 = day_number("night that froze it")
+
+
 @table("lake.quarantine", ("source", "reference", "field"))
 class Quarantine(Table):
     """One row per row that broke its contract; says where it stands, never what it held."""
