@@ -7,6 +7,7 @@ import dagster as dg
 from pipeline.assets.cohorts import cohort_assets
 from pipeline.assets.coordination import coordination_assets
 from pipeline.assets.core import core_assets
+from pipeline.assets.decisions import decision_assets
 from pipeline.assets.experiments import experiment_assets
 from pipeline.assets.lake import lake_assets
 from pipeline.assets.monitoring import monitoring_assets
@@ -36,6 +37,7 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
             *cohort_assets,
             *timing_assets,
             *coordination_assets,
+            *decision_assets,
             *experiment_assets,
             *monitoring_assets,
             *publication_assets,

@@ -69,6 +69,9 @@ class Settings(BaseSettings):
         ge=7,
         description="Days of a step before a test from which its sample is planned: whole weeks of the flow as it is.",
     )
+    decision_horizon_days: int = Field(
+        default=14, ge=1, le=60, description="Days in which a conversion counts for the path or content served."
+    )
     send_time_days: int = Field(
         default=180, description="Days of activity from which send times are learnt: habits older than that have moved."
     )

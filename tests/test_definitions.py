@@ -20,7 +20,8 @@ GROUPS = {
     "cohorts",
     "timing",
     "decisions",
-    "experiments", "monitoring",
+    "experiments",
+    "monitoring",
     "publication",
 }
 CONTRACT = {
@@ -32,7 +33,8 @@ CONTRACT = {
     "cohort_triangles", "cohort_metrics", "cohort_comparison", "cohort_insights",
     "experiments", "experiment_assignments", "experiment_results", "experiment_verdicts", "member_field_values",
     "anomaly_baselines", "anomalies", "metric_trends", "opportunities",
-    "workflow_conflicts", "conflict_replay",
+    "workflow_conflicts", "conflict_replay", "path_decisions", "content_decisions", "rule_coverage", "decision_lint",
+    "policy_values",
 }  # fmt: skip
 
 

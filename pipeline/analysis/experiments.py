@@ -326,11 +326,12 @@ def _level(name: str, side: str) -> dict[str, pl.Expr]:
     return {
         f"{name}_mean": pl.when(n > 0).then(mean),
         f"{name}_mean_low": pl.when((n > 0) & is_rate)
-        .then(((wilson_centre - wilson_half) / wilson_scale).clip(lower_bound=0.0))
+        # Without events the lower end is the mean, but for the last digit.
+        .then(((wilson_centre - wilson_half) / wilson_scale).clip(0.0, mean))
         .when(n > 0)
         .then(mean - normal_half),
         f"{name}_mean_high": pl.when((n > 0) & is_rate)
-        .then(((wilson_centre + wilson_half) / wilson_scale).clip(upper_bound=1.0))
+        .then(((wilson_centre + wilson_half) / wilson_scale).clip(mean, 1.0))
         .when(n > 0)
         .then(mean + normal_half),
     }

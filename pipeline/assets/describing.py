@@ -113,7 +113,11 @@ def table_asset(
 
 
 def log_asset(
-    model: type[Table], *, group: str, reads: Mapping[str, type[Table]], log_name: str | None = None
+    model: type[Table],
+    *,
+    group: str,
+    reads: Mapping[str, type[Table]],
+    reads_lake: Mapping[str, type[Table]] = MappingProxyType({}),
 ) -> Callable[[Callable[..., pl.DataFrame]], dg.AssetsDefinition]:
     """Make an asset of `function(as_of, settings, **frames)`, whose rows are appended to a log of the lake.
 
@@ -121,7 +125,7 @@ def log_asset(
         model: the lake's table; rows it holds already are not written again.
         group: the asset's group in the graph.
         reads: as in `table_asset`.
-        log_name: name under which the function gets what was logged so far; none = it does not ask.
+        reads_lake: as in `table_asset`; the log itself may be among them, as it stands before tonight's rows.
     """
 
     def make(function: Callable[..., pl.DataFrame]) -> dg.AssetsDefinition:
@@ -134,14 +138,15 @@ def log_asset(
             owners=OWNERS,
             freshness_policy=FRESHNESS,
             ins={name: dg.AssetIn(key=asset_key(source)) for name, source in reads.items()},
+            deps=[asset_key(source) for source in reads_lake.values() if source is not model],
             required_resource_keys={"settings", "lake"},
         )
         def log(context: dg.AssetExecutionContext, **frames: pl.DataFrame) -> dg.MaterializeResult:
             settings: Settings = context.resources.settings
             as_of: date = tonight(context.run.tags, settings)
             lake = context.resources.lake
-            so_far = {log_name: lake.latest(model).collect()} if log_name else {}
-            rows = function(as_of=as_of, settings=settings, **frames, **so_far)
+            latest = {name: lake.latest(source).collect() for name, source in reads_lake.items()}
+            rows = function(as_of=as_of, settings=settings, **frames, **latest)
             return dg.MaterializeResult(metadata={"new_rows": lake.append(model, rows, as_of)})
 
         return log

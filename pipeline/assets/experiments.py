@@ -36,7 +36,7 @@ def _registered(
     return experiment_registry.register(drafts, plans, facts, baseline_days=days, as_of_day=as_of)
 
 
-@log_asset(lake.ExperimentPlans, group=GROUP, reads=FACTS, log_name="plans")
+@log_asset(lake.ExperimentPlans, group=GROUP, reads=FACTS, reads_lake=PLANS)
 def frozen_plans(as_of: date, settings: Settings, plans: pl.DataFrame, **facts: pl.DataFrame) -> pl.DataFrame:
     """Plans of tests that start, for good."""
     return experiment_registry.frozen_plans(_registered(as_of, settings, plans, Facts(**facts)))

@@ -10,6 +10,7 @@ import polars as pl
 from pipeline.analysis.dictionary import data_dictionary
 from pipeline.assets.cohorts import cohort_assets
 from pipeline.assets.coordination import coordination_assets
+from pipeline.assets.decisions import decision_assets
 from pipeline.assets.describing import FRESHNESS, OWNERS, asset_key, describe, table_asset
 from pipeline.assets.experiments import experiment_assets
 from pipeline.assets.monitoring import monitoring_assets
@@ -33,6 +34,7 @@ ANALYSES = (
     *cohort_assets,
     *timing_assets,
     *coordination_assets,
+    *decision_assets,
     *experiment_assets,
     *monitoring_assets,
 )

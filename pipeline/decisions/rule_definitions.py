@@ -86,6 +86,19 @@ def parse_rule(rule_id: str, definition: Mapping[str, Any]) -> Rule:
     return Rule(rule_id, _parse(definition, ""))
 
 
+def rule_definition(rule: Rule) -> dict[str, Any]:
+    """The YAML form of a rule: what `parse_rule` reads back."""
+    return _written(rule.condition)
+
+
+def _written(node: Condition | ConditionGroup) -> dict[str, Any]:
+    if isinstance(node, ConditionGroup):
+        members = [_written(member) for member in node.members]
+        return {node.kind.value: members[0] if node.kind is Group.NOT else members}
+    value = list(node.value) if isinstance(node.value, tuple) else node.value
+    return {"field": node.field, "operator": node.operator.value, "value": value, "unit": node.unit}
+
+
 def _parse(definition: Any, place: str) -> Condition | ConditionGroup:
     here = place or "the rule"
     if not isinstance(definition, Mapping):

@@ -4,18 +4,21 @@ Here: eligibility, the seeded draw, the reasons that are logged, the default on 
 rules (`rules`), the learning (`policy`). One subscriber in real time goes through the same code as a whole audience.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from pipeline.decisions.policy import FLOOR, PolicyModel, best_probabilities, floored
+from pipeline.decisions.profile import profile_frame
 from pipeline.decisions.rule_definitions import Rule
 from pipeline.decisions.rules import compile_rule, evaluate_rules
 from pipeline.sticky_hash import uniform_hash
 
+Mode = Literal["rules", "learn", "evaluate"]
 REASONS_SHOWN = 2
 """Contributions named in the reasoning: more than two nobody reads."""
 
@@ -52,6 +55,29 @@ class DecisionPoint:
     arms: tuple[Arm, ...]
     default_arm: str
     step_id: str | None = None
+
+
+@dataclass(frozen=True)
+class DecisionDefinition:
+    """A decision point or content block: what is chosen, for which step, and by what.
+
+    Attributes:
+        mode: 'rules' (priority, then weight), 'learn' (a policy) or 'evaluate' (the same with more exploration).
+    """
+
+    point: DecisionPoint
+    workflow_id: str
+    step_id: str
+    mode: Mode
+
+
+@dataclass(frozen=True)
+class DecisionDefinitions:
+    """Everything the user's files say of decisions."""
+
+    rules: tuple[Rule, ...]
+    paths: tuple[DecisionDefinition, ...]
+    content: tuple[DecisionDefinition, ...]
 
 
 def decide(
@@ -123,6 +149,32 @@ def decide(
         score_probability=pl.when("is_default").then(None).otherwise("score_probability"),
         reasoning=pl.when("is_default").then("default_reason").otherwise("reasoning"),
     )
+
+
+def decide_one(
+    profile: Mapping[str, Any], point: DecisionPoint, model: PolicyModel | None, *, now: datetime, as_of_day: date
+) -> dict[str, Any]:
+    """Choose an arm for one subscriber in real time: by the code, and with the answer, of the whole audience.
+
+    Args:
+        profile: `subscriber_key` and the fields of `profile.FIELDS` that are known.
+        point, model, now, as_of_day: as for `decide`.
+
+    Returns:
+        The row of `decide`.
+
+    >>> from datetime import date, datetime
+    >>> point = DecisionPoint("hello", (Arm("plain"),), "plain")
+    >>> night = date(2026, 6, 29)
+    >>> decide_one({"subscriber_key": 7}, point, None, now=datetime(2026, 6, 30), as_of_day=night)["arm"]
+    'plain'
+    """
+    return decide(profile_frame([profile]), point, model, now=now, as_of_day=as_of_day).row(0, named=True)
+
+
+def rule_chances(subscribers: pl.DataFrame, point: DecisionPoint, now: datetime) -> np.ndarray:
+    """Chance of each arm if rules, priorities and weights alone decided; shape (subscribers, arms), 0 for a default."""
+    return _by_priority(point.arms, _eligible(subscribers, point, now))
 
 
 def _rules(arms: Sequence[Arm]) -> list[Rule]:

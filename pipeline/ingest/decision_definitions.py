@@ -6,19 +6,17 @@ Only the files' shape and sense belong here; rules are answered in `decisions/ru
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, model_validator
 
 from pipeline.decisions.rule_definitions import Rule, parse_rule
-from pipeline.decisions.selection import Arm, DecisionPoint
+from pipeline.decisions.selection import Arm, DecisionDefinition, DecisionDefinitions, DecisionPoint, Mode
 from pipeline.ingest.definitions import Definition, Location, Misplaced, Name, load_definition
 from pipeline.ingest.flow_map import FlowMap, load_flow_map
 
 RULES_FILE, POINTS_FILE, BLOCKS_FILE = "rules.yaml", "decision_points.yaml", "content_blocks.yaml"
-Mode = Literal["rules", "learn", "evaluate"]
 Weight = Annotated[float, Field(gt=0, le=1_000_000)]
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
@@ -136,25 +134,6 @@ class Blocks(Definition):
         if problems:
             raise Misplaced(problems)
         return self
-
-
-@dataclass(frozen=True)
-class DecisionDefinition:
-    """A decision point or content block: what is chosen, for which step, and by what."""
-
-    point: DecisionPoint
-    workflow_id: str
-    step_id: str
-    mode: Mode
-
-
-@dataclass(frozen=True)
-class DecisionDefinitions:
-    """Everything the three files say."""
-
-    rules: tuple[Rule, ...]
-    paths: tuple[DecisionDefinition, ...]
-    content: tuple[DecisionDefinition, ...]
 
 
 def load_decisions(folder: Path) -> DecisionDefinitions:

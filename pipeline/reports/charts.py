@@ -181,3 +181,25 @@ def experiment_chart(results: pl.DataFrame) -> Picture | None:
     none = alt.Chart(pl.DataFrame({"lift": [0.0]})).mark_rule(strokeDash=[4, 4]).encode(y="lift:Q")
     title = f"{largest}: {rows.item(0, 'metric')}, with the interval valid over all nights"
     return alt.layer(band, base.mark_line().encode(y="lift:Q"), none).properties(title=title)
+
+
+def decision_chart(decisions: pl.DataFrame) -> Picture | None:
+    """Share of subscribers by arm at each decision point; defaults apart.
+
+    Args:
+        decisions: rows of `path_decisions` or `content_decisions`.
+    """
+    if decisions.is_empty():
+        return None
+    arm = pl.when("is_default").then(pl.format("{} (default)", "arm")).otherwise("arm").alias("arm")
+    counts = decisions.group_by("decision_point_id", arm).len("subscribers").sort("decision_point_id", "arm")
+    return (
+        alt.Chart(counts)
+        .mark_bar()
+        .encode(
+            x=alt.X("subscribers:Q", stack="normalize", title="share of subscribers", axis=alt.Axis(format="%")),
+            y=alt.Y("decision_point_id:N", title=None),
+            color=alt.Color("arm:N", title="arm"),
+        )
+        .properties(title="Who gets what")
+    )

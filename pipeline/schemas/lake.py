@@ -290,6 +290,33 @@ class ExperimentPlans(Table):
     as_of_day: pl.Int64 = day_number("night that froze it")
 
 
+@table("lake.decisions", ("decision_point_id", "subscriber_key", "night"))
+class Decisions(Table):
+    """One row per decision point, subscriber who stood before it, and night: what was served, and what led to it."""
+
+    decision_point_id: pl.String = key("decision point or content block")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    night: pl.Int64 = day_number("night of the decision")
+    arm: pl.String = column("path or variation served")
+    is_default: pl.Boolean = column("the default was served")
+    choice_probability: pl.Float64 = share("chance with which the arm was chosen", nullable=False)
+    rule_chances: pl.String = column("chance of each arm by the rules alone", "JSON array")
+    model_version: pl.String = column("hash of the policy, or 'rules'")
+    definition: pl.String = column("the decision point as defined that night", "YAML")
+    profile: pl.String = column("what was known of the subscriber", "JSON object")
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.policy_models", ("decision_point_id", "model_version"))
+class PolicyModels(Table):
+    """One row per decision point and policy that ever decided there."""
+
+    decision_point_id: pl.String = key("decision point or content block")
+    model_version: pl.String = key("hash of the policy")
+    model: pl.String = column("arms, features and posterior", "JSON object")
+    as_of_day: pl.Int64 = day_number("night that first used it")
+
+
 @table("lake.quarantine", ("source", "reference", "field"))
 class Quarantine(Table):
     """One row per row that broke its contract; says where it stands, never what it held."""

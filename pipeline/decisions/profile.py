@@ -1,0 +1,184 @@
+"""What rules and policies may ask about a subscriber: one wide row each, as known tonight.
+
+Here: the fields, their meaning and how they are computed. Not here: what anybody makes of them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from pipeline.decisions.memberships import EPOCH, MICROSECONDS_PER_DAY
+
+WINDOW_DAYS = 90
+FIELDS: dict[str, tuple[pl.DataType | type[pl.DataType], str]] = {
+    "status": (pl.String, "Mailchimp's status"),
+    "plan": (pl.String, "latest subscription plan"),
+    "country": (pl.String, "country, ISO 3166"),
+    "language": (pl.String, "language"),
+    "zone": (pl.String, "IANA zone used for local time"),
+    "member_rating": (pl.Int64, "Mailchimp's activity rating, 1-5"),
+    "signup_at": (pl.Datetime("us"), "signup, UTC"),
+    "days_since_signup": (pl.Int64, "whole days since signup"),
+    "sends_90d": (pl.Int64, "messages of the last 90 days that did not bounce"),
+    "human_opens_90d": (pl.Int64, "of them opened by a human"),
+    "human_clicks_90d": (pl.Int64, "of them clicked by a human"),
+    "last_sent_at": (pl.Datetime("us"), "latest message"),
+    "last_open_at": (pl.Datetime("us"), "latest first open by a human"),
+    "last_click_at": (pl.Datetime("us"), "latest first click by a human"),
+    "purchases": (pl.Int64, "orders"),
+    "purchase_amount": (pl.Float64, "net revenue of the orders, in the workspace's currency"),
+    "first_purchase_at": (pl.Datetime("us"), "first order"),
+    "last_purchase_at": (pl.Datetime("us"), "latest order"),
+    "behaviour_events_90d": (pl.Int64, "entries, visits and orders of the last 90 days"),
+    "active_workflows": (pl.Int64, "workflows the subscriber is in tonight"),
+}
+"""Fields beside `merge.NAME` (merge fields, as text) and `in_workflow.ID` (whether the subscriber is in it tonight)."""
+
+FEATURES = (
+    "days_since_signup",
+    "sends_90d",
+    "human_opens_90d",
+    "human_clicks_90d",
+    "purchases",
+    "behaviour_events_90d",
+)
+"""What policies learn from: what a subscriber did, nothing of who they are."""
+
+
+def subscriber_profiles(
+    subscribers: pl.DataFrame,
+    messages: pl.DataFrame,
+    conversions: pl.DataFrame,
+    subscriber_hours: pl.DataFrame,
+    stays: pl.DataFrame,
+    *,
+    workflow_ids: list[str],
+    as_of: date,
+) -> pl.DataFrame:
+    """The profile of every subscriber.
+
+    Args:
+        subscribers: `core.subscribers`.
+        messages: `core.messages`.
+        conversions: `core.conversions`.
+        subscriber_hours: `reductions.subscriber_hours`.
+        stays: `memberships.stays` of tonight.
+        workflow_ids: workflows that `in_workflow` answers for.
+        as_of: tonight.
+
+    Returns:
+        One row per subscriber: `subscriber_key`, `FIELDS` (null = never or unknown, counts 0), `merge` and
+        `in_workflow`, sorted by subscriber.
+    """
+    tonight = (as_of - EPOCH).days
+    recent = pl.col("day").is_between(tonight - WINDOW_DAYS + 1, tonight)
+    delivered = recent & pl.col("bounce_kind").is_null()
+    mail = messages.group_by("subscriber_key").agg(
+        delivered.sum().cast(pl.Int64).alias("sends_90d"),
+        (delivered & (pl.col("human_opens") > 0)).sum().cast(pl.Int64).alias("human_opens_90d"),
+        (delivered & (pl.col("human_clicks") > 0)).sum().cast(pl.Int64).alias("human_clicks_90d"),
+        _instant("sent_us").max().alias("last_sent_at"),
+        _instant("first_human_open_us").max().alias("last_open_at"),
+        _instant("first_human_click_us").max().alias("last_click_at"),
+    )
+    orders = (
+        conversions.filter("is_order")
+        .group_by("subscriber_key")
+        .agg(
+            pl.len().cast(pl.Int64).alias("purchases"),
+            (pl.col("net_cents").sum() / 100).alias("purchase_amount"),
+            _instant("occurred_us").max().alias("last_purchase_at"),
+        )
+    )
+    behaviour = (
+        subscriber_hours.filter(recent)
+        .group_by("subscriber_key")
+        .agg(pl.col("behaviour_events").sum().alias("behaviour_events_90d"))
+    )
+    inside = (
+        stays.filter(pl.col("exited_day").is_null())
+        .group_by("subscriber_key")
+        .agg(
+            pl.col("workflow_id").n_unique().cast(pl.Int64).alias("active_workflows"),
+            pl.struct((pl.col("workflow_id") == name).any().alias(name) for name in workflow_ids).alias("in_workflow")
+            if workflow_ids
+            else pl.lit(None).alias("in_workflow"),
+        )
+    )
+    frame = subscribers.with_columns(
+        _instant("signup_us").alias("signup_at"),
+        ((((tonight + 1) * MICROSECONDS_PER_DAY) - pl.col("signup_us")) // MICROSECONDS_PER_DAY).alias(
+            "days_since_signup"
+        ),
+        _instant("first_purchase_us").alias("first_purchase_at"),
+        pl.col("country_code").alias("country"),
+        _merge_fields(subscribers["merge_fields"]),
+    )
+    for part in (mail, orders, behaviour, inside):
+        frame = frame.join(part, on="subscriber_key", how="left")
+    counts = ("sends_90d", "human_opens_90d", "human_clicks_90d", "purchases", "behaviour_events_90d")
+    return (
+        frame.with_columns(
+            pl.col(*counts, "active_workflows").fill_null(0),
+            pl.col("purchase_amount").fill_null(0.0),
+            pl.struct(pl.col("in_workflow").struct.field(name).fill_null(False) for name in workflow_ids).alias(
+                "in_workflow"
+            )
+            if workflow_ids
+            else pl.lit(None).alias("in_workflow"),
+        )
+        .select(
+            "subscriber_key", *(pl.col(name).cast(kind) for name, (kind, _) in FIELDS.items()), "merge", "in_workflow"
+        )
+        .sort("subscriber_key")
+    )
+
+
+def to_text(profiles: pl.DataFrame) -> pl.Series:
+    """Each profile as one JSON object, for the log; `from_text` reads it back."""
+    return profiles.select(pl.struct(pl.all()).struct.json_encode().alias("profile")).to_series()
+
+
+def from_text(texts: list[str]) -> pl.DataFrame:
+    """Profiles as they were logged, with the types that rules ask for."""
+    return profile_frame([json.loads(text) for text in texts])
+
+
+def profile_frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Profiles given as mappings of fields, such as a real-time caller has; instants as datetime (UTC) or ISO text.
+
+    A field that is left out is null; one that `FIELDS` does not know is ignored.
+    """
+    schema: dict[str, Any] = {"subscriber_key": pl.Int64, **{name: kind for name, (kind, _) in FIELDS.items()}}
+    instants = [name for name, kind in schema.items() if kind == pl.Datetime("us")]
+    raw = {name: pl.String if name in instants else kind for name, kind in schema.items()}
+    for group, kind in (("merge", pl.String), ("in_workflow", pl.Boolean)):
+        names = sorted({name for row in rows for name in row.get(group) or {}})
+        raw[group] = pl.Struct(dict.fromkeys(names, kind)) if names else pl.Null
+    plain = [{name: _written(row.get(name), name in instants) for name in raw} for row in rows]
+    frame = pl.DataFrame(plain, schema=raw)
+    return frame.with_columns(pl.col(name).str.to_datetime(time_unit="us") for name in instants)
+
+
+def _written(value: Any, is_instant: bool) -> Any:
+    return str(value) if is_instant and value is not None else value
+
+
+def _instant(name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.Datetime("us"))
+
+
+def _merge_fields(texts: pl.Series) -> pl.Series:
+    """Merge fields as text, one member of a struct each."""
+    names = sorted({name for text in texts.drop_nulls().unique().head(MERGE_ROWS) for name in json.loads(text)})
+    if not names:
+        return pl.Series("merge", [None] * len(texts), dtype=pl.Null)
+    parts = texts.to_frame("text").select(pl.col("text").str.json_path_match(f"$.{name}").alias(name) for name in names)
+    return parts.select(pl.struct(pl.all()).alias("merge")).to_series()
+
+
+MERGE_ROWS = 1_000
+"""Rows whose merge fields are looked at for names: every member of an audience has the same ones."""
