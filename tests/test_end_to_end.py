@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from pipeline.analysis.delays import MINIMUM_ENTRANTS
+from pipeline.decisions.decision_log import model_from_text, replay
 from pipeline.ingest.constraints import DEFAULT_QUIET_HOURS
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.lake import Lake
@@ -333,6 +334,30 @@ def test_a_workflow_is_checked_before_it_starts(settings: Settings, night: Night
     assert lines[-1].startswith("  mail    with it:")
     with pytest.raises(IngestError, match="no workflow"):
         list(check_workflow(settings, "nowhere"))
+
+
+@pytest.mark.parametrize("name", ["path_decisions", "content_decisions"])
+def test_decisions_cover_every_subscriber_and_count_the_defaults(
+    tables: dict[str, pl.DataFrame], settings: Settings, name: str
+) -> None:
+    decisions = tables[name]
+    with duckdb.connect(str(settings.working_file), read_only=True) as connection:
+        everybody = connection.sql("SELECT subscriber_key FROM core.subscribers").pl()["subscriber_key"]
+    for _, at_point in decisions.group_by("decision_point_id"):
+        assert at_point["subscriber_key"].sort().equals(everybody.sort())
+    assert decisions["choice_probability"].is_between(0, 1).all()
+    assert (decisions["is_default"] == decisions["default_reason"].is_not_null()).all()
+
+
+def test_decisions_about_to_be_served_can_be_replayed(settings: Settings, night: Night) -> None:
+    kept = Lake(settings.lake_dir)
+    models = {row["model_version"]: row["model"] for row in kept.latest(lake.PolicyModels).collect().to_dicts()}
+    logged = kept.latest(lake.Decisions).collect()
+    assert set(logged["decision_point_id"]) == {"onboarding-route", "win-back-segment", "cart-hero"}
+    for row in logged.sample(60, seed=1).iter_rows(named=True):
+        text = models.get(row["model_version"])
+        again = replay(row, model_from_text(text) if text else None)
+        assert (again["arm"], again["is_default"]) == (row["arm"], row["is_default"])
 
 
 def test_no_address_leaves_the_private_table(settings: Settings, night: Night) -> None:
