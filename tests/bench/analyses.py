@@ -1,11 +1,12 @@
-"""P14: CPU seconds of the analyses of a night, each in a process of its own (`python -m tests.bench.analyses NAME`)."""
+"""P14, P15: CPU seconds of a night's analyses, each in a process of its own (`python -m tests.bench.analyses NAME`)."""
 
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,16 +17,16 @@ TONIGHT = date(2026, 6, 29)
 SUBSCRIBERS, SENDS = 1_000_000, 10
 SERIES, DAYS = 300, 180
 TRANSITIONS, STEPS_EACH = 200, 5
+RULES, POINTS, ASKED = 20, 5, 2_000
+NOW = datetime(2026, 6, 30)
 
 
 def analyses() -> Iterator[Row]:
-    """The rows of P14."""
-    for name, (measure, most, _) in TASKS.items():
-        told = subprocess.run(
-            [sys.executable, "-m", "tests.bench.analyses", name], check=True, capture_output=True, text=True
-        ).stdout
-        seconds = float(json.loads(told.splitlines()[-1]))
-        yield Row("P14", measure, f"{seconds:.2f} CPU-s", f"<= {most:g} CPU-s", seconds <= most)
+    """The rows of P14 and P15."""
+    for name, (number, measure, most, _) in TASKS.items():
+        seconds = _cpu_seconds(name)
+        yield Row(number, measure, f"{seconds:.2f} CPU-s", f"<= {most:g} CPU-s", seconds <= most)
+    yield row_by_row()
 
 
 def _send_times() -> Callable[[], object]:
@@ -83,15 +84,88 @@ def _anomalies() -> Callable[[], object]:
     return lambda: anomaly_baselines(daily, as_of_day=TONIGHT, rates=rates, volumes=("sent",))
 
 
-TASKS: dict[str, tuple[str, float, Callable[[], Callable[[], object]]]] = {
-    "send_times": (f"send times of {SUBSCRIBERS:,} subscribers with {SENDS} sends each", 20, _send_times),
-    "funnel": (f"funnel of {SUBSCRIBERS:,} journeys", 3, _funnel),
-    "anomalies": (f"{SERIES} series over {DAYS} nights, all of them scored anew", 0.5, _anomalies),
+def _profiles() -> pl.DataFrame:
+    from pipeline.decisions.profile import FEATURES
+
+    random = np.random.default_rng(17)
+    counts = {name: random.integers(0, 40, SUBSCRIBERS) for name in FEATURES}
+    opened = np.datetime64("2026-06-29", "us") - random.integers(0, 90, SUBSCRIBERS).astype("timedelta64[D]")
+    plan = random.choice(["free", "basic", "pro"], SUBSCRIBERS)
+    return pl.DataFrame({"subscriber_key": np.arange(SUBSCRIBERS), "plan": plan, "last_open_at": opened, **counts})
+
+
+def _rule(number: int) -> dict[str, Any]:
+    return {
+        "all": [
+            {"field": "plan", "operator": "in", "value": ["basic", "pro"]},
+            {"field": "purchases", "operator": "greaterThan", "value": number},
+            {"not": {"field": "last_open_at", "operator": "withinLast", "value": 30}},
+        ]
+    }
+
+
+def _rules() -> Callable[[], object]:
+    from pipeline.decisions.rule_definitions import parse_rule
+    from pipeline.decisions.rules import evaluate_rules
+
+    people = _profiles()
+    rules = [parse_rule(f"rule {number}", _rule(number)) for number in range(RULES)]
+    return lambda: evaluate_rules(people, rules, NOW)
+
+
+def _decisions() -> Callable[[], object]:
+    from pipeline.decisions.policy import fit_policy
+    from pipeline.decisions.profile import FEATURES
+    from pipeline.decisions.rule_definitions import parse_rule
+    from pipeline.decisions.selection import Arm, DecisionPoint, decide
+
+    people = _profiles()
+    names = ("a", "b", "c")
+    random = np.random.default_rng(18)
+    log = people.head(20_000).with_columns(
+        arm=pl.Series(random.choice(names, 20_000)),
+        is_matured=pl.lit(True),
+        outcome=pl.Series(random.random(20_000) < 0.1).cast(pl.Float64),
+    )
+    model = fit_policy(log, arms=names, features=FEATURES)
+    arms = (Arm("a", parse_rule("rule", _rule(3))), Arm("b"), Arm("c"))
+    points = [DecisionPoint(f"point {number}", arms, "c") for number in range(POINTS)]
+    return lambda: [decide(people, point, model, now=NOW, as_of_day=TONIGHT) for point in points]
+
+
+def row_by_row() -> Row:
+    """P15: the compiled rules over everybody against the same rules asked one subscriber at a time in Python."""
+    from tests.decisions.test_rules import judge_all
+
+    compiled = _cpu_seconds("rules")
+    people = _profiles().head(ASKED).to_dicts()
+    started = time.process_time()
+    for person in people:
+        for number in range(RULES):
+            judge_all(person, _rule(number))
+    one_by_one = (time.process_time() - started) / ASKED * SUBSCRIBERS
+    ratio = compiled / one_by_one
+    measure = f"{RULES} rules over {SUBSCRIBERS:,} subscribers ({compiled:.2f} CPU-s) / row by row in Python"
+    return Row("P15", measure, f"1/{1 / ratio:.0f}", "<= 1/50", ratio <= 1 / 50)
+
+
+def _cpu_seconds(name: str) -> float:
+    command = [sys.executable, "-m", "tests.bench.analyses", name]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(json.loads(told.splitlines()[-1]))
+
+
+TASKS: dict[str, tuple[str, str, float, Callable[[], Callable[[], object]]]] = {
+    "send_times": ("P14", f"send times of {SUBSCRIBERS:,} subscribers with {SENDS} sends each", 20, _send_times),
+    "funnel": ("P14", f"funnel of {SUBSCRIBERS:,} journeys", 3, _funnel),
+    "anomalies": ("P14", f"{SERIES} series over {DAYS} nights, all of them scored anew", 0.5, _anomalies),
+    "decisions": ("P15", f"decisions of {SUBSCRIBERS:,} subscribers at {POINTS} decision points", 30, _decisions),
+    "rules": ("P15", f"{RULES} rules over {SUBSCRIBERS:,} subscribers", 30, _rules),
 }
 
 
 if __name__ == "__main__":
-    analyse = TASKS[sys.argv[1]][2]()
+    analyse = TASKS[sys.argv[1]][3]()
     analyse()
     started = time.process_time()
     analyse()
