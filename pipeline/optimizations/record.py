@@ -1,0 +1,156 @@
+"""What a proposed change is made of, and the words for its kinds and states. Values only; no storage, no decision."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Kind(StrEnum):
+    """What is to be changed."""
+
+    SEND_TIME = "send_time"
+    DELAY = "delay"
+    EXPERIMENT_WINNER = "experiment_winner"
+    PATH_POLICY = "path_policy"
+    CONTENT_POLICY = "content_policy"
+    COORDINATION = "coordination"
+    STUCK = "stuck"
+    ANOMALY = "anomaly"
+    ROLLBACK = "rollback"
+
+
+class ApplyKind(StrEnum):
+    """How a change reaches Mailchimp: delays and status of e-mails, fields of members, or a person's hands."""
+
+    API_PATCH = "api_patch"
+    MEMBER_FIELDS = "member_fields"
+    MANUAL = "manual"
+
+
+class Risk(StrEnum):
+    """How much harm a wrong change could do, from little to much."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+    def exceeds(self, other: "Risk") -> bool:
+        """Whether this risk is larger than the other."""
+        order = list(Risk)
+        return order.index(self) > order.index(other)
+
+
+class Status(StrEnum):
+    """Where a record stands."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    APPLYING = "applying"
+    APPLIED = "applied"
+    VERIFIED = "verified"
+    ROLLED_BACK = "rolled_back"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    WITHDRAWN = "withdrawn"
+    STALE = "stale"
+
+
+OPEN = (Status.PENDING, Status.APPROVED, Status.APPLYING)
+"""States in which a target takes no second record."""
+IN_EFFECT = (Status.APPLIED, Status.VERIFIED)
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces. NaN and infinity are refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Proposal(_Frozen):
+    """A change somebody may approve, with the evidence for it.
+
+    Attributes:
+        kind: what is to be changed.
+        target: what it is changed at, such as `onboarding/start`; a kind and target have one open record.
+        title: the change in one line.
+        workflow_id: the workflow concerned; none where several.
+        step_id: the step concerned; none where several.
+        before: what stands now.
+        after: the change itself, as `apply_kind` reads it.
+        apply_kind: how it reaches Mailchimp.
+        base_version: hash of what the change rests on; when that moves, the record is stale.
+        evidence: n, effect with its interval, method, identification, window, data and code version, guardrails, rows,
+            chart; JSON.
+        expected_lift: relative, with its interval; none where the data do not identify it.
+        expected_value: conversions in four weeks.
+        risk: how much harm it could do.
+        author: who proposes; may not approve.
+        holdout_share: share of people kept out, against whom the effect is measured.
+    """
+
+    kind: Kind
+    target: str
+    title: str
+    workflow_id: str | None = None
+    step_id: str | None = None
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    apply_kind: ApplyKind
+    base_version: str
+    evidence: Mapping[str, Any]
+    expected_lift: float | None = None
+    expected_lift_low: float | None = None
+    expected_lift_high: float | None = None
+    expected_value: float | None = None
+    risk: Risk
+    author: str = "driptune"
+    holdout_share: float = 0.1
+
+    @property
+    def optimization_id(self) -> str:
+        """The same for the same change at the same base, whatever night proposes it."""
+        return digest([self.kind, self.target, self.after, self.base_version])[:16]
+
+    @property
+    def evidence_hash(self) -> str:
+        """SHA-256 of the evidence: what an approver has seen."""
+        return digest(self.evidence)
+
+
+class Approval(_Frozen):
+    """One person's yes."""
+
+    actor: str
+    given_at: datetime
+
+
+class Record(_Frozen):
+    """A proposal and what has become of it."""
+
+    proposal: Proposal
+    optimization_id: str
+    revision: int
+    status: Status
+    created_at: datetime
+    expires_at: datetime
+    approvals_required: int
+    approvals: tuple[Approval, ...] = ()
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    reason: str | None = None
+    applied_day: date | None = None
+    details: Mapping[str, Any] = {}

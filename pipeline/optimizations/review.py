@@ -1,0 +1,134 @@
+"""Deciding: the one service behind command line, inbox and sensors. Who may, on what they saw, and why."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pipeline.optimizations.ledger import Ledger, LedgerError
+from pipeline.optimizations.policy import ApprovalPolicy
+from pipeline.optimizations.record import ApplyKind, Record, Status
+from pipeline.optimizations.states import EventType
+
+CLOCK = "expiry"
+"""Who lets a record lapse."""
+
+
+class DecisionRefusedError(LedgerError):
+    """The decision is not taken; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What somebody had before their eyes when they decided."""
+
+    optimization_id: str
+    revision: int
+    evidence_hash: str
+
+    @classmethod
+    def of(cls, record: Record) -> "Seen":
+        """The record as it stands."""
+        return cls(record.optimization_id, record.revision, record.proposal.evidence_hash)
+
+
+def approve(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str, now: datetime) -> Record:
+    """One person's yes to what they saw; the last one needed makes the record approved.
+
+    Raises:
+        DecisionRefusedError: not an approver, above their risk, their own proposal, a second yes of one person,
+            lapsed, or changed since they saw it.
+        StaleRecordError, IllegalTransitionError: if somebody else was faster.
+    """
+    record = _as_seen(ledger, seen, now)
+    approver = policy.approver(actor)
+    if approver is None:
+        raise DecisionRefusedError(f"'{actor}' is not among the approvers of approvals.yaml. Ask one of them.")
+    if record.proposal.risk.exceeds(approver.highest_risk):
+        raise DecisionRefusedError(
+            f"This change is of {record.proposal.risk} risk and {actor} may approve up to {approver.highest_risk}. "
+            "Ask somebody who may approve more."
+        )
+    if actor == record.proposal.author:
+        raise DecisionRefusedError("Nobody approves what they proposed. Ask another approver.")
+    if actor in {approval.actor for approval in record.approvals}:
+        raise DecisionRefusedError(f"{actor} has approved this already; it needs another person.")
+    is_last = len(record.approvals) + 1 >= record.approvals_required
+    event = EventType.APPROVED if is_last else EventType.APPROVAL_GIVEN
+    return _append(ledger, seen, event, actor, now, evidence_hash=seen.evidence_hash)
+
+
+def reject(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str, reason: str, now: datetime) -> Record:
+    """An approver's no, with the reason that will be read when it comes up again.
+
+    Raises:
+        DecisionRefusedError: without a reason, or if the actor is no approver, or it changed since they saw it.
+    """
+    _as_seen(ledger, seen, now)
+    if policy.approver(actor) is None:
+        raise DecisionRefusedError(f"'{actor}' is not among the approvers of approvals.yaml. Ask one of them.")
+    return _append(ledger, seen, EventType.REJECTED, actor, now, reason=_given(reason))
+
+
+def withdraw(ledger: Ledger, seen: Seen, *, actor: str, reason: str, now: datetime) -> Record:
+    """Take a proposal back before anybody decided.
+
+    Raises:
+        DecisionRefusedError: without a reason, or if it changed since they saw it.
+    """
+    _as_seen(ledger, seen, now)
+    return _append(ledger, seen, EventType.WITHDRAWN, actor, now, reason=_given(reason))
+
+
+def mark_done(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str, now: datetime) -> Record:
+    """An approver's word that a change made by hand has been made.
+
+    Raises:
+        DecisionRefusedError: if the change is not one made by hand, or the actor is no approver.
+    """
+    record = _as_seen(ledger, seen, now)
+    if record.proposal.apply_kind is not ApplyKind.MANUAL:
+        raise DecisionRefusedError("driptune makes this change itself; only changes made by hand are marked as done.")
+    if policy.approver(actor) is None:
+        raise DecisionRefusedError(f"'{actor}' is not among the approvers of approvals.yaml. Ask one of them.")
+    started = _append(ledger, seen, EventType.APPLICATION_STARTED, actor, now)
+    details = {"details": {"applied_by_hand_by": actor}, "applied_day": now.date().isoformat()}
+    return ledger.append(
+        seen.optimization_id,
+        EventType.APPLIED,
+        actor=actor,
+        now=now,
+        expected_revision=started.revision,
+        payload=details,
+    )
+
+
+def expire_due(ledger: Ledger, now: datetime) -> list[str]:
+    """Let lapse what nobody decided, or applied, in time; returns the ids."""
+    due = [record for record in ledger.records(Status.PENDING, Status.APPROVED) if record.expires_at <= now]
+    for record in due:
+        _append(ledger, Seen.of(record), EventType.EXPIRED, CLOCK, now, reason="Nobody acted in time.")
+    return [record.optimization_id for record in due]
+
+
+def _as_seen(ledger: Ledger, seen: Seen, now: datetime) -> Record:
+    record = ledger.record(seen.optimization_id)
+    if (record.revision, record.proposal.evidence_hash) != (seen.revision, seen.evidence_hash):
+        raise DecisionRefusedError(
+            f"{seen.optimization_id} has changed since you saw it and is {record.status} now. Look at it again."
+        )
+    if record.status in (Status.PENDING, Status.APPROVED) and record.expires_at <= now:
+        raise DecisionRefusedError(
+            f"{seen.optimization_id} lapsed on {record.expires_at:%Y-%m-%d}. Wait for a new one."
+        )
+    return record
+
+
+def _given(reason: str) -> str:
+    if not reason.strip():
+        raise DecisionRefusedError("A reason is needed: it is what the next reader learns from.")
+    return reason.strip()
+
+
+def _append(ledger: Ledger, seen: Seen, event: EventType, actor: str, now: datetime, **payload: str) -> Record:
+    return ledger.append(
+        seen.optimization_id, event, actor=actor, now=now, expected_revision=seen.revision, payload=payload
+    )

@@ -1,0 +1,121 @@
+"""A ledger on every database it is said to run on."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from pipeline.optimizations.ledger import Ledger
+from pipeline.optimizations.policy import ApprovalPolicy, Approver
+from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
+
+NOW = datetime(2026, 6, 30, 4, tzinfo=UTC)
+TOMORROW = NOW + timedelta(days=1)
+POLICY = ApprovalPolicy(
+    approvers=(Approver("mara", Risk.MEDIUM), Approver("noor", Risk.HIGH), Approver("lia", Risk.HIGH))
+)
+
+
+def proposal(**changes: Any) -> Proposal:
+    """A change of a delay, with `changes`."""
+    given = {
+        "kind": Kind.DELAY,
+        "target": "onboarding/setup/tips",
+        "title": "Wait 48 h instead of 72 h before tips",
+        "before": {"delay_hours": 72},
+        "after": {"delay_hours": 48},
+        "apply_kind": ApplyKind.MANUAL,
+        "base_version": "1",
+        "evidence": {"n": 10_545, "effect": 0.3},
+        "expected_lift": 0.3,
+        "risk": Risk.LOW,
+    }
+    return Proposal(**{**given, **changes})
+
+
+def _postgres_bin() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) if Path("/usr/lib/postgresql").exists() else []
+    return found[-1].parent if found else None
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL server of this session on loopback, from Debian's package."""
+    binaries = _postgres_bin()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    # A short path: the name of a socket has at most 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    data, port = folder / "data", _free_port()
+    # The server refuses to run as root.
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if as_user:
+        shutil.chown(folder, "postgres")
+    user = "postgres"
+    try:
+        _run([*as_user, str(binaries / "initdb"), "-D", str(data), "-U", user, "-A", "trust", "--no-sync"])
+        options = f"-h 127.0.0.1 -p {port} -k {folder} -F"
+        _run([*as_user, str(binaries / "pg_ctl"), "-D", str(data), "-o", options, "-w", "start"])
+        yield f"postgresql+psycopg://{user}@127.0.0.1:{port}"
+    finally:
+        _run([*as_user, str(binaries / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"])
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+
+
+_numbers = count()
+
+
+def _new_database(server: str) -> str:
+    name = f"ledger{next(_numbers)}"
+    engine = sa.create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return f"{server}/{name}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new ledger."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger/ledger.sqlite"
+    return _new_database(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def open_ledger(ledger_url: str) -> Iterator[Callable[[], Ledger]]:
+    """Opens the test's ledger, once more at each call."""
+    opened = []
+
+    def open_one() -> Ledger:
+        opened.append(Ledger.open(ledger_url))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def ledger(open_ledger: Callable[[], Ledger]) -> Ledger:
+    """A new ledger."""
+    return open_ledger()
