@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test up lint bench simulate nights lock docs clean
+.PHONY: demo test up lint bench simulate torture nights lock docs clean
 
 demo: $(STAMP)  ## the whole nightly on the sample account, from nothing
 	$(BIN)/driptune demo
@@ -25,6 +25,9 @@ bench: $(STAMP)  ## the performance table
 
 simulate: $(STAMP)  ## acceptance simulations of the statistics
 	$(BIN)/python -m tests.simulate
+
+torture: $(STAMP)  ## kills, races, damage, full disks, forgeries: what must not break
+	$(BIN)/python -m tests.torture
 
 lock:  ## write requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-annotate --no-header --no-strip-extras -o requirements.lock
