@@ -6,7 +6,7 @@ Exit codes: 0 good, 1 a clear failure, 2 wrong usage.
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import click
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.commands.coordinate import conflicts
+from pipeline.commands.decide import decide_commands
 from pipeline.settings import Settings
 
 console = Console(highlight=False, soft_wrap=True)
@@ -30,7 +31,7 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command; expected errors are told, not thrown."""
-        from pipeline.failures import NightlyError
+        from pipeline.failures import LedgerError, NightlyError
         from pipeline.ingest.errors import IngestError
         from pipeline.resources.lock import WarehouseBusyError
         from pipeline.resources.publish import PublishError
@@ -40,7 +41,7 @@ class Commands(click.Group):
         except ValidationError as error:
             for problem in error.errors():
                 click.echo(f"Setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}", err=True)
-        except (ClearFailureError, IngestError, NightlyError, PublishError, WarehouseBusyError) as error:
+        except (ClearFailureError, IngestError, LedgerError, NightlyError, PublishError, WarehouseBusyError) as error:
             click.echo(str(error), err=True)
         sys.exit(1)
 
@@ -60,6 +61,7 @@ def demo() -> None:
     _run(settings, settings.resolve_as_of())
     console.print(
         "\nWhere to look next"
+        f"\n  .venv/bin/driptune pending    what waits for a decision; `driptune show ID` gives the evidence"
         f"\n  make up                       the Dagster UI: graph, tables, checks, schedule"
         f"\n  {settings.published_dir}/email_warehouse.duckdb   every table, for DuckDB or a BI tool"
         f"\n  {settings.published_dir}/parquet/                 the same as Parquet"
@@ -168,16 +170,23 @@ def simulate_anomalies() -> None:
         console.print(line, markup=False)
 
 
-main.add_command(conflicts)
+for command in (conflicts, *decide_commands):
+    main.add_command(command)
 
 
 def _run(settings: Settings, as_of: date, first: date | None = None) -> None:
+    from pipeline.after_publication import follow_publication
     from pipeline.nightly import run_night, step_count
+    from pipeline.optimizations.record import Status
     from pipeline.reports.morning import read_publication, summary
+    from pipeline.resources.ledger import open_ledger
 
     with _progress(step_count(settings)) as advance:
         run_night(settings, as_of, advance, first)
-    for line in summary(read_publication(settings.published_dir)):
+    with open_ledger(settings) as ledger:
+        follow_publication(settings, ledger, now=datetime.now(UTC))
+        waiting = len(ledger.records(Status.PENDING))
+    for line in summary(read_publication(settings.published_dir), waiting):
         console.print(line, markup=False)
 
 

@@ -10,6 +10,7 @@ from pipeline.assets.core import core_assets
 from pipeline.assets.decisions import decision_assets
 from pipeline.assets.experiments import experiment_assets
 from pipeline.assets.lake import lake_assets
+from pipeline.assets.loop import loop_assets
 from pipeline.assets.monitoring import monitoring_assets
 from pipeline.assets.performance import performance_assets
 from pipeline.assets.publication import publication_assets
@@ -18,10 +19,11 @@ from pipeline.assets.timing import timing_assets
 from pipeline.ingest.keys import load_keys
 from pipeline.ingest.lake import Lake
 from pipeline.jobs import nightly
+from pipeline.resources.ledger import ledger_resource
 from pipeline.resources.mailchimp import mailchimp_resource
 from pipeline.resources.warehouse import Warehouse, WarehouseIOManager
 from pipeline.schedules import nightly_schedule
-from pipeline.sensors import failure_alert
+from pipeline.sensors import failure_alert, propose
 from pipeline.settings import Settings
 
 
@@ -40,16 +42,18 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
             *decision_assets,
             *experiment_assets,
             *monitoring_assets,
+            *loop_assets,
             *publication_assets,
         ],
         jobs=[nightly],
         schedules=[nightly_schedule(settings)],
-        sensors=[failure_alert(settings)],
+        sensors=[failure_alert(settings), propose(settings)],
         resources={
             "settings": settings,
             "lake": Lake(settings.lake_dir),
             # Drawn or read when a run needs it: loading the definitions writes nothing.
             "keys": dg.ResourceDefinition(lambda context: load_keys(settings)),
+            "ledger": ledger_resource(settings),
             "mailchimp": mailchimp_resource(settings),
             "warehouse": Warehouse(path=working_file),
             "io_manager": WarehouseIOManager(database=working_file),

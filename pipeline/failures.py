@@ -3,3 +3,7 @@
 
 class NightlyError(Exception):
     """A step of the nightly failed; the last publication is untouched."""
+
+
+class LedgerError(Exception):
+    """The ledger cannot do what was asked; the message says why and what to do."""

@@ -10,6 +10,7 @@ import polars as pl
 from pipeline.ingest.constraints import load_constraints
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.flow_map import load_flow_map
+from pipeline.resources.ledger import open_ledger
 from pipeline.resources.mailchimp import connect
 from pipeline.resources.publish import SNAPSHOT_NAME, Manifest, content_hash
 from pipeline.settings import Settings
@@ -21,7 +22,7 @@ PACKAGES = ("dagster", "dagster-duckdb", "duckdb", "polars", "pandera")
 
 
 def verification(settings: Settings) -> list[Finding]:
-    """Whether the published tables are those of the manifest, and how far they agree with Mailchimp's reports."""
+    """Whether publication and ledger are as they were written, and how far our counts agree with Mailchimp's."""
     manifest = Manifest.read(settings.published_dir)
     if manifest is None:
         return [(False, f"Nothing is published in {settings.published_dir}. Run driptune nightly.")]
@@ -29,7 +30,7 @@ def verification(settings: Settings) -> list[Finding]:
     findings.append(_snapshot_matches(settings.published_dir / SNAPSHOT_NAME, manifest))
     if "reconciliation" in {table.name for table in manifest.tables}:
         findings.append(_reconciled(pl.read_parquet(settings.published_dir / "parquet" / "reconciliation.parquet")))
-    return findings
+    return [*findings, *_ledger(settings)]
 
 
 def diagnosis(settings: Settings) -> list[Finding]:
@@ -69,6 +70,19 @@ def _reconciled(reconciliation: pl.DataFrame) -> Finding:
     unexplained = reconciliation.filter(pl.col("reason") == "unexplained").height
     rows = reconciliation.height
     return unexplained == 0, f"{rows} counts held against Mailchimp's reports, {unexplained} unexplained differences"
+
+
+def _ledger(settings: Settings) -> list[Finding]:
+    """Whether every event of the ledger follows the one before, and those published still stand in it."""
+    with open_ledger(settings) as ledger:
+        problems, hashes = ledger.verify(), {event.hash for event in ledger.events()}
+    path = settings.published_dir / "parquet" / "optimization_events.parquet"
+    published = set(pl.read_parquet(path, columns=["hash"])["hash"]) if path.exists() else set()
+    if gone := len(published - hashes):
+        problems.append(f"{gone} events that were published are no longer in the ledger.")
+    if problems:
+        return [(False, f"ledger: {problem} Restore it from a backup.") for problem in problems]
+    return [(True, f"ledger: {len(hashes)} events, none changed or missing")]
 
 
 def _disk(data_dir: Path) -> Finding:

@@ -1,14 +1,19 @@
-"""What watches runs: an alert when one fails."""
+"""What watches: an alert when a run fails, and proposals when something new is published."""
 
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import dagster as dg
 import requests
 
+from pipeline.after_publication import follow_publication
+from pipeline.resources.ledger import open_ledger
+from pipeline.resources.publish import Manifest
 from pipeline.settings import Settings
 
 ALERT_TIMEOUT_SECONDS = 10
+SECONDS_BETWEEN_LOOKS = 60
 
 
 def failure_alert(settings: Settings) -> dg.SensorDefinition:
@@ -31,6 +36,31 @@ def failure_alert(settings: Settings) -> dg.SensorDefinition:
             send(settings.alert_webhook.get_secret_value(), alert, context.log)
 
     return alert_on_failure
+
+
+def propose(settings: Settings) -> dg.SensorDefinition:
+    """Turn each new publication into pending records. It starts no run: a record costs milliseconds, a run seconds."""
+
+    @dg.sensor(
+        name="propose",
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Puts on record what a new publication suggests; people decide in the inbox or with `driptune`.",
+    )
+    def propose_changes(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        manifest = Manifest.read(settings.published_dir)
+        # A day of its own, so that what nobody decides lapses although nothing new is published.
+        cursor = f"{manifest.version if manifest else 'nothing'} {datetime.now(UTC).date()}"
+        if cursor == context.cursor:
+            return dg.SkipReason("Nothing new is published.")
+        with open_ledger(settings) as ledger:
+            followed = follow_publication(settings, ledger, now=datetime.now(UTC))
+        for failure in followed.failures:
+            context.log.error("No proposals of one analysis: %s", failure)
+        context.update_cursor(cursor)
+        return dg.SkipReason(f"{len(followed.proposed)} new proposals, {len(followed.lapsed)} lapsed.")
+
+    return propose_changes
 
 
 def send(url: str, alert: Mapping[str, object], log: logging.Logger) -> None:

@@ -27,6 +27,10 @@ class Settings(BaseSettings):
     mailchimp_url: str | None = Field(default=None, description="Base URL including /3.0; default from the key.")
     events: str | None = Field(default=None, description="Folder, glob or URL of event files.")
     definitions: Path = Field(default=Path("data/definitions"), description="Folder of the user's YAML files.")
+    ledger_url: SecretStr | None = Field(
+        default=None,
+        description="SQLAlchemy URL of the ledger; default a SQLite file in the data dir. Postgres for several hosts.",
+    )
     engine: str = Field(default="duckdb", description="The SQL engine that builds core facts and reductions.")
     as_of: date | None = Field(default=None, description="'Tonight'; default the last complete UTC day.")
 
@@ -140,6 +144,13 @@ class Settings(BaseSettings):
     def published_dir(self) -> Path:
         """What BI tools read: the snapshot, its Parquet twin and the manifest."""
         return self.data_dir / "published"
+
+    @property
+    def ledger_address(self) -> str:
+        """The SQLAlchemy URL of the ledger."""
+        if self.ledger_url is not None:
+            return self.ledger_url.get_secret_value()
+        return f"sqlite:///{self.data_dir.resolve()}/ledger/ledger.sqlite"
 
     @property
     def dagster_home(self) -> Path:

@@ -22,6 +22,7 @@ GROUPS = {
     "decisions",
     "experiments",
     "monitoring",
+    "loop",
     "publication",
 }
 CONTRACT = {
@@ -35,6 +36,7 @@ CONTRACT = {
     "anomaly_baselines", "anomalies", "metric_trends", "opportunities",
     "workflow_conflicts", "conflict_replay", "path_decisions", "content_decisions", "rule_coverage", "decision_lint",
     "policy_values",
+    "optimizations", "optimization_events",
 }  # fmt: skip
 
 

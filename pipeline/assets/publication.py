@@ -13,6 +13,7 @@ from pipeline.assets.coordination import coordination_assets
 from pipeline.assets.decisions import decision_assets
 from pipeline.assets.describing import FRESHNESS, OWNERS, asset_key, describe, table_asset
 from pipeline.assets.experiments import experiment_assets
+from pipeline.assets.loop import loop_assets
 from pipeline.assets.monitoring import monitoring_assets
 from pipeline.assets.performance import performance_assets
 from pipeline.assets.run_history import RUNS_KEPT, run_history
@@ -37,6 +38,7 @@ ANALYSES = (
     *decision_assets,
     *experiment_assets,
     *monitoring_assets,
+    *loop_assets,
 )
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from pipeline.failures import LedgerError
 from pipeline.optimizations.policy import POLICY_ACTOR, ApprovalPolicy
 from pipeline.optimizations.record import OPEN, Proposal, Record, Status, canonical
 from pipeline.optimizations.states import (
     FIRST_HASH,
     Event,
     EventType,
-    IllegalTransitionError,
     event_hash,
     next_status,
     replay,
@@ -25,10 +25,6 @@ from pipeline.optimizations.states import (
 from pipeline.optimizations.tables import events as event_table
 from pipeline.optimizations.tables import open_engine, writing
 from pipeline.optimizations.tables import states as state_table
-
-
-class LedgerError(Exception):
-    """The ledger cannot do what was asked; the message is for people."""
 
 
 class StaleRecordError(LedgerError):
@@ -260,6 +256,3 @@ def _record(connection: sa.Connection, optimization_id: str) -> Record:
 
 def _event(row: sa.Row[Any]) -> Event:
     return Event.model_validate({**row._mapping, "payload": json.loads(row.payload)})
-
-
-__all__ = ["IllegalTransitionError", "Ledger", "LedgerError", "StaleRecordError"]

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from pipeline.optimizations.ledger import Ledger, LedgerError
-from pipeline.optimizations.policy import ApprovalPolicy
+from pipeline.failures import LedgerError
+from pipeline.optimizations.ledger import Ledger
+from pipeline.optimizations.policy import ApprovalPolicy, Approver
 from pipeline.optimizations.record import ApplyKind, Record, Status
 from pipeline.optimizations.states import EventType
 
@@ -39,9 +40,7 @@ def approve(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str, n
         StaleRecordError, IllegalTransitionError: if somebody else was faster.
     """
     record = _as_seen(ledger, seen, now)
-    approver = policy.approver(actor)
-    if approver is None:
-        raise DecisionRefusedError(f"'{actor}' is not among the approvers of approvals.yaml. Ask one of them.")
+    approver = _known(policy, actor)
     if record.proposal.risk.exceeds(approver.highest_risk):
         raise DecisionRefusedError(
             f"This change is of {record.proposal.risk} risk and {actor} may approve up to {approver.highest_risk}. "
@@ -63,18 +62,20 @@ def reject(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str, re
         DecisionRefusedError: without a reason, or if the actor is no approver, or it changed since they saw it.
     """
     _as_seen(ledger, seen, now)
-    if policy.approver(actor) is None:
-        raise DecisionRefusedError(f"'{actor}' is not among the approvers of approvals.yaml. Ask one of them.")
+    _known(policy, actor)
     return _append(ledger, seen, EventType.REJECTED, actor, now, reason=_given(reason))
 
 
-def withdraw(ledger: Ledger, seen: Seen, *, actor: str, reason: str, now: datetime) -> Record:
+def withdraw(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str, reason: str, now: datetime) -> Record:
     """Take a proposal back before anybody decided.
 
     Raises:
-        DecisionRefusedError: without a reason, or if it changed since they saw it.
+        DecisionRefusedError: without a reason, if the actor neither proposed it nor is an approver, or if it changed
+            since they saw it.
     """
-    _as_seen(ledger, seen, now)
+    record = _as_seen(ledger, seen, now)
+    if actor != record.proposal.author:
+        _known(policy, actor)
     return _append(ledger, seen, EventType.WITHDRAWN, actor, now, reason=_given(reason))
 
 
@@ -87,8 +88,7 @@ def mark_done(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str,
     record = _as_seen(ledger, seen, now)
     if record.proposal.apply_kind is not ApplyKind.MANUAL:
         raise DecisionRefusedError("driptune makes this change itself; only changes made by hand are marked as done.")
-    if policy.approver(actor) is None:
-        raise DecisionRefusedError(f"'{actor}' is not among the approvers of approvals.yaml. Ask one of them.")
+    _known(policy, actor)
     started = _append(ledger, seen, EventType.APPLICATION_STARTED, actor, now)
     details = {"details": {"applied_by_hand_by": actor}, "applied_day": now.date().isoformat()}
     return ledger.append(
@@ -120,6 +120,13 @@ def _as_seen(ledger: Ledger, seen: Seen, now: datetime) -> Record:
             f"{seen.optimization_id} lapsed on {record.expires_at:%Y-%m-%d}. Wait for a new one."
         )
     return record
+
+
+def _known(policy: ApprovalPolicy, actor: str) -> Approver:
+    approver = policy.approver(actor)
+    if approver is None:
+        raise DecisionRefusedError(f"'{actor}' is not among the approvers of approvals.yaml. Ask one of them.")
+    return approver
 
 
 def _given(reason: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.failures import LedgerError
 from pipeline.optimizations.record import Approval, Proposal, Record, Status, digest
 
 
@@ -56,7 +57,7 @@ FIRST_HASH = "0" * 64
 """What the first event of a ledger stands behind."""
 
 
-class IllegalTransitionError(Exception):
+class IllegalTransitionError(LedgerError):
     """The event does not fit the record's state."""
 
 

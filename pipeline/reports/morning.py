@@ -1,6 +1,6 @@
 """The morning in at most ten lines, from the published marts alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -8,23 +8,45 @@ import polars as pl
 from pipeline.resources.publish import Manifest
 
 Tables = Mapping[str, pl.DataFrame]
+
+
+class PublishedTables(Mapping[str, pl.DataFrame]):
+    """The tables of a publication by name, each read when it is first asked for; `manifest` is a row on them all."""
+
+    def __init__(self, published_dir: Path, manifest: Manifest) -> None:
+        self._folder = published_dir / "parquet"
+        self._names = tuple(table.name for table in manifest.tables)
+        line = {"as_of": manifest.as_of, "version": manifest.version, "tables": len(manifest.tables)}
+        self._read = {"manifest": pl.DataFrame([line])}
+
+    def __getitem__(self, name: str) -> pl.DataFrame:
+        """The table, read once."""
+        if name not in self._read:
+            if name not in self._names:
+                raise KeyError(name)
+            self._read[name] = pl.read_parquet(self._folder / f"{name}.parquet")
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of all tables."""
+        return iter((*self._names, "manifest"))
+
+    def __len__(self) -> int:
+        """How many tables there are."""
+        return len(self._names) + 1
+
+
 WINDOW = "28d"
 
 
 def read_publication(published_dir: Path) -> Tables:
-    """Every table of the standing publication by name, and its manifest's line as `manifest`."""
+    """The tables of the standing publication; none if nothing is published."""
     manifest = Manifest.read(published_dir)
-    if manifest is None:
-        return {}
-    tables = {
-        table.name: pl.read_parquet(published_dir / "parquet" / f"{table.name}.parquet") for table in manifest.tables
-    }
-    line = {"as_of": manifest.as_of, "version": manifest.version, "tables": len(manifest.tables)}
-    return {**tables, "manifest": pl.DataFrame([line])}
+    return PublishedTables(published_dir, manifest) if manifest else {}
 
 
-def summary(tables: Tables) -> list[str]:
-    """What the night found: volume, engagement, the biggest avoidable loss, who is stuck, how far counts agree."""
+def summary(tables: Tables, waiting: int) -> list[str]:
+    """What the night found, and how many proposals are `waiting` for a decision."""
     manifest = tables["manifest"].row(0, named=True)
     lines = [f"\nThe morning after {manifest['as_of']} ({manifest['tables']} tables, version {manifest['version']})"]
     lines += _volume(tables["workflow_metrics"])
@@ -32,6 +54,9 @@ def summary(tables: Tables) -> list[str]:
     lines += _stuck(tables["stuck_subscribers"])
     lines += _reconciliation(tables["reconciliation"])
     lines += _quarantine(tables["quarantine"])
+    lines.append(
+        f"  decisions   {waiting:,} proposals wait: driptune pending" if waiting else "  decisions   nothing waits"
+    )
     return lines
 
 

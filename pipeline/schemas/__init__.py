@@ -9,6 +9,7 @@ from pipeline.schemas import (  # noqa: F401
     decisions,
     experiments,
     lake,
+    loop,
     monitoring,
     performance,
     reductions,

@@ -10,12 +10,13 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
+from pipeline.failures import LedgerError
 from pipeline.optimizations import review
-from pipeline.optimizations.ledger import IllegalTransitionError, Ledger, LedgerError, StaleRecordError
+from pipeline.optimizations.ledger import Ledger, StaleRecordError
 from pipeline.optimizations.policy import AutomaticApproval
 from pipeline.optimizations.record import Kind, Risk, Status
 from pipeline.optimizations.review import DecisionRefusedError, Seen
-from pipeline.optimizations.states import EventType
+from pipeline.optimizations.states import EventType, IllegalTransitionError
 from pipeline.optimizations.tables import MIGRATIONS, metadata
 from tests.optimizations.conftest import NOW, POLICY, TOMORROW, proposal
 

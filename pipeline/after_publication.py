@@ -1,0 +1,40 @@
+"""What follows every publication, whoever saw it first: proposals go on record, and what nobody decided lapses."""
+
+from datetime import datetime
+from importlib.metadata import version
+from typing import NamedTuple
+
+from pipeline.ingest.approvals import load_approvals
+from pipeline.optimizations.ledger import Ledger
+from pipeline.optimizations.proposals import proposals_from
+from pipeline.optimizations.review import expire_due
+from pipeline.reports.morning import read_publication
+from pipeline.resources.publish import Manifest
+from pipeline.settings import Settings
+
+
+class Followed(NamedTuple):
+    """What came of a publication: ids of new and of lapsed records, and analyses that could not be read."""
+
+    proposed: list[str]
+    lapsed: list[str]
+    failures: list[str]
+
+
+def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> Followed:
+    """Put on record what the standing publication suggests; doing so again changes nothing.
+
+    Reads the published tables alone, never the working file.
+
+    Raises:
+        DefinitionsError: if approvals.yaml has mistakes.
+        LedgerError: if the ledger cannot be written.
+    """
+    policy = load_approvals(settings.definitions)
+    lapsed = expire_due(ledger, now)
+    manifest = Manifest.read(settings.published_dir)
+    if manifest is None:
+        return Followed([], lapsed, [])
+    tables = read_publication(settings.published_dir)
+    found, failures = proposals_from(tables, data_version=manifest.version, code_version=version("driptune"))
+    return Followed(ledger.propose(found, now=now, policy=policy), lapsed, failures)

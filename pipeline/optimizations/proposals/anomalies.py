@@ -1,0 +1,80 @@
+"""What is abnormal and does harm, while it goes on: a proposal per cause."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from pipeline.optimizations.proposals.evidence import Publication
+from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
+from pipeline.reports.charts import trend_chart
+
+#: Severities that ask for somebody's hand; what is less stands in the tables.
+GRAVE = ("high", "critical")
+_NEVER_SEEN = 1e-6
+
+
+def anomaly_proposals(publication: Publication) -> Iterator[Proposal]:
+    """One proposal per grave cause that still goes on and is not muted."""
+    standing = publication["anomalies"].filter(
+        pl.col("is_latest") & pl.col("is_adverse") & ~pl.col("is_muted") & pl.col("severity").is_in(GRAVE)
+    )
+    gains = {row["opportunity_id"]: row["expected_gain"] for row in publication["opportunities"].iter_rows(named=True)}
+    for (cause,), rows in standing.group_by(["cause_id"], maintain_order=True):
+        yield _proposal(publication, str(cause), rows.sort("tail_probability"), gains.get(f"anomaly/{cause}"))
+
+
+def _proposal(publication: Publication, cause: str, rows: pl.DataFrame, gain: float | None) -> Proposal:
+    worst: dict[str, Any] = rows.row(0, named=True)
+    workflow, step = worst["workflow_id"], worst["step_id"]
+    is_step = worst["cause_scope"] == "step" and workflow is not None and step is not None
+    place = (
+        f"{publication.workflow_name(workflow)}, {publication.step_name(workflow, step)}"
+        if is_step
+        else "The whole account"
+    )
+    metrics = ", ".join(rows["metric"].unique().sort())
+    trends = publication["metric_trends"].filter(
+        (pl.col("workflow_id") == workflow) & (pl.col("step_id") == step) & (pl.col("metric") == worst["metric"])
+    )
+    direction = "fell" if worst["direction"] == "down" else "rose"
+    return Proposal(
+        kind=Kind.ANOMALY,
+        target=cause,
+        title=f"{place}: look into {metrics}, out of line since {worst['cause_first_day']}",
+        workflow_id=workflow if is_step else None,
+        step_id=step if is_step else None,
+        before={"since": str(worst["cause_first_day"]), "metrics": metrics},
+        after={
+            "instructions": [
+                "Check in your sender whether the step runs, whom it lets in, and what changed on the first day.",
+                "Mend it, or mute the series in mutes.yaml until a day if it is meant to be so.",
+                "Mark this record as done: what goes on is told again.",
+            ]
+        },
+        apply_kind=ApplyKind.MANUAL,
+        base_version=str(worst["cause_first_day"]),
+        evidence=publication.evidence(
+            summary=f"{worst['metric']} {direction} to {worst['value']:.3g} on {worst['day']}, where "
+            f"{worst['expected_value']:.3g} was expected ({worst['expected_value_low']:.3g} to "
+            f"{worst['expected_value_high']:.3g}). Chance alone brings a night as far "
+            f"out {_seldom(worst['tail_probability'])}.",
+            source=f"marts.anomalies where cause_id = '{cause}'",
+            rows=rows.select("day", "metric", "value", "expected_value", "severity", "tail_probability"),
+            chart=trend_chart(trends),
+            at=(workflow, step) if is_step else None,
+            n=worst["denominator"] or worst["numerator"],
+            effect=worst["value"] - worst["expected_value"],
+            effect_unit=worst["metric"],
+            method=worst["method"],
+            identification="observational",
+            window=f"the last {worst['window_nights']} nights" if worst["window_nights"] > 1 else "the last night",
+        ),
+        expected_value=gain,
+        risk=Risk.LOW,
+        holdout_share=0.0,
+    )
+
+
+def _seldom(probability: float) -> str:
+    return f"once in {1 / probability:,.0f}" if probability > _NEVER_SEEN else "less than once in a million"

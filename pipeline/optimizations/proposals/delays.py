@@ -1,0 +1,73 @@
+"""Delays that convert better than today's."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from pipeline.optimizations.proposals.evidence import Publication
+from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
+from pipeline.reports.charts import delay_chart
+
+_TRANSITION = ["workflow_id", "from_step_id", "to_step_id"]
+
+
+def delay_proposals(publication: Publication) -> Iterator[Proposal]:
+    """One proposal per transition whose delay should change or be tested.
+
+    Mailchimp's API cannot write the delay between two steps, so a person makes the change.
+    """
+    recommended = publication["delay_recommendations"].filter(pl.col("action").is_in(["change", "test"]))
+    gains = {row["opportunity_id"]: row["expected_gain"] for row in publication["opportunities"].iter_rows(named=True)}
+    for row in recommended.sort(_TRANSITION).iter_rows(named=True):
+        workflow, start, end = (row[name] for name in _TRANSITION)
+        curve = publication["delay_curves"].filter(pl.all_horizontal(pl.col(name) == row[name] for name in _TRANSITION))
+        now, best = round(row["current_delay_hours"]), round(row["recommended_delay_hours"])
+        is_change = row["action"] == "change"
+        names = f"{publication.step_name(workflow, start)} and {publication.step_name(workflow, end)}"
+        verb = "wait" if is_change else "test waiting"
+        yield Proposal(
+            kind=Kind.DELAY,
+            target=f"{workflow}/{start}/{end}",
+            title=f"{publication.workflow_name(workflow)}: {verb} {best} h instead of {now} h between {names}",
+            workflow_id=workflow,
+            step_id=start,
+            before={"delay_hours": now},
+            after={
+                "delay_hours": best,
+                "instructions": [
+                    f"Open '{workflow}' in your sender and go to the wait between '{start}' and '{end}'.",
+                    f"Set it to {best} hours"
+                    + (", for everybody but those tagged as hold-out." if is_change else " for half of the entrants."),
+                    "Change the delay in flows.yaml too, and mark this record as done.",
+                ],
+            },
+            apply_kind=ApplyKind.MANUAL,
+            base_version=f"{now} h",
+            evidence=publication.evidence(
+                summary=f"Of {row['entrants']:,} entrants with {row['delays_compared']} delays, those who waited "
+                f"{best} h converted best: {row['improvement']:+.0%} against {now} h "
+                f"({row['improvement_low']:+.0%} to {row['improvement_high']:+.0%}); better with probability "
+                f"{row['better_probability']:.2f}.",
+                source=f"marts.delay_curves where workflow_id = '{workflow}' and from_step_id = '{start}' "
+                f"and to_step_id = '{end}'",
+                rows=curve.sort("delay_hours").select(
+                    "delay_hours", "entrants", "conversions", "conversion_rate", "conversion_rate_low",
+                    "conversion_rate_high",
+                ),
+                chart=delay_chart(curve),
+                at=(workflow, end),
+                n=row["entrants"],
+                effect=row["improvement"],
+                effect_low=row["improvement_low"],
+                effect_high=row["improvement_high"],
+                effect_unit="relative change of conversion",
+                method=row["method"],
+                identification=row["identification"],
+                window="conversions within the horizon after the step, matured entrants",
+            ),
+            expected_lift=row["improvement"] if is_change else None,
+            expected_lift_low=row["improvement_low"] if is_change else None,
+            expected_lift_high=row["improvement_high"] if is_change else None,
+            expected_value=gains.get(f"delay/{workflow}/{start}/{end}"),
+            risk=Risk.MEDIUM if row["identification"] == "randomised" else Risk.HIGH,
+        )  # fmt: skip

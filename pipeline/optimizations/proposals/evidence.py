@@ -1,0 +1,102 @@
+"""What every proposal's evidence has in common: where it comes from, its guardrails, its rows and its chart."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+#: Complaints at which mailbox providers begin to filter, and at which they block.
+COMPLAINT_WARNING, COMPLAINT_STOP = 0.001, 0.003
+#: Unsubscribes above which a message does harm; twice what a healthy list shows.
+UNSUBSCRIBE_WARNING = 0.005
+WINDOW = "28d"
+MOST_ROWS = 12
+
+
+@dataclass(frozen=True)
+class Publication:
+    """The published tables, and which publication and code they are of."""
+
+    tables: Mapping[str, pl.DataFrame]
+    data_version: str
+    code_version: str
+
+    def __getitem__(self, name: str) -> pl.DataFrame:
+        """The table of that name."""
+        return self.tables[name]
+
+    def workflow_name(self, workflow_id: str) -> str:
+        """What people call the workflow."""
+        return _name(self["workflows"].filter(pl.col("workflow_id") == workflow_id), workflow_id)
+
+    def step_name(self, workflow_id: str, step_id: str) -> str:
+        """What people call the step."""
+        return _name(self["steps"].filter(_at(workflow_id, step_id)), step_id)
+
+    def is_classic_automation(self, workflow_id: str) -> bool:
+        """Whether Mailchimp's API can start and pause the workflow's e-mails."""
+        found = self["workflows"].filter(pl.col("workflow_id") == workflow_id)
+        return not found.is_empty() and found.item(0, "kind") == "automation"
+
+    def evidence(
+        self,
+        *,
+        summary: str,
+        source: str,
+        rows: pl.DataFrame,
+        chart: alt.Chart | alt.LayerChart | alt.FacetChart | None = None,
+        at: tuple[str, str] | None = None,
+        **figures: Any,
+    ) -> dict[str, Any]:
+        """Evidence as JSON.
+
+        Args:
+            summary: the reason in one or two sentences.
+            source: table and rows it rests on, as SQL would name them.
+            rows: those rows; the first are kept.
+            chart: picture of them.
+            at: workflow and step whose guardrails are shown.
+            figures: n, effect with its interval and unit, method, identification, window.
+        """
+        return {
+            "summary": summary,
+            "source": source,
+            "rows": [_plain(row) for row in rows.head(MOST_ROWS).iter_rows(named=True)],
+            "chart": None if chart is None else chart.to_dict(),
+            "guardrails": self._guardrails(*at) if at else [],
+            "data_version": self.data_version,
+            "code_version": self.code_version,
+            **_plain(figures),
+        }
+
+    def _guardrails(self, workflow_id: str, step_id: str) -> list[dict[str, str]]:
+        metrics = self["step_metrics"].filter(_at(workflow_id, step_id) & (pl.col("window") == WINDOW))
+        if metrics.is_empty() or not metrics.item(0, "delivered"):
+            return []
+        row = metrics.row(0, named=True)
+        limits = (("complaint", COMPLAINT_WARNING, COMPLAINT_STOP), ("unsubscribe", UNSUBSCRIBE_WARNING, None))
+        return [_guardrail(row, *limit) for limit in limits]
+
+
+def _guardrail(row: Mapping[str, Any], name: str, warning: float, stop: float | None) -> dict[str, str]:
+    rate = row[f"{name}_rate"]
+    status = "ok" if rate < warning else "warning" if stop is None or rate < stop else "stop"
+    detail = (
+        f"{rate:.2%} of {row['delivered']:,} delivered in 28 days "
+        f"({row[f'{name}_rate_low']:.2%} to {row[f'{name}_rate_high']:.2%}); warning from {warning:.1%}"
+    )
+    return {"name": name, "status": status, "detail": detail}
+
+
+def _at(workflow_id: str, step_id: str) -> pl.Expr:
+    return (pl.col("workflow_id") == workflow_id) & (pl.col("step_id") == step_id)
+
+
+def _name(found: pl.DataFrame, otherwise: str) -> str:
+    return otherwise if found.is_empty() else str(found.item(0, "name"))
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: str(value) if hasattr(value, "isoformat") else value for name, value in row.items()}

@@ -1,0 +1,222 @@
+"""From published tables to proposals: each kind when its evidence is there, none when it is not."""
+
+import json
+import math
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pipeline.optimizations.proposals import proposals_from
+from pipeline.optimizations.record import ApplyKind, Kind, Proposal
+from pipeline.schemas import cohorts, decisions, experiments, monitoring, performance, timing  # noqa: F401
+from pipeline.schemas.base import empty, find, polars_schema
+
+TONIGHT = date(2026, 6, 29)
+NAMES = (
+    "workflows", "steps", "step_metrics", "experiments", "experiment_results", "experiment_verdicts",
+    "delay_recommendations", "delay_curves", "opportunities", "send_time_assignments", "send_time_lift",
+    "send_time_profiles", "send_time_clusters", "subscriber_send_times", "policy_values", "path_decisions",
+    "content_decisions", "conflict_replay", "stuck_subscribers", "anomalies", "metric_trends",
+)  # fmt: skip
+Tables = dict[str, pl.DataFrame]
+
+
+def nothing() -> Tables:
+    return {name: empty(find("marts", name)) for name in NAMES}
+
+
+def row(table: str, /, **given: Any) -> pl.DataFrame:
+    """One row of a table: what is given, and the least that its types allow for the rest."""
+    least = {pl.String: "", pl.Int64: 0, pl.Float64: 0.0, pl.Boolean: False, pl.Date: TONIGHT}
+    schema = polars_schema(find("marts", table))
+    filled = {column: given.get(column, least.get(dtype, datetime(2026, 6, 1))) for column, dtype in schema.items()}
+    return pl.DataFrame([filled], schema=schema, strict=False)
+
+
+def a_winner(arm_field: str | None = "SUBJECT", **changes: Any) -> Tables:
+    plan = row("experiments", experiment_id="subject", arms='{"A": 0.5, "B": 0.5}', arm_field=arm_field, window_days=7)
+    verdict = {
+        "experiment_id": "subject", "verdict": "winner", "winner_arm": "B", "lift": 0.32, "lift_low": 0.03,
+        "lift_high": 0.7, "shrunk_lift": 0.25, "shrunk_lift_low": 0.05, "shrunk_lift_high": 0.5, "plan_hash": "p1",
+        "workflow_id": "welcome", "step_id": "hello",
+    }  # fmt: skip
+    looks = row("experiment_results", experiment_id="subject", role="primary", arm="B", exposures=900)
+    return {
+        "experiments": plan,
+        "experiment_results": looks,
+        "experiment_verdicts": row("experiment_verdicts", **{**verdict, **changes}),
+    }
+
+
+def a_delay(**changes: Any) -> Tables:
+    transition = {"workflow_id": "welcome", "from_step_id": "hello", "to_step_id": "tips"}
+    recommended = {
+        "action": "change", "current_delay_hours": 72.0, "recommended_delay_hours": 48.0, "entrants": 10_545,
+        "improvement": 0.3, "improvement_low": 0.2, "improvement_high": 0.4, "identification": "randomised",
+        "better_probability": 0.99,
+    }  # fmt: skip
+    curve = row("delay_curves", **transition, delay_hours=48.0, conversion_rate=0.3, entrants=10)
+    return {
+        "delay_recommendations": row("delay_recommendations", **transition, **{**recommended, **changes}),
+        "delay_curves": curve,
+    }
+
+
+def send_times(is_lift_shown: bool = False, **changes: Any) -> Tables:
+    lift = {"is_lift_shown": is_lift_shown, "engagement_lift": 0.1 if is_lift_shown else None}
+    return {
+        "send_time_assignments": row("send_time_assignments", is_randomised=True),
+        "send_time_lift": row("send_time_lift", **{**lift, **changes}),
+    }
+
+
+def a_policy(**changes: Any) -> Tables:
+    value = {
+        "decision_point_id": "path", "policy": "greedy", "status": "ok", "gain": 0.02, "gain_low": 0.01,
+        "gain_high": 0.03, "logged_mean": 0.1, "value_mean": 0.12,
+    }  # fmt: skip
+    return {
+        "policy_values": row("policy_values", **{**value, **changes}),
+        "path_decisions": row("path_decisions", decision_point_id="path", arm="a"),
+    }
+
+
+def a_conflict(**changes: Any) -> Tables:
+    replayed = {"workflow_id": "promo", "prevailing_workflow_id": "cart", "resolution": "suppress", "subscribers": 48}
+    return {"conflict_replay": row("conflict_replay", **{**replayed, **changes})}
+
+
+def somebody_stuck(**changes: Any) -> Tables:
+    one = {
+        "workflow_id": "cart",
+        "step_id": "first",
+        "to_step_id": "second",
+        "cause": "queue stall",
+        "stuck_hours": 99.0,
+    }
+    return {
+        "stuck_subscribers": row("stuck_subscribers", **{**one, **changes}),
+        "workflows": row("workflows", workflow_id="cart", name="Cart", kind="automation"),
+    }
+
+
+def an_anomaly(**changes: Any) -> Tables:
+    found = {
+        "cause_id": "welcome/hello@2026-06-26", "cause_scope": "step", "is_latest": True, "is_adverse": True,
+        "severity": "critical", "metric": "sent", "direction": "down", "tail_probability": 1e-9,
+        "workflow_id": "welcome", "step_id": "hello",
+    }  # fmt: skip
+    return {"anomalies": row("anomalies", **{**found, **changes})}
+
+
+def proposed(tables: Tables) -> list[Proposal]:
+    found, failures = proposals_from({**nothing(), **tables}, data_version="d", code_version="c")
+    assert failures == []
+    return found
+
+
+CASES: list[tuple[Callable[..., Tables], Kind, ApplyKind]] = [
+    (a_winner, Kind.EXPERIMENT_WINNER, ApplyKind.MEMBER_FIELDS),
+    (a_delay, Kind.DELAY, ApplyKind.MANUAL),
+    (send_times, Kind.SEND_TIME, ApplyKind.MEMBER_FIELDS),
+    (a_policy, Kind.PATH_POLICY, ApplyKind.MEMBER_FIELDS),
+    (a_conflict, Kind.COORDINATION, ApplyKind.MANUAL),
+    (somebody_stuck, Kind.STUCK, ApplyKind.API_PATCH),
+    (an_anomaly, Kind.ANOMALY, ApplyKind.MANUAL),
+]
+
+
+def test_where_nothing_is_found_nothing_is_proposed() -> None:
+    assert proposed({}) == []
+
+
+@pytest.mark.parametrize(("tables", "kind", "apply_kind"), CASES)
+def test_each_kind_is_proposed_with_evidence_that_is_json(
+    tables: Callable[..., Tables], kind: Kind, apply_kind: ApplyKind
+) -> None:
+    [found] = proposed(tables())
+    assert (found.kind, found.apply_kind) == (kind, apply_kind)
+    text = json.dumps(found.model_dump(mode="json"), allow_nan=False)
+    assert Proposal.model_validate(json.loads(text)) == found
+    for wanted in ("summary", "source", "n", "method", "identification", "window", "data_version", "code_version"):
+        assert wanted in found.evidence
+    assert found.evidence["summary"]
+    assert all(math.isfinite(value) for value in found.evidence.values() if isinstance(value, float))
+
+
+@pytest.mark.parametrize(
+    ("tables", "changes"),
+    [
+        (a_winner, {"lift": 0.4, "shrunk_lift": 0.28}),
+        (a_delay, {"improvement": 0.29, "entrants": 10_800}),
+        (send_times, {"randomised_sends": 300}),
+        (a_policy, {"gain": 0.021, "decisions": 900}),
+        (a_conflict, {"subscribers": 51}),
+        (somebody_stuck, {"stuck_hours": 123.0}),
+        (an_anomaly, {"value": 3.0, "tail_probability": 1e-4}),
+    ],
+)
+def test_newer_evidence_is_the_same_record(tables: Callable[..., Tables], changes: dict[str, Any]) -> None:
+    [old], [new] = proposed(tables()), proposed(tables(**changes))
+    assert old.optimization_id == new.optimization_id
+    assert old.evidence_hash != new.evidence_hash
+
+
+@pytest.mark.parametrize(
+    ("tables", "changes"),
+    [
+        (a_winner, {"plan_hash": "p2"}),
+        (a_delay, {"current_delay_hours": 96.0}),
+        (a_conflict, {"resolution": "delay"}),
+        (an_anomaly, {"cause_first_day": date(2026, 6, 20)}),
+    ],
+)
+def test_another_base_is_another_record(tables: Callable[..., Tables], changes: dict[str, Any]) -> None:
+    [old], [new] = proposed(tables()), proposed(tables(**changes))
+    assert old.optimization_id != new.optimization_id
+
+
+@pytest.mark.parametrize(
+    ("tables", "changes"),
+    [
+        (a_winner, {"verdict": "continue"}),
+        (a_delay, {"action": "keep"}),
+        (a_policy, {"gain_low": -0.01}),
+        (a_policy, {"policy": "rules"}),
+        (a_conflict, {"resolution": "allow"}),
+        (an_anomaly, {"is_muted": True}),
+        (an_anomaly, {"is_latest": False}),
+        (an_anomaly, {"severity": "low"}),
+    ],
+)
+def test_what_asks_for_no_change_is_not_proposed(tables: Callable[..., Tables], changes: dict[str, Any]) -> None:
+    assert proposed(tables(**changes)) == []
+
+
+def test_a_winner_promises_the_shrunk_lift_and_keeps_the_control_for_comparison() -> None:
+    [found] = proposed(a_winner())
+    assert (found.expected_lift, found.expected_lift_low, found.expected_lift_high) == (0.25, 0.05, 0.5)
+    assert found.after == {"field": "SUBJECT", "value": "B", "holdout_value": "A"}
+
+
+def test_a_lift_of_hours_is_promised_only_once_it_is_known() -> None:
+    [exploring], [known] = proposed(send_times()), proposed(send_times(is_lift_shown=True))
+    assert exploring.expected_lift is None
+    assert exploring.evidence["identification"] == "not identified"
+    assert known.expected_lift == 0.1
+    assert exploring.optimization_id != known.optimization_id
+
+
+def test_a_delay_to_be_tested_promises_nothing() -> None:
+    [found] = proposed(a_delay(action="test", identification="observational"))
+    assert found.expected_lift is None
+
+
+def test_one_broken_table_keeps_no_other_from_being_told() -> None:
+    tables = {**nothing(), **a_conflict(), "anomalies": pl.DataFrame()}
+    found, failures = proposals_from(tables, data_version="d", code_version="c")
+    assert [proposal.kind for proposal in found] == [Kind.COORDINATION]
+    assert failures == ["anomaly_proposals: ColumnNotFoundError"]
