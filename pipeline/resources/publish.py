@@ -1,6 +1,7 @@
 """Publishing: one atomic snapshot of the marts, its Parquet twin, and the manifest that vouches for both.
 
-Readers never see a half-written file: everything is built under a temporary name, synced and renamed, manifest last.
+Readers never see a half-written file: everything is built under temporary names and synced, then renamed at one go, and
+a manifest stands only beside the files that it names.
 What stands in the marts is decided elsewhere.
 """
 
@@ -8,6 +9,8 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -21,6 +24,8 @@ SNAPSHOT_NAME = "email_warehouse.duckdb"
 # DuckDB 2.0's default storage cannot be opened by any 1.x client, and BI tools trail.
 STORAGE_VERSION = "v1.0.0"
 READ_ONLY = 0o444
+# A finished temporary file, and the name it is to take.
+Staged = tuple[Path, Path]
 # These tables tell of the run itself, so they differ although the results are the same.
 RUN_TABLES = frozenset({"runs"})
 
@@ -104,11 +109,15 @@ def publish(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest
     try:
         (published_dir / "parquet").mkdir(parents=True, exist_ok=True)
         _remove_leftovers(published_dir)
+        staged = [
+            _stage_snapshot(connection, published_dir, manifest),
+            *_stage_parquet(connection, published_dir, manifest),
+        ]
         _keep_standing(published_dir, standing, keep)
-        _publish_snapshot(connection, published_dir, manifest)
-        _publish_parquet(connection, published_dir, manifest)
-        _write_manifest(published_dir, manifest)
+        _swap(staged, published_dir, manifest)
     except (OSError, duckdb.IOException) as error:
+        with suppress(OSError):
+            _remove_leftovers(published_dir)  # what did not fit is not left to fill the disk
         raise PublishError(
             f"The publication could not be written to '{published_dir.name}': {_plain(error)}. "
             "The last publication is untouched. Free space or make the folder writable, then run again."
@@ -126,15 +135,15 @@ def restore(published_dir: Path) -> Path | None:
         return None
     newest = kept[-1]
     as_of, version = newest.stem.rsplit("_", 1)
-    _copy_synced(newest, published_dir / SNAPSHOT_NAME)
-    with duckdb.connect(str(published_dir / SNAPSHOT_NAME), read_only=True) as connection:
+    staged = [_stage_copy(newest, published_dir / SNAPSHOT_NAME)]
+    with duckdb.connect(str(newest), read_only=True) as connection:
         manifest = Manifest.of(connection, run_id=f"restored-{version}", as_of=date.fromisoformat(as_of))
-        _publish_parquet(connection, published_dir, manifest)
-    _write_manifest(published_dir, manifest)
+        staged += _stage_parquet(connection, published_dir, manifest)
+    _swap(staged, published_dir, manifest)
     return newest
 
 
-def _publish_snapshot(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest) -> None:
+def _stage_snapshot(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest) -> Staged:
     temporary = published_dir / f".{manifest.version}.building"
     quoted = str(temporary).replace("'", "''")
     connection.execute(f"ATTACH '{quoted}' AS publication (STORAGE_VERSION '{STORAGE_VERSION}')")
@@ -147,33 +156,52 @@ def _publish_snapshot(connection: duckdb.DuckDBPyConnection, published_dir: Path
         connection.execute("DETACH publication")
     if temporary.with_name(temporary.name + ".wal").exists():
         raise PublishError("The snapshot was not fully checkpointed. Run again; the last publication is untouched.")
-    _put(temporary, published_dir / SNAPSHOT_NAME)
+    return _staged(temporary, published_dir / SNAPSHOT_NAME)
 
 
-def _publish_parquet(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest) -> None:
-    folder = published_dir / "parquet"
+def _stage_parquet(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest) -> list[Staged]:
+    folder, staged = published_dir / "parquet", []
     for table in manifest.tables:
         temporary = folder / f".{table.name}.building"
         connection.sql(f"SELECT * FROM marts.{table.name}").pl().write_parquet(temporary)
-        _put(temporary, folder / f"{table.name}.parquet")
-    published = {f"{table.name}.parquet" for table in manifest.tables}
-    for stale in folder.glob("*.parquet"):
-        if stale.name not in published:
-            stale.unlink()
+        staged.append(_staged(temporary, folder / f"{table.name}.parquet"))
+    return staged
 
 
-def _write_manifest(published_dir: Path, manifest: Manifest) -> None:
-    temporary = published_dir / ".manifest.building"
-    temporary.write_text(json.dumps(asdict(manifest), indent=2) + "\n")
-    _put(temporary, published_dir / "manifest.json")
+def _stage_copy(source: Path, target: Path) -> Staged:
+    temporary = target.with_name(f".{target.name}.building")
+    shutil.copyfile(source, temporary)
+    return _staged(temporary, target)
 
 
-def _put(temporary: Path, target: Path) -> None:
-    """Make a finished temporary file durable and let it take the target's name at once."""
+def _staged(temporary: Path, target: Path) -> Staged:
+    """Make a finished temporary file durable."""
     temporary.chmod(READ_ONLY)
     _sync(temporary)
-    os.replace(temporary, target)
-    _sync(target.parent)
+    return temporary, target
+
+
+def _swap(staged: Sequence[Staged], published_dir: Path, manifest: Manifest) -> None:
+    """Give the staged files their names. While a manifest stands, the files are those it names: it goes first.
+
+    Whatever could fail for want of space has happened before; a run killed in here leaves no manifest, so that the
+    next one publishes anew.
+    """
+    place, folder = published_dir / "manifest.json", published_dir / "parquet"
+    temporary = published_dir / ".manifest.building"
+    temporary.write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+    finished = _staged(temporary, place)
+    place.unlink(missing_ok=True)
+    _sync(published_dir)
+    for source, target in staged:
+        os.replace(source, target)
+    published = {target for _, target in staged}
+    for stale in set(folder.glob("*.parquet")) - published:
+        stale.unlink()
+    _sync(folder)
+    _sync(published_dir)
+    os.replace(*finished)
+    _sync(published_dir)
 
 
 def _sync(path: Path) -> None:
@@ -198,12 +226,6 @@ def _keep_standing(published_dir: Path, standing: Manifest | None, keep: int) ->
 
 def _snapshots(published_dir: Path) -> list[Path]:
     return sorted((published_dir / "snapshots").glob("*.duckdb"), key=lambda path: path.stat().st_mtime_ns)
-
-
-def _copy_synced(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.building")
-    shutil.copyfile(source, temporary)
-    _put(temporary, target)
 
 
 def _remove_leftovers(published_dir: Path) -> None:

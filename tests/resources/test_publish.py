@@ -1,5 +1,6 @@
 """Publishing: equal content is published once, readers never see a mixture, damage is found, old snapshots return."""
 
+import os
 import threading
 from datetime import date
 from pathlib import Path
@@ -120,3 +121,26 @@ def test_a_leftover_of_a_killed_run_does_not_stop_the_next(working, tmp_path: Pa
     (folder / f".{marts(working, 2).version}.building").write_bytes(b"half a file")
     assert publish(working, folder, marts(working, 2), keep=3)
     assert published_value(folder) == 2
+
+
+def test_a_run_killed_among_the_renames_leaves_no_manifest_and_the_next_publishes_anew(
+    working, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "published"
+    first = marts(working, 1)
+    publish(working, folder, first, keep=3)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        replace, calls = os.replace, iter([None, KeyboardInterrupt])
+
+        def killed(source: Path, target: Path) -> None:
+            if error := next(calls):
+                raise error
+            replace(source, target)
+
+        patched.setattr(os, "replace", killed)
+        publish(working, folder, marts(working, 2), keep=3)
+    assert published_value(folder) == 2
+    assert Manifest.read(folder) is None
+    assert publish(working, folder, marts(working, 1), keep=3)
+    assert published_value(folder) == 1
+    assert Manifest.read(folder) == first
