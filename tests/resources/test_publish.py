@@ -129,16 +129,18 @@ def test_a_run_killed_among_the_renames_leaves_no_manifest_and_the_next_publishe
     folder = tmp_path / "published"
     first = marts(working, 1)
     publish(working, folder, first, keep=3)
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        replace, calls = os.replace, iter([None, KeyboardInterrupt])
+    second = marts(working, 2)
+    replace, calls = os.replace, iter([None, KeyboardInterrupt])
 
-        def killed(source: Path, target: Path) -> None:
-            if error := next(calls):
-                raise error
-            replace(source, target)
+    def killed(source: Path, target: Path) -> None:
+        if error := next(calls):
+            raise error
+        replace(source, target)
 
+    with monkeypatch.context() as patched:
         patched.setattr(os, "replace", killed)
-        publish(working, folder, marts(working, 2), keep=3)
+        with pytest.raises(KeyboardInterrupt):
+            publish(working, folder, second, keep=3)
     assert published_value(folder) == 2
     assert Manifest.read(folder) is None
     assert publish(working, folder, marts(working, 1), keep=3)
