@@ -9,12 +9,16 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
+from polars import selectors
 from sklearn.metrics import adjusted_rand_score
 
 from pipeline.analysis.delays import MINIMUM_ENTRANTS
+from pipeline.analysis.experiment_exposures import Facts
+from pipeline.analysis.experiment_registry import register
 from pipeline.decisions.decision_log import model_from_text, replay
 from pipeline.ingest.constraints import DEFAULT_QUIET_HOURS
 from pipeline.ingest.errors import IngestError
+from pipeline.ingest.experiments import load_experiments
 from pipeline.ingest.lake import Lake
 from pipeline.nightly import Night, run_night
 from pipeline.proposed_flow import check_workflow
@@ -334,6 +338,51 @@ def test_a_workflow_is_checked_before_it_starts(settings: Settings, night: Night
     assert lines[-1].startswith("  mail    with it:")
     with pytest.raises(IngestError, match="no workflow"):
         list(check_workflow(settings, "nowhere"))
+
+
+def test_the_real_lift_is_declared_the_winner_inside_its_plan(
+    tables: dict[str, pl.DataFrame], truth: dict[str, Any]
+) -> None:
+    verdict = tables["experiment_verdicts"].row(by_predicate=pl.col("experiment_id") == "start-subject", named=True)
+    plan = tables["experiments"].row(by_predicate=pl.col("experiment_id") == "start-subject", named=True)
+    assert (verdict["verdict"], verdict["winner_arm"]) == ("winner", "B")
+    assert verdict["looks"] <= plan["planned_looks"]
+    assert verdict["information_fraction"] <= 1
+    assert 0 < verdict["shrunk_lift"] < verdict["lift"]
+
+
+def test_two_equal_arms_are_told_apart_on_no_night(tables: dict[str, pl.DataFrame]) -> None:
+    nights = tables["experiment_results"].filter(pl.col("experiment_id") == "hello-twins")
+    verdict = tables["experiment_verdicts"].row(by_predicate=pl.col("experiment_id") == "hello-twins", named=True)
+    # Futility may end it before the sixtieth night, and nothing is looked at after that.
+    assert nights["as_of_day"].n_unique() >= 50
+    assert not nights["is_significant"].any()
+    assert verdict["verdict"] in ("continue", "futile", "no difference")
+
+
+def test_a_test_changed_after_its_start_is_refused_with_the_difference(
+    settings: Settings, night: Night, tmp_path: Path
+) -> None:
+    written = (settings.definitions / "experiments.yaml").read_text(encoding="utf-8")
+    changed = written.replace("minimum_lift: 0.3 ", "minimum_lift: 0.4 ").replace("window_days: 7 ", "window_days: 5 ")
+    assert changed != written
+    (tmp_path / "experiments.yaml").write_text(changed, encoding="utf-8")
+    with duckdb.connect(str(settings.working_file), read_only=True) as connection:
+        names = ("steps", "workflows", "messages", "conversions", "subscribers")
+        facts = Facts(**{name: connection.sql(f"SELECT * FROM core.{name}").pl() for name in names})
+    plans = Lake(settings.lake_dir).latest(lake.ExperimentPlans).collect()
+    registered = register(load_experiments(tmp_path), plans, facts, baseline_days=56, as_of_day=SAMPLE_TONIGHT)
+    [refused] = [one for one in registered if one.draft.experiment_id == "start-subject"]
+    assert "minimum_lift 0.3 -> 0.4; window_days 7 -> 5" in refused.status
+    assert refused.status.startswith("refused: the definition changed after the start")
+    assert refused.plan
+    assert refused.plan.window_days == 7
+
+
+def test_no_published_number_is_not_a_number(tables: dict[str, pl.DataFrame]) -> None:
+    for name, rows in tables.items():
+        for column in rows.select(selectors.float()):
+            assert column.drop_nulls().is_finite().all(), f"{name}.{column.name}"
 
 
 @pytest.mark.parametrize("name", ["path_decisions", "content_decisions"])

@@ -1,4 +1,4 @@
-"""Client of the Mailchimp Marketing API: requests, retries, paging and typed errors.
+"""Client of the Mailchimp Marketing API: requests, retries, paging and typed errors, for reading and for writing.
 
 What to ask for and what to keep belongs to `pull`; turning items into rows to `mailchimp_rows`.
 """
@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 
 
 class MailchimpClient:
-    """Reads one account; safe to share between threads, never more than `settings.max_connections` at once.
+    """Reaches one account; safe to share between threads, never more than `settings.max_connections` at once.
 
     Args:
         base_url: URL including `/3.0`; none = the data centre that the key names.
@@ -89,6 +89,33 @@ class MailchimpClient:
         Raises:
             IngestError: one typed error; a `TransientError` once the budget is spent.
         """
+        return self._insist("GET", endpoint, params, None, ids)
+
+    def write(self, method: str, endpoint: str, body: dict[str, Any] | None = None, /, **ids: str) -> dict[str, Any]:
+        """Set something to a state; what may be said twice with the effect of once is retried as `get` is.
+
+        Args:
+            method: PATCH, PUT or POST.
+            endpoint: path template, as in `get`.
+            body: JSON object to send.
+            ids: values for the template's fields.
+
+        Returns:
+            The JSON object answered; empty for an answer without content.
+
+        Raises:
+            IngestError: as `get`; a `RequestRefusedError` where Mailchimp does not take the value.
+        """
+        return self._insist(method, endpoint, None, body, ids)
+
+    def _insist(
+        self,
+        method: str,
+        endpoint: str,
+        params: dict[str, str | int] | None,
+        payload: dict[str, Any] | None,
+        ids: dict[str, str],
+    ) -> dict[str, Any]:
         filled = endpoint.format(**{name: quote(value, safe="") for name, value in ids.items()})
         url = (self._base_url + filled).rstrip("/")
         ends = time.monotonic() + self._settings.retry_budget_seconds
@@ -96,7 +123,7 @@ class MailchimpClient:
         for attempt in itertools.count():
             seconds = min(ends - time.monotonic(), self._settings.call_deadline_seconds)
             try:
-                return self._attempt(endpoint, url, params, seconds)
+                return self._attempt(method, endpoint, url, params, payload, seconds)
             except errors.TransientError as error:
                 # An attempt cut short by the budget says nothing of why the ones before it failed.
                 was_cut = seconds < self._settings.call_deadline_seconds
@@ -163,14 +190,25 @@ class MailchimpClient:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _attempt(self, endpoint: str, url: str, params: dict[str, str | int] | None, seconds: float) -> dict[str, Any]:
+    def _attempt(
+        self,
+        method: str,
+        endpoint: str,
+        url: str,
+        params: dict[str, str | int] | None,
+        payload: dict[str, Any] | None,
+        seconds: float,
+    ) -> dict[str, Any]:
         with self._slots:
             with self._counter:
                 self.calls += 1
             deadline = time.monotonic() + seconds
             set_deadline(deadline)
             request = self._template.copy()
+            request.prepare_method(method)
             request.prepare_url(url, params)
+            if method != "GET":
+                request.prepare_body(None, None, json=payload)
             try:
                 with self._session.send(
                     request,
@@ -178,14 +216,14 @@ class MailchimpClient:
                     allow_redirects=False,
                     timeout=(min(CONNECT_SECONDS, seconds), seconds),
                 ) as response:
-                    good = response.status_code == requests.codes.ok
+                    good = response.status_code in (requests.codes.ok, requests.codes.no_content)
                     cap = self._settings.max_response_bytes if good else MAX_ERROR_BYTES
                     body = _read(response, deadline, cap, endpoint)
             except _NETWORK_FAILURES as error:
                 raise _network_error(endpoint, error, deadline, seconds) from None
         if not good:
             raise _status_error(endpoint, response, body)
-        return _object(endpoint, body)
+        return _object(endpoint, body) if response.status_code == requests.codes.ok else {}
 
 
 def base_url_of(api_key: str) -> str:
@@ -274,7 +312,7 @@ def _status_error(endpoint: str, response: requests.Response, body: bytes) -> er
     if status == 401:
         return errors.AuthenticationError(endpoint, what, "Set MAILCHIMP_API_KEY to a key that is enabled.")
     if status == 403 and isinstance(problem, dict):
-        return errors.PermissionDeniedError(endpoint, what, "Use a key of a user who may read this.")
+        return errors.PermissionDeniedError(endpoint, what, "Use a key of a user who may do this.")
     if status in (403, 429):
         return errors.ThrottledError(
             endpoint, what, "Too many requests from this account; run again later.", retry_after=retry_after

@@ -25,5 +25,5 @@ def sample_account(settings: Settings, as_of: date) -> Iterator[str]:
     account = generate()
     write_events(account, settings.sample_dir / "events", as_of)
     write_truth(account, settings.sample_dir / "truth.json", as_of)
-    with serve(account, as_of) as url:
+    with serve(account, as_of, log=(settings.sample_dir / "writes.ndjson").resolve()) as url:
         yield url

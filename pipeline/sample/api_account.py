@@ -10,7 +10,7 @@ import polars as pl
 
 from pipeline.sample.api_reports import AUDIENCE_NAME, ReportsApi
 from pipeline.sample.population import FIRST_NAMES, PLANS
-from pipeline.sample.shapes import Item, not_found, page, text, within
+from pipeline.sample.shapes import Item, invalid, not_found, page, text, within
 from pipeline.sample.view import View
 from pipeline.sample.world import (
     AUDIENCE_ID,
@@ -34,10 +34,11 @@ MERGE_FIELDS = (("FNAME", "First name"), ("LNAME", "Last name"), ("PLAN", "Plan"
 
 @dataclass
 class Changes:
-    """What was written since the server started, by subscriber and by automation e-mail."""
+    """What was written to the account, by subscriber, by automation e-mail, and merge fields added."""
 
     members: dict[int, Item] = field(default_factory=dict)
     emails: dict[str, Item] = field(default_factory=dict)
+    merge_fields: list[tuple[str, str]] = field(default_factory=list)
 
 
 class AccountApi:
@@ -105,11 +106,23 @@ class AccountApi:
         """GET /lists/{id}/merge-fields."""
         self._known(list_id)
         fields = [
-            {"merge_id": number, "tag": tag, "name": name, "type": "text", "required": False, "list_id": AUDIENCE_ID}
-            for number, (tag, name) in enumerate(MERGE_FIELDS, 1)
+            _merge_field(number, tag, name)
+            for number, (tag, name) in enumerate((*MERGE_FIELDS, *self.changes.merge_fields), 1)
             if query.get("type", "text") == "text" and query.get("required") != "true"
         ]
         return {**page(query, "merge_fields", fields), "list_id": AUDIENCE_ID}
+
+    def _changed_us(self, person: int) -> int:
+        return max(int(self._view.changed_us[person]), self.changes.members.get(person, {}).get("changed_us", 0))
+
+    def add_merge_field(self, list_id: str, tag: str, name: str) -> Item:
+        """A further merge field of the audience."""
+        self._known(list_id)
+        known = (*MERGE_FIELDS, *self.changes.merge_fields)
+        if tag in {one for one, _ in known}:
+            raise invalid(f"A merge field with the tag {tag} exists already.")
+        self.changes.merge_fields.append((tag, name))
+        return _merge_field(len(known) + 1, tag, name)
 
     def members(self, list_id: str, query: Query) -> Item:
         """GET /lists/{id}/members: without the archived unless asked for."""
@@ -120,7 +133,7 @@ class AccountApi:
             one
             for one in self._view.members.tolist()
             if (self._view.status[one] == wanted if wanted else self._view.status[one] != "archived")
-            and changed(int(self._view.changed_us[one]))
+            and changed(self._changed_us(one))
             and joined(int(self._people.signup_us[one]))
         ]
         if query.get("vip_only") == "true" or query.get("unique_email_id") or query.get("interest_ids"):
@@ -291,7 +304,7 @@ class AccountApi:
             "ip_opt": "",
             "timestamp_opt": text(signup),
             "member_rating": int(np.clip(1 + people.engagement[person] * 2, 1, 5)),
-            "last_changed": changes.get("last_changed", text(int(self._view.changed_us[person]))),
+            "last_changed": text(self._changed_us(person)),
             "language": language,
             "vip": False,
             "email_client": "",
@@ -377,3 +390,7 @@ def _trigger(flow: Flow) -> Item:
 
 def _feed_item(moment: int, kind: str, campaign_id: str) -> dict[str, Any]:
     return {"activity_type": kind, "created_at_timestamp": text(moment), "campaign_id": campaign_id}
+
+
+def _merge_field(number: int, tag: str, name: str) -> Item:
+    return {"merge_id": number, "tag": tag, "name": name, "type": "text", "required": False, "list_id": AUDIENCE_ID}

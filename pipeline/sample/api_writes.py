@@ -1,10 +1,10 @@
 """What can be written to the stand-in account: delays and status of automation e-mails, merge fields, tags, batches.
 
-Changes live in memory until the server stops; they change what is answered, not what happens in the sample world.
+They change what is answered, not what happens in the sample world. `record` keeps them for servers to come.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pipeline.sample.api_account import WORKFLOW_TYPES, AccountApi
@@ -57,10 +57,18 @@ class WritesApi:
         fields = _object(given.get("merge_fields", {}))
         changes = self._account.changes.members.setdefault(person, {})
         changes["merge_fields"] = {**changes.get("merge_fields", {}), **fields}
-        changes["last_changed"] = text(self._now_us)
+        changes["changed_us"] = self._now_us
         if status is not None:
             changes["status"] = status
         return self._account.member(list_id, member_id)
+
+    def add_merge_field(self, list_id: str, body: Any) -> Item:
+        """POST /lists/{id}/merge-fields: fields of text only."""
+        given = _object(body)
+        name, tag = given.get("name"), given.get("tag")
+        if not name or not isinstance(tag, str) or not tag or given.get("type") != "text":
+            raise invalid("A merge field needs 'name', 'tag' and the 'type' text.")
+        return self._account.add_merge_field(list_id, tag, str(name))
 
     def tag_member(self, list_id: str, member_id: str, body: Any) -> None:
         """POST /lists/{id}/members/{hash}/tags: adds the active, takes away the inactive."""
@@ -71,6 +79,21 @@ class WritesApi:
         changes = self._account.changes.members.setdefault(person, {})
         chosen = changes.setdefault("tags", {})
         chosen.update({str(tag["name"]): tag.get("status", "active") == "active" for tag in tags})
+
+    def repeat(self, lines: Iterable[str], run: Run) -> None:
+        """Make the changes that `record` kept once more, each at its own time."""
+        now_us = self._now_us
+        for line in lines:
+            # A line cut short by a power cut was never answered.
+            if line.endswith("\n"):
+                kept = json.loads(line)
+                self._now_us = kept["at_us"]
+                run(kept["method"], kept["path"], {}, kept["body"])
+        self._now_us = now_us
+
+    def record(self, method: str, path: str, body: Any) -> str:
+        """A change as a line of the log that servers to come repeat."""
+        return json.dumps({"at_us": self._now_us, "method": method, "path": path, "body": body}) + "\n"
 
     def submit(self, body: Any, run: Run) -> Item:
         """POST /batches: done at once, each operation as a call of its own."""

@@ -1,7 +1,9 @@
 """Which call gets which answer: every operation of the stand-in API, by method and path. No HTTP here."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from starlette.routing import compile_path
@@ -32,8 +34,13 @@ Endpoint = Callable[[Call], Item | None]
 Operation = tuple[str, str, Endpoint]
 
 
-def operations(view: View) -> list[Operation]:
-    """Method, path and answer of every operation, the busiest first; an answer of none is 204 No Content."""
+def operations(view: View, log: Path | None = None) -> list[Operation]:
+    """Method, path and answer of every operation, the busiest first; an answer of none is 204 No Content.
+
+    Args:
+        view: what can be seen.
+        log: file in which changes are kept, and from which earlier ones are repeated; none = they end with the server.
+    """
     reports = ReportsApi(view)
     account = AccountApi(view, reports)
     store = StoreApi(view)
@@ -73,6 +80,7 @@ def operations(view: View) -> list[Operation]:
         ("GET", "/ping", lambda call: {"health_status": "Everything's Chimpy!"}),
         ("GET", "/", _plain(account.root)),
         ("GET", "", _plain(account.root)),
+        ("POST", "/lists/{list_id}/merge-fields", _given(writes.add_merge_field)),
         ("PATCH", EMAIL, _given(writes.change_email)),
         ("POST", f"{EMAIL}/actions/pause", _plain(writes.pause_email)),
         ("POST", f"{EMAIL}/actions/start", _plain(writes.start_email)),
@@ -80,7 +88,6 @@ def operations(view: View) -> list[Operation]:
         ("PUT", MEMBER, _given(writes.change_member)),
         ("POST", f"{MEMBER}/tags", _given(writes.tag_member)),
     ]
-    each = [(method, compile_path(path)[0], endpoint) for method, path, endpoint in found]
 
     def run(method: str, path: str, query: Mapping[str, str], body: Any) -> Item | None:
         for known, pattern, endpoint in each:
@@ -89,7 +96,29 @@ def operations(view: View) -> list[Operation]:
                 return endpoint(Call(tuple(match.groups()), query, body))
         raise not_found()
 
-    return [*found, ("POST", "/batches", lambda call: writes.submit(call.body, run))]
+    found.append(("POST", "/batches", lambda call: writes.submit(call.body, run)))
+    each = [(method, compile_path(path)[0], endpoint) for method, path, endpoint in found]
+    if log is None:
+        return found
+    if log.exists():
+        with log.open(encoding="utf-8") as kept:
+            writes.repeat(kept, run)
+    return [(method, path, _kept(method, path, endpoint, writes, log)) for method, path, endpoint in found]
+
+
+def _kept(method: str, path: str, endpoint: Endpoint, writes: WritesApi, log: Path) -> Endpoint:
+    """The endpoint, which adds to the log what it changed before it answers."""
+    if method == "GET":
+        return endpoint
+
+    def change(call: Call) -> Item | None:
+        answer = endpoint(call)
+        filled = re.sub(r"{[^}]*}", "{}", path).format(*call.ids)
+        with log.open("a", encoding="utf-8") as kept:
+            kept.write(writes.record(method, filled, call.body))
+        return answer
+
+    return change
 
 
 def _plain(method: Callable[..., Item | None]) -> Endpoint:

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -29,13 +30,14 @@ LARGEST_CONNECTIONS = 10
 KEY_SUFFIX = "-us1"
 
 
-def make_app(view: View, connections: Callable[[], int], fail_every: int = 0) -> Starlette:
+def make_app(view: View, connections: Callable[[], int], fail_every: int = 0, log: Path | None = None) -> Starlette:
     """The application for one view of the account.
 
     Args:
         view: what can be seen.
         connections: number of connections open now.
         fail_every: every so many requests one is throttled, 0 = never.
+        log: file that keeps what is written.
     """
     served = 0
 
@@ -64,7 +66,9 @@ def make_app(view: View, connections: Callable[[], int], fail_every: int = 0) ->
         detail = "The requested method and resource are not compatible."
         return _problem(ProblemError(405, "Method Not Allowed", detail))
 
-    routes = [Route(f"/3.0{path}", answer(endpoint), methods=[method]) for method, path, endpoint in operations(view)]
+    routes = [
+        Route(f"/3.0{path}", answer(endpoint), methods=[method]) for method, path, endpoint in operations(view, log)
+    ]
     return Starlette(routes=routes, exception_handlers={404: missing, 405: wrong_method})
 
 
@@ -100,14 +104,14 @@ def _json(status: int, body: Item, media_type: str = "application/json") -> Resp
 
 def main() -> None:
     """Serve what standard input describes, until it closes: a server never outlives who started it."""
-    account, as_of, port, fail_every = pickle.load(sys.stdin.buffer)
+    account, as_of, port, fail_every, log = pickle.load(sys.stdin.buffer)
     # Named TCP, because asyncio turns Nagle's delay off only for sockets that say so.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     listener.listen(64)
     server: uvicorn.Server
-    app = make_app(look(account, as_of), lambda: len(server.server_state.connections), fail_every)
+    app = make_app(look(account, as_of), lambda: len(server.server_state.connections), fail_every, log)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
     print(listener.getsockname()[1], flush=True)
     threading.Thread(target=_leave_with_parent, daemon=True).start()

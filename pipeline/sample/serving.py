@@ -6,13 +6,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 
 from pipeline.sample.account import SampleAccount
 from pipeline.settings import PROJECT_ROOT
 
 
 @contextmanager
-def serve(account: SampleAccount, as_of: date, port: int = 0, *, fail_every: int = 0) -> Iterator[str]:
+def serve(
+    account: SampleAccount, as_of: date, port: int = 0, *, fail_every: int = 0, log: Path | None = None
+) -> Iterator[str]:
     """Serve the account as it stood at the end of `as_of`, until the block ends.
 
     Args:
@@ -20,6 +23,7 @@ def serve(account: SampleAccount, as_of: date, port: int = 0, *, fail_every: int
         as_of: day whose end is the server's clock.
         port: port on 127.0.0.1, 0 = any free one.
         fail_every: every so many requests one is answered 429, 0 = never.
+        log: file that keeps what is written for the next server; none = it ends with this one.
 
     Yields:
         Base URL, including `/3.0`.
@@ -32,7 +36,7 @@ def serve(account: SampleAccount, as_of: date, port: int = 0, *, fail_every: int
         assert process.stdin
         assert process.stdout
         try:
-            pickle.dump((account, as_of, port, fail_every), process.stdin)
+            pickle.dump((account, as_of, port, fail_every, log), process.stdin)
             process.stdin.flush()
             line = process.stdout.readline()
             if not line:

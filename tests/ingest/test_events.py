@@ -203,8 +203,12 @@ def test_any_text_is_an_instant_or_null_and_an_amount_or_null(texts):
             assert instant == (told - UNIX) // timedelta(microseconds=1)
 
 
+# Marked, because hypothesis likes to draw the words of our own messages.
+MARK = "\u00a4"
 anything = (
-    st.none() | st.text(max_size=8) | st.sampled_from(["\x00", "\U0001f600", "x" * 300, "{}", '{"a":', "null", "@"])
+    st.none()
+    | st.text(max_size=8).map(MARK.__add__)
+    | st.sampled_from(["\x00", "\U0001f600", "x" * 300, "{}", '{"a":', "null", "@"])
 )
 
 
@@ -218,7 +222,7 @@ def test_every_row_is_taken_or_set_aside_and_never_both(rows, data):
         raw = raw.with_columns(pl.when(pl.col("row").is_in(list(good))).then(pl.lit(value)).otherwise(name).alias(name))
     parsed = parse_events(raw, empty(Addresses), KEYS, SETTINGS)
     assert sorted([*parsed.rows["row"], *parsed.faults["row"]]) == list(range(len(rows)))
-    told = {text for row in rows for text in row.values() if text and len(text) > 3}
+    told = {text for row in rows for text in row.values() if text and (text.startswith(MARK) or len(text) > 5)}
     assert not any(text in fault for text in told for fault in parsed.faults["reason"])
 
 
