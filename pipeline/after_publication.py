@@ -7,6 +7,7 @@ from typing import NamedTuple
 from pipeline.ingest.approvals import load_approvals
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.proposals import proposals_from
+from pipeline.optimizations.record import Proposal
 from pipeline.optimizations.review import expire_due
 from pipeline.reports.morning import read_publication
 from pipeline.resources.publish import Manifest
@@ -32,9 +33,14 @@ def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> 
     """
     policy = load_approvals(settings.definitions)
     lapsed = expire_due(ledger, now)
+    found, failures = standing_proposals(settings)
+    return Followed(ledger.propose(found, now=now, policy=policy), lapsed, failures)
+
+
+def standing_proposals(settings: Settings) -> tuple[list[Proposal], list[str]]:
+    """What the standing publication suggests, and analyses that could not be read."""
     manifest = Manifest.read(settings.published_dir)
     if manifest is None:
-        return Followed([], lapsed, [])
+        return [], []
     tables = read_publication(settings.published_dir)
-    found, failures = proposals_from(tables, data_version=manifest.version, code_version=version("driptune"))
-    return Followed(ledger.propose(found, now=now, policy=policy), lapsed, failures)
+    return proposals_from(tables, data_version=manifest.version, code_version=version("driptune"))

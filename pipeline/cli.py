@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pipeline.commands.apply import apply_command, rollback
 from pipeline.commands.coordinate import conflicts
 from pipeline.commands.decide import decide_commands
 from pipeline.settings import Settings
@@ -170,7 +171,7 @@ def simulate_anomalies() -> None:
         console.print(line, markup=False)
 
 
-for command in (conflicts, *decide_commands):
+for command in (conflicts, *decide_commands, apply_command, rollback):
     main.add_command(command)
 
 

@@ -18,12 +18,12 @@ from pipeline.assets.reductions import sql_assets
 from pipeline.assets.timing import timing_assets
 from pipeline.ingest.keys import load_keys
 from pipeline.ingest.lake import Lake
-from pipeline.jobs import nightly
+from pipeline.jobs import apply_changes, nightly
 from pipeline.resources.ledger import ledger_resource
 from pipeline.resources.mailchimp import mailchimp_resource
 from pipeline.resources.warehouse import Warehouse, WarehouseIOManager
 from pipeline.schedules import nightly_schedule
-from pipeline.sensors import failure_alert, propose
+from pipeline.sensors import apply_approved, failure_alert, propose
 from pipeline.settings import Settings
 
 
@@ -45,9 +45,9 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
             *loop_assets,
             *publication_assets,
         ],
-        jobs=[nightly],
+        jobs=[nightly, apply_changes],
         schedules=[nightly_schedule(settings)],
-        sensors=[failure_alert(settings), propose(settings)],
+        sensors=[failure_alert(settings), propose(settings), apply_approved(settings)],
         resources={
             "settings": settings,
             "lake": Lake(settings.lake_dir),

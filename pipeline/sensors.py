@@ -8,6 +8,9 @@ import dagster as dg
 import requests
 
 from pipeline.after_publication import follow_publication
+from pipeline.applying import is_due, is_kept_in_step
+from pipeline.jobs import apply_changes
+from pipeline.optimizations.record import IN_EFFECT, Status, digest
 from pipeline.resources.ledger import open_ledger
 from pipeline.resources.publish import Manifest
 from pipeline.settings import Settings
@@ -61,6 +64,31 @@ def propose(settings: Settings) -> dg.SensorDefinition:
         return dg.SkipReason(f"{len(followed.proposed)} new proposals, {len(followed.lapsed)} lapsed.")
 
     return propose_changes
+
+
+def apply_approved(settings: Settings) -> dg.SensorDefinition:
+    """Start the job that applies, when something is approved, was cut short, or has newcomers after a publication."""
+
+    @dg.sensor(
+        name="apply_approved",
+        job=apply_changes,
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Applies what people approved; nothing is written without an approved record.",
+    )
+    def apply_what_is_approved(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        manifest = Manifest.read(settings.published_dir)
+        with open_ledger(settings) as ledger:
+            records = ledger.records(Status.APPROVED, Status.APPLYING, *IN_EFFECT)
+        due = [f"{record.optimization_id} {record.revision}" for record in records if is_due(record)]
+        kept = [record.optimization_id for record in records if is_kept_in_step(record)]
+        if manifest is None or not (due or kept):
+            return dg.SkipReason("Nothing is approved and not applied yet.")
+        # The hour, so that what Mailchimp could not take is tried again.
+        hour = f"{datetime.now(UTC):%Y-%m-%d %H}" if due else ""
+        return dg.RunRequest(run_key=digest([due, kept, manifest.version, hour]))
+
+    return apply_what_is_approved
 
 
 def send(url: str, alert: Mapping[str, object], log: logging.Logger) -> None:

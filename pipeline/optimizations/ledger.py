@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.failures import LedgerError
+from pipeline.optimizations.journal import Journal
 from pipeline.optimizations.policy import POLICY_ACTOR, ApprovalPolicy
 from pipeline.optimizations.record import OPEN, Proposal, Record, Status, canonical
 from pipeline.optimizations.states import (
@@ -36,6 +37,7 @@ class Ledger:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self.journal = Journal(engine)
 
     @classmethod
     def open(cls, url: str) -> "Ledger":

@@ -40,7 +40,7 @@ def approve(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str, n
         StaleRecordError, IllegalTransitionError: if somebody else was faster.
     """
     record = _as_seen(ledger, seen, now)
-    approver = _known(policy, actor)
+    approver = known_approver(policy, actor)
     if record.proposal.risk.exceeds(approver.highest_risk):
         raise DecisionRefusedError(
             f"This change is of {record.proposal.risk} risk and {actor} may approve up to {approver.highest_risk}. "
@@ -62,7 +62,7 @@ def reject(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str, re
         DecisionRefusedError: without a reason, or if the actor is no approver, or it changed since they saw it.
     """
     _as_seen(ledger, seen, now)
-    _known(policy, actor)
+    known_approver(policy, actor)
     return _append(ledger, seen, EventType.REJECTED, actor, now, reason=_given(reason))
 
 
@@ -75,7 +75,7 @@ def withdraw(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str, 
     """
     record = _as_seen(ledger, seen, now)
     if actor != record.proposal.author:
-        _known(policy, actor)
+        known_approver(policy, actor)
     return _append(ledger, seen, EventType.WITHDRAWN, actor, now, reason=_given(reason))
 
 
@@ -88,7 +88,7 @@ def mark_done(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str,
     record = _as_seen(ledger, seen, now)
     if record.proposal.apply_kind is not ApplyKind.MANUAL:
         raise DecisionRefusedError("driptune makes this change itself; only changes made by hand are marked as done.")
-    _known(policy, actor)
+    known_approver(policy, actor)
     started = _append(ledger, seen, EventType.APPLICATION_STARTED, actor, now)
     details = {"details": {"applied_by_hand_by": actor}, "applied_day": now.date().isoformat()}
     return ledger.append(
@@ -122,7 +122,12 @@ def _as_seen(ledger: Ledger, seen: Seen, now: datetime) -> Record:
     return record
 
 
-def _known(policy: ApprovalPolicy, actor: str) -> Approver:
+def known_approver(policy: ApprovalPolicy, actor: str) -> Approver:
+    """The approver of that name.
+
+    Raises:
+        DecisionRefusedError: if there is none.
+    """
     approver = policy.approver(actor)
     if approver is None:
         raise DecisionRefusedError(f"'{actor}' is not among the approvers of approvals.yaml. Ask one of them.")

@@ -44,6 +44,18 @@ states = sa.Table(
     # Kind and target while the record is open, else null: the database itself refuses a second one.
     sa.Column("open_target", sa.Text, unique=True),
 )
+writes = sa.Table(
+    "ledger_writes",
+    metadata,
+    sa.Column("optimization_id", sa.String(16), primary_key=True),
+    # Key of a subscriber, or id of an e-mail: never an address.
+    sa.Column("subject", sa.String(64), primary_key=True),
+    sa.Column("field", sa.String(64), primary_key=True),
+    sa.Column("before", sa.Text, nullable=False),
+    sa.Column("after", sa.Text, nullable=False),
+    # Null until Mailchimp answered; then 'written', or why it refused.
+    sa.Column("outcome", sa.Text, nullable=True),
+)
 
 
 def open_engine(url: str) -> sa.Engine:

@@ -44,18 +44,20 @@ def check(request: requests.PreparedRequest) -> str:
         ContractViolationError: if it does not.
     """
     parts = urlsplit(str(request.url))
-    return _check(str(request.method), parts.path + (f"?{parts.query}" if parts.query else ""))
+    body = request.body if isinstance(request.body, bytes) else None
+    return _check(str(request.method), parts.path + (f"?{parts.query}" if parts.query else ""), body)
 
 
 @cache
-def _check(method: str, target: str) -> str:
+def _check(method: str, target: str, body: bytes | None) -> str:
     api, document = contract()
     url = document["servers"][0]["url"] + target
     parts = urlsplit(url)
     query = parse_qsl(parts.query, keep_blank_values=True)
     names = [name for name, _ in query]
     try:
-        request = requests.Request(method, url, auth=("any", "key"))
+        sent = {} if body is None else {"data": body, "headers": {"Content-Type": "application/json"}}
+        request = requests.Request(method, url, auth=("any", "key"), **sent)
         api.unmarshal_request(RequestsOpenAPIRequest(request.prepare())).raise_for_errors()
     except OpenAPIError as error:
         raise ContractViolationError(f"{parts.path}: {error}") from error

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.optimizations.proposals.evidence import Publication
+from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
 from pipeline.reports.charts import trend_chart
 
@@ -72,7 +72,7 @@ def _proposal(publication: Publication, cause: str, rows: pl.DataFrame, gain: fl
         ),
         expected_value=gain,
         risk=Risk.LOW,
-        holdout_share=0.0,
+        holdout_share=BY_HAND,
     )
 
 

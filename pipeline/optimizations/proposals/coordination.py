@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipeline.optimizations.proposals.evidence import Publication
+from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
 from pipeline.reports.charts import conflict_chart
 
@@ -51,5 +51,6 @@ def coordination_proposals(publication: Publication) -> Iterator[Proposal]:
                 identification="not identified",
                 window="the last 30 days",
             ),
+            holdout_share=BY_HAND,
             risk=Risk.LOW,
         )

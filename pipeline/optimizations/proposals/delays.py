@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from pipeline.optimizations.proposals.evidence import Publication
+from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
 from pipeline.reports.charts import delay_chart
 
@@ -37,7 +37,7 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
                 "instructions": [
                     f"Open '{workflow}' in your sender and go to the wait between '{start}' and '{end}'.",
                     f"Set it to {best} hours"
-                    + (", for everybody but those tagged as hold-out." if is_change else " for half of the entrants."),
+                    + ("." if is_change else " for half of the entrants, drawn by lot."),
                     "Change the delay in flows.yaml too, and mark this record as done.",
                 ],
             },
@@ -69,5 +69,6 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
             expected_lift_low=row["improvement_low"] if is_change else None,
             expected_lift_high=row["improvement_high"] if is_change else None,
             expected_value=gains.get(f"delay/{workflow}/{start}/{end}"),
+            holdout_share=BY_HAND,
             risk=Risk.MEDIUM if row["identification"] == "randomised" else Risk.HIGH,
         )  # fmt: skip

@@ -12,6 +12,8 @@ COMPLAINT_WARNING, COMPLAINT_STOP = 0.001, 0.003
 #: Unsubscribes above which a message does harm; twice what a healthy list shows.
 UNSUBSCRIBE_WARNING = 0.005
 WINDOW = "28d"
+#: Share of people kept out, where driptune itself writes to each member, and where a person changes the flow for all.
+HELD_OUT, BY_HAND = 0.1, 0.0
 MOST_ROWS = 12
 
 

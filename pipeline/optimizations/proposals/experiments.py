@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.optimizations.proposals.evidence import Publication
+from pipeline.optimizations.proposals.evidence import BY_HAND, HELD_OUT, Publication
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
 from pipeline.reports.charts import experiment_chart
 
@@ -33,10 +33,10 @@ def _winner(publication: Publication, row: dict[str, Any]) -> Proposal:
     else:
         steps = [
             f"Open the step '{row['step_id']}' of '{row['workflow_id']}' in your sender.",
-            f"Send arm {winner} to everybody, except those tagged as hold-out, who keep arm {control}.",
+            f"Send arm {winner} to everybody; arm {control} ends.",
             "Save, and mark this record as done.",
         ]
-        apply_kind, after = ApplyKind.MANUAL, {"instructions": steps, "arm": winner, "holdout_arm": control}
+        apply_kind, after = ApplyKind.MANUAL, {"instructions": steps, "arm": winner}
     return Proposal(
         kind=Kind.EXPERIMENT_WINNER,
         target=name,
@@ -67,5 +67,6 @@ def _winner(publication: Publication, row: dict[str, Any]) -> Proposal:
         expected_lift=row["shrunk_lift"],
         expected_lift_low=row["shrunk_lift_low"],
         expected_lift_high=row["shrunk_lift_high"],
+        holdout_share=HELD_OUT if field else BY_HAND,
         risk=Risk.MEDIUM,
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.optimizations.proposals.evidence import Publication
+from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
 
 MENDING: Mapping[str, str] = MappingProxyType(
@@ -71,5 +71,5 @@ def _proposal(publication: Publication, row: Mapping[str, Any]) -> Proposal:
         ),
         risk=Risk.LOW,
         # Nobody is left stuck for the sake of a comparison.
-        holdout_share=0.0,
+        holdout_share=BY_HAND,
     )

@@ -200,6 +200,12 @@ def test_a_winner_promises_the_shrunk_lift_and_keeps_the_control_for_comparison(
     [found] = proposed(a_winner())
     assert (found.expected_lift, found.expected_lift_low, found.expected_lift_high) == (0.25, 0.05, 0.5)
     assert found.after == {"field": "SUBJECT", "value": "B", "holdout_value": "A"}
+    assert found.holdout_share == 0.1
+
+
+def test_a_winner_that_a_person_must_send_promises_no_hold_out() -> None:
+    [found] = proposed(a_winner(arm_field=None))
+    assert (found.apply_kind, found.holdout_share) == (ApplyKind.MANUAL, 0.0)
 
 
 def test_a_lift_of_hours_is_promised_only_once_it_is_known() -> None:

@@ -1,0 +1,128 @@
+"""Applying what was approved, to the configured account: by the command, and by the job that the sensor starts."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from pipeline.after_publication import standing_proposals
+from pipeline.ingest.lake import Lake
+from pipeline.ingest.mailchimp_account import MailchimpAccount
+from pipeline.optimizations import apply as applications
+from pipeline.optimizations.apply import Checkpoint, NotApplicableError
+from pipeline.optimizations.changes import ChangePlan
+from pipeline.optimizations.ledger import Ledger
+from pipeline.optimizations.record import IN_EFFECT, ApplyKind, Record, Status
+from pipeline.reports.morning import Tables, read_publication
+from pipeline.resources.mailchimp import connect
+from pipeline.resources.publish import Manifest
+from pipeline.settings import Settings
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class World:
+    """The account, the standing publication, and the first day that it does not cover."""
+
+    account: MailchimpAccount
+    tables: Tables
+    first_day: date
+
+
+@contextmanager
+def reach(settings: Settings) -> Iterator[World]:
+    """The configured account and the standing publication, until the block ends.
+
+    Raises:
+        NotApplicableError: if nothing is published.
+        IngestError: if the account cannot be reached.
+    """
+    manifest = Manifest.read(settings.published_dir)
+    if manifest is None:
+        raise NotApplicableError("Nothing is published yet. Run driptune nightly first.")
+    as_of = date.fromisoformat(manifest.as_of)
+    with connect(settings, as_of) as client:
+        account = MailchimpAccount(client, Lake(settings.lake_dir).addresses())
+        yield World(account, read_publication(settings.published_dir), as_of + timedelta(days=1))
+
+
+def dry_run(settings: Settings, ledger: Ledger, optimization_id: str) -> ChangePlan:
+    """What applying a record would change now; nothing is written."""
+    with reach(settings) as world:
+        return applications.plan(ledger.record(optimization_id), world.account, world.tables)
+
+
+def apply_one(
+    settings: Settings,
+    ledger: Ledger,
+    optimization_id: str,
+    *,
+    now: datetime,
+    checkpoint: Checkpoint = lambda place: None,
+) -> Record:
+    """Apply an approved record, or finish an application cut short."""
+    with reach(settings) as world:
+        return _apply(settings, ledger, optimization_id, world, now, checkpoint)
+
+
+def roll_back(
+    settings: Settings, ledger: Ledger, optimization_id: str, *, actor: str, reason: str, now: datetime
+) -> Record:
+    """Put back what stood before a record was applied."""
+    with reach(settings) as world:
+        return applications.roll_back(ledger, optimization_id, world.account, actor=actor, reason=reason, now=now)
+
+
+def is_due(record: Record) -> bool:
+    """Whether driptune itself has something to write for the record."""
+    by_machine = record.proposal.apply_kind is not ApplyKind.MANUAL
+    return by_machine and record.status in (Status.APPROVED, Status.APPLYING)
+
+
+def is_kept_in_step(record: Record) -> bool:
+    """Whether people who come later are to get the record's value too."""
+    return record.proposal.apply_kind is ApplyKind.MEMBER_FIELDS and record.status in IN_EFFECT
+
+
+def apply_due(settings: Settings, ledger: Ledger, *, now: datetime, tell: Tell) -> None:
+    """Apply everything approved, finish what was cut short, and keep what is in effect in step."""
+    due = [record for record in ledger.records(Status.APPROVED, Status.APPLYING) if is_due(record)]
+    kept = [record for record in ledger.records(*IN_EFFECT) if is_kept_in_step(record)]
+    if not due and not kept:
+        return
+    with reach(settings) as world:
+        for record in kept:
+            written = applications.keep_in_step(ledger, record, world.account, world.tables, now=now)
+            tell(f"{record.optimization_id}: {written:,} kept in step")
+        for record in due:
+            try:
+                done = _apply(settings, ledger, record.optimization_id, world, now, lambda place: None)
+            except NotApplicableError as error:
+                tell(str(error))
+            else:
+                tell(f"{done.optimization_id}: applied; {written_in_words(done)}")
+
+
+def written_in_words(record: Record) -> str:
+    """What an application wrote."""
+    writes = record.details["writes"]
+    if not writes:
+        return "nothing had to be written, it stands so already"
+    return ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(writes.items()))
+
+
+def _apply(
+    settings: Settings, ledger: Ledger, optimization_id: str, world: World, now: datetime, checkpoint: Checkpoint
+) -> Record:
+    standing, _ = standing_proposals(settings)
+    return applications.apply(
+        ledger,
+        optimization_id,
+        world.account,
+        world.tables,
+        standing=standing,
+        first_day=world.first_day,
+        now=now,
+        checkpoint=checkpoint,
+    )
