@@ -1,4 +1,6 @@
-"""What follows every publication, whoever saw it first: proposals go on record, and what nobody decided lapses."""
+"""What follows every publication, whoever saw it first: proposals go on record, what nobody decided lapses, and the
+pages of the morning are written.
+"""
 
 from datetime import datetime
 from importlib.metadata import version
@@ -10,6 +12,7 @@ from pipeline.optimizations.proposals import proposals_from
 from pipeline.optimizations.record import Proposal
 from pipeline.optimizations.review import expire_due
 from pipeline.reports.morning import read_publication
+from pipeline.reports.pages.site import write_pages
 from pipeline.resources.publish import Manifest
 from pipeline.settings import Settings
 
@@ -34,7 +37,15 @@ def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> 
     policy = load_approvals(settings.definitions)
     lapsed = expire_due(ledger, now)
     found, failures = standing_proposals(settings)
-    return Followed(ledger.propose(found, now=now, policy=policy), lapsed, failures)
+    proposed = ledger.propose(found, now=now, policy=policy)
+    write_morning(settings, ledger)
+    return Followed(proposed, lapsed, failures)
+
+
+def write_morning(settings: Settings, ledger: Ledger) -> list[str]:
+    """Write the pages of the standing publication and of the ledger as it is; returns the files' names."""
+    tables = read_publication(settings.published_dir)
+    return write_pages(tables, ledger.records(), settings.reports_dir) if tables else []
 
 
 def standing_proposals(settings: Settings) -> tuple[list[Proposal], list[str]]:

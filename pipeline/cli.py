@@ -63,6 +63,7 @@ def demo() -> None:
     console.print(
         "\nWhere to look next"
         f"\n  .venv/bin/driptune pending    what waits for a decision; `driptune show ID` gives the evidence"
+        f"\n  {settings.reports_dir}/index.html       the morning: a page per workflow; open it in a browser"
         f"\n  make up                       the Dagster UI: graph, tables, checks, schedule"
         f"\n  {settings.published_dir}/email_warehouse.duckdb   every table, for DuckDB or a BI tool"
         f"\n  {settings.published_dir}/parquet/                 the same as Parquet"
@@ -94,8 +95,24 @@ def up(host: str, port: int) -> None:
     """Serve the Dagster UI with schedule and sensors running, on loopback."""
     from pipeline.serving.up import serve
 
-    console.print(f"Dagster UI on http://{host}:{port} (Ctrl-C ends it)")
+    console.print(
+        f"Dagster UI on http://{host}:{port}, the morning on http://{host}:{port}/reports/ (Ctrl-C ends both)"
+    )
     serve(Settings(), host, port)
+
+
+@main.command()
+def pages() -> None:
+    """Write the pages of the morning anew, with what was decided since."""
+    from pipeline.after_publication import write_morning
+    from pipeline.resources.ledger import open_ledger
+
+    settings = Settings()
+    with open_ledger(settings) as ledger:
+        written = write_morning(settings, ledger)
+    if not written:
+        raise ClearFailureError("Nothing is published yet. Run driptune nightly first.")
+    console.print(f"Wrote {len(written)} pages; open {settings.reports_dir}/index.html.")
 
 
 @main.command()

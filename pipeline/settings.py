@@ -153,6 +153,11 @@ class Settings(BaseSettings):
         return f"sqlite:///{self.data_dir.resolve()}/ledger/ledger.sqlite"
 
     @property
+    def reports_dir(self) -> Path:
+        """The pages of the morning, plain files."""
+        return self.data_dir / "reports"
+
+    @property
     def dagster_home(self) -> Path:
         """Dagster's instance directory."""
         return self.data_dir / "dagster_home"

@@ -14,7 +14,7 @@ from pipeline.resources.ledger import open_ledger
 from pipeline.resources.publish import Manifest, PublishedTable
 from pipeline.sensors import propose
 from pipeline.settings import Settings
-from tests.optimizations.proposals.test_proposals import a_conflict, a_delay, nothing
+from tests.worlds.published import a_conflict, account
 
 EVALUATIONS = 50
 
@@ -22,7 +22,8 @@ EVALUATIONS = 50
 def publish(settings: Settings, version: str, **tables: object) -> None:
     folder = settings.published_dir / "parquet"
     folder.mkdir(parents=True, exist_ok=True)
-    published = {**nothing(), **a_delay(), **tables}
+    published = {**account([("welcome", "Welcome")], conflict="allow"), **tables}
+    published.pop("manifest")
     for name, rows in published.items():
         rows.write_parquet(folder / f"{name}.parquet")
     listed = tuple(PublishedTable(name, rows.height, "") for name, rows in published.items())

@@ -12,6 +12,7 @@ from dagster_webserver.app import create_app_from_workspace_process_context
 
 from pipeline.instance import open_instance
 from pipeline.serving.guard import Guard
+from pipeline.serving.reports import Reports
 from pipeline.settings import PROJECT_ROOT, Settings
 
 WORKSPACE_FILE = PROJECT_ROOT / "workspace.yaml"
@@ -26,7 +27,10 @@ def serve(settings: Settings, host: str, port: int) -> None:
             instance, workspace_load_target=WorkspaceFileTarget([str(WORKSPACE_FILE)])
         ) as workspace:
             app = create_app_from_workspace_process_context(workspace)
-            guarded = Guard(app, frozenset({f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}"}))
+            guarded = Guard(
+                Reports(app, settings.reports_dir),
+                frozenset({f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}"}),
+            )
             uvicorn.run(guarded, host=host, port=port, log_level="warning")
     finally:
         daemon.terminate()

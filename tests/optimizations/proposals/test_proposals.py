@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -11,105 +11,17 @@ import pytest
 
 from pipeline.optimizations.proposals import proposals_from
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal
-from pipeline.schemas import cohorts, decisions, experiments, monitoring, performance, timing  # noqa: F401
-from pipeline.schemas.base import empty, find, polars_schema
-
-TONIGHT = date(2026, 6, 29)
-NAMES = (
-    "workflows", "steps", "step_metrics", "experiments", "experiment_results", "experiment_verdicts",
-    "delay_recommendations", "delay_curves", "opportunities", "send_time_assignments", "send_time_lift",
-    "send_time_profiles", "send_time_clusters", "subscriber_send_times", "policy_values", "path_decisions",
-    "content_decisions", "conflict_replay", "stuck_subscribers", "anomalies", "metric_trends",
-)  # fmt: skip
-Tables = dict[str, pl.DataFrame]
-
-
-def nothing() -> Tables:
-    return {name: empty(find("marts", name)) for name in NAMES}
-
-
-def row(table: str, /, **given: Any) -> pl.DataFrame:
-    """One row of a table: what is given, and the least that its types allow for the rest."""
-    least = {pl.String: "", pl.Int64: 0, pl.Float64: 0.0, pl.Boolean: False, pl.Date: TONIGHT}
-    schema = polars_schema(find("marts", table))
-    filled = {column: given.get(column, least.get(dtype, datetime(2026, 6, 1))) for column, dtype in schema.items()}
-    return pl.DataFrame([filled], schema=schema, strict=False)
-
-
-def a_winner(arm_field: str | None = "SUBJECT", **changes: Any) -> Tables:
-    plan = row("experiments", experiment_id="subject", arms='{"A": 0.5, "B": 0.5}', arm_field=arm_field, window_days=7)
-    verdict = {
-        "experiment_id": "subject", "verdict": "winner", "winner_arm": "B", "lift": 0.32, "lift_low": 0.03,
-        "lift_high": 0.7, "shrunk_lift": 0.25, "shrunk_lift_low": 0.05, "shrunk_lift_high": 0.5, "plan_hash": "p1",
-        "workflow_id": "welcome", "step_id": "hello",
-    }  # fmt: skip
-    looks = row("experiment_results", experiment_id="subject", role="primary", arm="B", exposures=900)
-    return {
-        "experiments": plan,
-        "experiment_results": looks,
-        "experiment_verdicts": row("experiment_verdicts", **{**verdict, **changes}),
-    }
-
-
-def a_delay(**changes: Any) -> Tables:
-    transition = {"workflow_id": "welcome", "from_step_id": "hello", "to_step_id": "tips"}
-    recommended = {
-        "action": "change", "current_delay_hours": 72.0, "recommended_delay_hours": 48.0, "entrants": 10_545,
-        "improvement": 0.3, "improvement_low": 0.2, "improvement_high": 0.4, "identification": "randomised",
-        "better_probability": 0.99,
-    }  # fmt: skip
-    curve = row("delay_curves", **transition, delay_hours=48.0, conversion_rate=0.3, entrants=10)
-    return {
-        "delay_recommendations": row("delay_recommendations", **transition, **{**recommended, **changes}),
-        "delay_curves": curve,
-    }
-
-
-def send_times(is_lift_shown: bool = False, **changes: Any) -> Tables:
-    lift = {"is_lift_shown": is_lift_shown, "engagement_lift": 0.1 if is_lift_shown else None}
-    return {
-        "send_time_assignments": row("send_time_assignments", is_randomised=True),
-        "send_time_lift": row("send_time_lift", **{**lift, **changes}),
-    }
-
-
-def a_policy(**changes: Any) -> Tables:
-    value = {
-        "decision_point_id": "path", "policy": "greedy", "status": "ok", "gain": 0.02, "gain_low": 0.01,
-        "gain_high": 0.03, "logged_mean": 0.1, "value_mean": 0.12,
-    }  # fmt: skip
-    return {
-        "policy_values": row("policy_values", **{**value, **changes}),
-        "path_decisions": row("path_decisions", decision_point_id="path", arm="a"),
-    }
-
-
-def a_conflict(**changes: Any) -> Tables:
-    replayed = {"workflow_id": "promo", "prevailing_workflow_id": "cart", "resolution": "suppress", "subscribers": 48}
-    return {"conflict_replay": row("conflict_replay", **{**replayed, **changes})}
-
-
-def somebody_stuck(**changes: Any) -> Tables:
-    one = {
-        "workflow_id": "cart",
-        "step_id": "first",
-        "to_step_id": "second",
-        "cause": "queue stall",
-        "stuck_hours": 99.0,
-    }
-    return {
-        "stuck_subscribers": row("stuck_subscribers", **{**one, **changes}),
-        "workflows": row("workflows", workflow_id="cart", name="Cart", kind="automation"),
-    }
-
-
-def an_anomaly(**changes: Any) -> Tables:
-    found = {
-        "cause_id": "welcome/hello@2026-06-26", "cause_scope": "step", "is_latest": True, "is_adverse": True,
-        "severity": "critical", "metric": "sent", "direction": "down", "tail_probability": 1e-9,
-        "workflow_id": "welcome", "step_id": "hello",
-    }  # fmt: skip
-    return {"anomalies": row("anomalies", **{**found, **changes})}
+from tests.worlds.published import (
+    Tables,
+    a_conflict,
+    a_delay,
+    a_policy,
+    a_winner,
+    an_anomaly,
+    nothing,
+    send_times,
+    somebody_stuck,
+)
 
 
 def proposed(tables: Tables) -> list[Proposal]:

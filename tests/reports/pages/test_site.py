@@ -1,0 +1,75 @@
+"""The pages: every number is its mart's, every name is text, nothing reaches outside."""
+
+import html
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline.reports.pages.site import file_name, write_pages
+from tests.worlds.published import account
+
+WICKED = '<script>alert("x")</script> שלום 🎉 {{ 7 * 7 }}'
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Path:
+    write_pages(account([("welcome", WICKED)]), [], tmp_path / "reports")
+    return tmp_path / "reports"
+
+
+def raws(text: str) -> list[tuple[float, str]]:
+    """Every number of a page as its mart holds it, and as it is shown."""
+    found = re.findall(r'data-raw="([^"]*)"[^>]*>(?:<bdi>)?([^<]*)<', text)
+    return [(float(raw), html.unescape(shown)) for raw, shown in found]
+
+
+def test_each_number_is_its_marts(pages: Path) -> None:
+    text = (pages / file_name("welcome")).read_text(encoding="utf-8")
+    shown = raws(text)
+    assert (1_234.0, "1,234") in shown
+    assert (0.2, "20.0%") in shown
+    assert "15.0% to 26.0%; 240 of 1,200" in text
+    assert {700.0, 200.0, 100.0, 1_000.0} <= {raw for raw, _ in shown}
+    for raw, said in shown:
+        number = re.match(r"[+-]?[\d,.]+", said)
+        assert number, said
+        value = float(number.group().replace(",", "")) / (100 if "%" in said else 1) * (24 if "days" in said else 1)
+        assert value == pytest.approx(raw, abs=max(0.0006, abs(raw) * 0.05))
+
+
+def test_a_name_is_text_whatever_it_holds(pages: Path) -> None:
+    for page in pages.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert "<script" not in text
+        assert html.escape(WICKED, quote=True).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in text
+        assert "49" not in re.findall(r"<h1><bdi>(.*?)</bdi>", text)[0]
+
+
+def test_nothing_reaches_outside_and_no_style_is_inline(pages: Path) -> None:
+    for page in pages.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert "default-src 'none'" in text
+        assert "style=" not in text
+        assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
+
+
+def test_every_figure_has_words_and_a_table(pages: Path) -> None:
+    text = (pages / file_name("welcome")).read_text(encoding="utf-8")
+    figures = re.findall(r'<svg[^>]*role="img" aria-label="([^"]+)"', text)
+    assert len(figures) >= 2
+    assert all(figures)
+    assert text.count("<table") >= len(figures)
+
+
+def test_unlike_workflows_have_unlike_files_of_plain_names() -> None:
+    names = [file_name(one) for one in ("a/b", "a b", "../../x", "Ünïcode", "", "x" * 300)]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"workflow-[a-z0-9-]*\.html", name) and len(name) < 80 for name in names)
+
+
+def test_new_pages_replace_the_old_as_a_whole(pages: Path) -> None:
+    (pages / "left-over.html").write_text("old")
+    write_pages(account([("other", "Other")]), [], pages)
+    assert sorted(path.name for path in pages.iterdir()) == ["index.html", "style.css", file_name("other")]
+    assert [path.name for path in pages.parent.iterdir()] == ["reports"]

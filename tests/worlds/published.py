@@ -1,0 +1,144 @@
+"""Published tables of a made-up account: empty ones, single rows, and one case of each thing that asks for a change."""
+
+from datetime import date, datetime
+from typing import Any
+
+import polars as pl
+
+from pipeline.schemas.base import empty, find, polars_schema
+
+TONIGHT = date(2026, 6, 29)
+NAMES = (
+    "workflows", "steps", "step_metrics", "experiments", "experiment_results", "experiment_verdicts",
+    "delay_recommendations", "delay_curves", "opportunities", "send_time_assignments", "send_time_lift",
+    "send_time_profiles", "send_time_clusters", "subscriber_send_times", "policy_values", "path_decisions",
+    "content_decisions", "conflict_replay", "stuck_subscribers", "anomalies", "metric_trends",
+)  # fmt: skip
+Tables = dict[str, pl.DataFrame]
+
+
+def nothing() -> Tables:
+    return {name: empty(find("marts", name)) for name in NAMES}
+
+
+def row(table: str, /, **given: Any) -> pl.DataFrame:
+    """One row of a table: what is given, and the least that its types allow for the rest."""
+    least = {pl.String: "", pl.Int64: 0, pl.Float64: 0.0, pl.Boolean: False, pl.Date: TONIGHT}
+    schema = polars_schema(find("marts", table))
+    filled = {column: given.get(column, least.get(dtype, datetime(2026, 6, 1))) for column, dtype in schema.items()}
+    return pl.DataFrame([filled], schema=schema, strict=False)
+
+
+def a_winner(arm_field: str | None = "SUBJECT", **changes: Any) -> Tables:
+    plan = row("experiments", experiment_id="subject", arms='{"A": 0.5, "B": 0.5}', arm_field=arm_field, window_days=7)
+    verdict = {
+        "experiment_id": "subject", "verdict": "winner", "winner_arm": "B", "lift": 0.32, "lift_low": 0.03,
+        "lift_high": 0.7, "shrunk_lift": 0.25, "shrunk_lift_low": 0.05, "shrunk_lift_high": 0.5, "plan_hash": "p1",
+        "workflow_id": "welcome", "step_id": "hello",
+    }  # fmt: skip
+    looks = row("experiment_results", experiment_id="subject", role="primary", arm="B", exposures=900)
+    return {
+        "experiments": plan,
+        "experiment_results": looks,
+        "experiment_verdicts": row("experiment_verdicts", **{**verdict, **changes}),
+    }
+
+
+def a_delay(**changes: Any) -> Tables:
+    transition = {"workflow_id": "welcome", "from_step_id": "hello", "to_step_id": "tips"}
+    recommended = {
+        "action": "change", "current_delay_hours": 72.0, "recommended_delay_hours": 48.0, "entrants": 10_545,
+        "improvement": 0.3, "improvement_low": 0.2, "improvement_high": 0.4, "identification": "randomised",
+        "better_probability": 0.99,
+    }  # fmt: skip
+    curve = row("delay_curves", **transition, delay_hours=48.0, conversion_rate=0.3, entrants=10)
+    return {
+        "delay_recommendations": row("delay_recommendations", **transition, **{**recommended, **changes}),
+        "delay_curves": curve,
+    }
+
+
+def send_times(is_lift_shown: bool = False, **changes: Any) -> Tables:
+    lift = {"is_lift_shown": is_lift_shown, "engagement_lift": 0.1 if is_lift_shown else None}
+    return {
+        "send_time_assignments": row("send_time_assignments", is_randomised=True),
+        "send_time_lift": row("send_time_lift", **{**lift, **changes}),
+    }
+
+
+def a_policy(**changes: Any) -> Tables:
+    value = {
+        "decision_point_id": "path", "policy": "greedy", "status": "ok", "gain": 0.02, "gain_low": 0.01,
+        "gain_high": 0.03, "logged_mean": 0.1, "value_mean": 0.12,
+    }  # fmt: skip
+    return {
+        "policy_values": row("policy_values", **{**value, **changes}),
+        "path_decisions": row("path_decisions", decision_point_id="path", arm="a"),
+    }
+
+
+def a_conflict(**changes: Any) -> Tables:
+    replayed = {"workflow_id": "promo", "prevailing_workflow_id": "cart", "resolution": "suppress", "subscribers": 48}
+    return {"conflict_replay": row("conflict_replay", **{**replayed, **changes})}
+
+
+def somebody_stuck(**changes: Any) -> Tables:
+    one = {
+        "workflow_id": "cart",
+        "step_id": "first",
+        "to_step_id": "second",
+        "cause": "queue stall",
+        "stuck_hours": 99.0,
+    }
+    return {
+        "stuck_subscribers": row("stuck_subscribers", **{**one, **changes}),
+        "workflows": row("workflows", workflow_id="cart", name="Cart", kind="automation"),
+    }
+
+
+def an_anomaly(**changes: Any) -> Tables:
+    found = {
+        "cause_id": "welcome/hello@2026-06-26", "cause_scope": "step", "is_latest": True, "is_adverse": True,
+        "severity": "critical", "metric": "sent", "direction": "down", "tail_probability": 1e-9,
+        "workflow_id": "welcome", "step_id": "hello",
+    }  # fmt: skip
+    return {"anomalies": row("anomalies", **{**found, **changes})}
+
+
+STEPS = ("hello", "tips", "offer")
+MORE = (
+    "workflow_metrics",
+    "funnel",
+    "bottlenecks",
+    "reconciliation",
+    "quarantine",
+    "step_metrics_daily",
+    "cohort_triangles",
+)
+
+
+def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tables:
+    """Published tables of an account with these workflows (id, name), alike in their numbers."""
+    made = {**nothing(), **a_delay(), **a_conflict(resolution=conflict)}
+    made |= {name: row(name).clear() for name in MORE}
+    line = {"as_of": "2026-06-29", "version": "v1", "tables": len(NAMES)}
+    made["manifest"] = pl.DataFrame([line])
+    rates = {"human_click_rate": 0.2, "human_click_rate_low": 0.15, "human_click_rate_high": 0.26}
+    numbers = {"window": "28d", "sent": 1_234, "delivered": 1_200, "unique_human_clicks": 240, **rates}
+    flows = [flow for flow, _ in workflows]
+    made["workflows"] = pl.concat(
+        [row("workflows", workflow_id=flow, name=name, kind="flow") for flow, name in workflows]
+        + [row("workflows", workflow_id=name, name=name, kind="campaign") for name in ("promo", "cart")]
+    )
+    made["workflow_metrics"] = pl.concat([row("workflow_metrics", workflow_id=flow, **numbers) for flow in flows])
+    made["steps"] = pl.concat(
+        [row("steps", workflow_id=flow, step_id=step, name=step) for flow in flows for step in STEPS]
+    )
+    made["step_metrics"] = pl.concat(
+        [row("step_metrics", workflow_id=flow, step_id=step, **numbers) for flow in flows for step in STEPS]
+    )
+    lost = {"entrants": 1_000, "advanced": 700, "lost": 200, "waiting": 100, "drop_off_rate": 0.21}
+    made["funnel"] = pl.concat(
+        [row("funnel", workflow_id=flow, from_step_id="hello", to_step_id="tips", **lost) for flow in flows]
+    )
+    return made
