@@ -71,7 +71,7 @@ def apply_approved(settings: Settings) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="apply_approved",
-        job=apply_changes,
+        job_name=apply_changes.name,
         minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Applies what people approved; nothing is written without an approved record.",

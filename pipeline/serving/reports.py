@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -13,14 +15,12 @@ class Reports:
 
     def __init__(self, app: ASGIApp, folder: Path) -> None:
         self._app = app
-        # The folder is replaced as a whole and may not be there before the first publication.
-        self._files = StaticFiles(directory=folder, html=True, check_dir=False)
+        # Before the first publication there is none.
+        folder.mkdir(parents=True, exist_ok=True)
+        self._pages = Starlette(routes=[Mount(PREFIX, StaticFiles(directory=folder, html=True))])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a page, or pass the request on."""
         path = scope.get("path", "")
-        if scope["type"] == "http" and (path == PREFIX or path.startswith(f"{PREFIX}/")):
-            within = {**scope, "path": path.removeprefix(PREFIX) or "/", "root_path": ""}
-            await self._files(within, receive, send)
-        else:
-            await self._app(scope, receive, send)
+        is_page = scope["type"] == "http" and (path == PREFIX or path.startswith(f"{PREFIX}/"))
+        await (self._pages if is_page else self._app)(scope, receive, send)
