@@ -98,7 +98,7 @@ def up(host: str, port: int) -> None:
     console.print(
         f"Dagster UI on http://{host}:{port}, the morning on http://{host}:{port}/reports/ (Ctrl-C ends both)"
     )
-    serve(Settings(), host, port)
+    serve(Settings(), host, port, lambda line: console.print(line, markup=False))
 
 
 @main.command()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -10,16 +11,24 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
 
+from pipeline.ingest.approvals import load_approvals
 from pipeline.instance import open_instance
+from pipeline.resources.ledger import open_ledger
+from pipeline.serving.beside import PREFIX as REPORTS
+from pipeline.serving.beside import Beside, pages
 from pipeline.serving.guard import Guard
-from pipeline.serving.reports import Reports
+from pipeline.serving.inbox.app import PREFIX, Inbox
+from pipeline.serving.inbox.sessions import Sessions
 from pipeline.settings import PROJECT_ROOT, Settings
 
 WORKSPACE_FILE = PROJECT_ROOT / "workspace.yaml"
 
 
-def serve(settings: Settings, host: str, port: int) -> None:
-    """Serve the UI on loopback until interrupted; the daemon ends with it."""
+def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None]) -> None:
+    """Serve UI, inbox and pages on loopback until interrupted; the daemon ends with them.
+
+    `tell` is given the links by which approvers enter the inbox.
+    """
     instance = open_instance(settings.dagster_home)
     daemon = _start_daemon(settings.dagster_home)
     try:
@@ -27,11 +36,15 @@ def serve(settings: Settings, host: str, port: int) -> None:
             instance, workspace_load_target=WorkspaceFileTarget([str(WORKSPACE_FILE)])
         ) as workspace:
             app = create_app_from_workspace_process_context(workspace)
-            guarded = Guard(
-                Reports(app, settings.reports_dir),
-                frozenset({f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}"}),
-            )
-            uvicorn.run(guarded, host=host, port=port, log_level="warning")
+            with open_ledger(settings) as ledger:
+                sessions = Sessions()
+                inbox = Inbox(ledger, lambda: load_approvals(settings.definitions), sessions)
+                for approver in load_approvals(settings.definitions).approvers:
+                    token = sessions.link_token(approver.name)
+                    tell(f"Inbox for {approver.name}, once: http://{host}:{port}{PREFIX}/login?token={token}")
+                beside = {PREFIX: inbox.app(), REPORTS: pages(settings.reports_dir)}
+                hosts = frozenset({f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}"})
+                uvicorn.run(Guard(Beside(app, beside), hosts), host=host, port=port, log_level="warning")
     finally:
         daemon.terminate()
         daemon.wait()

@@ -2,6 +2,8 @@
 
 import html
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import polars as pl
@@ -40,10 +42,13 @@ def drawn(chart: Picture | None, label: str) -> str | None:
 
     Inline styles are left out: the page's content security policy refuses them.
     """
-    if chart is None:
-        return None
+    return None if chart is None else drawn_specification(chart.to_dict(), label)
+
+
+def drawn_specification(chart: Mapping[str, Any], label: str) -> str:
+    """A Vega-Lite specification with its data as `drawn` gives it."""
     height = {} if _has_names_down(chart) else {"height": HEIGHT}
-    specification = {**chart.to_dict(), "width": WIDTH, **height, "config": CONFIG}
+    specification = {**chart, "width": WIDTH, **height, "config": CONFIG}
     # The page's own words say what it shows.
     specification.pop("title", None)
     svg = vl_convert.vegalite_to_svg(specification)
@@ -81,6 +86,6 @@ def funnel_figure(funnel: pl.DataFrame) -> Picture | None:
     )
 
 
-def _has_names_down(chart: Picture) -> bool:
+def _has_names_down(chart: Mapping[str, Any]) -> bool:
     """Whether the vertical axis holds names, whose number gives the height."""
-    return bool(chart.to_dict().get("encoding", {}).get("y", {}).get("type") == "nominal")
+    return bool(chart.get("encoding", {}).get("y", {}).get("type") == "nominal")

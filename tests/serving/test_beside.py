@@ -6,7 +6,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from pipeline.serving.reports import Reports
+from pipeline.serving.beside import PREFIX, Beside, pages
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def client(tmp_path: Path) -> TestClient:
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "index.html").write_text("the morning")
     (tmp_path / "ledger.sqlite").write_text("private")
-    return TestClient(Reports(PlainTextResponse("the other application"), tmp_path / "reports"))
+    return TestClient(Beside(PlainTextResponse("the other application"), {PREFIX: pages(tmp_path / "reports")}))
 
 
 def test_the_pages_are_served_and_the_rest_passed_on(client: TestClient) -> None:
@@ -34,6 +34,6 @@ def test_what_is_not_in_the_folder_is_not_found(client: TestClient, path: str) -
 
 
 def test_before_the_first_publication_there_is_no_page(tmp_path: Path) -> None:
-    client = TestClient(Reports(PlainTextResponse("the other application"), tmp_path / "reports"))
+    client = TestClient(Beside(PlainTextResponse("the other application"), {PREFIX: pages(tmp_path / "reports")}))
     assert client.get("/").status_code == 200
     assert client.get("/reports/").status_code == 404

@@ -1,0 +1,177 @@
+"""The inbox as a web application: reads the ledger, and hands decisions to `review`. No decision is taken by a GET."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+
+from pipeline.failures import LedgerError
+from pipeline.optimizations import review
+from pipeline.optimizations.ledger import Ledger
+from pipeline.optimizations.policy import ApprovalPolicy
+from pipeline.optimizations.record import ApplyKind, Record, Status
+from pipeline.optimizations.review import Seen
+from pipeline.reports.pages.figures import drawn_specification
+from pipeline.reports.pages.site import STYLE
+from pipeline.reports.pages.site import TEMPLATES as PAGE_TEMPLATES
+from pipeline.serving.inbox.sessions import SESSION_SECONDS, Sessions
+
+PREFIX = "/inbox"
+COOKIE = "driptune_inbox"
+TEMPLATES = Path(__file__).parent / "templates"
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+Decide = Callable[..., Record]
+
+
+class Inbox:
+    """The pages and what may be sent to them.
+
+    Args:
+        ledger: where records stand.
+        policy: read at each request, so that a change of approvals.yaml holds at once.
+        sessions: who is who.
+    """
+
+    def __init__(self, ledger: Ledger, policy: Callable[[], ApprovalPolicy], sessions: Sessions) -> None:
+        self._ledger = ledger
+        self._policy = policy
+        self._sessions = sessions
+        loader = jinja2.FileSystemLoader(TEMPLATES)
+        self._templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+
+    def app(self) -> Starlette:
+        """The application, to be mounted at the root of a server."""
+        routes = [
+            Route("/", self._waiting),
+            Route("/style.css", self._style),
+            Route("/login", self._ask, methods=["GET"]),
+            Route("/login", self._enter, methods=["POST"]),
+            Route("/{optimization_id:str}", self._show, methods=["GET"]),
+            Route("/{optimization_id:str}", self._decide, methods=["POST"]),
+        ]
+        return Starlette(routes=[Mount(PREFIX, routes=routes)])
+
+    async def _style(self, request: Request) -> Response:
+        return FileResponse(PAGE_TEMPLATES / STYLE, headers={"X-Content-Type-Options": "nosniff"})
+
+    async def _ask(self, request: Request) -> Response:
+        """A link in a mail may be opened by a scanner, so it lets nobody in by itself."""
+        return self._page("login.html.j2", 200, token=request.query_params.get("token", ""))
+
+    async def _enter(self, request: Request) -> Response:
+        form = await request.form()
+        cookie = self._sessions.redeem(str(form.get("token", "")))
+        if cookie is None:
+            return self._page("login.html.j2", 403, token="", problem="This link was used before, or is too old.")
+        response = RedirectResponse(f"{PREFIX}/", status_code=303, headers=HEADERS)
+        response.set_cookie(COOKIE, cookie, max_age=SESSION_SECONDS, path=PREFIX, httponly=True, samesite="strict")
+        return response
+
+    async def _waiting(self, request: Request) -> Response:
+        actor, _ = self._who(request)
+        if actor is None:
+            return self._stranger()
+        records = await run_in_threadpool(self._ledger.records)
+        open_ones = [one for one in records if one.status in (Status.PENDING, Status.APPROVED, Status.APPLYING)]
+        open_ones.sort(key=lambda one: (-(one.proposal.expected_value or 0), -(one.proposal.expected_lift or 0)))
+        closed = [one for one in reversed(records) if one not in open_ones]
+        return self._page("list.html.j2", 200, actor=actor, waiting=open_ones, decided=closed)
+
+    async def _show(self, request: Request, status: int = 200, problem: str = "", told: str = "") -> Response:
+        actor, session = self._who(request)
+        if actor is None:
+            return self._stranger()
+        try:
+            record = await run_in_threadpool(self._ledger.record, request.path_params["optimization_id"])
+        except LedgerError as error:
+            return self._page("list.html.j2", 404, actor=actor, waiting=[], decided=[], problem=str(error))
+        events = await run_in_threadpool(self._ledger.events, record.optimization_id)
+        evidence = record.proposal.evidence
+        summary = str(evidence.get("summary", ""))
+        chart = evidence.get("chart")
+        return self._page(
+            "record.html.j2",
+            status,
+            actor=actor,
+            record=record,
+            events=events,
+            figure=await run_in_threadpool(drawn_specification, chart, summary) if chart else None,
+            changes=_changes(record),
+            form=self._sessions.form_token(session, Seen.of(record)),
+            is_by_hand=record.proposal.apply_kind is ApplyKind.MANUAL,
+            problem=problem,
+            told=told,
+        )
+
+    async def _decide(self, request: Request) -> Response:
+        actor, session = self._who(request)
+        if actor is None:
+            return self._stranger()
+        form = await request.form()
+        seen = self._sessions.seen(session, str(form.get("form", "")))
+        if seen is None or seen.optimization_id != request.path_params["optimization_id"]:
+            return await self._show(
+                request, 403, problem="This form is not yours, or is too old. Look again and decide."
+            )
+        decisions: dict[str, tuple[Decide, dict[str, str]]] = {
+            "approve": (review.approve, {}),
+            "reject": (review.reject, {"reason": str(form.get("reason", ""))}),
+            "done": (review.mark_done, {}),
+        }
+        wanted = decisions.get(str(form.get("decision", "")))
+        if wanted is None:
+            return await self._show(request, 400, problem="Nothing was decided. Choose approve or reject.")
+        decide, terms = wanted
+        try:
+            await run_in_threadpool(
+                decide, self._ledger, self._policy(), seen, actor=actor, now=datetime.now(UTC), **terms
+            )
+        except LedgerError as error:
+            return await self._show(request, 409, problem=str(error))
+        return RedirectResponse(f"{PREFIX}/{seen.optimization_id}", status_code=303, headers=HEADERS)
+
+    def _who(self, request: Request) -> tuple[str | None, str]:
+        """The approver who asks, and what their forms are bound to."""
+        policy = self._policy()
+        if policy.trusted_proxy_header:
+            actor = request.headers.get(policy.trusted_proxy_header)
+            session = f"proxy {actor}"
+        else:
+            session = request.cookies.get(COOKIE, "")
+            actor = self._sessions.actor(session)
+        return (actor, session) if actor and policy.approver(actor) else (None, "")
+
+    def _stranger(self) -> Response:
+        problem = "Open the link that `driptune up` printed for you."
+        return self._page("login.html.j2", 401, token="", problem=problem)
+
+    def _page(self, template: str, status: int, **values: Any) -> Response:
+        html = self._templates.get_template(template).render(prefix=PREFIX, **values)
+        return HTMLResponse(html, status_code=status, headers=HEADERS)
+
+
+def _changes(record: Record) -> list[tuple[str, str, str]]:
+    """Name, what stands and what is proposed, for each part of the change that is no instruction."""
+    before, after = record.proposal.before, record.proposal.after
+    names = [name for name in {**before, **after} if name != "instructions"]
+    return [(name.replace("_", " "), _text(before, name), _text(after, name)) for name in names]
+
+
+def _text(values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name, "")
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,66 @@
+"""Who somebody is: one-time links, the cookie they give, and forms that no other page can fill in."""
+
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Callable
+
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+
+from pipeline.optimizations.review import Seen
+
+LINK_SECONDS = 15 * 60
+SESSION_SECONDS = 12 * 3600
+FORM_SECONDS = 3600
+
+
+class Sessions:
+    """Sessions of one server; its secret is drawn when it starts and never written down, so all end with it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        secret = secrets.token_bytes(32)
+        self._cookies = URLSafeTimedSerializer(secret, salt="session")
+        self._forms = URLSafeTimedSerializer(secret, salt="form")
+        self._links: dict[str, tuple[str, float]] = {}
+        self._lock = threading.Lock()
+
+    def link_token(self, actor: str) -> str:
+        """A token that lets `actor` in once, within a quarter of an hour."""
+        token = secrets.token_urlsafe(32)
+        with self._lock:
+            self._links[_digest(token)] = (actor, self._clock() + LINK_SECONDS)
+        return token
+
+    def redeem(self, token: str) -> str | None:
+        """The cookie for a token that was never used and is not too old; none otherwise."""
+        with self._lock:
+            actor, ends = self._links.pop(_digest(token), ("", 0.0))
+        if not actor or self._clock() > ends:
+            return None
+        return self._cookies.dumps([actor, secrets.token_urlsafe(16)])
+
+    def actor(self, cookie: str) -> str | None:
+        """Who holds the cookie; none if it is not ours or too old."""
+        try:
+            actor, _ = self._cookies.loads(cookie, max_age=SESSION_SECONDS)
+        except (BadSignature, ValueError, TypeError):
+            return None
+        return str(actor)
+
+    def form_token(self, session: str, seen: Seen) -> str:
+        """A token for a form of this session about a record as it was shown."""
+        return self._forms.dumps([_digest(session), seen.optimization_id, seen.revision, seen.evidence_hash])
+
+    def seen(self, session: str, token: str) -> Seen | None:
+        """What this session was shown with the form; none if the form is not of this session."""
+        try:
+            holder, optimization_id, revision, evidence_hash = self._forms.loads(token, max_age=FORM_SECONDS)
+        except (BadSignature, ValueError, TypeError):
+            return None
+        return Seen(optimization_id, revision, evidence_hash) if holder == _digest(session) else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

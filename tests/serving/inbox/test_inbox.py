@@ -1,0 +1,190 @@
+"""The inbox: one link lets one person in once; decisions are taken as seen, by POST of the inbox's own form only."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from pipeline.optimizations.ledger import Ledger
+from pipeline.optimizations.policy import ApprovalPolicy, Approver
+from pipeline.optimizations.record import Risk, Status
+from pipeline.serving.guard import Guard
+from pipeline.serving.inbox.app import COOKIE, PREFIX, Inbox
+from pipeline.serving.inbox.sessions import LINK_SECONDS, Sessions
+from tests.optimizations.conftest import proposal
+
+HOST = "127.0.0.1:3000"
+WICKED = "<script>alert(1)</script> & <b>bold</b>"
+POLICY = ApprovalPolicy(approvers=(Approver("mara", Risk.MEDIUM), Approver("noor", Risk.HIGH)))
+EVIDENCE = {"summary": "Forty-eight hours convert best.", "n": 9, "rows": [{"delay": 48, "rate": 0.25}]}
+CHART = {
+    "data": {"values": [{"x": 1, "y": 2}]},
+    "mark": "point",
+    "encoding": {"x": {"field": "x", "type": "quantitative"}, "y": {"field": "y", "type": "quantitative"}},
+}
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite")
+    yield opened
+    opened.close()
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def sessions(clock: Clock) -> Sessions:
+    return Sessions(clock)
+
+
+def browser(ledger: Ledger, sessions: Sessions, policy: ApprovalPolicy = POLICY) -> TestClient:
+    app = Guard(Inbox(ledger, lambda: policy, sessions).app(), frozenset({HOST}))
+    return TestClient(app, base_url=f"http://{HOST}")
+
+
+@pytest.fixture
+def mara(ledger: Ledger, sessions: Sessions) -> TestClient:
+    client = browser(ledger, sessions)
+    entered = client.post(f"{PREFIX}/login", data={"token": sessions.link_token("mara")})
+    assert entered.status_code == 200
+    return client
+
+
+def propose(ledger: Ledger, **changes: Any) -> str:
+    made = proposal(**{"evidence": EVIDENCE, **changes})
+    ledger.propose([made], now=datetime.now(UTC), policy=POLICY)
+    return made.optimization_id
+
+
+def form_of(page: str) -> str:
+    return re.findall(r'name="form" value="([^"]+)"', page)[0]
+
+
+def decide(client: TestClient, subject: str, decision: str, form: str | None = None, **more: str) -> Any:
+    form = form_of(client.get(f"{PREFIX}/{subject}").text) if form is None else form
+    return client.post(f"{PREFIX}/{subject}", data={"form": form, "decision": decision, **more})
+
+
+def test_without_a_link_nothing_is_shown(ledger: Ledger, sessions: Sessions) -> None:
+    subject = propose(ledger)
+    client = browser(ledger, sessions)
+    for path in (f"{PREFIX}/", f"{PREFIX}/{subject}"):
+        answer = client.get(path)
+        assert answer.status_code == 401
+        assert "Forty-eight" not in answer.text
+
+
+def test_a_link_lets_in_once_and_not_for_ever(ledger: Ledger, sessions: Sessions, clock: Clock) -> None:
+    token = sessions.link_token("mara")
+    first, second, late = (browser(ledger, sessions) for _ in range(3))
+    assert "lets you in once" in first.get(f"{PREFIX}/login?token={token}").text
+    assert first.post(f"{PREFIX}/login", data={"token": token}).status_code == 200
+    assert second.post(f"{PREFIX}/login", data={"token": token}).status_code == 403
+    old = sessions.link_token("mara")
+    clock.now = LINK_SECONDS + 1
+    assert late.post(f"{PREFIX}/login", data={"token": old}).status_code == 403
+
+
+def test_the_cookie_is_kept_from_scripts_and_other_sites(ledger: Ledger, sessions: Sessions) -> None:
+    client = browser(ledger, sessions)
+    entered = client.post(f"{PREFIX}/login", data={"token": sessions.link_token("mara")}, follow_redirects=False)
+    cookie = entered.headers["set-cookie"].lower()
+    assert all(part in cookie for part in ("httponly", "samesite=strict", f"path={PREFIX}"))
+
+
+def test_what_was_seen_is_approved_by_whom_it_was_seen(mara: TestClient, ledger: Ledger) -> None:
+    subject = propose(ledger)
+    page = mara.get(f"{PREFIX}/{subject}").text
+    assert "Wait 48 h instead of 72 h before tips" in page
+    assert "Forty-eight hours convert best." in page
+    assert decide(mara, subject, "approve").status_code == 200
+    record = ledger.record(subject)
+    assert (record.status, record.decided_by) == (Status.APPROVED, "mara")
+    assert decide(mara, subject, "done").status_code == 200
+    assert ledger.record(subject).status is Status.APPLIED
+
+
+def test_a_no_needs_its_reason(mara: TestClient, ledger: Ledger) -> None:
+    subject = propose(ledger)
+    assert decide(mara, subject, "reject", reason=" ").status_code == 409
+    assert decide(mara, subject, "reject", reason="Not in summer.").status_code == 200
+    assert ledger.record(subject).reason == "Not in summer."
+
+
+def test_newer_evidence_is_not_approved_unseen(mara: TestClient, ledger: Ledger) -> None:
+    subject = propose(ledger)
+    form = form_of(mara.get(f"{PREFIX}/{subject}").text)
+    propose(ledger, evidence={**EVIDENCE, "n": 10})
+    answer = decide(mara, subject, "approve", form)
+    assert (answer.status_code, "has changed since you saw it" in answer.text) == (409, True)
+    assert ledger.record(subject).status is Status.PENDING
+
+
+def test_a_form_is_of_one_session_and_one_record(mara: TestClient, ledger: Ledger, sessions: Sessions) -> None:
+    subject, other = propose(ledger), propose(ledger, target="other")
+    form = form_of(mara.get(f"{PREFIX}/{subject}").text)
+    noor = browser(ledger, sessions)
+    noor.post(f"{PREFIX}/login", data={"token": sessions.link_token("noor")})
+    assert decide(noor, subject, "approve", form).status_code == 403
+    assert decide(mara, other, "approve", form).status_code == 403
+    assert decide(mara, subject, "approve", "").status_code == 403
+    assert decide(mara, subject, "approve", form[:-2] + "xx").status_code == 403
+    assert {record.status for record in ledger.records()} == {Status.PENDING}
+
+
+def test_nothing_is_decided_by_a_get_nor_from_another_site(mara: TestClient, ledger: Ledger) -> None:
+    subject = propose(ledger)
+    form = form_of(mara.get(f"{PREFIX}/{subject}").text)
+    mara.get(f"{PREFIX}/{subject}", params={"form": form, "decision": "approve"})
+    data = {"form": form, "decision": "approve"}
+    for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert mara.post(f"{PREFIX}/{subject}", data=data, headers=headers).status_code == 403
+    assert ledger.record(subject).status is Status.PENDING
+
+
+def test_a_made_up_cookie_is_nobody(ledger: Ledger, sessions: Sessions) -> None:
+    client = browser(ledger, sessions)
+    for cookie in ("mara", '["mara","x"]', Sessions().redeem("none") or "x.y.z"):
+        client.cookies.set(COOKIE, cookie, path=PREFIX)
+        assert client.get(f"{PREFIX}/").status_code == 401
+
+
+def test_somebody_taken_off_the_list_is_out_at_once(ledger: Ledger, sessions: Sessions) -> None:
+    client = browser(ledger, sessions, ApprovalPolicy())
+    client.post(f"{PREFIX}/login", data={"token": sessions.link_token("mara")})
+    assert client.get(f"{PREFIX}/").status_code == 401
+
+
+def test_a_trusted_proxy_says_who_it_is_only_where_it_is_named(ledger: Ledger, sessions: Sessions) -> None:
+    header = {"X-Forwarded-User": "mara"}
+    assert browser(ledger, sessions).get(f"{PREFIX}/", headers=header).status_code == 401
+    trusting = ApprovalPolicy(approvers=POLICY.approvers, trusted_proxy_header="X-Forwarded-User")
+    assert browser(ledger, sessions, trusting).get(f"{PREFIX}/", headers=header).status_code == 200
+
+
+def test_names_are_text_and_nothing_runs_or_is_fetched(mara: TestClient, ledger: Ledger) -> None:
+    evidence = {**EVIDENCE, "summary": WICKED, "chart": CHART, "rows": [{WICKED: WICKED}]}
+    subject = propose(ledger, title=WICKED, evidence=evidence, before={WICKED: WICKED})
+    for path in (f"{PREFIX}/", f"{PREFIX}/{subject}"):
+        answer = mara.get(path)
+        assert answer.status_code == 200
+        assert "<script" not in answer.text
+        assert "<b>bold" not in answer.text
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "script-src" not in answer.headers["content-security-policy"]
+    assert 'role="img"' in answer.text
