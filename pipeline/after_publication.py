@@ -54,4 +54,4 @@ def standing_proposals(settings: Settings) -> tuple[list[Proposal], list[str]]:
     if manifest is None:
         return [], []
     tables = read_publication(settings.published_dir)
-    return proposals_from(tables, data_version=manifest.version, code_version=version("driptune"))
+    return proposals_from(tables, data_version=manifest.data_version, code_version=version("driptune"))

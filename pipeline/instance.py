@@ -5,6 +5,11 @@ from pathlib import Path
 
 import dagster as dg
 
+from pipeline.resources.lock import exclusive
+
+# Creating the databases was measured to take one; on a slow disk several.
+CREATION_SECONDS = 60.0
+
 DAGSTER_YAML = """\
 # Written by driptune; edit freely, it is not overwritten.
 telemetry:
@@ -46,5 +51,6 @@ def prepare_home(home: Path) -> Path:
 
 def open_instance(home: Path) -> dg.DagsterInstance:
     """The instance that CLI, UI and daemon share."""
-    prepare_home(home)
-    return dg.DagsterInstance.get()
+    # Two that come first at once would both create the databases.
+    with exclusive(prepare_home(home) / ".lock", CREATION_SECONDS):
+        return dg.DagsterInstance.get()

@@ -72,8 +72,7 @@ class Lake:
 
         for (number,), batch in rows.partition_by("_day", as_dict=True, include_key=False).items():
             body = _encode(batch)
-            name = f"{as_of:%Y%m%d}-{hashlib.sha256(body).hexdigest()[:16]}.parquet"
-            write_atomically(self._folder(model, number) / name, body)
+            write_atomically(self._folder(model, number) / _file_name(f"{as_of:%Y%m%d}", body), body)
         return rows.height
 
     def scan(self, model: type[Table]) -> pl.LazyFrame:
@@ -87,6 +86,10 @@ class Lake:
     def files(self, model: type[Table]) -> list[Path]:
         """The table's files, by day and name; a name is the night and a hash of the content."""
         return sorted((self.root / identity(model).name).glob("day=*/*.parquet"))
+
+    def all_files(self) -> list[Path]:
+        """The files of every table, whatever release wrote them."""
+        return sorted(self.root.glob("*/day=*/*.parquet"))
 
     def quarantine(self, rows: list[QuarantinedRow], as_of: date) -> int:
         """Set aside rows that broke their contract; returns how many were not there before."""
@@ -120,7 +123,7 @@ class Lake:
             days = rows.select(pl.col(where.partition).floordiv(MICROSECONDS_PER_DAY)).to_series().unique()
             folders = {self._folder(model, number) for number in days}
             files = [file for file in files if file.parent in folders]
-        return sum(_remove(file, rows.select(where.natural_key)) for file in files)
+        return sum(_remove(model, file, rows.select(where.natural_key)) for file in files)
 
     def forget(self, subscriber_key: int) -> int:
         """Rewrite every file that holds a subscriber, without them; returns the number of rows removed.
@@ -134,7 +137,7 @@ class Lake:
         for model in tables_of("lake"):
             if "subscriber_key" in polars_schema(model):
                 files = [self._addresses_file] if model is Addresses else self.files(model)
-                removed += sum(_remove(file, gone) for file in files if file.exists())
+                removed += sum(_remove(model, file, gone) for file in files if file.exists())
         for leftover in self.root.rglob(f".*{TEMPORARY_SUFFIX}"):
             leftover.unlink()
         return removed
@@ -162,6 +165,15 @@ class Lake:
         return self.root / identity(model).name / f"day={day.isoformat()}"
 
 
+def is_whole(file: Path) -> bool:
+    """Whether a file still is what was written, which its name tells."""
+    return file.name == _file_name(file.stem.partition("-")[0], file.read_bytes())
+
+
+def _file_name(night: str, body: bytes) -> str:
+    return f"{night}-{hashlib.sha256(body).hexdigest()[:16]}.parquet"
+
+
 def _hash_of_key(subscriber_key: int) -> str:
     return hashlib.sha256(f"forgotten {subscriber_key}".encode()).hexdigest()
 
@@ -186,12 +198,16 @@ def _encode(frame: pl.DataFrame) -> bytes:
     return body.getvalue()
 
 
-def _remove(file: Path, gone: pl.DataFrame) -> int:
+def _remove(model: type[Table], file: Path, gone: pl.DataFrame) -> int:
     rows = pl.read_parquet(file, hive_partitioning=False)
     kept = rows.join(gone, on=gone.columns, how="anti", nulls_equal=True, maintain_order="left")
     removed = rows.height - kept.height
     if removed and kept.height:
-        write_atomically(file, _encode(kept))
+        body = _encode(kept)
+        write_atomically(file, body)
+        if model is not Addresses:
+            file.rename(file.with_name(_file_name(file.stem.partition("-")[0], body)))
+            sync_folder(file.parent)
     elif removed:
         file.unlink()
         sync_folder(file.parent)

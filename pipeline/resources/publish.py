@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -28,6 +28,8 @@ READ_ONLY = 0o444
 Staged = tuple[Path, Path]
 # These tables tell of the run itself, so they differ although the results are the same.
 RUN_TABLES = frozenset({"runs"})
+# These tell of what people and driptune decided; evidence that rests on the data must not change because of them.
+LEDGER_TABLES = frozenset({"optimizations", "optimization_events"})
 
 
 class PublishError(Exception):
@@ -69,9 +71,22 @@ class Manifest:
         for name in mart_names(connection):
             frame = connection.sql(f"SELECT * FROM marts.{name}").pl()
             tables.append(PublishedTable(name, frame.height, content_hash(frame)))
-        content = [table.sha256 for table in tables if table.name not in RUN_TABLES]
-        version = hashlib.sha256("".join([as_of.isoformat(), *content]).encode()).hexdigest()[:16]
+        version = _version(as_of.isoformat(), tables, without=RUN_TABLES)
         return cls(run_id, as_of.isoformat(), version, tuple(tables))
+
+    @property
+    def data_version(self) -> str:
+        """The version of what follows from the data alone: decisions do not change it."""
+        return _version(self.as_of, self.tables, without=RUN_TABLES | LEDGER_TABLES)
+
+    def as_text(self) -> str:
+        """The manifest as it stands in its file."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def _version(as_of: str, tables: Iterable[PublishedTable], without: frozenset[str]) -> str:
+    content = [table.sha256 for table in tables if table.name not in without]
+    return hashlib.sha256("".join([as_of, *content]).encode()).hexdigest()[:16]
 
 
 def mart_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -189,7 +204,7 @@ def _swap(staged: Sequence[Staged], published_dir: Path, manifest: Manifest) -> 
     """
     place, folder = published_dir / "manifest.json", published_dir / "parquet"
     temporary = published_dir / ".manifest.building"
-    temporary.write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+    temporary.write_text(manifest.as_text())
     finished = _staged(temporary, place)
     place.unlink(missing_ok=True)
     _sync(published_dir)
