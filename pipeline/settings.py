@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     external_id_field: str | None = Field(
         default=None, description="Merge field that holds the id by which event files name a subscriber."
     )
+    cohort_field: str | None = Field(
+        default=None, description="Merge field whose values form cohorts too, beside signup, first purchase and plan."
+    )
     first_day: date | None = Field(default=None, description="Oldest day to read; default everything Mailchimp holds.")
     snapshots_kept: int = Field(default=3, ge=1, description="Old publications kept for the one who must go back.")
     maturity_days: int = Field(

@@ -143,6 +143,7 @@ def test_wrong_usage_is_exit_code_two(tmp_path: Path) -> None:
     assert driptune(tmp_path, "backfill", "--from", "2026-02-01", "--to", "2026-01-01").returncode == 2
 
 
+@needs_recordings
 def test_verify_finds_a_damaged_publication(published: Path) -> None:
     parquet = published / "data" / "published" / "parquet" / "steps.parquet"
     good = parquet.read_bytes()

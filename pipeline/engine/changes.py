@@ -14,7 +14,7 @@ WATCHED = {
     "edges": "from_step_key, to_step_key, delay_version, delay_hours, grace_hours, valid_from_us, valid_to_us, "
     "is_default",
     "zone_offsets": "zone, from_us, offset_us",
-    "subscribers": "subscriber_key, zone, signup_us, first_purchase_us, plan",
+    "subscribers": "subscriber_key, zone, signup_us, first_purchase_us, plan, cohort_value",
 }
 # One-off campaigns come every week and belong to nobody's journey, so a new one touches the days of its sends only.
 NEW_CAMPAIGN_DAYS = """
@@ -56,7 +56,8 @@ SUBSCRIBER_EFFECTS = (
         "reductions.cohort_cells",
         "core.step_entries",
         "subscriber.plan IS DISTINCT FROM known.plan OR subscriber.signup_us IS DISTINCT FROM known.signup_us "
-        "OR subscriber.first_purchase_us IS DISTINCT FROM known.first_purchase_us",
+        "OR subscriber.first_purchase_us IS DISTINCT FROM known.first_purchase_us "
+        "OR subscriber.cohort_value IS DISTINCT FROM known.cohort_value",
     ),
     ("reductions.assigned_delays", "core.step_entries", "subscriber.plan IS DISTINCT FROM known.plan"),
     ("reductions.subscriber_hours", "core.conversions", "subscriber.zone IS DISTINCT FROM known.zone"),
@@ -69,14 +70,15 @@ def observe_dimensions(connection: duckdb.DuckDBPyConnection, state: State, mode
 
     A changed flow, step, edge or offset of a zone makes everything due; a changed subscriber only their own days.
     """
-    known = {
-        name
-        for (name,) in connection.execute(
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'engine'"
-        ).fetchall()
-    }
-    if known.issuperset(WATCHED):
-        if _flows_changed(connection):
+    listed = connection.execute(
+        "SELECT table_name, string_agg(column_name, ', ' ORDER BY ordinal_position) "
+        "FROM information_schema.columns WHERE table_schema = 'engine' GROUP BY table_name"
+    )
+    known = dict(listed.fetchall())
+    if known.keys() >= WATCHED.keys():
+        # An older release watched other columns: what they would have told is not known.
+        is_older = any(known[table] != columns for table, columns in WATCHED.items())
+        if is_older or _flows_changed(connection):
             for model in models:
                 state.add_pending(model, [EVERYTHING])
         else:

@@ -18,7 +18,7 @@ def subscribers(members: pl.DataFrame, orders: pl.LazyFrame, events: pl.LazyFram
         members: latest rows of `lake.members`.
         orders: rows of `lake.orders`.
         events: rows of `lake.events`.
-        settings: whose zone serves people without one.
+        settings: whose zone serves people without one, and which name the merge field that forms cohorts.
 
     Returns:
         Rows of `core.subscribers`; `plan` is that of the latest event that names one, `first_purchase_us` the earliest
@@ -31,7 +31,7 @@ def subscribers(members: pl.DataFrame, orders: pl.LazyFrame, events: pl.LazyFram
         members.with_columns(_rank=status_rank, _first_signup_us=pl.col("signup_us").min().over("subscriber_key"))
         .sort("_rank", pl.col("last_changed_us").neg(), "audience_id", nulls_last=True)
         .unique("subscriber_key", keep="first", maintain_order=True)
-        .with_columns(signup_us=pl.col("_first_signup_us"))
+        .with_columns(signup_us=pl.col("_first_signup_us"), cohort_value=_field(settings.cohort_field))
     )
     joined = (
         people.join(resolve_zones(members, settings), on="subscriber_key", how="left")
@@ -40,6 +40,14 @@ def subscribers(members: pl.DataFrame, orders: pl.LazyFrame, events: pl.LazyFram
         .sort("subscriber_key")
     )
     return conform(joined, CoreSubscribers)
+
+
+def _field(name: str | None) -> pl.Expr:
+    """A merge field as text, null where it is empty or not there."""
+    if name is None:
+        return pl.lit(None, dtype=pl.String)
+    held = pl.col("merge_fields").str.json_path_match(f"$['{name}']")
+    return pl.when(held != "").then(held)
 
 
 def first_purchases(orders: pl.LazyFrame, events: pl.LazyFrame) -> pl.LazyFrame:

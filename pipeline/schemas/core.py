@@ -80,6 +80,7 @@ class CoreSubscribers(Table):
     signup_us: pl.Int64 = instant("signup", nullable=True)
     first_purchase_us: pl.Int64 = instant("first purchase", nullable=True)
     plan: pl.String = column("latest subscription plan", nullable=True)
+    cohort_value: pl.String = column("the merge field that forms cohorts; null where none is named", nullable=True)
     country_code: pl.String = column("country", "ISO 3166", nullable=True)
     language: pl.String = column("language", nullable=True)
     member_rating: pl.Int64 = count("Mailchimp's activity rating", nullable=True)

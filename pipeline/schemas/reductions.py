@@ -107,7 +107,7 @@ class CohortCells(Table):
     `entrants` stands in week 0; conversions and exits in the week in which the first of each came.
     """
 
-    cohort_type: pl.String = column("signup_date, first_purchase or subscription_plan")
+    cohort_type: pl.String = column("signup_date, first_purchase, subscription_plan or member_field")
     cohort: pl.String = column("month (YYYY-MM) or plan")
     workflow_key: pl.Int64 = key(WORKFLOW)
     day: pl.Int64 = day_number("day of entry into the workflow")

@@ -169,6 +169,14 @@ membership AS (
     0 AS since_us,
     COALESCE(subscriber.plan, 'none') AS cohort
   FROM core.subscribers AS subscriber
+  UNION ALL
+  SELECT
+    subscriber.subscriber_key AS subscriber_key,
+    'member_field' AS cohort_type,
+    0 AS since_us,
+    subscriber.cohort_value AS cohort
+  FROM core.subscribers AS subscriber
+  WHERE subscriber.cohort_value IS NOT NULL
 )
 SELECT
   membership.cohort_type AS cohort_type,

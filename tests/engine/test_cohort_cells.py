@@ -14,7 +14,11 @@ WHO = 2
 
 
 def cells(
-    tmp_path: Path, cohort_type: str, *events: tuple[str, int], first_purchase_us: int | None = None
+    tmp_path: Path,
+    cohort_type: str,
+    *events: tuple[str, int],
+    first_purchase_us: int | None = None,
+    cohort_value: str | None = None,
 ) -> list[tuple]:
     """Cells of one subscriber who enters the flow at the start, and to whom `events` happen at those instants."""
     night = Night(FIRST_DAY)
@@ -26,7 +30,8 @@ def cells(
     night.write(Lake(tmp_path))
     frames = dimensions(WHO)
     frames[core.CoreSubscribers] = frames[core.CoreSubscribers].with_columns(
-        first_purchase_us=pl.lit(first_purchase_us, dtype=pl.Int64)
+        first_purchase_us=pl.lit(first_purchase_us, dtype=pl.Int64),
+        cohort_value=pl.lit(cohort_value, dtype=pl.String),
     )
     connection = connect(frames)
     engine(connection, tmp_path).build_all()
@@ -55,3 +60,14 @@ def test_buyers_of_before_are_a_cohort(tmp_path: Path) -> None:
     events = (("purchase", START - WEEK), ("purchase", START + WEEK))
     found = cells(tmp_path, "first_purchase", *events, first_purchase_us=START - WEEK)
     assert found == [(0, 1, 0, 0), (1, 0, 1, 0)]
+
+
+def test_a_member_field_forms_a_cohort(tmp_path: Path) -> None:
+    assert cells(tmp_path, "member_field", ("purchase", START + WEEK), cohort_value="red") == [
+        (0, 1, 0, 0),
+        (1, 0, 1, 0),
+    ]
+
+
+def test_who_has_no_value_in_the_field_is_in_no_cohort_of_it(tmp_path: Path) -> None:
+    assert cells(tmp_path, "member_field", ("purchase", START + WEEK), cohort_value=None) == []

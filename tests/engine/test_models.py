@@ -112,7 +112,7 @@ def test_every_day_of_a_month_has_its_cohort(tmp_path: Path):
     connection = connect(dimensions(SUBSCRIBERS))
     connection.register("people", people)
     connection.execute("CREATE OR REPLACE TABLE core.subscribers AS SELECT *, NULL::BIGINT AS first_purchase_us, "
-                       "NULL::VARCHAR AS plan FROM people")  # fmt: skip
+                       "NULL::VARCHAR AS plan, NULL::VARCHAR AS cohort_value FROM people")  # fmt: skip
     membership = "WITH " + sql[sql.index("moment AS (") : sql.rindex("SELECT\n  membership.cohort_type")]
     found = connection.sql(
         f"{membership} SELECT people.month = membership.cohort AS same FROM membership JOIN people "

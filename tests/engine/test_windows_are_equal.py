@@ -104,13 +104,24 @@ def test_a_changed_flow_setting_zone_or_person_reaches_what_depends_on_it(told):
     changed = dimensions(SUBSCRIBERS)
     longer = changed[core.CoreEdges].with_columns(grace_hours=changed[core.CoreEdges]["grace_hours"] + 30)
     moved = changed[core.CoreSubscribers].with_columns(zone=changed[core.CoreSubscribers]["zone"].reverse())
-    for model, frame in ((core.CoreSubscribers, moved), (core.CoreEdges, longer)):
+    regrouped = moved.with_columns(cohort_value=moved["cohort_value"].reverse())
+    for model, frame in ((core.CoreSubscribers, moved), (core.CoreSubscribers, regrouped), (core.CoreEdges, longer)):
         changed[model] = frame
         write_dimension(connection, model, frame)
         engine(connection, root).build_all()
         reference = connect(changed)
         engine(reference, root).build_all()
         assert differing_rows(connection, reference, NAMES) == {}
+
+
+def test_the_warehouse_of_a_release_that_watched_less_is_built_anew(told):
+    root, connection = told
+    connection.execute("ALTER TABLE engine.subscribers DROP COLUMN cohort_value")
+    connection.execute("DELETE FROM reductions.cohort_cells WHERE cohort_type = 'member_field'")
+    engine(connection, root).build_all()
+    reference = connect(dimensions(SUBSCRIBERS))
+    engine(reference, root).build_all()
+    assert differing_rows(connection, reference, NAMES) == {}
 
 
 def test_a_model_built_alone_does_not_skip_what_its_sources_have_not_seen(told):

@@ -82,6 +82,7 @@ def dimensions(subscribers: int) -> dict[type[Table], pl.DataFrame]:
         {
             "subscriber_key": key, "status": "subscribed", "zone": ZONES[key % 2], "zone_source": "member",
             "signup_us": day_number(FIRST_DAY - timedelta(days=key)) * DAY, "plan": ["basic", None][key % 2],
+            "cohort_value": ["red", "blue", None][key % 3],
             "merge_fields": "{}", "tags": "[]",
         }
         for key in range(1, subscribers + 1)
