@@ -34,8 +34,8 @@ CONTRACT = {
     "cohort_triangles", "cohort_metrics", "cohort_comparison", "cohort_insights",
     "experiments", "experiment_assignments", "experiment_results", "experiment_verdicts", "member_field_values",
     "anomaly_baselines", "anomalies", "metric_trends", "opportunities",
-    "workflow_conflicts", "conflict_replay", "path_decisions", "content_decisions", "rule_coverage", "decision_lint",
-    "policy_values",
+    "workflow_conflicts", "conflict_replay", "capped_sends", "path_decisions", "content_decisions", "rule_coverage",
+    "decision_lint", "policy_values",
     "optimizations", "optimization_events",
 }  # fmt: skip
 

@@ -8,10 +8,13 @@ import polars as pl
 from pipeline.assets.describing import table_asset
 from pipeline.decisions import conflicts
 from pipeline.decisions.memberships import stays
+from pipeline.decisions.planned_sends import planned_sends
 from pipeline.ingest.conflicts import load_conflict_rules
+from pipeline.ingest.constraints import load_constraints
 from pipeline.reports.charts import conflict_chart, image
 from pipeline.schemas import core
 from pipeline.schemas import decisions as marts
+from pipeline.schemas.base import conform, empty
 from pipeline.settings import Settings
 
 GROUP = "decisions"
@@ -56,4 +59,42 @@ def conflict_replay(
     return conflicts.conflict_replay(past, core_workflows, rules, as_of_day=as_of)
 
 
-coordination_assets = [workflow_conflicts, conflict_replay]
+@table_asset(
+    marts.CappedSends,
+    group=GROUP,
+    reads=READS
+    | {
+        "steps": core.CoreSteps,
+        "edges": core.CoreEdges,
+        "subscribers": core.CoreSubscribers,
+        "zone_offsets": core.CoreZoneOffsets,
+    },
+    summary=lambda rows: {
+        "messages_moved": rows.height,
+        "subscribers": rows["subscriber_key"].n_unique(),
+        "workflows": rows["workflow_id"].n_unique(),
+    },
+)
+def capped_sends(
+    as_of: date,
+    settings: Settings,
+    step_entries: pl.DataFrame,
+    core_workflows: pl.DataFrame,
+    steps: pl.DataFrame,
+    edges: pl.DataFrame,
+    subscribers: pl.DataFrame,
+    zone_offsets: pl.DataFrame,
+) -> pl.DataFrame:
+    """Planned messages beyond the cap of a local day, and the day each fits into."""
+    cap = load_constraints(settings.definitions).frequency_cap
+    if cap is None or cap.days != 1:
+        return empty(marts.CappedSends)
+    planned = planned_sends(step_entries, steps, edges, subscribers, zone_offsets, as_of=as_of)
+    moved = conflicts.cap_sends(planned, core_workflows, daily_cap=cap.messages).filter("is_capped")
+    method = f"at most {cap.messages} a local day, by priority"
+    return conform(
+        moved.drop("is_capped").with_columns(as_of_day=pl.lit(as_of), method=pl.lit(method)), marts.CappedSends
+    )
+
+
+coordination_assets = [workflow_conflicts, conflict_replay, capped_sends]

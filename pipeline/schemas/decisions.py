@@ -3,6 +3,7 @@
 import polars as pl
 
 from pipeline.schemas.base import Table, column, count, key, share, table
+from pipeline.schemas.performance import Timestamp
 
 
 class Decisions(Table):
@@ -121,5 +122,20 @@ class ConflictReplay(Table):
     collision_days: pl.Int64 = count("subscriber-days of overlap")
     first_day: pl.Date = column("first day of overlap", "date")
     last_day: pl.Date = column("last day of overlap", "date")
+    as_of_day: pl.Date = column("tonight", "date")
+    method: pl.String = column("how it was found")
+
+
+@table("marts.capped_sends", ("subscriber_key", "workflow_id", "step_id"))
+class CappedSends(Table):
+    """One row per planned message that the cap of a local day moves, with the day it fits into; none without a cap."""
+
+    subscriber_key: pl.Int64 = key("keyed hash of the subscriber")
+    workflow_id: pl.String = key("workflow of the message")
+    step_id: pl.String = key("step of the message")
+    planned_at: Timestamp = column("when the flow would send it", "UTC")
+    local_day: pl.Date = column("the subscriber's day it is planned for", "date")
+    resolved_local_day: pl.Date = column("the next of the subscriber's days with room", "date")
+    reason: pl.String = column("why it waits")
     as_of_day: pl.Date = column("tonight", "date")
     method: pl.String = column("how it was found")
