@@ -9,9 +9,9 @@ from typing import NamedTuple
 from pipeline.ingest.approvals import load_approvals
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.proposals import proposals_from
-from pipeline.optimizations.record import Proposal
+from pipeline.optimizations.record import Proposal, Status
 from pipeline.optimizations.review import expire_due
-from pipeline.reports.morning import read_publication
+from pipeline.reports.morning import read_publication, summary
 from pipeline.reports.pages.site import write_pages
 from pipeline.resources.publish import Manifest
 from pipeline.settings import Settings
@@ -55,3 +55,9 @@ def standing_proposals(settings: Settings) -> tuple[list[Proposal], list[str]]:
         return [], []
     tables = read_publication(settings.published_dir)
     return proposals_from(tables, data_version=manifest.data_version, code_version=version("driptune"))
+
+
+def morning_lines(settings: Settings, ledger: Ledger) -> list[str]:
+    """The morning in at most ten lines; none if nothing is published."""
+    tables = read_publication(settings.published_dir)
+    return summary(tables, len(ledger.records(Status.PENDING))) if tables else []

@@ -102,6 +102,21 @@ def up(host: str, port: int) -> None:
 
 
 @main.command()
+def digest() -> None:
+    """The morning in ten lines."""
+    from pipeline.after_publication import morning_lines
+    from pipeline.resources.ledger import open_ledger
+
+    settings = Settings()
+    with open_ledger(settings) as ledger:
+        lines = morning_lines(settings, ledger)
+    if not lines:
+        raise ClearFailureError("Nothing is published yet. Run driptune nightly first.")
+    for line in lines:
+        console.print(line, markup=False)
+
+
+@main.command()
 def pages() -> None:
     """Write the pages of the morning anew, with what was decided since."""
     from pipeline.after_publication import write_morning
@@ -193,18 +208,16 @@ for command in (conflicts, *decide_commands, apply_command, rollback):
 
 
 def _run(settings: Settings, as_of: date, first: date | None = None) -> None:
-    from pipeline.after_publication import follow_publication
+    from pipeline.after_publication import follow_publication, morning_lines
     from pipeline.nightly import run_night, step_count
-    from pipeline.optimizations.record import Status
-    from pipeline.reports.morning import read_publication, summary
     from pipeline.resources.ledger import open_ledger
 
     with _progress(step_count(settings)) as advance:
         run_night(settings, as_of, advance, first)
     with open_ledger(settings) as ledger:
         follow_publication(settings, ledger, now=datetime.now(UTC))
-        waiting = len(ledger.records(Status.PENDING))
-    for line in summary(read_publication(settings.published_dir), waiting):
+        lines = morning_lines(settings, ledger)
+    for line in lines:
         console.print(line, markup=False)
 
 

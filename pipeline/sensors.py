@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import requests
 
-from pipeline.after_publication import follow_publication
+from pipeline.after_publication import follow_publication, morning_lines
 from pipeline.applying import is_due, is_kept_in_step
 from pipeline.jobs import apply_changes
 from pipeline.optimizations.record import IN_EFFECT, Status, digest
@@ -58,8 +58,13 @@ def propose(settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason("Nothing new is published.")
         with open_ledger(settings) as ledger:
             followed = follow_publication(settings, ledger, now=datetime.now(UTC))
+            lines = morning_lines(settings, ledger)
         for failure in followed.failures:
             context.log.error("No proposals of one analysis: %s", failure)
+        is_new = manifest is not None and not (context.cursor or "").startswith(manifest.version)
+        if settings.digest_webhook is not None and is_new:
+            text = "\n".join(line.strip() for line in lines)
+            send(settings.digest_webhook.get_secret_value(), {"text": text}, context.log)
         context.update_cursor(cursor)
         return dg.SkipReason(f"{len(followed.proposed)} new proposals, {len(followed.lapsed)} lapsed.")
 
@@ -91,9 +96,9 @@ def apply_approved(settings: Settings) -> dg.SensorDefinition:
     return apply_what_is_approved
 
 
-def send(url: str, alert: Mapping[str, object], log: logging.Logger) -> None:
-    """Post the alert; a webhook that does not answer is logged without its address, which may hold a secret."""
+def send(url: str, message: Mapping[str, object], log: logging.Logger) -> None:
+    """Post a message; a webhook that does not answer is logged without its address, which may hold a secret."""
     try:
-        requests.post(url, json=alert, timeout=ALERT_TIMEOUT_SECONDS, allow_redirects=False).raise_for_status()
+        requests.post(url, json=message, timeout=ALERT_TIMEOUT_SECONDS, allow_redirects=False).raise_for_status()
     except requests.RequestException as error:
-        log.error("The alert webhook did not take the message (%s).", type(error).__name__)
+        log.error("The webhook did not take the message (%s).", type(error).__name__)

@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     currency: str = Field(default="USD", description="The workspace's currency; revenue in others is rejected.")
     alert_webhook: SecretStr | None = Field(default=None, description="URL that receives run failures as JSON.")
 
+    digest_webhook: SecretStr | None = Field(
+        default=None, description="URL that receives the morning in ten lines, as JSON with `text`, once a publication."
+    )
+
     personal_fields: tuple[str, ...] = Field(
         default=("FNAME", "LNAME", "ADDRESS", "PHONE", "BIRTHDAY", "COMPANY"),
         description="Merge fields never stored: they name a person and no analysis needs them.",

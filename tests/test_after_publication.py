@@ -1,12 +1,15 @@
 """A publication becomes records: by the sensor on an ephemeral instance, and decided at the command line."""
 
 import json
+import threading
 from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
+from pydantic import SecretStr
 
 from pipeline.cli import main
 from pipeline.optimizations.record import Status
@@ -85,3 +88,31 @@ def test_a_rejection_takes_a_reason(settings: Settings) -> None:
     assert driptune("reject", record.optimization_id, "--as", "mara").exit_code == 2
     assert driptune("reject", record.optimization_id, "--as", "mara", "--reason", "Not in summer.").exit_code == 0
     assert "rejected by mara: Not in summer." in driptune("show", record.optimization_id).output
+
+
+def test_the_morning_is_posted_once_a_publication(settings: Settings) -> None:
+    told: list[dict] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            """Silence."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    posting = settings.model_copy(update={"digest_webhook": SecretStr(f"http://127.0.0.1:{server.server_port}/hook")})
+    with dg.instance_for_test() as instance:
+        context = dg.build_sensor_context(instance=instance)
+        for _ in range(3):
+            propose(posting).evaluate_tick(context)
+    server.shutdown()
+    [message] = told
+    assert message["text"].splitlines()[-1] == "decisions   1 proposals wait: driptune pending"
+    assert len(message["text"].splitlines()) <= 11
+    assert (
+        driptune("digest").output.strip().splitlines()[-1].strip() == "decisions   1 proposals wait: driptune pending"
+    )

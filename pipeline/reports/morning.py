@@ -51,6 +51,8 @@ def summary(tables: Tables, waiting: int) -> list[str]:
     lines = [f"\nThe morning after {manifest['as_of']} ({manifest['tables']} tables, version {manifest['version']})"]
     lines += _volume(tables["workflow_metrics"])
     lines += _bottleneck(tables["bottlenecks"])
+    lines += _alarms(tables["anomalies"])
+    lines += _tests(tables["experiment_verdicts"])
     lines += _stuck(tables["stuck_subscribers"])
     lines += _reconciliation(tables["reconciliation"])
     lines += _quarantine(tables["quarantine"])
@@ -83,6 +85,23 @@ def _bottleneck(bottlenecks: pl.DataFrame) -> list[str]:
         f"({worst['drop_off_rate_low']:.1%} to {worst['drop_off_rate_high']:.1%}), "
         f"first with probability {worst['first_rank_probability']:.2f}"
     ]
+
+
+def _alarms(anomalies: pl.DataFrame) -> list[str]:
+    standing = anomalies.filter(pl.col("is_latest") & pl.col("is_adverse") & ~pl.col("is_muted"))
+    causes = standing.unique("cause_id", keep="first", maintain_order=True)
+    if causes.is_empty():
+        return ["  alarms      nothing is out of line"]
+    first = causes.row(0, named=True)
+    place = f"{first['workflow_id']}, {first['step_id']}" if first["scope"] == "step" else "the whole account"
+    more = f", and {causes.height - 1} more" if causes.height > 1 else ""
+    return [f"  alarms      {place}: {first['metric']} out of line since {first['cause_first_day']}{more}"]
+
+
+def _tests(verdicts: pl.DataFrame) -> list[str]:
+    counts = verdicts.group_by("verdict").len().sort("len", "verdict", descending=[True, False])
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.iter_rows())
+    return [f"  tests       {told}"] if told else []
 
 
 def _stuck(stuck: pl.DataFrame) -> list[str]:
