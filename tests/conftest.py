@@ -1,7 +1,34 @@
 """Fixtures that many tests share."""
 
+import json
 import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
 
 # One worker of the suite uses one core; two run side by side.
 os.environ.setdefault("POLARS_MAX_THREADS", "2")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+SECRET = "the-webhooks-secret"
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[dict]]]:
+    """The address of a webhook on loopback, and what it was told."""
+    told: list[dict] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            """Silence."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/{SECRET}", told
+    server.shutdown()

@@ -1,9 +1,7 @@
 """A publication becomes records: by the sensor on an ephemeral instance, and decided at the command line."""
 
 import json
-import threading
 from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import dagster as dg
@@ -90,26 +88,13 @@ def test_a_rejection_takes_a_reason(settings: Settings) -> None:
     assert "rejected by mara: Not in summer." in driptune("show", record.optimization_id).output
 
 
-def test_the_morning_is_posted_once_a_publication(settings: Settings) -> None:
-    told: list[dict] = []
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *arguments: object) -> None:
-            """Silence."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    posting = settings.model_copy(update={"digest_webhook": SecretStr(f"http://127.0.0.1:{server.server_port}/hook")})
+def test_the_morning_is_posted_once_a_publication(settings: Settings, webhook: tuple[str, list[dict]]) -> None:
+    url, told = webhook
+    posting = settings.model_copy(update={"digest_webhook": SecretStr(url)})
     with dg.instance_for_test() as instance:
         context = dg.build_sensor_context(instance=instance)
         for _ in range(3):
             propose(posting).evaluate_tick(context)
-    server.shutdown()
     [message] = told
     assert message["text"].splitlines()[-1] == "decisions   1 proposals wait: driptune pending"
     assert len(message["text"].splitlines()) <= 11

@@ -1,10 +1,7 @@
 """Schedule and alert by real runs on an ephemeral instance."""
 
 import json
-import threading
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import dagster as dg
@@ -15,28 +12,7 @@ from pipeline.partitions import day_range, range_tags, tonight
 from pipeline.schedules import nightly_schedule
 from pipeline.sensors import failure_alert
 from pipeline.settings import SAMPLE_TONIGHT, Settings
-
-SECRET = "the-webhooks-secret"
-
-
-@pytest.fixture
-def webhook() -> Iterator[tuple[str, list[dict]]]:
-    """The address of a webhook on loopback, and what it was told."""
-    told: list[dict] = []
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *arguments: object) -> None:
-            """Silence."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/{SECRET}", told
-    server.shutdown()
+from tests.conftest import SECRET
 
 
 @dg.op
