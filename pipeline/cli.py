@@ -32,7 +32,7 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command; expected errors are told, not thrown."""
-        from pipeline.failures import LedgerError, NightlyError
+        from pipeline.failures import LedgerError, NightlyError, disk_trouble
         from pipeline.ingest.errors import IngestError
         from pipeline.resources.lock import WarehouseBusyError
         from pipeline.resources.publish import PublishError
@@ -44,6 +44,11 @@ class Commands(click.Group):
                 click.echo(f"Setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}", err=True)
         except (ClearFailureError, IngestError, LedgerError, NightlyError, PublishError, WarehouseBusyError) as error:
             click.echo(str(error), err=True)
+        except Exception as error:
+            words = disk_trouble(error)
+            if words is None:
+                raise
+            click.echo(words, err=True)
         sys.exit(1)
 
 

@@ -13,6 +13,7 @@ from pipeline.failures import LedgerError
 from pipeline.ingest.constraints import load_constraints
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.flow_map import load_flow_map
+from pipeline.ingest.keys import load_keys
 from pipeline.ingest.lake import Lake, is_whole
 from pipeline.resources.ledger import open_ledger
 from pipeline.resources.mailchimp import connect
@@ -35,7 +36,7 @@ def verification(settings: Settings) -> list[Finding]:
         return [(False, f"Nothing is published in {settings.published_dir}. Run driptune nightly.")]
     findings = [_parquet_matches(settings.published_dir, table.name, table.sha256) for table in manifest.tables]
     findings.append(_snapshot_matches(settings.published_dir / SNAPSHOT_NAME, manifest))
-    findings.append(_lake(settings))
+    findings += [_lake(settings), _addresses(settings)]
     if all(is_good for is_good, _ in findings) and "reconciliation" in {table.name for table in manifest.tables}:
         findings.append(_reconciled(pl.read_parquet(settings.published_dir / "parquet" / "reconciliation.parquet")))
     return [*findings, *_ledger(settings)]
@@ -80,6 +81,19 @@ def _lake(settings: Settings) -> Finding:
     if damaged:
         return False, f"lake: {len(damaged)} damaged files, such as {damaged[0].name}. Restore them from a backup."
     return True, f"lake: {len(files)} files, each as it was written"
+
+
+def _addresses(settings: Settings) -> Finding:
+    """Whether every address still gives its subscriber's key."""
+    damaged = False, "lake: addresses.parquet is damaged. Delete it: the next nightly reads it anew, or restore it."
+    try:
+        known = Lake(settings.lake_dir).addresses()
+        keys = load_keys(settings)
+        by_address, by_id = keys.of_address(known["email_address"]), keys.of_member_id(known["member_id"])
+    except (OSError, ValueError, pl.exceptions.PolarsError):
+        return damaged
+    is_whole = (by_address == known["subscriber_key"]).all() and (by_id == known["subscriber_key"]).all()
+    return (True, f"lake: {known.height} addresses, each with its key") if is_whole else damaged
 
 
 def _reconciled(reconciliation: pl.DataFrame) -> Finding:

@@ -19,16 +19,10 @@ from pipeline.settings import Settings
 
 def unopenable(settings: Settings) -> list[str]:
     """Files that cannot be read as a whole: working file, publications, lake, ledger, Dagster's databases."""
-    found = []
-    databases = [settings.published_dir / SNAPSHOT_NAME, *settings.published_dir.glob("snapshots/*.duckdb")]
-    found += [path.name for path in databases if path.exists() and not _opens(path)]
+    found = unopenable_publication(settings)
     if settings.working_file.exists() and not _copy_opens(settings.working_file):
         found.append(settings.working_file.name)
-    for path in [*settings.published_dir.glob("parquet/*.parquet"), *settings.lake_dir.rglob("*.parquet")]:
-        try:
-            pl.read_parquet(path, hive_partitioning=False)
-        except (OSError, pl.exceptions.PolarsError):
-            found.append(path.name)
+    found += [path.name for path in settings.lake_dir.rglob("*.parquet") if not _reads(path)]
     for path in settings.lake_dir.rglob("*.json"):
         try:
             json.loads(path.read_text())
@@ -38,6 +32,13 @@ def unopenable(settings: Settings) -> list[str]:
         Lake(settings.lake_dir).scan(model).collect()
     found += [path.name for path in settings.dagster_home.rglob("*.db") if not _is_sound(path)]
     return found + ledger_problems(settings)
+
+
+def unopenable_publication(settings: Settings) -> list[str]:
+    """Published files, old snapshots included, that cannot be read as a whole."""
+    databases = [settings.published_dir / SNAPSHOT_NAME, *settings.published_dir.glob("snapshots/*.duckdb")]
+    found = [path.name for path in databases if path.exists() and not _opens(path)]
+    return found + [path.name for path in settings.published_dir.glob("parquet/*.parquet") if not _reads(path)]
 
 
 def half_published(settings: Settings) -> list[str]:
@@ -56,6 +57,14 @@ def ledger_problems(settings: Settings) -> list[str]:
         return ledger.verify()
     finally:
         ledger.close()
+
+
+def _reads(path: Path) -> bool:
+    try:
+        pl.read_parquet(path, hive_partitioning=False)
+    except (OSError, pl.exceptions.PolarsError):
+        return False
+    return True
 
 
 def _opens(path: Path) -> bool:
