@@ -8,6 +8,8 @@ import altair as alt
 import dagster as dg
 import polars as pl
 
+from pipeline.analysis.delays import ACT_PROBABILITY
+
 Picture: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 WIDTH, HEIGHT = 560, 260
 #: A rate of fewer people jumps about and hides the others.
@@ -99,6 +101,8 @@ def send_time_chart(profiles: pl.DataFrame) -> Picture | None:
 def delay_chart(curves: pl.DataFrame) -> Picture | None:
     """Conversion by delay of the transition with the most entrants of those whose delays can be compared.
 
+    Today's delay is marked as now, and the best one as proposed where it is surely better.
+
     Args:
         curves: rows of `delay_curves`.
     """
@@ -109,13 +113,23 @@ def delay_chart(curves: pl.DataFrame) -> Picture | None:
     sizes = known.group_by(transition).agg(pl.col("entrants").sum())
     largest = sizes.sort("entrants", *transition, descending=[True, False, False, False]).head(1)
     rows = known.join(largest.select(transition), on=transition, how="semi").sort("delay_hours")
-    columns = ["delay_hours", "conversion_rate", "conversion_rate_low", "conversion_rate_high"]
+    is_best = pl.col("best_probability") == pl.col("best_probability").max()
+    mark = (
+        pl.when("is_current")
+        .then(pl.lit("now"))
+        .when(is_best & (pl.col("better_probability") > ACT_PROBABILITY))
+        .then(pl.lit("proposed"))
+        .alias("mark")
+    )
+    columns = ["delay_hours", "conversion_rate", "conversion_rate_low", "conversion_rate_high", mark]
     base = alt.Chart(rows.select(columns)).encode(x=alt.X("delay_hours:Q", title="delay, hours"))
     bars = base.mark_rule().encode(
         y=alt.Y("conversion_rate_low:Q", title="converted", axis=alt.Axis(format="%")), y2="conversion_rate_high:Q"
     )
     workflow, start, end = largest.select(transition).row(0)
-    return alt.layer(bars, base.mark_line(point=True).encode(y="conversion_rate:Q")).properties(
+    names = base.mark_text(dx=8, dy=-10, align="left", fontWeight="bold").encode(y="conversion_rate:Q", text="mark:N")
+    curve = base.mark_line(point=True).encode(y="conversion_rate:Q")
+    return alt.layer(bars, curve, names.transform_filter("datum.mark != null")).properties(
         title=f"{workflow}, {start} to {end}: conversion by delay"
     )
 

@@ -62,7 +62,8 @@ def profiles() -> pl.DataFrame:
 def curves(rate: float | None) -> pl.DataFrame:
     rates = {f"conversion_rate{end}": pl.Series([rate, rate], dtype=pl.Float64) for end in ("", "_low", "_high")}
     names = {"workflow_id": ["w"] * 2, "from_step_id": ["a"] * 2, "to_step_id": ["b"] * 2}
-    return pl.DataFrame({**names, "delay_hours": [24.0, 48.0], "entrants": [9, 9], **rates})
+    told = {"is_current": [True, False], "best_probability": [0.01, 0.99], "better_probability": [None, 0.99]}
+    return pl.DataFrame({**names, "delay_hours": [24.0, 48.0], "entrants": [9, 9], **told, **rates})
 
 
 def opportunities(gain: float | None) -> pl.DataFrame:
@@ -87,6 +88,17 @@ def test_a_chart_is_an_image_without_links(chart) -> None:
     assert markdown.startswith(prefix)
     picture = ElementTree.fromstring(base64.b64decode(markdown.removeprefix(prefix).removesuffix(")")))
     assert picture.tag.endswith("svg")
+
+
+def test_todays_delay_and_the_surely_better_one_are_marked() -> None:
+    chart = delay_chart(curves(0.1))
+    assert chart is not None
+    [rows] = chart.to_dict()["datasets"].values()
+    assert [(row["delay_hours"], row["mark"]) for row in rows] == [(24.0, "now"), (48.0, "proposed")]
+    doubtful = delay_chart(curves(0.1).with_columns(better_probability=pl.lit(0.8)))
+    assert doubtful is not None
+    [rows] = doubtful.to_dict()["datasets"].values()
+    assert [row["mark"] for row in rows] == ["now", None]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,9 @@ CONFIG = {
         "labelLimit": 300,
     },
     "legend": {"labelColor": INK, "titleColor": INK, "orient": "bottom", "titleFontWeight": "normal"},
-    "bar": {"color": "#3b82f6"},
+    "mark": {"color": "#3b82f6"},
+    "rule": {"color": INK},
+    "text": {"color": INK},
     "range": {"category": ["#3b82f6", "#f59e0b", "#10b981", "#a855f7", "#ef4444", "#06b6d4", "#84cc16", "#ec4899"]},
 }
 _STYLES = re.compile(r'\sstyle="[^"]*"')
