@@ -23,7 +23,7 @@ from pipeline.resources.ledger import ledger_resource
 from pipeline.resources.mailchimp import mailchimp_resource
 from pipeline.resources.warehouse import Warehouse, WarehouseIOManager
 from pipeline.schedules import nightly_schedule
-from pipeline.sensors import apply_approved, failure_alert, propose
+from pipeline.sensors import apply_approved, end_dead_runs, failure_alert, propose
 from pipeline.settings import Settings
 
 
@@ -47,7 +47,7 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
         ],
         jobs=[nightly, apply_changes],
         schedules=[nightly_schedule(settings)],
-        sensors=[failure_alert(settings), propose(settings), apply_approved(settings)],
+        sensors=[failure_alert(settings), end_dead_runs(settings), propose(settings), apply_approved(settings)],
         resources={
             "settings": settings,
             "lake": Lake(settings.lake_dir),

@@ -1,4 +1,4 @@
-"""What watches: an alert when a run fails, and proposals when something new is published."""
+"""What watches: failed and dead runs, and what a new publication or an approval asks for."""
 
 import logging
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ import requests
 
 from pipeline.after_publication import follow_publication, morning_lines
 from pipeline.applying import is_due, is_kept_in_step
+from pipeline.dead_runs import end_dead_nightlies
 from pipeline.jobs import apply_changes
 from pipeline.optimizations.record import IN_EFFECT, Status, digest
 from pipeline.resources.ledger import open_ledger
@@ -94,6 +95,22 @@ def apply_approved(settings: Settings) -> dg.SensorDefinition:
         return dg.RunRequest(run_key=digest([due, kept, manifest.version, hour]))
 
     return apply_what_is_approved
+
+
+def end_dead_runs(settings: Settings) -> dg.SensorDefinition:
+    """Mark as failed what a power cut or a kill left 'started': nothing else of Dagster's would notice for hours."""
+
+    @dg.sensor(
+        name="end_dead_runs",
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Ends nightlies whose process is gone, so that the next one can start.",
+    )
+    def end_what_is_dead(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        ended = end_dead_nightlies(context.instance, settings.working_file, datetime.now(UTC))
+        return dg.SkipReason(f"{len(ended)} dead runs ended: {', '.join(ended)}" if ended else "No run is dead.")
+
+    return end_what_is_dead
 
 
 def send(url: str, message: Mapping[str, object], log: logging.Logger) -> None:

@@ -1,14 +1,18 @@
 """Schedule and alert by real runs on an ephemeral instance."""
 
 import json
-from datetime import UTC, date, datetime
+from contextlib import ExitStack
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.utils import make_new_run_id
 
+from pipeline.dead_runs import end_dead_nightlies
 from pipeline.definitions import build_defs
 from pipeline.partitions import day_range, range_tags, tonight
+from pipeline.resources.lock import exclusive
 from pipeline.schedules import nightly_schedule
 from pipeline.sensors import failure_alert
 from pipeline.settings import SAMPLE_TONIGHT, Settings
@@ -73,3 +77,24 @@ def test_tonight_is_the_runs_partition_or_the_end_of_its_range() -> None:
     tags = range_tags(date(2026, 3, 1), date(2026, 3, 9))
     assert tonight(tags, settings) == date(2026, 3, 9)
     assert day_range(tags, settings) == (date(2026, 3, 1), date(2026, 3, 9))
+
+
+@pytest.mark.parametrize(
+    ("seconds_later", "is_held", "is_ended"), [(61, False, True), (59, False, False), (61, True, False)]
+)
+def test_a_nightly_whose_process_is_gone_is_ended(
+    tmp_path: Path, seconds_later: int, is_held: bool, is_ended: bool
+) -> None:
+    working_file = tmp_path / "working.duckdb"
+    with dg.instance_for_test() as instance, ExitStack() as stack:
+        run = dg.DagsterRun(job_name="nightly", run_id=make_new_run_id(), status=dg.DagsterRunStatus.NOT_STARTED)
+        instance.add_run(run)
+        started = dg.DagsterEvent(event_type_value="PIPELINE_START", job_name="nightly")
+        instance.report_dagster_event(started, run.run_id)
+        if is_held:
+            stack.enter_context(exclusive(working_file.with_suffix(".lock"), 0))
+        ended = end_dead_nightlies(instance, working_file, datetime.now(UTC) + timedelta(seconds=seconds_later))
+        found = instance.get_run_by_id(run.run_id)
+    assert ended == ([run.run_id] if is_ended else [])
+    assert found is not None
+    assert found.status is (dg.DagsterRunStatus.FAILURE if is_ended else dg.DagsterRunStatus.STARTED)
