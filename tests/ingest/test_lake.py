@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from pipeline.ingest.keys import SubscriberKeys, load_secret, member_id
-from pipeline.ingest.lake import EPOCH, Lake, QuarantinedRow
+from pipeline.ingest.lake import EPOCH, Lake, QuarantinedRow, is_whole
 from pipeline.schemas import lake as tables
 
 FIRST = date(2026, 3, 1)
@@ -155,9 +155,21 @@ def test_forgetting_leaves_no_row_no_byte_and_no_remains_of_a_crash(tmp_path):
     assert lake.scan(tables.Sends).collect()["subscriber_key"].to_list() == [bob]
     assert lake.addresses()["subscriber_key"].to_list() == [bob]
     everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert all(is_whole(file) for file in lake.all_files())
     for trace in (b"ann@example.com", member_id("ann@example.com").encode(), ann.to_bytes(8, "little")):
         assert trace not in everything
     assert lake.forget(ann) == 0
+
+
+def test_a_flipped_bit_shows_in_the_name(tmp_path):
+    lake = Lake(tmp_path)
+    lake.append(tables.Sends, sends(("a", 1, FIRST, "sent")), FIRST)
+    [file] = lake.all_files()
+    body = bytearray(file.read_bytes())
+    assert is_whole(file)
+    body[len(body) // 2] ^= 1
+    file.write_bytes(body)
+    assert not is_whole(file)
 
 
 def test_who_was_forgotten_does_not_come_back(tmp_path):

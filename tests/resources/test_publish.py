@@ -146,3 +146,12 @@ def test_a_run_killed_among_the_renames_leaves_no_manifest_and_the_next_publishe
     assert publish(working, folder, marts(working, 1), keep=3)
     assert published_value(folder) == 1
     assert Manifest.read(folder) == first
+
+
+def test_decisions_change_the_version_but_not_that_of_the_data(working) -> None:
+    before = marts(working, 1)
+    working.execute("CREATE TABLE marts.optimizations AS SELECT 1 AS value")
+    decided = Manifest.of(working, "run", AS_OF)
+    assert decided.version != before.version
+    assert decided.data_version == before.data_version == before.version
+    assert marts(working, 2).data_version != before.data_version
