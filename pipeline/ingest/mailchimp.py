@@ -27,6 +27,7 @@ from pipeline.settings import Settings
 
 PAGE_SIZE = 1000  # the most that Mailchimp returns at once
 CONNECT_SECONDS = 10.0
+SHORTEST_SECONDS = 0.001
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 30.0
 READ_BYTES = 65_536
@@ -121,7 +122,8 @@ class MailchimpClient:
         ends = time.monotonic() + self._settings.retry_budget_seconds
         cause: errors.TransientError | None = None
         for attempt in itertools.count():
-            seconds = min(ends - time.monotonic(), self._settings.call_deadline_seconds)
+            # A machine that is busy may sleep longer than told, and come back after the end.
+            seconds = min(max(ends - time.monotonic(), SHORTEST_SECONDS), self._settings.call_deadline_seconds)
             try:
                 return self._attempt(method, endpoint, url, params, payload, seconds)
             except errors.TransientError as error:
