@@ -14,6 +14,7 @@ import polars as pl
 from pipeline.optimizations.record import Record
 from pipeline.reports.morning import Tables, summary
 from pipeline.reports.pages import sections
+from pipeline.reports.pages.reference import write_reference
 from pipeline.reports.pages.sections import Page, Section
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -21,7 +22,7 @@ STYLE = "style.css"
 
 
 def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list[str]:
-    """Write the account page and a page per workflow.
+    """Write the account page, a page per workflow, and the reference behind their numbers.
 
     Args:
         tables: the published tables by name.
@@ -44,8 +45,9 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list
     for page in (account, *workflows):
         html = template.render(page=page, pages=workflows, manifest=manifest, quality=quality)
         (building / page.file).write_text(html, encoding="utf-8")
+    reference = write_reference(environment, building, workflows)
     _replace(building, folder)
-    return [page.file for page in (account, *workflows)]
+    return [*(page.file for page in (account, *workflows)), *reference]
 
 
 def file_name(workflow_id: str) -> str:

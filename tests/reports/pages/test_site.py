@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.reports.pages.reference import DICTIONARY, METHODS
 from pipeline.reports.pages.site import file_name, write_pages
 from tests.worlds.published import account
 
@@ -71,5 +72,6 @@ def test_unlike_workflows_have_unlike_files_of_plain_names() -> None:
 def test_new_pages_replace_the_old_as_a_whole(pages: Path) -> None:
     (pages / "left-over.html").write_text("old")
     write_pages(account([("other", "Other")]), [], pages)
-    assert sorted(path.name for path in pages.iterdir()) == ["index.html", "style.css", file_name("other")]
+    names = {"index.html", "style.css", file_name("other"), DICTIONARY, METHODS}
+    assert {path.name for path in pages.iterdir()} == names
     assert [path.name for path in pages.parent.iterdir()] == ["reports"]
