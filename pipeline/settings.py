@@ -5,6 +5,7 @@ Mathematical constants do not belong here: they stand, named, beside their use.
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,6 +14,12 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SQL_DIR = PROJECT_ROOT / "sql"
 SAMPLE_FIRST_DAY = date(2026, 1, 1)
 SAMPLE_TONIGHT = date(2026, 6, 29)
+SAMPLE_DATA = Path("data")
+
+
+def _is_sample(given: dict[str, Any]) -> bool:
+    """Whether neither key nor address of an account is among the settings given."""
+    return given.get("mailchimp_api_key") is None and given.get("mailchimp_url") is None
 
 
 class Settings(BaseSettings):
@@ -20,13 +27,19 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DRIPTUNE_", env_file=".env", extra="ignore", frozen=True)
 
-    data_dir: Path = Field(default=Path("data"), description="Home of lake, working file, publications and ledger.")
     mailchimp_api_key: SecretStr | None = Field(
         default=None, alias="MAILCHIMP_API_KEY", description="Key with data-centre suffix; none = the sample account."
     )
     mailchimp_url: str | None = Field(default=None, description="Base URL including /3.0; default from the key.")
+    data_dir: Path = Field(
+        default_factory=lambda given: SAMPLE_DATA if _is_sample(given) else SAMPLE_DATA / "account",
+        description="Home of lake, working file, publications and ledger; a real account's is not the sample's.",
+    )
     events: str | None = Field(default=None, description="Folder, glob or URL of event files.")
-    definitions: Path = Field(default=Path("data/definitions"), description="Folder of the user's YAML files.")
+    definitions: Path = Field(
+        default_factory=lambda given: (SAMPLE_DATA if _is_sample(given) else given["data_dir"]) / "definitions",
+        description="Folder of the user's YAML files. The sample's approvers have no say over a real account.",
+    )
     ledger_url: SecretStr | None = Field(
         default=None,
         description="SQLAlchemy URL of the ledger; default a SQLite file in the data dir. Postgres for several hosts.",
@@ -135,7 +148,7 @@ class Settings(BaseSettings):
     @property
     def is_sample(self) -> bool:
         """Whether the sample account stands in for a real one."""
-        return self.mailchimp_api_key is None and self.mailchimp_url is None
+        return _is_sample(dict(self))
 
     @property
     def lake_dir(self) -> Path:

@@ -216,6 +216,8 @@ def _from_cohorts(comparison: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFram
 def _from_delays(delays: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFrame:
     """Delays that convert better than today's, or may: to be changed or tested."""
     base = pl.col("conversions") / pl.col("entrants") * pl.col("entries")
+    current = pl.col("current_delay_hours").round().cast(pl.Int64)
+    is_compared = pl.col("recommended_delay_hours").is_not_null()
     return (
         delays.filter(pl.col("action").is_in(["change", "test"]) & (pl.col("entrants") > 0))
         .rename({"from_step_id": "step_id"})
@@ -237,14 +239,20 @@ def _from_delays(delays: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFrame:
                 *_STEP,
                 "to_step_id",
             ),
-            message=pl.format(
-                "{} {} h instead of {} h before {}.",
-                pl.col("action").str.to_titlecase(),
-                pl.col("recommended_delay_hours").round().cast(pl.Int64),
-                pl.col("current_delay_hours").round().cast(pl.Int64),
-                "to_step_id",
-            ),
-            status=pl.lit(_OK),
+            message=pl.when(is_compared)
+            .then(
+                pl.format(
+                    "{} {} h instead of {} h before {}.",
+                    pl.col("action").str.to_titlecase(),
+                    pl.col("recommended_delay_hours").round().cast(pl.Int64),
+                    current,
+                    "to_step_id",
+                )
+            )
+            .otherwise(pl.format("Test another delay than {} h before {}.", current, "to_step_id")),
+            status=pl.when(is_compared)
+            .then(pl.lit(_OK))
+            .otherwise(pl.lit("not valued: no other delay can be compared with today's")),
         )
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.ingest import mailchimp_rows as parse
-from pipeline.ingest.errors import NotFoundError
+from pipeline.ingest.errors import ConfigurationError, NotFoundError
 from pipeline.ingest.keys import SubscriberKeys
 from pipeline.ingest.lake import Lake
 from pipeline.ingest.mailchimp import MailchimpClient
@@ -53,10 +53,15 @@ def pull_account_and_audiences(
     """The account and its audiences.
 
     Raises:
+        ConfigurationError: if the lake holds another account's data.
         IngestError: nothing is written then; so for every function here.
     """
     pull = Pull(client, lake, keys, settings, as_of)
     account = client.get("/", {"fields": "account_id,account_name,account_timezone"})
+    known = lake.latest(tables.Account).collect()["account_id"].to_list()
+    if known and account.get("account_id") not in known:
+        what = "this folder holds the data of another account"
+        raise ConfigurationError("DRIPTUNE_DATA_DIR", what, "Give each account a folder of its own.")
     pull.add(parse.table_rows(tables.Account, "/", parse.ACCOUNT, [account]))
     audiences = client.listing("/lists", "lists", {"fields": _projection("lists", "id,name,date_created")})
     found = parse.table_rows(tables.Audiences, "/lists", parse.AUDIENCES, audiences)

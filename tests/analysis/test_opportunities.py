@@ -141,6 +141,17 @@ def test_a_better_delay_keeps_its_identification(daily: pl.DataFrame) -> None:
     assert (row["identification"], row["message"]) == ("randomised", "Test 48 h instead of 72 h before t.")
 
 
+def test_a_delay_that_cannot_be_compared_is_listed_without_a_gain(daily: pl.DataFrame) -> None:
+    """A busy step whose delay never changed: only a test could tell, and nobody knows what it would bring."""
+    single = {"workflow_id": "w", "from_step_id": "s", "to_step_id": "t", "entrants": 12_000, "conversions": 100,
+              "current_delay_hours": 48.0, "recommended_delay_hours": None, "improvement": None,
+              "improvement_low": None, "improvement_high": None, "action": "test",
+              "identification": "not identified", "status": "single delay"}  # fmt: skip
+    [row] = found(daily, delays=rows(DelayRecommendations, single)).to_dicts()
+    assert (row["expected_gain"], row["message"]) == (None, "Test another delay than 48 h before t.")
+    assert row["status"].startswith("not valued")
+
+
 def test_an_empty_account_has_no_opportunities(daily: pl.DataFrame) -> None:
     assert found(daily.clear()).is_empty()
     assert (

@@ -63,6 +63,16 @@ def test_missing_dates_come_as_empty_text(account, tmp_path):
     assert rows(night, tables.Quarantine) == []
 
 
+def test_another_account_is_not_mixed_into_the_same_lake(account, tmp_path):
+    with served(account, tmp_path) as night:
+        night.run()
+    before = sorted(path.name for path in tmp_path.rglob("*.parquet"))
+    account.found[""] = {**account.found[""], "account_id": "another"}
+    with served(account, tmp_path) as night, pytest.raises(errors.ConfigurationError, match="another account"):
+        night.run(NIGHT + timedelta(days=1))
+    assert sorted(path.name for path in tmp_path.rglob("*.parquet")) == before
+
+
 def test_zones_are_kept_as_told(account, tmp_path):
     """ "" or no IANA name at all: what to make of it is decided when subscribers are built."""
     zones = {1: "", 2: "Europe/Vienna", 3: "Central Standard Time"}

@@ -14,9 +14,12 @@ _TRANSITION = ["workflow_id", "from_step_id", "to_step_id"]
 def delay_proposals(publication: Publication) -> Iterator[Proposal]:
     """One proposal per transition whose delay should change or be tested.
 
-    Mailchimp's API cannot write the delay between two steps, so a person makes the change.
+    Mailchimp's API cannot write the delay between two steps, so a person makes the change. Where no other delay can be
+    compared with today's there is no evidence for any, and nothing to decide: `opportunities` lists it.
     """
-    recommended = publication["delay_recommendations"].filter(pl.col("action").is_in(["change", "test"]))
+    recommended = publication["delay_recommendations"].filter(
+        pl.col("action").is_in(["change", "test"]) & pl.col("recommended_delay_hours").is_not_null()
+    )
     gains = {row["opportunity_id"]: row["expected_gain"] for row in publication["opportunities"].iter_rows(named=True)}
     for row in recommended.sort(_TRANSITION).iter_rows(named=True):
         workflow, start, end = (row[name] for name in _TRANSITION)

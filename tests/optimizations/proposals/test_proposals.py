@@ -96,6 +96,7 @@ def test_another_base_is_another_record(tables: Callable[..., Tables], changes: 
     [
         (a_winner, {"verdict": "continue"}),
         (a_delay, {"action": "keep"}),
+        (a_delay, {"action": "test", "recommended_delay_hours": None, "improvement": None}),
         (a_policy, {"gain_low": -0.01}),
         (a_policy, {"policy": "rules"}),
         (a_conflict, {"resolution": "allow"}),

@@ -1,0 +1,34 @@
+"""Where things stand by default: a real account never among the sample's data and definitions."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MAILCHIMP_API_KEY", "DRIPTUNE_MAILCHIMP_URL", "DRIPTUNE_DATA_DIR", "DRIPTUNE_DEFINITIONS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def places(**given: str) -> tuple[str, str]:
+    settings = Settings(_env_file=None, **given)
+    return settings.data_dir.as_posix(), settings.definitions.as_posix()
+
+
+def test_the_sample_and_an_account_share_neither_data_nor_approvers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert places() == ("data", "data/definitions")
+    assert places(mailchimp_url="https://us1.api.mailchimp.com/3.0") == ("data/account", "data/account/definitions")
+    monkeypatch.setenv("MAILCHIMP_API_KEY", "abc-us1")
+    assert places() == ("data/account", "data/account/definitions")
+
+
+def test_definitions_stand_in_the_data_folder_unless_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DRIPTUNE_DATA_DIR", str(tmp_path))
+    assert places() == (tmp_path.as_posix(), "data/definitions")
+    monkeypatch.setenv("MAILCHIMP_API_KEY", "abc-us1")
+    assert places() == (tmp_path.as_posix(), f"{tmp_path.as_posix()}/definitions")
+    monkeypatch.setenv("DRIPTUNE_DEFINITIONS", "mine")
+    assert places() == (tmp_path.as_posix(), "mine")
