@@ -11,6 +11,7 @@ from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.proposals import proposals_from
 from pipeline.optimizations.record import Proposal, Status
 from pipeline.optimizations.review import expire_due
+from pipeline.optimizations.verification import verify_what_works
 from pipeline.reports.morning import read_publication, summary
 from pipeline.reports.pages.site import write_pages
 from pipeline.resources.publish import Manifest
@@ -18,10 +19,11 @@ from pipeline.settings import Settings
 
 
 class Followed(NamedTuple):
-    """What came of a publication: ids of new and of lapsed records, and analyses that could not be read."""
+    """What came of a publication: ids of new, lapsed and verified records, and analyses that could not be read."""
 
     proposed: list[str]
     lapsed: list[str]
+    verified: list[str]
     failures: list[str]
 
 
@@ -38,8 +40,10 @@ def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> 
     lapsed = expire_due(ledger, now)
     found, failures = standing_proposals(settings)
     proposed = ledger.propose(found, now=now, policy=policy)
+    tables = read_publication(settings.published_dir)
+    verified = verify_what_works(ledger, tables["realised_lift"], now=now) if tables else []
     write_morning(settings, ledger)
-    return Followed(proposed, lapsed, failures)
+    return Followed(proposed, lapsed, verified, failures)
 
 
 def write_morning(settings: Settings, ledger: Ledger) -> list[str]:

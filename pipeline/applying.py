@@ -12,7 +12,7 @@ from pipeline.optimizations import apply as applications
 from pipeline.optimizations.apply import Checkpoint, NotApplicableError
 from pipeline.optimizations.changes import ChangePlan
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import IN_EFFECT, ApplyKind, Record, Status
+from pipeline.optimizations.record import IN_EFFECT, ApplyKind, Kind, Record, Status
 from pipeline.reports.morning import Tables, read_publication
 from pipeline.resources.mailchimp import connect
 from pipeline.resources.publish import Manifest
@@ -50,7 +50,7 @@ def reach(settings: Settings) -> Iterator[World]:
 def dry_run(settings: Settings, ledger: Ledger, optimization_id: str) -> ChangePlan:
     """What applying a record would change now; nothing is written."""
     with reach(settings) as world:
-        return applications.plan(ledger.record(optimization_id), world.account, world.tables)
+        return applications.plan(ledger.journal, ledger.record(optimization_id), world.account, world.tables)
 
 
 def apply_one(
@@ -71,7 +71,9 @@ def roll_back(
 ) -> Record:
     """Put back what stood before a record was applied."""
     with reach(settings) as world:
-        return applications.roll_back(ledger, optimization_id, world.account, actor=actor, reason=reason, now=now)
+        return applications.roll_back(
+            ledger, optimization_id, world.account, actor=actor, reason=reason, first_day=world.first_day, now=now
+        )
 
 
 def is_due(record: Record) -> bool:
@@ -82,7 +84,9 @@ def is_due(record: Record) -> bool:
 
 def is_kept_in_step(record: Record) -> bool:
     """Whether people who come later are to get the record's value too."""
-    return record.proposal.apply_kind is ApplyKind.MEMBER_FIELDS and record.status in IN_EFFECT
+    proposal = record.proposal
+    is_standing = proposal.apply_kind is ApplyKind.MEMBER_FIELDS and proposal.kind is not Kind.ROLLBACK
+    return is_standing and record.status in IN_EFFECT
 
 
 def apply_due(settings: Settings, ledger: Ledger, *, now: datetime, tell: Tell) -> None:

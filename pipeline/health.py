@@ -13,7 +13,7 @@ from pipeline.failures import LedgerError
 from pipeline.ingest.constraints import load_constraints
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.flow_map import load_flow_map
-from pipeline.ingest.keys import load_keys
+from pipeline.ingest.keys import keys_in
 from pipeline.ingest.lake import Lake, is_whole
 from pipeline.resources.ledger import open_ledger
 from pipeline.resources.mailchimp import connect
@@ -88,7 +88,7 @@ def _addresses(settings: Settings) -> Finding:
     damaged = False, "lake: addresses.parquet is damaged. Delete it: the next nightly reads it anew, or restore it."
     try:
         known = Lake(settings.lake_dir).addresses()
-        keys = load_keys(settings)
+        keys = keys_in(settings.data_dir)
         by_address, by_id = keys.of_address(known["email_address"]), keys.of_member_id(known["member_id"])
     except (OSError, ValueError, pl.exceptions.PolarsError):
         return damaged

@@ -67,7 +67,10 @@ def propose(settings: Settings) -> dg.SensorDefinition:
             text = "\n".join(line.strip() for line in lines)
             send(settings.digest_webhook.get_secret_value(), {"text": text}, context.log)
         context.update_cursor(cursor)
-        return dg.SkipReason(f"{len(followed.proposed)} new proposals, {len(followed.lapsed)} lapsed.")
+        counts = (
+            f"{len(followed.proposed)} new proposals, {len(followed.lapsed)} lapsed, {len(followed.verified)} verified"
+        )
+        return dg.SkipReason(f"{counts}.")
 
     return propose_changes
 

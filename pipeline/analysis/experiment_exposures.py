@@ -50,14 +50,14 @@ class Facts:
 
 
 def message_outcomes(
-    facts: Facts, workflow_id: str, step_id: str, *, first: date, last: date, window_days: int
+    facts: Facts, workflow_id: str | None, step_id: str | None, *, first: date, last: date, window_days: int
 ) -> pl.DataFrame:
-    """What came of the messages of a step.
+    """What came of the messages of a step, of a workflow, or of all workflows.
 
     Args:
         facts: core tables.
-        workflow_id: the workflow.
-        step_id: the step.
+        workflow_id: the workflow; none = all but one-off campaigns.
+        step_id: the step; none = all of the workflow.
         first: first UTC day of sending.
         last: last one.
         window_days: an outcome counts this many days after its message.
@@ -67,7 +67,7 @@ def message_outcomes(
         `is_complained` (Boolean), `revenue` (currency) and `revenue_before` of the `PRE_PERIOD_DAYS` before the message
         (null for those who were not there yet). Bounced messages count: a subject can make a message bounce.
     """
-    keys = facts.steps.filter((pl.col("workflow_id") == workflow_id) & (pl.col("step_id") == step_id))
+    keys = facts.steps.filter(_place(facts, workflow_id, step_id))
     sent = facts.messages.filter(pl.col("day").is_between(day_number(first), day_number(last))).join(
         keys.select("step_key"), on="step_key", how="semi"
     )
@@ -112,6 +112,14 @@ def message_outcomes(
         )
         .sort("exposed_day", "subscriber_key")
     )
+
+
+def _place(facts: Facts, workflow_id: str | None, step_id: str | None) -> pl.Expr:
+    if workflow_id is None:
+        flows = facts.workflows.filter(pl.col("kind") != "campaign")["workflow_id"]
+        return pl.col("workflow_id").is_in(flows.implode())
+    is_here = pl.col("workflow_id") == workflow_id
+    return is_here if step_id is None else is_here & (pl.col("step_id") == step_id)
 
 
 def told(

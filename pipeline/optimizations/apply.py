@@ -13,7 +13,7 @@ from pipeline.failures import LedgerError
 from pipeline.optimizations.changes import Change, ChangePlan, email_changes, member_changes
 from pipeline.optimizations.journal import Journal
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import ApplyKind, Proposal, Record, Status
+from pipeline.optimizations.record import IN_EFFECT, ApplyKind, Kind, Proposal, Record, Status
 from pipeline.optimizations.states import EventType
 
 APPLIER = "driptune"
@@ -45,13 +45,15 @@ class NotApplicableError(LedgerError):
     """The record cannot be applied; the message says why."""
 
 
-def plan(record: Record, account: Account, tables: Mapping[str, pl.DataFrame]) -> ChangePlan:
+def plan(journal: Journal, record: Record, account: Account, tables: Mapping[str, pl.DataFrame]) -> ChangePlan:
     """What applying the record would change now; nothing is written.
 
     Raises:
         NotApplicableError: if the change is made by hand.
     """
     proposal = record.proposal
+    if proposal.kind is Kind.ROLLBACK:
+        return _way_back(journal, str(proposal.after["roll_back"]), record, account)
     if proposal.apply_kind is ApplyKind.MEMBER_FIELDS:
         return member_changes(record, tables, account.members(str(proposal.after["field"])))
     if proposal.apply_kind is ApplyKind.API_PATCH:
@@ -97,10 +99,12 @@ def apply(
     if record.status is not Status.APPLYING:
         raise NotApplicableError(f"{optimization_id} is {record.status}; only what is approved is applied.")
     checkpoint("started")
-    changes = _write(ledger.journal, record, account, plan(record, account, tables), checkpoint)
+    changes = _write(ledger.journal, record, account, plan(ledger.journal, record, account, tables), checkpoint)
     # What a crash left open holds its value by now, or it would have been written once more.
     ledger.journal.close(optimization_id)
     checkpoint("before the record")
+    if record.proposal.kind is Kind.ROLLBACK:
+        _end(ledger, record, first_day, now)
     details = {
         "writes": ledger.journal.outcomes(optimization_id),
         "held_out": changes.held_out,
@@ -114,7 +118,7 @@ def keep_in_step(
     ledger: Ledger, record: Record, account: Account, tables: Mapping[str, pl.DataFrame], *, now: datetime
 ) -> int:
     """Give those who came since a member field's change was applied their value; returns how many were written."""
-    due = plan(record, account, tables)
+    due = plan(ledger.journal, record, account, tables)
     if due.changes:
         _write(ledger.journal, record, account, due, lambda place: None)
         _append(ledger, record, EventType.KEPT_IN_STEP, now, {"details": {"last_kept_in_step": len(due.changes)}})
@@ -122,9 +126,18 @@ def keep_in_step(
 
 
 def roll_back(
-    ledger: Ledger, optimization_id: str, account: Account, *, actor: str, reason: str, now: datetime
+    ledger: Ledger, optimization_id: str, account: Account, *, actor: str, reason: str, first_day: date, now: datetime
 ) -> Record:
     """Put back what stood before the application, as far as driptune wrote it.
+
+    Args:
+        ledger: where the record stands.
+        optimization_id: the record.
+        account: the mail account.
+        actor: who takes it back.
+        reason: why.
+        first_day: first day on which the change is no longer in effect.
+        now: the time.
 
     Raises:
         NotApplicableError: if it is not in effect, or was made by hand.
@@ -133,11 +146,27 @@ def roll_back(
     if record.status not in (Status.APPLYING, Status.APPLIED, Status.VERIFIED):
         raise NotApplicableError(f"{optimization_id} is {record.status}; only what was applied is rolled back.")
     _check_machine(record)
-    back = ledger.journal.reversed(optimization_id)
+    _write_all(record, account, _way_back(ledger.journal, optimization_id, record, account).changes)
+    payload = {"reason": reason, "rolled_back_day": first_day.isoformat()}
+    return _append(ledger, record, EventType.ROLLED_BACK, now, payload, actor)
+
+
+def _way_back(journal: Journal, optimization_id: str, record: Record, account: Account) -> ChangePlan:
+    """What was written for `optimization_id`, back to what stood before; `record` names the field."""
     if record.proposal.apply_kind is ApplyKind.MEMBER_FIELDS:
         account.members(str(record.proposal.after["field"]))
-    _write_all(record, account, back)
-    return _append(ledger, record, EventType.ROLLED_BACK, now, {"reason": reason}, actor)
+    return ChangePlan(tuple(journal.reversed(optimization_id)))
+
+
+def _end(ledger: Ledger, rollback: Record, first_day: date, now: datetime) -> None:
+    """Note in the record of what was taken back that it is no longer in effect, unless it says so already."""
+    ended = ledger.record(str(rollback.proposal.after["roll_back"]))
+    if ended.status in IN_EFFECT:
+        payload = {
+            "reason": f"Taken back by {rollback.optimization_id}.",
+            "rolled_back_day": first_day.isoformat(),
+        }
+        _append(ledger, ended, EventType.ROLLED_BACK, now, payload, rollback.decided_by or APPLIER)
 
 
 def _check_machine(record: Record) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.analysis.experiment_draft import MetricName
+
 
 class Kind(StrEnum):
     """What is to be changed."""
@@ -80,6 +82,13 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Measure(_Frozen):
+    """By what a change is to be judged: an outcome, and the days after a message within which it counts."""
+
+    metric: MetricName
+    window_days: int
+
+
 class Proposal(_Frozen):
     """A change somebody may approve, with the evidence for it.
 
@@ -100,6 +109,7 @@ class Proposal(_Frozen):
         risk: how much harm it could do.
         author: who proposes; may not approve.
         holdout_share: share of people kept out, against whom the effect is measured.
+        measure: by what the effect is judged; none where nothing is promised.
     """
 
     kind: Kind
@@ -119,6 +129,7 @@ class Proposal(_Frozen):
     risk: Risk
     author: str = "driptune"
     holdout_share: float = 0.1
+    measure: Measure | None = None
 
     @property
     def optimization_id(self) -> str:
@@ -139,7 +150,7 @@ class Approval(_Frozen):
 
 
 class Record(_Frozen):
-    """A proposal and what has become of it."""
+    """A proposal and what has become of it: in effect from `applied_day` until the day before `rolled_back_day`."""
 
     proposal: Proposal
     optimization_id: str
@@ -153,4 +164,5 @@ class Record(_Frozen):
     decided_at: datetime | None = None
     reason: str | None = None
     applied_day: date | None = None
+    rolled_back_day: date | None = None
     details: Mapping[str, Any] = {}

@@ -134,6 +134,8 @@ def _after(record: Record | None, event: Event) -> Record:
         changes |= {"decided_by": event.actor, "decided_at": event.occurred_at}
     if event.event_type is EventType.APPLIED:
         changes["applied_day"] = date.fromisoformat(payload["applied_day"])
+    if event.event_type is EventType.ROLLED_BACK:
+        changes["rolled_back_day"] = date.fromisoformat(payload["rolled_back_day"])
     if payload.get("reason"):
         changes["reason"] = payload["reason"]
     if payload.get("details"):

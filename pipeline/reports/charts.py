@@ -17,6 +17,7 @@ FEWEST_FOLLOWED = 50
 #: Lines that can be told apart by colour.
 MOST_LINES = 8
 TREND_DAYS = 60
+PERCENT = alt.Axis(format="%")
 
 
 def image(chart: Picture | None) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def cohort_chart(triangles: pl.DataFrame) -> Picture | None:
         .mark_line()
         .encode(
             x=alt.X("age_weeks:Q", title="weeks since entry"),
-            y=alt.Y("incidence_rate:Q", title="converted", axis=alt.Axis(format="%")),
+            y=alt.Y("incidence_rate:Q", title="converted", axis=PERCENT),
             color=alt.Color("cohort:N", title="signup"),
         )
         .properties(title=f"Conversion by cohort: {workflow}")
@@ -91,7 +92,7 @@ def send_time_chart(profiles: pl.DataFrame) -> Picture | None:
         .mark_line()
         .encode(
             x=alt.X("local_hour:Q", title="local hour"),
-            y=alt.Y("activity_share:Q", title="share of the cluster's activity", axis=alt.Axis(format="%")),
+            y=alt.Y("activity_share:Q", title="share of the cluster's activity", axis=PERCENT),
             color=alt.Color("cluster_id:N", title="cluster"),
         )
         .properties(title="Kinds of day")
@@ -124,7 +125,7 @@ def delay_chart(curves: pl.DataFrame) -> Picture | None:
     columns = ["delay_hours", "conversion_rate", "conversion_rate_low", "conversion_rate_high", mark]
     base = alt.Chart(rows.select(columns)).encode(x=alt.X("delay_hours:Q", title="delay, hours"))
     bars = base.mark_rule().encode(
-        y=alt.Y("conversion_rate_low:Q", title="converted", axis=alt.Axis(format="%")), y2="conversion_rate_high:Q"
+        y=alt.Y("conversion_rate_low:Q", title="converted", axis=PERCENT), y2="conversion_rate_high:Q"
     )
     workflow, start, end = largest.select(transition).row(0)
     names = base.mark_text(dx=8, dy=-10, align="left", fontWeight="bold").encode(y="conversion_rate:Q", text="mark:N")
@@ -211,9 +212,28 @@ def decision_chart(decisions: pl.DataFrame) -> Picture | None:
         alt.Chart(counts)
         .mark_bar()
         .encode(
-            x=alt.X("subscribers:Q", stack="normalize", title="share of subscribers", axis=alt.Axis(format="%")),
+            x=alt.X("subscribers:Q", stack="normalize", title="share of subscribers", axis=PERCENT),
             y=alt.Y("decision_point_id:N", title=None),
             color=alt.Color("arm:N", title="arm"),
         )
         .properties(title="Who gets what")
+    )
+
+
+def realised_chart(nights: pl.DataFrame) -> Picture | None:
+    """What each change in effect was promised to bring, beside what it brought with its interval.
+
+    Args:
+        nights: rows of `realised_lift`, one for each change.
+    """
+    known = nights.filter(pl.col("realised_lift_low").is_not_null())
+    if known.is_empty():
+        return None
+    columns = ["optimization_id", "promised_lift", "realised_lift", "realised_lift_low", "realised_lift_high"]
+    base = alt.Chart(known.select(columns)).encode(y=alt.Y("optimization_id:N", title=None))
+    lift = alt.X("realised_lift:Q", title="lift: measured with its interval, promised as a bar", axis=PERCENT)
+    interval = base.mark_rule().encode(x=alt.X("realised_lift_low:Q"), x2="realised_lift_high:Q")
+    promise = base.mark_tick(thickness=3, color="firebrick").encode(x="promised_lift:Q")
+    return alt.layer(interval, base.mark_point(filled=True, size=60).encode(x=lift), promise).properties(
+        title="Promised and realised"
     )

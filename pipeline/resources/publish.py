@@ -29,7 +29,7 @@ Staged = tuple[Path, Path]
 # These tables tell of the run itself, so they differ although the results are the same.
 RUN_TABLES = frozenset({"runs"})
 # These tell of what people and driptune decided; evidence that rests on the data must not change because of them.
-LEDGER_TABLES = frozenset({"optimizations", "optimization_events"})
+LEDGER_TABLES = frozenset({"optimizations", "optimization_events", "realised_lift"})
 
 
 class PublishError(Exception):

@@ -57,3 +57,46 @@ class OptimizationEvents(Table):
     reason: pl.String = column("reason given", nullable=True)
     previous_hash: pl.String = column("hash of the event before, of whichever record")
     hash: pl.String = column("SHA-256 over this event and the hash before")
+
+
+REALISED = "relative change against those kept out; bounds hold on all nights at once"
+PLACE_MEAN = "share or currency"
+
+
+@table("marts.realised_lift", ("optimization_id", "as_of_day", "metric"))
+class RealisedLift(Table):
+    """One row per applied change, night and metric: what it brought against those kept out, beside the promise."""
+
+    optimization_id: pl.String = key("record")
+    as_of_day: pl.Date = column("night of the look", "date")
+    metric: pl.String = key("outcome that is compared")
+    role: pl.String = column("what was promised, or a guardrail", isin=["primary", "guardrail"])
+    is_latest: pl.Boolean = column("tonight's look")
+    proposed_kind: pl.String = column("what was changed")
+    workflow_id: pl.String = column("workflow; null where several", "id", nullable=True)
+    step_id: pl.String = column("step; null where several", "id", nullable=True)
+    first_day: pl.Date = column("first whole day of the change", "date")
+    last_day: pl.Date = column("last one; null while it is in effect", "date", nullable=True)
+    exposures: pl.Int64 = count("subscribers with the change, first message each, matured")
+    held_out_exposures: pl.Int64 = count("subscribers kept out, first message each, matured")
+    applied_mean: pl.Float64 = column("outcome per exposure with the change", PLACE_MEAN, nullable=True)
+    applied_mean_low: pl.Float64 = column("95% bound", PLACE_MEAN, nullable=True)
+    applied_mean_high: pl.Float64 = column("95% bound", PLACE_MEAN, nullable=True)
+    held_out_mean: pl.Float64 = column("outcome per exposure of those kept out", PLACE_MEAN, nullable=True)
+    held_out_mean_low: pl.Float64 = column("95% bound", PLACE_MEAN, nullable=True)
+    held_out_mean_high: pl.Float64 = column("95% bound", PLACE_MEAN, nullable=True)
+    promised_lift: pl.Float64 = column(LIFT, "ratio", nullable=True)
+    promised_lift_low: pl.Float64 = column("95% bound", "ratio", nullable=True)
+    promised_lift_high: pl.Float64 = column("95% bound", "ratio", nullable=True)
+    realised_lift: pl.Float64 = column(REALISED, "ratio", nullable=True)
+    realised_lift_low: pl.Float64 = column("95% bound", "ratio", nullable=True)
+    realised_lift_high: pl.Float64 = column("95% bound", "ratio", nullable=True)
+    incremental_total: pl.Float64 = column("outcomes that the change brought", "events or currency", nullable=True)
+    incremental_total_low: pl.Float64 = column("95% bound", "events or currency", nullable=True)
+    incremental_total_high: pl.Float64 = column("95% bound", "events or currency", nullable=True)
+    is_significant: pl.Boolean = column("the bounds exclude 0, on this night or an earlier one")
+    outcome: pl.String = column(
+        "what became of it", isin=["measuring", "works", "less than promised", "harm", "not measured"]
+    )
+    status: pl.String = column("ok, or what is missing")
+    method: pl.String = column("design and statistic")

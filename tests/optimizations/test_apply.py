@@ -18,7 +18,7 @@ from pipeline.optimizations.review import Seen
 from tests.optimizations.conftest import NOW, POLICY, proposal
 
 PEOPLE = 2 * BATCH + 100
-FIRST_DAY = date(2026, 6, 30)
+FIRST_DAY, LATER = date(2026, 6, 30), date(2026, 7, 14)
 PLACES = ("started", "intended", "written", "settled", "before the record")
 REFUSED = "refused: Mailchimp answered 400"
 
@@ -116,7 +116,7 @@ def reject(ledger: Ledger) -> None:
 
 def test_a_dry_run_tells_and_writes_nothing(ledger: Ledger) -> None:
     account = InMemoryAccount()
-    told = applications.plan(approved(ledger, hours()), account, TABLES)
+    told = applications.plan(ledger.journal, approved(ledger, hours()), account, TABLES)
     assert len(told.changes) + told.held_out == PEOPLE
     assert told.held_out == pytest.approx(PEOPLE * 0.1, abs=35)
     assert told.lines()[0].startswith(f"{len(told.changes):,} to write, 0 hold the value already")
@@ -193,12 +193,14 @@ def test_the_way_back_restores_what_stood_before_and_nothing_else(ledger: Ledger
     account.fields["SENDHOUR"] = dict(before)
     apply(ledger, hours(), account)
     back = applications.roll_back(
-        ledger, hours().optimization_id, account, actor="noor", reason="Complaints rose.", now=NOW
+        ledger, hours().optimization_id, account, actor="noor", reason="Complaints rose.", first_day=LATER, now=NOW
     )
     assert (back.status, back.reason) == (Status.ROLLED_BACK, "Complaints rose.")
     assert {key: value for key, value in account.fields["SENDHOUR"].items() if value} == before
     with pytest.raises(NotApplicableError, match="is rolled_back"):
-        applications.roll_back(ledger, hours().optimization_id, account, actor="noor", reason="again", now=NOW)
+        applications.roll_back(
+            ledger, hours().optimization_id, account, actor="noor", reason="again", first_day=LATER, now=NOW
+        )
 
 
 def test_newcomers_get_their_value_and_only_what_changed_is_written(ledger: Ledger) -> None:
@@ -217,7 +219,9 @@ def test_an_email_is_started_once(ledger: Ledger) -> None:
     account = InMemoryAccount()
     apply(ledger, start(), account)
     assert (account.emails["mail"]["status"], account.writes) == ("sending", 1)
-    applications.roll_back(ledger, start().optimization_id, account, actor="noor", reason="a try", now=NOW)
+    applications.roll_back(
+        ledger, start().optimization_id, account, actor="noor", reason="a try", first_day=LATER, now=NOW
+    )
     assert account.emails["mail"]["status"] == "paused"
 
 

@@ -124,7 +124,9 @@ def _judge(folder: Path) -> str:
     account = StoredAccount(folder / "account.sqlite")
     wrong = sum(account.values().get(key) != value for key, value in (before | expected(hours())).items())
     wrong += len(account.values().keys() - (before | expected(hours())).keys())
-    applications.roll_back(ledger, hours().optimization_id, account, actor="mara", reason="tried", now=NOW)
+    applications.roll_back(
+        ledger, hours().optimization_id, account, actor="mara", reason="tried", first_day=FIRST_DAY, now=NOW
+    )
     # Mailchimp cannot unset a field; who held nothing holds an empty value.
     held = {key: value for key, value in account.values().items() if value}
     return json.dumps([wrong, int(held != before), len(ledger.verify())])

@@ -12,7 +12,8 @@ NAMES = (
     "workflows", "steps", "step_metrics", "experiments", "experiment_results", "experiment_verdicts",
     "delay_recommendations", "delay_curves", "opportunities", "send_time_assignments", "send_time_lift",
     "send_time_profiles", "send_time_clusters", "subscriber_send_times", "policy_values", "path_decisions",
-    "content_decisions", "conflict_replay", "stuck_subscribers", "anomalies", "metric_trends",
+    "content_decisions", "conflict_replay", "stuck_subscribers", "anomalies", "metric_trends", "optimizations",
+    "realised_lift",
 )  # fmt: skip
 Tables = dict[str, pl.DataFrame]
 
@@ -34,7 +35,7 @@ def a_winner(arm_field: str | None = "SUBJECT", **changes: Any) -> Tables:
     verdict = {
         "experiment_id": "subject", "verdict": "winner", "winner_arm": "B", "lift": 0.32, "lift_low": 0.03,
         "lift_high": 0.7, "shrunk_lift": 0.25, "shrunk_lift_low": 0.05, "shrunk_lift_high": 0.5, "plan_hash": "p1",
-        "workflow_id": "welcome", "step_id": "hello",
+        "workflow_id": "welcome", "step_id": "hello", "primary_metric": "conversion",
     }  # fmt: skip
     looks = row("experiment_results", experiment_id="subject", role="primary", arm="B", exposures=900)
     return {
@@ -103,6 +104,22 @@ def an_anomaly(**changes: Any) -> Tables:
         "workflow_id": "welcome", "step_id": "hello",
     }  # fmt: skip
     return {"anomalies": row("anomalies", **{**found, **changes})}
+
+
+def harm_done(**changes: Any) -> Tables:
+    night = {
+        "optimization_id": "0123456789abcdef", "metric": "conversion", "role": "primary", "is_latest": True,
+        "outcome": "harm", "realised_lift": -0.2, "realised_lift_low": -0.3, "realised_lift_high": -0.1,
+        "workflow_id": "welcome", "step_id": "hello",
+    }  # fmt: skip
+    applied = {
+        "optimization_id": "0123456789abcdef", "status": "applied", "after": '{"field": "SUBJECT", "value": "B"}',
+        "before": "{}", "apply_kind": "member_fields",
+    }  # fmt: skip
+    return {
+        "realised_lift": row("realised_lift", **{**night, **changes}),
+        "optimizations": row("optimizations", **applied),
+    }
 
 
 STEPS = ("hello", "tips", "offer")

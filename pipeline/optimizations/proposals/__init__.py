@@ -13,6 +13,7 @@ from pipeline.optimizations.proposals.delays import delay_proposals
 from pipeline.optimizations.proposals.evidence import Publication
 from pipeline.optimizations.proposals.experiments import winner_proposals
 from pipeline.optimizations.proposals.policies import policy_proposals
+from pipeline.optimizations.proposals.rollbacks import rollback_proposals
 from pipeline.optimizations.proposals.send_times import send_time_proposals
 from pipeline.optimizations.proposals.stuck import stuck_proposals
 from pipeline.optimizations.record import Proposal
@@ -25,6 +26,7 @@ ANALYSES: Sequence[Callable[[Publication], Iterator[Proposal]]] = (
     coordination_proposals,
     stuck_proposals,
     anomaly_proposals,
+    rollback_proposals,
 )
 
 

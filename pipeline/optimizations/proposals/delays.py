@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
-from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
+from pipeline.analysis.experiment_draft import MetricName
+from pipeline.optimizations.proposals.evidence import BY_HAND, OUTCOME_DAYS, Publication
+from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
 from pipeline.reports.charts import delay_chart
 
 _TRANSITION = ["workflow_id", "from_step_id", "to_step_id"]
@@ -73,5 +74,6 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
             expected_lift_high=row["improvement_high"] if is_change else None,
             expected_value=gains.get(f"delay/{workflow}/{start}/{end}"),
             holdout_share=BY_HAND,
+            measure=Measure(metric=MetricName.CONVERSION, window_days=OUTCOME_DAYS) if is_change else None,
             risk=Risk.MEDIUM if row["identification"] == "randomised" else Risk.HIGH,
         )  # fmt: skip

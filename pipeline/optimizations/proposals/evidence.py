@@ -14,6 +14,8 @@ UNSUBSCRIBE_WARNING = 0.005
 WINDOW = "28d"
 #: Share of people kept out, where driptune itself writes to each member, and where a person changes the flow for all.
 HELD_OUT, BY_HAND = 0.1, 0.0
+#: Days after a message in which an outcome counts, where no test has said how many.
+OUTCOME_DAYS = 7
 MOST_ROWS = 12
 
 

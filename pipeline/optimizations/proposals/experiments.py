@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.optimizations.proposals.evidence import BY_HAND, HELD_OUT, Publication
-from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
+from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
 from pipeline.reports.charts import experiment_chart
 
 
@@ -68,5 +68,6 @@ def _winner(publication: Publication, row: dict[str, Any]) -> Proposal:
         expected_lift_low=row["shrunk_lift_low"],
         expected_lift_high=row["shrunk_lift_high"],
         holdout_share=HELD_OUT if field else BY_HAND,
+        measure=Measure(metric=row["primary_metric"], window_days=row["window_days"]),
         risk=Risk.MEDIUM,
     )

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from pipeline.optimizations.proposals.evidence import Publication
-from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
+from pipeline.analysis.experiment_draft import MetricName
+from pipeline.optimizations.proposals.evidence import OUTCOME_DAYS, Publication
+from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
 from pipeline.reports.charts import decision_chart
 
 
@@ -49,4 +50,5 @@ def policy_proposals(publication: Publication) -> Iterator[Proposal]:
                 expected_lift_low=lift["gain_low"],
                 expected_lift_high=lift["gain_high"],
                 risk=Risk.MEDIUM,
+                measure=Measure(metric=MetricName.CONVERSION, window_days=OUTCOME_DAYS),
             )

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from pipeline.optimizations.proposals.evidence import Publication
-from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
+from pipeline.analysis.experiment_draft import MetricName
+from pipeline.optimizations.proposals.evidence import OUTCOME_DAYS, Publication
+from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
 from pipeline.reports.charts import send_time_chart
 
 HOUR_FIELD = "SENDHOUR"
@@ -56,4 +57,5 @@ def send_time_proposals(publication: Publication) -> Iterator[Proposal]:
         expected_lift_low=row["engagement_lift_low"] if is_known else None,
         expected_lift_high=row["engagement_lift_high"] if is_known else None,
         risk=Risk.LOW,
+        measure=Measure(metric=MetricName.CLICK, window_days=OUTCOME_DAYS),
     )

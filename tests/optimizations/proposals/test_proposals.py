@@ -18,6 +18,7 @@ from tests.worlds.published import (
     a_policy,
     a_winner,
     an_anomaly,
+    harm_done,
     nothing,
     send_times,
     somebody_stuck,
@@ -38,6 +39,7 @@ CASES: list[tuple[Callable[..., Tables], Kind, ApplyKind]] = [
     (a_conflict, Kind.COORDINATION, ApplyKind.MANUAL),
     (somebody_stuck, Kind.STUCK, ApplyKind.API_PATCH),
     (an_anomaly, Kind.ANOMALY, ApplyKind.MANUAL),
+    (harm_done, Kind.ROLLBACK, ApplyKind.MEMBER_FIELDS),
 ]
 
 

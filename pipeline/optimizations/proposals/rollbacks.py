@@ -1,0 +1,59 @@
+"""Changes in effect that do harm: take them back."""
+
+import json
+from collections.abc import Iterator
+
+import polars as pl
+
+from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
+from pipeline.optimizations.realised import Kept, in_a_word
+from pipeline.optimizations.record import IN_EFFECT, ApplyKind, Kind, Proposal, Risk
+from pipeline.reports.charts import realised_chart
+
+
+def rollback_proposals(publication: Publication) -> Iterator[Proposal]:
+    """One proposal per change in effect that lowers what it was to raise, or raises unsubscribes or complaints."""
+    in_effect = publication["optimizations"].filter(pl.col("status").is_in([str(status) for status in IN_EFFECT]))
+    harmful = in_a_word(publication["realised_lift"]).filter(pl.col("outcome") == Kept.HARM)
+    changes = in_effect.select("optimization_id", "title", "target", "before", "after", "apply_kind")
+    for row in harmful.join(changes, on="optimization_id").sort("optimization_id").iter_rows(named=True):
+        nights = publication["realised_lift"].filter(
+            (pl.col("optimization_id") == row["optimization_id"]) & pl.col("is_latest")
+        )
+        yield Proposal(
+            kind=Kind.ROLLBACK,
+            target=row["optimization_id"],
+            title=f"Take back: {row['title']}",
+            workflow_id=row["workflow_id"],
+            step_id=row["step_id"],
+            before=json.loads(row["after"]),
+            after={"roll_back": row["optimization_id"], **_field_or_email(row["after"])},
+            apply_kind=ApplyKind(row["apply_kind"]),
+            base_version=str(row["first_day"]),
+            evidence=publication.evidence(
+                summary=f"Since {row['first_day']} those with the change have {row['metric']} "
+                f"{row['realised_lift']:+.0%} against those kept out "
+                f"({row['realised_lift_low']:+.0%} to {row['realised_lift_high']:+.0%}, on all nights at once).",
+                source=f"marts.realised_lift where optimization_id = '{row['optimization_id']}'",
+                rows=nights.select("metric", "role", "exposures", "held_out_exposures", "realised_lift", "outcome"),
+                chart=realised_chart(nights.filter(pl.col("metric") == row["metric"])),
+                at=(row["workflow_id"], row["step_id"]) if row["step_id"] else None,
+                n=row["exposures"] + row["held_out_exposures"],
+                effect=row["realised_lift"],
+                effect_low=row["realised_lift_low"],
+                effect_high=row["realised_lift_high"],
+                effect_unit=f"relative change of {row['metric']}",
+                method=row["method"],
+                identification="randomised",
+                window=f"since {row['first_day']}",
+            ),
+            risk=Risk.LOW,
+            # What does harm is taken back for everybody.
+            holdout_share=BY_HAND,
+        )
+
+
+def _field_or_email(after: str) -> dict[str, str]:
+    """What `after` writes to, which the way back writes to as well."""
+    change = json.loads(after)
+    return {name: change[name] for name in ("field", "operation", "workflow_id", "email_id") if name in change}

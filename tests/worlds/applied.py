@@ -1,0 +1,102 @@
+"""A step that people are mailed by, a change of it in effect for all but a hold-out, and what it really brings."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipeline.analysis.experiment_draft import MetricName
+from pipeline.analysis.experiment_exposures import Facts
+from pipeline.analysis.units import DAY_US, day_number
+from pipeline.optimizations.changes import is_held_out
+from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Record, Risk, Status
+
+APPLIED_DAY = date(2026, 6, 1)
+HOLDOUT = 0.1
+WINDOW_DAYS = 3
+DAYS_BEFORE = 70
+
+
+def record(number: int = 0, *, promised: float | None = 0.2, **changes: Any) -> Record:
+    """A change applied on `APPLIED_DAY`; numbers tell records apart."""
+    proposal = {
+        "kind": Kind.EXPERIMENT_WINNER,
+        "target": f"test {number}",
+        "title": "Send arm B to everybody",
+        "workflow_id": "flow",
+        "step_id": "hello",
+        "before": {},
+        "after": {"field": "ARM", "value": "B", "holdout_value": "A"},
+        "apply_kind": ApplyKind.MEMBER_FIELDS,
+        "base_version": "1",
+        "evidence": {},
+        "expected_lift": promised,
+        "risk": Risk.MEDIUM,
+        "holdout_share": HOLDOUT,
+        "measure": Measure(metric=MetricName.CONVERSION, window_days=WINDOW_DAYS),
+    }
+    of_record = {"status": Status.APPLIED, "applied_day": APPLIED_DAY}
+    for name, value in changes.items():
+        (of_record if name in Record.model_fields else proposal)[name] = value
+    made = Proposal(**proposal)
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    return Record(
+        proposal=made,
+        optimization_id=made.optimization_id,
+        revision=4,
+        created_at=now,
+        expires_at=now,
+        approvals_required=1,
+        **of_record,
+    )
+
+
+@dataclass(frozen=True)
+class Step:
+    """How a step is, and what the change makes of it: chances per message."""
+
+    per_day: int = 200
+    days_after: int = 30
+    rate: float = 0.1
+    lift: float = 0.0
+    unsubscribes: float = 0.01
+    unsubscribe_lift: float = 0.0
+
+
+def facts(rng: np.random.Generator, of: Record, step: Step) -> Facts:
+    """Core tables in which everybody is mailed once, a week after signing up; the change works from its first day."""
+    days = np.repeat(np.arange(-DAYS_BEFORE, step.days_after), step.per_day)
+    size = len(days)
+    key = pl.Series("subscriber_key", np.arange(size) + 1_000_000 * (int(of.optimization_id[:6], 16) + 1))
+    first = day_number(APPLIED_DAY)
+    has_change = ~is_held_out(key, of.optimization_id, HOLDOUT).to_numpy() & (days >= 0)
+    if of.rolled_back_day is not None:
+        has_change &= days < day_number(of.rolled_back_day) - first
+    sent = (first + days) * DAY_US + rng.integers(0, DAY_US, size)
+    buys = rng.random(size) < step.rate * np.where(has_change, 1 + step.lift, 1.0)
+    leaves = rng.random(size) < step.unsubscribes * np.where(has_change, 1 + step.unsubscribe_lift, 1.0)
+    later = sent + DAY_US
+    none = pl.lit(None, dtype=pl.Int64)
+    messages = pl.DataFrame({"subscriber_key": key, "day": first + days, "sent_us": sent}).with_columns(
+        step_key=pl.lit(1, dtype=pl.Int64),
+        first_human_click_us=none,
+        unsubscribed_us=pl.Series(np.where(leaves, later, -1)).replace(-1, None),
+        complained_us=none,
+    )
+    orders = pl.DataFrame({"subscriber_key": key.filter(buys), "occurred_us": later[buys]})
+    return Facts(
+        steps=pl.DataFrame({"workflow_id": ["flow"], "step_id": ["hello"], "step_key": [1], "status": ["active"]}),
+        workflows=pl.DataFrame({"workflow_id": ["flow"], "kind": ["flow"], "goal_event_type": ["purchase"]}),
+        messages=messages,
+        conversions=orders.with_columns(
+            event_type=pl.lit("purchase"), is_order=pl.lit(True), net_cents=pl.lit(5_000, dtype=pl.Int64)
+        ),
+        subscribers=pl.DataFrame({"subscriber_key": key, "signup_us": sent - 7 * DAY_US}),
+    )
+
+
+def night(step: Step) -> date:
+    """The night after which no window of the step's messages is open."""
+    return APPLIED_DAY + timedelta(days=step.days_after + WINDOW_DAYS)
