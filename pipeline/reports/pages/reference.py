@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import polars as pl
 
-from pipeline import analysis, decisions
+from pipeline import analysis, decisions, optimizations
 from pipeline.analysis.dictionary import duckdb_type
 from pipeline.reports.pages.docstrings import Block, Documented, blocks, documented_module
 from pipeline.reports.pages.sections import Page
@@ -120,6 +120,7 @@ CHAPTERS = (
     ),
     Chapter("Which workflows collide", ("conflicts", "memberships", "planned_sends")),
     Chapter("What could be won", ("opportunities",)),
+    Chapter("What a change really brought", ("realised",), "loop"),
     Chapter("What all tables share", ("dimensions", "units", "dictionary")),
 )
 
@@ -197,5 +198,5 @@ def _figure(row: dict[str, Any]) -> tuple[str, str, str, str, str]:
 
 
 def _module_paths() -> dict[str, Path]:
-    folders = [Path(folder) for package in (analysis, decisions) for folder in package.__path__]
+    folders = [Path(folder) for package in (optimizations, analysis, decisions) for folder in package.__path__]
     return {path.stem: path for folder in folders for path in folder.glob("*.py") if path.stem != "__init__"}

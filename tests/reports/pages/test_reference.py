@@ -42,6 +42,8 @@ def test_every_module_of_analysis_and_decisions_is_in_one_chapter() -> None:
     told = [name for chapter in CHAPTERS for name in chapter.modules]
     folders = (PROJECT_ROOT / "pipeline" / "analysis", PROJECT_ROOT / "pipeline" / "decisions")
     there = [path.stem for folder in folders for path in folder.glob("*.py") if path.stem != "__init__"]
+    # Of the loop, the part that is statistics.
+    there.append("realised")
     assert sorted(told) == sorted(there)
 
 
