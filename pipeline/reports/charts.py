@@ -113,17 +113,8 @@ def delay_chart(curves: pl.DataFrame) -> Picture | None:
     transition = ["workflow_id", "from_step_id", "to_step_id"]
     sizes = known.group_by(transition).agg(pl.col("entrants").sum())
     largest = sizes.sort("entrants", *transition, descending=[True, False, False, False]).head(1)
-    rows = known.join(largest.select(transition), on=transition, how="semi").sort("delay_hours")
-    is_best = pl.col("best_probability") == pl.col("best_probability").max()
-    mark = (
-        pl.when("is_current")
-        .then(pl.lit("now"))
-        .when(is_best & (pl.col("better_probability") > ACT_PROBABILITY))
-        .then(pl.lit("proposed"))
-        .alias("mark")
-    )
-    columns = ["delay_hours", "conversion_rate", "conversion_rate_low", "conversion_rate_high", mark]
-    base = alt.Chart(rows.select(columns)).encode(x=alt.X("delay_hours:Q", title="delay, hours"))
+    rows = marked_delays(known.join(largest.select(transition), on=transition, how="semi"))
+    base = alt.Chart(rows).encode(x=alt.X("delay_hours:Q", title="delay, hours"))
     bars = base.mark_rule().encode(
         y=alt.Y("conversion_rate_low:Q", title="converted", axis=PERCENT), y2="conversion_rate_high:Q"
     )
@@ -133,6 +124,24 @@ def delay_chart(curves: pl.DataFrame) -> Picture | None:
     return alt.layer(bars, curve, names.transform_filter("datum.mark != null")).properties(
         title=f"{workflow}, {start} to {end}: conversion by delay"
     )
+
+
+def marked_delays(curve: pl.DataFrame) -> pl.DataFrame:
+    """One transition's delays in their order, with `mark`: 'now', 'proposed' where surely better, or null.
+
+    Args:
+        curve: rows of `delay_curves` of one transition, with known rates.
+    """
+    is_best = pl.col("best_probability") == pl.col("best_probability").max()
+    mark = (
+        pl.when("is_current")
+        .then(pl.lit("now"))
+        .when(is_best & (pl.col("better_probability") > ACT_PROBABILITY))
+        .then(pl.lit("proposed"))
+        .alias("mark")
+    )
+    columns = ["delay_hours", "conversion_rate", "conversion_rate_low", "conversion_rate_high", mark]
+    return curve.sort("delay_hours").select(columns)
 
 
 def opportunity_chart(opportunities: pl.DataFrame) -> Picture | None:

@@ -12,6 +12,7 @@ from pipeline.settings import PROJECT_ROOT
 from tests.bench import rows
 from tests.bench.analyses import analyses
 from tests.bench.orchestration import dagster_share
+from tests.bench.pages import pages_of_many_flows
 from tests.bench.rows import Account, Row
 
 DEFAULT_SCALES = (1_000_000, 10_000_000)
@@ -35,6 +36,7 @@ def measure(scales: Iterable[int], folder: Path) -> Iterator[Row]:
         yield from rows.increments(account)
     yield from analyses()
     yield dagster_share(folder / "empty")
+    yield pages_of_many_flows()
 
 
 def as_markdown(table: Iterable[Row]) -> str:

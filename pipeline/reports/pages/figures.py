@@ -1,68 +1,22 @@
-"""Charts as SVG that stands inside a page and takes its colours, and the charts that only pages show."""
+"""The figures of the pages as Vega-Lite specifications, plain data.
 
-import html
-import re
-from collections.abc import Mapping
+An account has thousands of them: building each by altair, which checks every part against its schema, would take as
+long as drawing it. The tests check them instead. How a figure is drawn is `drawing`'s.
+"""
+
 from typing import Any
 
-import altair as alt
 import polars as pl
-import vl_convert
 
-from pipeline.reports.charts import Picture
+from pipeline.reports.charts import marked_delays
 
-INK = "#123456"
-"""Stands for the page's own text colour, which is known only where the page is read."""
-WIDTH, HEIGHT = 820, 260
-CONFIG = {
-    "background": "transparent",
-    "view": {"stroke": "transparent"},
-    "font": "Helvetica, Arial, sans-serif",
-    "axis": {
-        "labelColor": INK,
-        "titleColor": INK,
-        "domainColor": INK,
-        "tickColor": INK,
-        "gridColor": INK,
-        "gridOpacity": 0.12,
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-        "labelLimit": 300,
-    },
-    "legend": {"labelColor": INK, "titleColor": INK, "orient": "bottom", "titleFontWeight": "normal"},
-    "mark": {"color": "#3b82f6"},
-    "rule": {"color": INK},
-    "text": {"color": INK},
-    "range": {"category": ["#3b82f6", "#f59e0b", "#10b981", "#a855f7", "#ef4444", "#06b6d4", "#84cc16", "#ec4899"]},
-}
-_STYLES = re.compile(r'\sstyle="[^"]*"')
+Specification = dict[str, Any]
+BLUE, GREEN, GREY, RED = "#3b82f6", "#10b981", "#94a3b8", "#ef4444"
+LONGEST_NAME = 44
+TREND_DAYS = 60
 
 
-def drawn(chart: Picture | None, label: str) -> str | None:
-    """The chart as SVG with `label` for those who cannot see it; none where there is no chart.
-
-    Inline styles are left out: the page's content security policy refuses them.
-    """
-    return None if chart is None else drawn_specification(chart.to_dict(), label)
-
-
-def drawn_specification(chart: Mapping[str, Any], label: str) -> str:
-    """A Vega-Lite specification with its data as `drawn` gives it."""
-    height = {} if _has_names_down(chart) else {"height": HEIGHT}
-    specification = {**chart, "width": WIDTH, **height, "config": CONFIG}
-    # The page's own words say what it shows.
-    specification.pop("title", None)
-    svg = vl_convert.vegalite_to_svg(specification)
-    escaped = html.escape(label)
-    size = re.search(r'width="([\d.]+)" height="([\d.]+)"', svg)
-    svg = _STYLES.sub("", svg).replace(INK, "currentColor")
-    if size:
-        svg = svg.replace(size.group(0), f'role="img" aria-label="{escaped}"', 1)
-    return svg
-
-
-def funnel_figure(funnel: pl.DataFrame) -> Picture | None:
+def funnel_figure(funnel: pl.DataFrame) -> Specification | None:
     """Of those who entered each step: went on, reached the goal, still wait, are lost.
 
     Args:
@@ -70,24 +24,133 @@ def funnel_figure(funnel: pl.DataFrame) -> Picture | None:
     """
     if funnel.is_empty():
         return None
-    kinds = ["advanced", "goal_exits", "waiting", "lost"]
-    rows = funnel.select("transition", *kinds).unpivot(index="transition", variable_name="became", value_name="people")
-    rows = rows.with_columns(pl.col("became").replace({"goal_exits": "reached the goal", "advanced": "went on"}))
-    colours = alt.Scale(
-        domain=["went on", "reached the goal", "waiting", "lost"], range=["#3b82f6", "#10b981", "#94a3b8", "#ef4444"]
-    )
-    order = rows["transition"].unique(maintain_order=True).to_list()
+    kinds = {"advanced": "went on", "goal_exits": "reached the goal", "waiting": "waiting", "lost": "lost"}
+    rows = funnel.with_columns(transition=short("transition")).rename(kinds)
+    names = list(kinds.values())
+    long = rows.unpivot(names, index="transition", variable_name="became", value_name="people")
+    scale = {"domain": names, "range": [BLUE, GREEN, GREY, RED]}
+    return {
+        "data": _data(long),
+        "mark": "bar",
+        "encoding": {
+            "x": _quantity("people", "people who entered the step"),
+            "y": _names("transition", rows["transition"].unique(maintain_order=True).to_list()),
+            "color": {"field": "became", "type": "nominal", "scale": scale, "title": None, "sort": None},
+        },
+    }
+
+
+def trend_figure(series: pl.DataFrame) -> Specification | None:
+    """The last days of one series with its expected band and the days on which something changed.
+
+    Args:
+        series: rows of `metric_trends` of one step and metric.
+    """
+    if series.is_empty():
+        return None
+    columns = ["day", "value", "expected_value_low", "expected_value_high", "change_marker"]
+    rows = series.sort("day").tail(TREND_DAYS).select(columns)
+    form = "%" if series.item(0, "metric_kind") == "rate" else ",d"
+    band = {"y": _quantity("expected_value_low", None, form), "y2": {"field": "expected_value_high"}}
+    value = {"y": _quantity("value", None, form)}
+    change = {"field": "change_marker", "type": "nominal", "title": None, "scale": {"range": [RED, "#f59e0b", GREEN]}}
+    return {
+        "data": _data(rows),
+        "encoding": {"x": _day("day")},
+        "layer": [
+            {"mark": {"type": "area", "opacity": 0.18}, "encoding": band},
+            {"mark": {"type": "line", "strokeWidth": 2}, "encoding": value},
+            {
+                "transform": [{"filter": "datum.change_marker != null"}],
+                "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
+                "encoding": {**value, "color": change},
+            },
+        ],
+    }
+
+
+def delay_figure(curves: pl.DataFrame) -> Specification | None:
+    """Conversion by delay of one transition with intervals; now and proposed are marked.
+
+    Args:
+        curves: rows of `delay_curves` of one transition.
+    """
+    known = curves.filter(pl.col("conversion_rate").is_not_null())
+    if known.is_empty():
+        return None
+    rate = {"y": _quantity("conversion_rate", None, "%")}
+    ends = {"y": _quantity("conversion_rate_low", "converted", "%"), "y2": {"field": "conversion_rate_high"}}
+    name = {"type": "text", "dx": 8, "dy": -10, "align": "left", "fontWeight": "bold"}
+    return {
+        "data": _data(marked_delays(known)),
+        "encoding": {"x": _quantity("delay_hours", "delay, hours", zero=False)},
+        "layer": [
+            {"mark": "rule", "encoding": ends},
+            {"mark": {"type": "line", "point": True}, "encoding": rate},
+            {
+                "transform": [{"filter": "datum.mark != null"}],
+                "mark": name,
+                "encoding": {**rate, "text": {"field": "mark", "type": "nominal"}},
+            },
+        ],
+    }
+
+
+def lift_figure(looks: pl.DataFrame) -> Specification | None:
+    """Lift of a test's primary metric night by night, with the interval valid over all nights.
+
+    Args:
+        looks: rows of `experiment_results` of one test and its primary metric.
+    """
+    known = looks.filter(pl.col("lift_low").is_not_null() & pl.col("lift_high").is_not_null())
+    if known.is_empty():
+        return None
+    rows = known.sort("as_of_day").select("as_of_day", short("arm"), "lift", "lift_low", "lift_high")
+    shared = {"x": _day("as_of_day"), "color": {"field": "arm", "type": "nominal", "title": "arm"}}
+    ends = {"y": _quantity("lift_low", "change against the control", "+%"), "y2": {"field": "lift_high"}}
+    return {
+        "data": _data(rows),
+        "layer": [
+            {"mark": {"type": "area", "opacity": 0.18}, "encoding": {**shared, **ends}},
+            {"mark": "line", "encoding": {**shared, "y": _quantity("lift", None, "+%")}},
+            {"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": {"y": {"datum": 0}}},
+        ],
+    }
+
+
+def short(name: str) -> pl.Expr:
+    """A column of names, cut where a chart would have no room for them."""
+    column = pl.col(name)
     return (
-        alt.Chart(rows)
-        .mark_bar()
-        .encode(
-            x=alt.X("people:Q", title="people who entered the step"),
-            y=alt.Y("transition:N", sort=order, title=None),
-            color=alt.Color("became:N", scale=colours, title=None, sort=None),
-        )
+        pl.when(column.str.len_chars() > LONGEST_NAME)
+        .then(column.str.head(LONGEST_NAME - 1) + "…")
+        .otherwise(column)
+        .alias(name)
     )
 
 
-def _has_names_down(chart: Mapping[str, Any]) -> bool:
-    """Whether the vertical axis holds names, whose number gives the height."""
-    return bool(chart.get("encoding", {}).get("y", {}).get("type") == "nominal")
+def _data(rows: pl.DataFrame) -> Specification:
+    """Rows as JSON; days at midnight, which JavaScript would else take for UTC."""
+    told = rows.with_columns(pl.col(pl.Date).dt.strftime("%Y-%m-%dT00:00:00"))
+    return {"values": told.to_dicts()}
+
+
+def _axis(title: str | None, **more: Any) -> Specification:
+    # Without limits: to find out whether a label keeps one takes a third of a chart's time.
+    return {"title": title, "labelLimit": 0, "titleLimit": 0, **more}
+
+
+def _quantity(
+    field: str, title: str | None, form: str | None = None, *, zero: bool | None = None, **axis: Any
+) -> Specification:
+    shown = _axis(title, **({"format": form} if form else {}), **{"tickCount": 5, **axis})
+    scale = {} if zero is None else {"scale": {"zero": zero}}
+    return {"field": field, "type": "quantitative", "axis": shown, **scale}
+
+
+def _names(field: str, order: list[str]) -> Specification:
+    return {"field": field, "type": "nominal", "sort": order, "axis": _axis(None)}
+
+
+def _day(field: str) -> Specification:
+    return {"field": field, "type": "temporal", "axis": _axis(None, format="%-d %b", tickCount=8, grid=False)}

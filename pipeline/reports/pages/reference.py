@@ -15,7 +15,7 @@ import polars as pl
 from pipeline import analysis, decisions, optimizations
 from pipeline.analysis.dictionary import duckdb_type
 from pipeline.reports.pages.docstrings import Block, Documented, blocks, documented_module
-from pipeline.reports.pages.sections import Page
+from pipeline.reports.pages.model import Page
 from pipeline.schemas.base import Table, describe_columns, identity, polars_schema, tables_of
 
 DICTIONARY = "dictionary.html"

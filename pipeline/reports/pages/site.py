@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,17 @@ import polars as pl
 
 from pipeline.optimizations.record import Record
 from pipeline.reports.morning import Tables, summary
-from pipeline.reports.pages import sections
+from pipeline.reports.pages.drawing import draw_all
+from pipeline.reports.pages.flow import Flow, flows
+from pipeline.reports.pages.model import Cell, Page, Section
 from pipeline.reports.pages.reference import write_reference
-from pipeline.reports.pages.sections import Page, Section
+from pipeline.reports.pages.sections import cohorts, decisions, experiments, performance, timing, trouble
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
+MOST_LINKED = 8
+"""Workflows beyond these are reached from the account page's table alone."""
+_DRAWN = re.compile(r'<figure class="chart" data-drawn="([0-9a-f]+)">(.*?)</figure>', re.DOTALL)
 
 
 def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list[str]:
@@ -27,7 +33,8 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list
     Args:
         tables: the published tables by name.
         records: the ledger's records.
-        folder: where the pages stand; what stood there before is replaced as a whole.
+        folder: where the pages stand; what stood there before is replaced as a whole. Its figures are drawn anew only
+            where they changed.
 
     Returns:
         Names of the files, the account page first.
@@ -35,19 +42,21 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list
     manifest = tables["manifest"].row(0, named=True)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     template = environment.get_template("page.html.j2")
-    workflows = _pages(tables, records)
-    account = _account(tables, records, workflows)
+    workflows = _workflows(tables, records)
+    pages = [_account(tables, records, workflows), *workflows]
+    drawn = draw_all([figure for page in pages for figure in page.figures], _standing(folder))
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     shutil.copyfile(TEMPLATES / STYLE, building / STYLE)
     quality = _quality(tables)
-    for page in (account, *workflows):
-        html = template.render(page=page, pages=workflows, manifest=manifest, quality=quality)
+    linked = workflows if len(workflows) <= MOST_LINKED else []
+    for page in pages:
+        html = template.render(page=page, pages=linked, manifest=manifest, quality=quality, drawn=drawn)
         (building / page.file).write_text(html, encoding="utf-8")
-    reference = write_reference(environment, building, workflows)
+    reference = write_reference(environment, building, linked)
     _replace(building, folder)
-    return [*(page.file for page in (account, *workflows)), *reference]
+    return [*(page.file for page in pages), *reference]
 
 
 def file_name(workflow_id: str) -> str:
@@ -56,43 +65,37 @@ def file_name(workflow_id: str) -> str:
     return f"workflow-{slug}-{hashlib.sha256(workflow_id.encode()).hexdigest()[:6]}.html"
 
 
-def _pages(tables: Tables, records: Sequence[Record]) -> list[Page]:
-    active = tables["workflows"].filter(pl.col("kind") != "campaign").sort("name", "workflow_id")
-    return [_workflow(tables, records, row["workflow_id"], row["name"]) for row in active.iter_rows(named=True)]
+def _workflows(tables: Tables, records: Sequence[Record]) -> list[Page]:
+    mine: defaultdict[str | None, list[Record]] = defaultdict(list)
+    for record in records:
+        mine[record.proposal.workflow_id].append(record)
+    return [_workflow(flow, tables, mine[flow.workflow_id]) for flow in flows(tables)]
 
 
-def _workflow(tables: Tables, records: Sequence[Record], workflow_id: str, name: str) -> Page:
+def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
     found: list[Section | None] = [
-        sections.waiting(records, workflow_id),
-        sections.funnel(tables, workflow_id),
-        sections.trend(tables, workflow_id),
-        sections.delay(tables, workflow_id),
-        sections.cohorts(tables, workflow_id),
-        sections.tests(tables, workflow_id),
-        sections.step_comparison(tables, workflow_id),
-        sections.stuck(tables, workflow_id),
-        sections.conflicts(tables, workflow_id),
-        sections.decided(records, workflow_id),
+        decisions.waiting(records),
+        performance.funnel(flow),
+        performance.trend(flow),
+        timing.delays(flow),
+        cohorts.triangle(flow),
+        experiments.tests(flow, tables),
+        performance.steps(flow),
+        trouble.stuck(flow.rows("stuck_subscribers"), lambda _, step: flow.step_name(step)),
+        trouble.conflicts(tables, flow.workflow_id),
+        decisions.decided(records),
     ]
     present = tuple(section for section in found if section is not None)
-    tiles = tuple(sections.tiles(tables, workflow_id))
-    return Page(name or workflow_id, "Workflow", file_name(workflow_id), tiles, present)
+    return Page(flow.name, "Workflow", file_name(flow.workflow_id), tuple(performance.tiles(flow)), present)
 
 
 def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page]) -> Page:
-    waits = sections.waiting(records, None)
+    waits = decisions.waiting(records)
     lines = [line.strip() for line in summary(tables, len(waits.rows))[1:]]
-    rows = [[sections.Cell(line.partition("  ")[0]), sections.Cell(line.partition("  ")[2].strip())] for line in lines]
+    rows = [[Cell(line.partition("  ")[0]), Cell(line.partition("  ")[2].strip())] for line in lines]
     morning = Section("morning", "This morning", "What the night found.", ("", ""), rows, is_open=True)
     chances = tables["opportunities"].sort("rank").head(12)
-    gains = [
-        [
-            sections.Cell(row["message"]),
-            *_gain(row),
-            sections.Cell(row["identification"]),
-        ]
-        for row in chances.iter_rows(named=True)
-    ]
+    gains = [[Cell(row["message"]), *_gain(row), Cell(row["identification"])] for row in chances.iter_rows(named=True)]
     won = Section(
         "opportunities",
         "What could be won",
@@ -102,25 +105,52 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
         source="opportunities",
         is_open=True,
     )
-    shown = (morning, waits, won, sections.stuck(tables, None), sections.conflicts(tables, None))
-    return Page("Your account", "All workflows", "index.html", (), (*shown, sections.decided(records, None)))
+    names = {(flow, step): name for flow, step, name in tables["steps"].select("workflow_id", "step_id", "name").rows()}
+    sections = (
+        morning,
+        waits,
+        _listing(workflows),
+        won,
+        trouble.stuck(tables["stuck_subscribers"], lambda flow, step: names.get((flow, step)) or step),
+        trouble.conflicts(tables, None),
+        decisions.decided(records),
+    )
+    return Page("Your account", "All workflows", "index.html", (), sections)
 
 
-def _gain(row: dict[str, Any]) -> list[sections.Cell]:
+def _listing(workflows: Sequence[Page]) -> Section:
+    """Every workflow with its headline numbers and the way to its page."""
+    names = list(dict.fromkeys(tile.name for page in workflows for tile in page.tiles))
+    rows = []
+    for page in workflows:
+        values = {tile.name: tile.value for tile in page.tiles}
+        rows.append([Cell(page.title, link=page.file), *(values.get(name, Cell("")) for name in names)])
+    words = "28 days; intervals and denominators stand on each workflow's page."
+    source = "workflow_metrics, window 28d"
+    return Section("workflows", "Workflows", words, ("workflow", *names), rows, source=source, is_open=True)
+
+
+def _gain(row: dict[str, Any]) -> list[Cell]:
     if row["expected_gain"] is None:
-        return [sections.Cell("not known"), sections.Cell("")]
-    gain = sections.Cell(f"{row['expected_gain']:,.0f} {row['gain_unit']}", row["expected_gain"])
-    return [gain, sections.Cell(f"{row['expected_gain_low']:,.0f} to {row['expected_gain_high']:,.0f}")]
+        return [Cell("not known"), Cell("")]
+    gain = Cell(f"{row['expected_gain']:,.0f} {row['gain_unit']}", row["expected_gain"])
+    return [gain, Cell(f"{row['expected_gain_low']:,.0f} to {row['expected_gain_high']:,.0f}")]
 
 
 def _quality(tables: Tables) -> str:
     """How far the numbers can be trusted this morning, in a line."""
-    recent = tables["step_metrics"].filter(pl.col("window") == sections.WINDOW)
+    recent = tables["step_metrics"].filter(pl.col("window") == performance.WINDOW)
     opens = recent.select(pl.col("unique_opens").sum()).item() or 0
     human = recent.select(pl.col("unique_human_opens").sum()).item() or 0
     machine = f"{1 - human / opens:.0%} of {opens:,} openers in 28 days were machines alone" if opens else "no opens"
     days = tables["step_metrics_daily"].filter(~pl.col("is_mature"))["day"].n_unique()
     return f"{machine}; {tables['quarantine'].height:,} rows in quarantine; {days} days are still moving"
+
+
+def _standing(folder: Path) -> dict[str, str]:
+    """What is drawn on the pages that stand, by the figures' fingerprints."""
+    texts = (path.read_text(encoding="utf-8") for path in folder.glob("*.html"))
+    return {name: svg for text in texts for name, svg in _DRAWN.findall(text)}
 
 
 def _replace(building: Path, folder: Path) -> None:

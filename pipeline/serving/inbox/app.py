@@ -19,7 +19,8 @@ from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.policy import ApprovalPolicy
 from pipeline.optimizations.record import ApplyKind, Record, Status
 from pipeline.optimizations.review import Seen
-from pipeline.reports.pages.figures import drawn_specification
+from pipeline.reports.pages.drawing import drawn
+from pipeline.reports.pages.model import Figure
 from pipeline.reports.pages.site import STYLE
 from pipeline.reports.pages.site import TEMPLATES as PAGE_TEMPLATES
 from pipeline.serving.inbox.sessions import SESSION_SECONDS, Sessions
@@ -110,7 +111,7 @@ class Inbox:
             actor=actor,
             record=record,
             events=events,
-            figure=await run_in_threadpool(drawn_specification, chart, summary) if chart else None,
+            figure=await run_in_threadpool(drawn, Figure(chart, summary)) if chart else None,
             changes=_changes(record),
             form=self._sessions.form_token(session, Seen.of(record)),
             is_by_hand=record.proposal.apply_kind is ApplyKind.MANUAL,

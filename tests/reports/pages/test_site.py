@@ -75,3 +75,12 @@ def test_new_pages_replace_the_old_as_a_whole(pages: Path) -> None:
     names = {"index.html", "style.css", file_name("other"), DICTIONARY, METHODS}
     assert {path.name for path in pages.iterdir()} == names
     assert [path.name for path in pages.parent.iterdir()] == ["reports"]
+
+
+def test_figures_that_stand_are_kept_by_pages_of_the_next_morning(pages: Path) -> None:
+    page = pages / file_name("welcome")
+    text = page.read_text(encoding="utf-8")
+    page.write_text(text.replace("<svg", '<svg data-stood="yes"'), encoding="utf-8")
+    write_pages(account([("welcome", WICKED)]), [], pages)
+    again = page.read_text(encoding="utf-8")
+    assert again.count('data-stood="yes"') == text.count("<svg") > 0

@@ -1,0 +1,68 @@
+"""Values of the marts as people read them."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pipeline.reports.pages.model import Cell
+
+
+def share(value: float | None) -> str:
+    """A share as people read it."""
+    return "not known" if value is None else f"{value:.1%}" if value >= 0.01 or value == 0 else f"{value:.2%}"
+
+
+def number(value: int | None) -> Cell:
+    """A count."""
+    return Cell("" if value is None else f"{value:,}", value)
+
+
+def rate(row: Mapping[str, Any], name: str) -> Cell:
+    """A share of a row with its interval."""
+    value = row[name]
+    if value is None:
+        return Cell("not known")
+    return Cell(f"{share(value)} ({share(row[f'{name}_low'])} to {share(row[f'{name}_high'])})", value)
+
+
+def between(low: float | None, high: float | None) -> Cell:
+    """Two bounds of a share that cannot be told more exactly."""
+    return Cell("not known" if low is None or high is None else f"{share(low)} to {share(high)}", low)
+
+
+def lift(value: float | None, low: float | None, high: float | None) -> Cell:
+    """A relative change with its interval."""
+    if value is None:
+        return Cell("not known")
+    interval = "" if low is None or high is None else f" ({low:+.0%} to {high:+.0%})"
+    return Cell(f"{value:+.0%}{interval}", value)
+
+
+def hours(value: float | None) -> Cell:
+    """A duration in the unit that suits it."""
+    if value is None:
+        return Cell("not known")
+    return Cell(f"{value:.0f} h" if value < 72 else f"{value / 24:.1f} days", value)
+
+
+def anything(value: Any) -> Cell:
+    """Whatever a mart holds."""
+    if value is None:
+        return Cell("")
+    if isinstance(value, bool):
+        return Cell("yes" if value else "no")
+    return Cell(f"{value:.4g}" if isinstance(value, float) else str(value), value)
+
+
+DEPTHS = 7
+
+
+def depth_of(values: Iterable[float | None]) -> Callable[[float | None], int | None]:
+    """How deep each value's colour is: from the least to the greatest known one in equal steps."""
+    known = [value for value in values if value is not None]
+    least, span = (min(known), max(known) - min(known)) if known else (0.0, 0.0)
+    return lambda value: None if value is None or not span else min(int((value - least) / span * DEPTHS), DEPTHS - 1)
+
+
+def brief_share(value: float) -> str:
+    """A share where there is little room."""
+    return f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"

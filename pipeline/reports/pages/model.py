@@ -1,0 +1,90 @@
+"""What a page is made of, before it is drawn or written."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value as people read it, and as the mart holds it; perhaps with the page it leads to."""
+
+    text: str
+    raw: Any = None
+    link: str | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A Vega-Lite specification with its data, and what it says to those who cannot see it."""
+
+    specification: Mapping[str, Any]
+    label: str
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for figures that look and say the same."""
+        told = json.dumps([self.specification, self.label], ensure_ascii=False, default=str)
+        return hashlib.sha256(told.encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class Shade:
+    """A cell of a grid: its value, how deep its colour is (0-6, none = no colour), and what marks it."""
+
+    cell: Cell
+    depth: int | None = None
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A figure that is a table: rows and columns with names, and cells coloured by their value."""
+
+    corner: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Shade]]]
+    key: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, what it says in words, a figure or a grid, and the table behind it."""
+
+    anchor: str
+    title: str
+    words: str
+    header: Sequence[str] = ()
+    rows: Sequence[Sequence[Cell]] = ()
+    figure: Figure | None = None
+    source: str = ""
+    is_open: bool = False
+    grid: Grid | None = None
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A headline number with its interval and denominator."""
+
+    name: str
+    value: Cell
+    detail: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page."""
+
+    title: str
+    subtitle: str
+    file: str
+    tiles: Sequence[Tile] = ()
+    sections: Sequence[Section] = ()
+
+    @property
+    def figures(self) -> list[Figure]:
+        """Its figures in their order."""
+        return [section.figure for section in self.sections if section.figure is not None]

@@ -1,0 +1,64 @@
+"""Cohorts by week since entry."""
+
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+
+from pipeline.reports.charts import FEWEST_FOLLOWED
+from pipeline.reports.pages import cells
+from pipeline.reports.pages.flow import Flow
+from pipeline.reports.pages.model import Cell, Grid, Section, Shade
+
+MOST_COHORTS, MOST_WEEKS = 12, 13
+
+
+def triangle(flow: Flow) -> Section | None:
+    """Conversion by month of signup and week since entry: closed weeks as observed, open ones as projected."""
+    rows = flow.rows("cohort_triangles").filter(
+        (pl.col("cohort_type") == "signup_date")
+        & (pl.col("entrants") >= FEWEST_FOLLOWED)
+        & (pl.col("age_weeks") < MOST_WEEKS)
+    )
+    if rows.is_empty():
+        return None
+    latest = rows["cohort"].unique().sort().tail(MOST_COHORTS)
+    rows = rows.filter(pl.col("cohort").is_in(latest.implode())).sort("cohort", "age_weeks")
+    closed = rows.filter("is_mature")
+    depth = cells.depth_of(closed["conversion_rate"])
+    weeks = rows["age_weeks"].unique().sort().to_list()
+    found = {(row["cohort"], row["age_weeks"]): row for row in rows.iter_rows(named=True)}
+    entrants = dict(rows.select("cohort", "entrants").iter_rows())
+    lines = [
+        (f"{cohort} ({entrants[cohort]:,})", [_shade(found.get((cohort, week)), depth) for week in weeks])
+        for cohort in latest
+    ]
+    grid = Grid(
+        "signup (entrants)",
+        [f"week {week}" for week in weeks],
+        lines,
+        "Shaded: closed for every entrant. In italics: a projection (chain ladder). Hatched: not known yet.",
+    )
+    words = (
+        "Share of each month's signups that converted by the end of each week since entry, cumulative. "
+        f"Cohorts of fewer than {FEWEST_FOLLOWED} entrants are left out."
+    )
+    table = [[Cell(row["cohort"]), cells.number(row["age_weeks"]), *_counted(row)] for row in found.values()]
+    header = ("signup", "week", "converted", "followed", "observed (95%)", "projected (95%)")
+    source = "cohort_triangles"
+    return Section("cohorts", "Do newer cohorts do better?", words, header, table, grid=grid, source=source)
+
+
+def _shade(row: dict[str, Any] | None, depth: Callable[[float | None], int | None]) -> Shade:
+    if row is not None and row["is_mature"] and row["conversion_rate"] is not None:
+        rate = row["conversion_rate"]
+        return Shade(Cell(cells.brief_share(rate), rate), depth(rate))
+    if row is not None and row["is_projected"] and row["projected_rate"] is not None:
+        return Shade(Cell(f"~{cells.brief_share(row['projected_rate'])}", row["projected_rate"]), mark="projected")
+    return Shade(Cell(""), mark="masked")
+
+
+def _counted(row: dict[str, Any]) -> list[Cell]:
+    projected = cells.rate(row, "projected_rate") if row["is_projected"] else Cell("")
+    observed = cells.rate(row, "conversion_rate") if row["is_mature"] else Cell("open")
+    return [cells.number(row["conversions"]), cells.number(row["followed"]), observed, projected]

@@ -1,0 +1,34 @@
+"""Tests of a workflow's steps and what they say."""
+
+import polars as pl
+
+from pipeline.reports.morning import Tables
+from pipeline.reports.pages import cells
+from pipeline.reports.pages.figures import lift_figure
+from pipeline.reports.pages.flow import Flow
+from pipeline.reports.pages.model import Cell, Figure, Section
+
+
+def tests(flow: Flow, tables: Tables) -> Section | None:
+    """Verdicts, and the lift of the largest test night by night."""
+    verdicts = flow.rows("experiment_verdicts")
+    if verdicts.is_empty():
+        return None
+    mine = pl.col("experiment_id").is_in(verdicts["experiment_id"].implode())
+    primary = tables["experiment_results"].filter(mine & (pl.col("role") == "primary"))
+    largest = primary.sort("exposures", "experiment_id", descending=[True, False]).head(1).select("experiment_id")
+    specification = lift_figure(primary.join(largest, on="experiment_id", how="semi"))
+    rows = [
+        [
+            Cell(row["experiment_id"]),
+            Cell(row["verdict"]),
+            cells.lift(row["lift"], row["lift_low"], row["lift_high"]),
+            cells.lift(row["shrunk_lift"], row["shrunk_lift_low"], row["shrunk_lift_high"]),
+            Cell(row["recommended_action"]),
+        ]
+        for row in verdicts.iter_rows(named=True)
+    ]
+    words = "Looked at every night; the intervals stay true however often one looks. Winners are shown shrunk."
+    header = ("test", "verdict", "measured", "to be expected", "what to do")
+    figure = Figure(specification, words) if specification else None
+    return Section("tests", "Tests", words, header, rows, figure, "experiment_verdicts", is_open=True)

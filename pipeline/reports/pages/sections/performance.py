@@ -1,0 +1,128 @@
+"""How a workflow performs: tiles, funnel, course, cohorts and its steps side by side."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from pipeline.reports.pages import cells
+from pipeline.reports.pages.cells import share
+from pipeline.reports.pages.figures import TREND_DAYS, funnel_figure, trend_figure
+from pipeline.reports.pages.flow import Flow
+from pipeline.reports.pages.model import Cell, Figure, Section, Tile
+
+WINDOW = "28d"
+RATES = (
+    ("clicked by people", "human_click_rate", "unique_human_clicks", "delivered"),
+    ("converted", "conversion_rate", "conversions", "delivered"),
+    ("unsubscribed", "unsubscribe_rate", "unsubscribes", "delivered"),
+    ("complained", "complaint_rate", "complaints", "delivered"),
+    ("bounced hard", "hard_bounce_rate", "hard_bounces", "sent"),
+)
+"""Name, rate, numerator and denominator of the tiles, as `workflow_metrics` has them."""
+
+
+def tiles(flow: Flow) -> Iterator[Tile]:
+    """Headline numbers of a workflow over 28 days."""
+    found = flow.rows("workflow_metrics").filter(pl.col("window") == WINDOW)
+    if found.is_empty():
+        return
+    row = found.row(0, named=True)
+    place = "workflow_metrics, window 28d"
+    yield Tile("messages sent", cells.number(row["sent"]), f"{row['delivered']:,} delivered, 28 days", place)
+    for name, rate, numerator, denominator in RATES:
+        if row.get(rate) is None:
+            continue
+        detail = (
+            f"{share(row[f'{rate}_low'])} to {share(row[f'{rate}_high'])}; {row[numerator]:,} of {row[denominator]:,}"
+        )
+        yield Tile(name, Cell(share(row[rate]), row[rate]), detail, place)
+
+
+def funnel(flow: Flow) -> Section:
+    """Drop-off between the steps, the biggest avoidable loss in the title."""
+    position = dict(flow.rows("steps").select("step_id", "position").iter_rows())
+    ordered = flow.rows("funnel").with_columns(
+        transition=pl.struct("from_step_id", "to_step_id").map_elements(
+            lambda pair: f"{flow.step_name(pair['from_step_id'])} → {flow.step_name(pair['to_step_id'])}",
+            return_dtype=pl.String,
+        ),
+        _place=pl.col("from_step_id").replace_strict(position, default=None, return_dtype=pl.Int64),
+    )
+    ordered = ordered.sort("_place", "to_step_id")
+    title = _avoidable_loss(flow) or "Where people drop off"
+    words = "Who still waits inside the planned delay is not counted as lost, who reached the goal neither."
+    table = [
+        [
+            Cell(row["transition"]),
+            *(cells.number(row[name]) for name in ("entrants", "advanced", "goal_exits", "waiting", "lost")),
+            cells.rate(row, "drop_off_rate"),
+            cells.hours(row["median_hours"]),
+        ]
+        for row in ordered.iter_rows(named=True)
+    ]
+    header = ("transition", "entered", "went on", "goal", "waiting", "lost", "drop-off (95%)", "median time")
+    specification = funnel_figure(ordered)
+    figure = Figure(specification, f"{title}. {words}") if specification else None
+    return Section("funnel", title, words, header, table, figure, "funnel, bottlenecks")
+
+
+def _avoidable_loss(flow: Flow) -> str | None:
+    worst = flow.rows("bottlenecks").filter(pl.col("status") == "ok").sort("rank")
+    if worst.is_empty() or not (worst.item(0, "avoidable_loss") or 0) > 0:
+        return None
+    row = worst.row(0, named=True)
+    way = f"{flow.step_name(row['from_step_id'])} → {flow.step_name(row['to_step_id'])}"
+    return f"Biggest avoidable loss: {way}, {share(row['drop_off_rate'])} lost"
+
+
+def trend(flow: Flow) -> Section | None:
+    """The series that changed last, else the one with most mail, with its expected band."""
+    series = _telling_series(flow.rows("metric_trends"))
+    specification = trend_figure(series)
+    if specification is None:
+        return None
+    row = series.row(0, named=True)
+    named = f"{flow.step_name(row['step_id'])}: {row['metric'].replace('_', ' ')} by day of sending"
+    recent = series.sort("day").tail(TREND_DAYS)
+    changed = recent["change_marker"].drop_nulls().len()
+    marked = f"{changed} of the last {recent.height} days are marked" if changed else "no day is out of line"
+    words = f"{named}; {marked}. The band holds a normal day in 95 of 100, and never knows the day it judges."
+    columns = ("day", "numerator", "denominator", "value", "expected_value_low", "expected_value_high", "change_marker")
+    table = [[cells.anything(value) for value in line] for line in recent.select(columns).iter_rows()]
+    figure = Figure(specification, words)
+    return Section("trend", "Is anything out of line?", words, columns, table, figure, "metric_trends")
+
+
+def _telling_series(trends: pl.DataFrame) -> pl.DataFrame:
+    series = ["step_id", "metric"]
+    changed = trends.filter(pl.col("change_marker").is_not_null() & (pl.col("change_marker") != "holiday"))
+    known = trends.filter((pl.col("metric") == "prompt_human_click_rate") & pl.col("expected_value").is_not_null())
+    largest = known.group_by(series).agg(pl.col("denominator").sum()).sort("denominator", *series).tail(1)
+    last = changed.sort("day", *series).tail(1)
+    return trends.join((last if last.height else largest).select(series), on=series, how="semi")
+
+
+def steps(flow: Flow) -> Section:
+    """Steps side by side over 28 days."""
+    rows = flow.rows("step_metrics").filter((pl.col("window") == WINDOW) & (pl.col("delivered") > 0))
+    rates = ("human_click_rate", "conversion_rate", "unsubscribe_rate", "complaint_rate")
+    table = [
+        [
+            Cell(flow.step_name(row["step_id"])),
+            cells.number(row["delivered"]),
+            cells.between(row["human_open_rate_low"], row["human_open_rate_high"]),
+            *(cells.rate(row, name) for name in rates),
+        ]
+        for row in rows.iter_rows(named=True)
+    ]
+    header = (
+        "step",
+        "delivered",
+        "human opens (bounds)",
+        "clicked by people",
+        "converted",
+        "unsubscribed",
+        "complained",
+    )
+    words = "28 days. Opens by machines cannot all be told from those of people, so opens are two bounds."
+    return Section("steps", "Step by step", words, header, table, source="step_metrics, window 28d", is_open=True)
