@@ -5,9 +5,9 @@ It lets through what a person's own browser tab or a local client sends, and not
 
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 GRAPHQL_PATHS = ("/graphql",)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -15,7 +15,10 @@ WEBSOCKET_POLICY_VIOLATION = 1008
 
 
 class Guard:
-    """ASGI middleware that checks Host and Origin, and admits GraphQL only as POST of JSON or same-origin websocket."""
+    """ASGI middleware that checks Host and Origin, and admits GraphQL only as POST of JSON or same-origin websocket.
+
+    No page it serves can be framed by another site, where clicks could be led onto it.
+    """
 
     def __init__(self, app: ASGIApp, allowed_hosts: frozenset[str]) -> None:
         self._app = app
@@ -25,7 +28,7 @@ class Guard:
         """Pass the request on, or refuse it with the reason."""
         reason = None if scope["type"] == "lifespan" else self._refusal(scope)
         if reason is None:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _unframed(send))
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": WEBSOCKET_POLICY_VIOLATION, "reason": reason})
@@ -48,3 +51,12 @@ class Guard:
         elif scope["method"] not in SAFE_METHODS and headers.get("sec-fetch-site", "same-origin") != "same-origin":
             return "Requests from other sites are refused."
         return None
+
+
+def _unframed(send: Send) -> Send:
+    async def send_unframed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["X-Frame-Options"] = "SAMEORIGIN"
+        await send(message)
+
+    return send_unframed

@@ -38,6 +38,10 @@ def test_a_page_is_served(client: TestClient) -> None:
     assert client.get("/").text == "served"
 
 
+def test_no_other_site_can_frame_what_is_served(client: TestClient) -> None:
+    assert client.get("/").headers["x-frame-options"] == "SAMEORIGIN"
+
+
 def test_graphql_is_served_to_the_ui_itself(client: TestClient) -> None:
     assert client.post("/graphql", json={"query": "{version}"}, headers={"origin": f"http://{HOST}"}).text == "served"
 

@@ -72,11 +72,12 @@ def measure(quick: bool) -> Iterator[Row]:
             )
             for number in range(WORKERS)
         ]
-        for worker in workers:
-            told, _ = worker.communicate()
-            if worker.returncode:
-                raise RuntimeError(f"A worker of the kills ended with {worker.returncode}.")
-            total.add(Tally(**json.loads(told.splitlines()[-1])))
+        # All of them are waited for, so that none is left at work in a folder that goes.
+        told = [worker.communicate()[0] for worker in workers]
+        if any(worker.returncode for worker in workers):
+            raise RuntimeError("A worker of the kills broke off; what stopped it stands above.")
+        for lines in told:
+            total.add(Tally(**json.loads(lines.splitlines()[-1])))
     done = f"{total.kills} kills -9 of nightlies"
     yield Row("R1", f"{done}: files that do not open", str(total.unopenable), "0", total.unopenable == 0)
     yield Row("R1", f"{done}: publications that differ from their manifest", str(total.half_published), "0",
@@ -131,7 +132,11 @@ def _deaths(points: dict[str, int], seconds: float, kills: int, draw: random.Ran
 def _one_kill(settings: Settings, work: Work, death: Death, version: str) -> Tally:
     died = run_and_kill(partial(work, settings, SECOND_NIGHT), death)
     lock_seconds = _seconds_until_free(settings.working_file.with_suffix(".lock"))
-    seen = json.loads(_told(partial(_look, settings)))
+    looked = in_fork(partial(_look, settings))
+    # Files on which even the look breaks off do not open either.
+    seen = {"unopenable": [looked], "half_published": []} if looked.startswith("error") else json.loads(looked)
+    if any(seen.values()):
+        print(seen, file=sys.stderr)
     after = in_fork(partial(_night, work, settings, SECOND_NIGHT))
     failed = after.startswith("error")
     if failed:
