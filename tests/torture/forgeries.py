@@ -17,7 +17,7 @@ from tests.ingest.loopback import serve
 from tests.torture import Row, ledger_edits
 from tests.torture.foreign_pages import DECISIONS, FRAME, LAUNCHES, filled
 from tests.torture.installation import Installation
-from tests.torture.launches import FOREIGN, OWN_WAYS, launch, own_launches, texts
+from tests.torture.launches import FOREIGN, launch, own_ways, texts
 from tests.torture.signed_in import Target, Victim, signed_in
 from tests.torture.stolen import ABSENTEE, Attack, requests
 from tests.torture.victims import account
@@ -65,10 +65,9 @@ def measure(quick: bool) -> Iterator[Row]:
                 forged = [one.name for one in done if one.is_forged]
                 yield Row("R9", f"{len(done)} {kind}: forged", "; ".join([str(len(forged)), *forged]), "0", not forged)
                 tried, taken = tried + len(done), taken + sum(one.is_taken for one in done)
-            started = own_launches(victim)
-        yield Row("R9", "the approver's own clicks on the same records, and Dagster's own launches",
-                  f"{taken} of {tried} taken; {started} of {len(OWN_WAYS)}", "all",
-                  (taken, started) == (tried, len(OWN_WAYS)))  # fmt: skip
+            own = own_ways(victim)
+        yield Row("R9", "the same by right: the approver's own clicks; a launch and a websocket of Dagster's own page",
+                  f"{taken} of {tried}; {own} of 2", "all", (taken, own) == (tried, 2))  # fmt: skip
         # Twice: a night publishes what was decided before it, and what it suggests itself the next one publishes.
         for _ in range(2):
             _must(place.nightly(NIGHT + timedelta(days=1)))
@@ -125,10 +124,10 @@ def _showing(site: str, page: str) -> Attack:
             link=victim.links[ABSENTEE],
             launch=launch(FOREIGN),
         )
-        sent, _ = victim.visits(site, shown)
-        if not sent:
+        visit = victim.visits(site, shown)
+        if not visit.sent:
             raise RuntimeError(f"This page sent nothing: {shown}")
-        return False
+        return visit.heard > 0
 
     return attack
 
@@ -138,8 +137,7 @@ def _framing(site: str, path: str) -> Attack:
 
     def attack(victim: Victim, target: Target) -> bool:
         framed = victim.base + (target.path if path == "the record" else path)
-        _, frames = victim.visits(site, filled(FRAME, framed=framed), click=target.button)
-        return framed in frames
+        return framed in victim.visits(site, filled(FRAME, framed=framed), click=target.button).frames
 
     return attack
 

@@ -14,7 +14,6 @@ RUN_SECONDS = 300
 FOREIGN, OWN, TEXT = "forged", "own", "launchpad"
 UNFINISHED = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING,
               dg.DagsterRunStatus.STARTED}  # fmt: skip
-OWN_WAYS = ("mutation as JSON", "mutation over a websocket")
 
 
 def launch(tag: str, config: object = None, **tags: str) -> str:
@@ -27,12 +26,19 @@ def launch(tag: str, config: object = None, **tags: str) -> str:
     )
 
 
-def own_launches(victim: Victim) -> int:
-    """Runs started by foreign pages' own scripts in a page of Dagster's, so that there it is not they that fail."""
-    for way in OWN_WAYS:
-        script = LAUNCHES[way].removeprefix("<script>").removesuffix("</script>")
-        victim.runs_script(script.replace("$base", victim.base).replace("$launch", launch(OWN)))
-    return len(victim.runs(OWN))
+def own_ways(victim: Victim) -> int:
+    """Of two foreign pages' scripts, those that get what they want in a page of Dagster's own."""
+
+    def has_run() -> bool:
+        return bool(victim.runs(OWN))
+
+    def script(name: str) -> str:
+        page = LAUNCHES[name].removeprefix("<script>").removesuffix("</script>")
+        return page.replace("$base", victim.base).replace("$launch", launch(OWN))
+
+    victim.runs_script(script("mutation as JSON"), has_run)
+    has_launched = has_run()
+    return has_launched + (victim.runs_script(script("mutation over a websocket"), lambda: False) > 0)
 
 
 def texts() -> list[tuple[str, Attack]]:

@@ -29,6 +29,7 @@ from tests.torture.installation import COMMAND, Installation
 APPROVER = "mara"
 START_SECONDS = 180
 ANSWER_SECONDS = 10
+SETTLE_MILLISECONDS = 300
 NO_DECISIONS = {EventType.PROPOSED, EventType.EVIDENCE_RENEWED, EventType.EXPIRED, EventType.SUPERSEDED}
 # High enough for a record's page to need no scrolling, so that a click through a frame can meet its button.
 VIEWPORT = {"width": 1280, "height": 2400}
@@ -49,6 +50,21 @@ class Target:
     path: str
     token: str
     button: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a page of another site did.
+
+    Attributes:
+        sent: requests to the server, and websockets.
+        heard: messages that came back over a websocket, which any page may read.
+        frames: addresses of what its frames show.
+    """
+
+    sent: int
+    heard: int
+    frames: list[str]
 
 
 @dataclass(frozen=True)
@@ -163,9 +179,11 @@ class Victim:
         finally:
             connection.close()
 
-    def visits(self, site: str, page: str, click: tuple[float, float] | None = None) -> tuple[int, list[str]]:
-        """How many requests a page of another site sent to the server, and where the frames in it stand at the end."""
-        sent, answered = [], []
+    def visits(self, site: str, page: str, click: tuple[float, float] | None = None) -> Visit:
+        """Open a page of another site, and click on it if told."""
+        sent: list[Any] = []
+        answered: list[Any] = []
+        heard: list[Any] = []
         listeners = {
             "request": lambda one: sent.append(one) if one.url.startswith(self.base) else None,
             "requestfinished": lambda one: answered.append(one) if one.url.startswith(self.base) else None,
@@ -175,32 +193,32 @@ class Victim:
         for name, listener in listeners.items():
             self.context.on(name, listener)
         shown = self.context.new_page()
-        shown.on(
-            "websocket", lambda socket: (sent.append(socket), socket.on("close", lambda one: answered.append(one)))
-        )
+        shown.on("websocket", lambda socket: sent.append(socket))
+        _on_websocket(shown, lambda _: answered.append("closed"), heard.append)
         shown.goto(f"http://{site}:{self.hostile_port}/3.0/page", wait_until="commit")
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while time.monotonic() < deadline and not answered:
-            shown.wait_for_timeout(50)
-        shown.wait_for_timeout(300)
+        _wait(lambda: bool(answered or heard), lambda: shown.wait_for_timeout(50), ANSWER_SECONDS)
+        shown.wait_for_timeout(SETTLE_MILLISECONDS)
         if click is not None:
             shown.mouse.click(*click)
-            shown.wait_for_timeout(500)
+            shown.wait_for_timeout(SETTLE_MILLISECONDS)
         frames = [frame.url for frame in shown.frames[1:]]
         for name, listener in listeners.items():
             self.context.remove_listener(name, listener)
         for other in self.context.pages:
             if other is not self._tab:
                 other.close()
-        return len(sent), frames
+        return Visit(len(sent), len(heard), frames)
 
-    def runs_script(self, script: str) -> None:
-        """Run a script in a page of the server's own."""
+    def runs_script(self, script: str, is_done: Callable[[], bool]) -> int:
+        """Run a script in a page of the server's own until done; messages that came back over its websockets."""
+        heard: list[Any] = []
         page = self.context.new_page()
+        _on_websocket(page, lambda _: None, heard.append)
         page.goto(f"{self.base}/runs", wait_until="commit")
         page.evaluate(f"() => {{ {script} }}")
-        page.wait_for_timeout(3_000)
+        _wait(lambda: bool(heard) or is_done(), lambda: page.wait_for_timeout(50), ANSWER_SECONDS)
         page.close()
+        return len(heard)
 
 
 @contextmanager
@@ -241,9 +259,9 @@ def _served(place: Installation) -> Iterator[tuple[str, str]]:
             env=place.environment, cwd=place.folder, stdout=stream, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
-        _wait(lambda: _answers(port) or process.poll() is not None)
-        if process.poll() is not None:
-            raise RuntimeError(log.read_text())
+        _wait(lambda: _answers(port) or process.poll() is not None, lambda: time.sleep(0.2), START_SECONDS)
+        if not _answers(port):
+            raise RuntimeError(f"driptune up does not answer:\n{log.read_text()}")
         yield f"http://127.0.0.1:{port}", log.read_text()
     finally:
         process.send_signal(signal.SIGINT)
@@ -255,9 +273,17 @@ def _answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _wait(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not is_so():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"Nothing within {START_SECONDS} s.")
-        time.sleep(0.2)
+def _on_websocket(page: Any, closed: Callable[[Any], None], received: Callable[[Any], None]) -> None:
+    def listen(socket: Any) -> None:
+        # The driver cannot wrap methods of built-in types.
+        socket.on("close", lambda one: closed(one))
+        socket.on("framereceived", lambda one: received(one))
+
+    page.on("websocket", listen)
+
+
+def _wait(is_so: Callable[[], bool], pause: Callable[[], None], seconds: float) -> None:
+    """Wait until it is so, but no longer than that."""
+    deadline = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < deadline:
+        pause()
