@@ -11,6 +11,7 @@ from pipeline.analysis import (
     dimensions,
     exits,
     funnel,
+    metric_changes,
     reconciliation,
     step_metrics,
     stuck,
@@ -90,6 +91,21 @@ def step_metrics_by_window(as_of: date, settings: Settings, daily: pl.DataFrame)
 def workflow_metrics(as_of: date, settings: Settings, daily: pl.DataFrame, core_steps: pl.DataFrame) -> pl.DataFrame:
     """Counts and rates by workflow and window."""
     return step_metrics.workflow_metrics(daily, core_steps, as_of=as_of)
+
+
+def _change_summary(changes: pl.DataFrame) -> dict[str, Any]:
+    clear = changes.filter(pl.col("change").is_in(["up", "down"]))
+    return {
+        "compared": changes.height,
+        "clear_changes": clear.height,
+        "for_the_worse": int(changes["is_adverse"].sum()),
+    }
+
+
+@table_asset(marts.MetricChanges, group=GROUP, reads={"daily": marts.StepMetricsDaily}, summary=_change_summary)
+def changed_rates(as_of: date, settings: Settings, daily: pl.DataFrame) -> pl.DataFrame:
+    """Every rate against four weeks before."""
+    return metric_changes.metric_changes(daily, as_of=as_of, maturity_days=settings.maturity_days)
 
 
 def _funnel_summary(rows: pl.DataFrame) -> dict[str, Any]:
@@ -241,6 +257,7 @@ performance_assets = [
     step_metrics_daily,
     step_metrics_by_window,
     workflow_metrics,
+    changed_rates,
     drop_off,
     time_to_next,
     exit_reasons,

@@ -7,6 +7,7 @@ import polars as pl
 
 from pipeline.analysis.delay_outcomes import current_delays, delay_outcomes
 from pipeline.analysis.delays import analyse_delays
+from pipeline.analysis.engagement_hours import engagement_hours
 from pipeline.analysis.send_time import analyse_send_times
 from pipeline.analysis.send_time_evaluation import evaluate_send_times
 from pipeline.analysis.send_time_exploration import assign_hours, logged_assignments, sent_as_assigned
@@ -72,6 +73,19 @@ def compare_delays(
 def _allowed(settings: Settings) -> list[int]:
     quiet_from, quiet_until = load_constraints(settings.definitions).quiet_hours or (None, None)
     return allowed_hours(quiet_from, quiet_until)
+
+
+@table_asset(
+    marts.EngagementHours,
+    group=GROUP,
+    reads={"hours_of_week": reductions.HoursOfWeek, "workflows": core.CoreWorkflows},
+    summary=lambda rows: {"cells": rows.height, "thin": int(rows["is_thin"].sum())},
+)
+def hours_of_engagement(
+    as_of: date, settings: Settings, hours_of_week: pl.DataFrame, workflows: pl.DataFrame
+) -> pl.DataFrame:
+    """Clicks by people by local weekday and hour of sending."""
+    return engagement_hours(hours_of_week, workflows, as_of=as_of, days=settings.send_time_days)
 
 
 def _cluster_summary(clusters: pl.DataFrame) -> dict[str, Any]:
@@ -211,4 +225,4 @@ def lift(
     return evaluate_send_times(sends, learnt.subscribers, learnt.profiles, as_of_day=as_of)
 
 
-timing_assets = [compare_delays, learn_send_times, schedules, assignments, assignment_log, lift]
+timing_assets = [compare_delays, hours_of_engagement, learn_send_times, schedules, assignments, assignment_log, lift]

@@ -178,6 +178,36 @@ class WorkflowMetrics(_Rates, _WorkflowKey):
     entrants: pl.Int64 = count("entries into first steps")
 
 
+@table("marts.metric_changes", ("workflow_id", "metric"))
+class MetricChanges(Table):
+    """One row per workflow or the whole account, and rate: the last 28 closed days against the 28 before."""
+
+    as_of_day: pl.Date = column(AS_OF)
+    workflow_id: pl.String = column("workflow; null = the whole account", "id", nullable=True)
+    metric: pl.String = column("rate")
+    first_day: pl.Date = column("first day of the current period; the previous one has as many days and ends before")
+    last_day: pl.Date = column("last closed day")
+    numerator: pl.Int64 = count("events of the current period")
+    denominator: pl.Int64 = count("messages of the current period")
+    current_rate: pl.Float64 = share("numerator / denominator")
+    current_rate_low: pl.Float64 = share("lower end of its Wilson 95% interval at effective numbers")
+    current_rate_high: pl.Float64 = share("upper end of its Wilson 95% interval at effective numbers")
+    previous_numerator: pl.Int64 = count("events of the previous period")
+    previous_denominator: pl.Int64 = count("messages of the previous period")
+    previous_rate: pl.Float64 = share("previous_numerator / previous_denominator")
+    previous_rate_low: pl.Float64 = share("lower end of its Wilson 95% interval at effective numbers")
+    previous_rate_high: pl.Float64 = share("upper end of its Wilson 95% interval at effective numbers")
+    rate_difference: pl.Float64 = column("current_rate - previous_rate", "share", nullable=True)
+    rate_difference_low: pl.Float64 = column("lower end of its 95% interval", "share", nullable=True)
+    rate_difference_high: pl.Float64 = column("upper end of its 95% interval", "share", nullable=True)
+    dispersion: pl.Float64 = column("variance between days against chance alone", "ratio", ge=1.0)
+    change: pl.String = column(
+        "where the interval leaves out zero", isin=["up", "down", "no clear change", "not comparable"]
+    )
+    is_adverse: pl.Boolean = column("whether it clearly changed for the worse")
+    method: pl.String = column("how the row was estimated")
+
+
 @table("marts.funnel", ("workflow_id", "from_step_id", "to_step_id"))
 class Funnel(Table):
     """One row per transition between two steps: entrants = advanced + lost + goal_exits + waiting."""

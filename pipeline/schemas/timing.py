@@ -64,6 +64,27 @@ class DelayRecommendations(Table):
     method: pl.String = column(METHOD)
 
 
+@table("marts.engagement_hours", ("workflow_id", "local_weekday", "local_hour"))
+class EngagementHours(Table):
+    """One row per workflow or the whole account, local weekday and hour of sending: clicks by people; no advice."""
+
+    as_of_day: pl.Date = column(AS_OF)
+    first_day: pl.Date = column("first day of sending that counts")
+    workflow_id: pl.String = column("workflow; null = the whole account", "id", nullable=True)
+    local_weekday: pl.Int64 = column("local day of sending, Monday = 0", "0-6", ge=0, le=6)
+    local_hour: pl.Int64 = column("local hour of sending", "0-23", ge=0, le=23)
+    delivered: pl.Int64 = count("messages delivered")
+    unique_human_clicks: pl.Int64 = count("of them clicked without a mark of a machine")
+    human_click_rate: pl.Float64 = share("unique_human_clicks / delivered")
+    human_click_rate_low: pl.Float64 = share("lower end of its Wilson 95% interval")
+    human_click_rate_high: pl.Float64 = share("upper end of its Wilson 95% interval")
+    shrunk_click_rate: pl.Float64 = share("the same, shrunk to the workflow's rate")
+    shrunk_click_rate_low: pl.Float64 = share("lower end of its 95% posterior interval")
+    shrunk_click_rate_high: pl.Float64 = share("upper end of its 95% posterior interval")
+    is_thin: pl.Boolean = column("fewer than five clicks to be expected: says nothing by itself")
+    method: pl.String = column(METHOD)
+
+
 @table("marts.send_time_clusters", ("cluster_id",))
 class SendTimeClusters(Table):
     """Cluster of subscribers with alike days; numbered by the hour of most activity."""

@@ -131,6 +131,8 @@ MORE = (
     "quarantine",
     "step_metrics_daily",
     "cohort_triangles",
+    "metric_changes",
+    "engagement_hours",
 )
 
 
@@ -141,13 +143,22 @@ def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tab
     line = {"as_of": "2026-06-29", "version": "v1", "tables": len(NAMES)}
     made["manifest"] = pl.DataFrame([line])
     rates = {"human_click_rate": 0.2, "human_click_rate_low": 0.15, "human_click_rate_high": 0.26}
-    numbers = {"window": "28d", "sent": 1_234, "delivered": 1_200, "unique_human_clicks": 240, **rates}
+    left = {
+        "unsubscribe_rate": 0.004,
+        "unsubscribe_rate_low": 0.003,
+        "unsubscribe_rate_high": 0.0061,
+        "unsubscribes": 5,
+    }
+    numbers = {"window": "28d", "sent": 1_234, "delivered": 1_200, "unique_human_clicks": 240, **rates, **left}
     flows = [flow for flow, _ in workflows]
     made["workflows"] = pl.concat(
         [row("workflows", workflow_id=flow, name=name, kind="flow") for flow, name in workflows]
         + [row("workflows", workflow_id=name, name=name, kind="campaign") for name in ("promo", "cart")]
     )
     made["workflow_metrics"] = pl.concat([row("workflow_metrics", workflow_id=flow, **numbers) for flow in flows])
+    made["metric_changes"] = pl.concat([_changed(flow, metric) for flow in (*flows, None) for metric in _CHANGES])
+    made["engagement_hours"] = pl.concat([_engaged(flow, hour) for flow in (*flows, None) for hour in (8, 20, 21)])
+    made["cohort_triangles"] = pl.concat([_followed(flow, week) for flow in flows for week in (0, 1, 2)])
     made["steps"] = pl.concat(
         [row("steps", workflow_id=flow, step_id=step, name=step) for flow in flows for step in STEPS]
     )
@@ -159,3 +170,34 @@ def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tab
         [row("funnel", workflow_id=flow, from_step_id="hello", to_step_id="tips", **lost) for flow in flows]
     )
     return made
+
+
+_CHANGES = {
+    "human_click_rate": ("down", -0.031, -0.05, -0.012),
+    "unsubscribe_rate": ("no clear change", 0.001, -0.002, 0.004),
+}
+
+
+def _changed(flow: str | None, metric: str) -> pl.DataFrame:
+    change, difference, low, high = _CHANGES[metric]
+    ends = {"rate_difference": difference, "rate_difference_low": low, "rate_difference_high": high}
+    return row("metric_changes", workflow_id=flow, metric=metric, change=change, is_adverse=change == "down", **ends)
+
+
+def _engaged(flow: str | None, hour: int) -> pl.DataFrame:
+    """Tuesday: much clicked at 8, less at 20, and too little sent to tell at 21."""
+    rate = {8: 0.31, 20: 0.12, 21: 0.2}[hour]
+    rates = {f"shrunk_click_rate{end}": rate + more for end, more in (("", 0.0), ("_low", -0.05), ("_high", 0.05))}
+    counts = {"delivered": 1_000, "unique_human_clicks": round(1_000 * rate), "human_click_rate": rate}
+    return row(
+        "engagement_hours", workflow_id=flow, local_weekday=1, local_hour=hour, is_thin=hour == 21, **counts, **rates
+    )
+
+
+def _followed(flow: str, week: int) -> pl.DataFrame:
+    """A closed week, a projected one, and one that nothing is known of."""
+    rates: dict[str, Any] = {"conversion_rate": 0.24, "is_mature": True}
+    if week:
+        rates = {"conversion_rate": None, "is_projected": week == 1, "projected_rate": 0.36 if week == 1 else None}
+    return row("cohort_triangles", workflow_id=flow, cohort="2026-05", cohort_type="signup_date", age_weeks=week,
+               entrants=900, **rates)  # fmt: skip

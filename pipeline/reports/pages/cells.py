@@ -37,6 +37,12 @@ def lift(value: float | None, low: float | None, high: float | None) -> Cell:
     return Cell(f"{value:+.0%}{interval}", value)
 
 
+def points(difference: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    value = 100 * difference
+    return f"{value:+.1f}" if abs(value) >= 0.95 else f"{value:+.2f}"
+
+
 def hours(value: float | None) -> Cell:
     """A duration in the unit that suits it."""
     if value is None:

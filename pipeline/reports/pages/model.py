@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 
@@ -64,14 +65,33 @@ class Section:
     grid: Grid | None = None
 
 
+class Tone(StrEnum):
+    """How good a piece of news is."""
+
+    GOOD = "good"
+    DOUBTFUL = "doubtful"
+    BAD = "bad"
+    NONE = ""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line below a headline number."""
+
+    cell: Cell
+    tone: Tone = Tone.NONE
+
+
 @dataclass(frozen=True)
 class Tile:
-    """A headline number with its interval and denominator."""
+    """A headline number with its interval and denominator, its change, and whether it keeps its bound."""
 
     name: str
     value: Cell
     detail: str
     source: str
+    change: Note | None = None
+    guardrail: Note | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +102,7 @@ class Page:
     subtitle: str
     file: str
     tiles: Sequence[Tile] = ()
+    windows: str = ""
     sections: Sequence[Section] = ()
 
     @property

@@ -48,7 +48,10 @@ class Chapter:
 
 
 CHAPTERS = (
-    Chapter("What was sent, and what came of it", ("step_metrics", "rates", "reconciliation", "attribution")),
+    Chapter(
+        "What was sent, and what came of it",
+        ("step_metrics", "rates", "metric_changes", "reconciliation", "attribution"),
+    ),
     Chapter(
         "Where people drop off",
         ("funnel", "bottlenecks", "time_to_next_step", "competing_risks", "exits", "stuck"),
@@ -81,6 +84,7 @@ CHAPTERS = (
             "send_time_evaluation",
             "send_time_filter",
             "send_time_inputs",
+            "engagement_hours",
         ),
         "send_time",
     ),

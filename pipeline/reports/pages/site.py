@@ -13,12 +13,12 @@ import jinja2
 import polars as pl
 
 from pipeline.optimizations.record import Record
-from pipeline.reports.morning import Tables, summary
+from pipeline.reports.morning import WINDOW, Tables, summary
 from pipeline.reports.pages.drawing import draw_all
 from pipeline.reports.pages.flow import Flow, flows
 from pipeline.reports.pages.model import Cell, Page, Section
 from pipeline.reports.pages.reference import write_reference
-from pipeline.reports.pages.sections import cohorts, decisions, experiments, performance, timing, trouble
+from pipeline.reports.pages.sections import cohorts, decisions, experiments, performance, tiles, timing, trouble
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
@@ -77,6 +77,7 @@ def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
         decisions.waiting(records),
         performance.funnel(flow),
         performance.trend(flow),
+        timing.hours(flow.rows("engagement_hours")),
         timing.delays(flow),
         cohorts.triangle(flow),
         experiments.tests(flow, tables),
@@ -86,7 +87,8 @@ def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
         decisions.decided(records),
     ]
     present = tuple(section for section in found if section is not None)
-    return Page(flow.name, "Workflow", file_name(flow.workflow_id), tuple(performance.tiles(flow)), present)
+    shown = tuple(tiles.flow_tiles(flow))
+    return Page(flow.name, "Workflow", file_name(flow.workflow_id), shown, tiles.windows(tables), present)
 
 
 def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page]) -> Page:
@@ -106,16 +108,19 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
         is_open=True,
     )
     names = {(flow, step): name for flow, step, name in tables["steps"].select("workflow_id", "step_id", "name").rows()}
-    sections = (
+    found = (
         morning,
         waits,
         _listing(workflows),
         won,
+        timing.hours(tables["engagement_hours"].filter(pl.col("workflow_id").is_null())),
         trouble.stuck(tables["stuck_subscribers"], lambda flow, step: names.get((flow, step)) or step),
         trouble.conflicts(tables, None),
         decisions.decided(records),
     )
-    return Page("Your account", "All workflows", "index.html", (), sections)
+    present = tuple(section for section in found if section is not None)
+    shown = tuple(tiles.account_tiles(tables))
+    return Page("Your account", "All workflows", "index.html", shown, tiles.windows(tables), present)
 
 
 def _listing(workflows: Sequence[Page]) -> Section:
@@ -139,7 +144,7 @@ def _gain(row: dict[str, Any]) -> list[Cell]:
 
 def _quality(tables: Tables) -> str:
     """How far the numbers can be trusted this morning, in a line."""
-    recent = tables["step_metrics"].filter(pl.col("window") == performance.WINDOW)
+    recent = tables["step_metrics"].filter(pl.col("window") == WINDOW)
     opens = recent.select(pl.col("unique_opens").sum()).item() or 0
     human = recent.select(pl.col("unique_human_opens").sum()).item() or 0
     machine = f"{1 - human / opens:.0%} of {opens:,} openers in 28 days were machines alone" if opens else "no opens"

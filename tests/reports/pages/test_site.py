@@ -33,10 +33,49 @@ def test_each_number_is_its_marts(pages: Path) -> None:
     assert "15.0% to 26.0%; 240 of 1,200" in text
     assert {700.0, 200.0, 100.0, 1_000.0} <= {raw for raw, _ in shown}
     for raw, said in shown:
-        number = re.match(r"[+-]?[\d,.]+", said)
+        number = re.search(r"[+-]?\d[\d,.]*", said)
         assert number, said
-        value = float(number.group().replace(",", "")) / (100 if "%" in said else 1) * (24 if "days" in said else 1)
+        is_share = "%" in said or "points" in said
+        value = float(number.group().replace(",", "")) / (100 if is_share else 1) * (24 if "days" in said else 1)
         assert value == pytest.approx(raw, abs=max(0.0006, abs(raw) * 0.05))
+
+
+def test_a_tile_says_its_change_and_whether_it_keeps_its_bound(pages: Path) -> None:
+    for page in (pages / file_name("welcome"), pages / "index.html"):
+        text = html.unescape(page.read_text(encoding="utf-8"))
+        assert '<span class="note bad" data-raw="-0.031">-3.1 points ▼ (-5.0 to -1.2)</span>' in text
+        assert '<span class="note ">no clear change (-0.20 to +0.40 points)</span>' in text
+        assert "Changes: the 28 closed days to 29 June against the 28 before" in text
+    text = (pages / file_name("welcome")).read_text(encoding="utf-8")
+    assert '<span class="note doubtful">within the bound of 0.5%, not surely</span>' in text
+    assert '<span class="note good">within the bound of 0.1%</span>' in text
+
+
+def test_the_accounts_tiles_are_the_workflows_together(tmp_path: Path) -> None:
+    write_pages(account([("welcome", "Welcome"), ("other", "Other")]), [], tmp_path / "reports")
+    text = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    assert (2_468.0, "2,468") in raws(text)
+    assert (0.2, "20.0%") in raws(text)
+    assert "480 of 2,400" in text
+
+
+def grid(text: str, section: str) -> list[tuple[str, str, str]]:
+    """Class, raw value and text of the cells of a section's grid."""
+    found = text.partition(f'<section id="{section}"')[2].partition("</section>")[0].partition('class="grid"')[2]
+    cells = re.findall(r'<td class="([^"]*)"(?: data-raw="([^"]*)")?>([^<]*)<', found.partition("</table>")[0])
+    return [(name.strip(), raw, told) for name, raw, told in cells if name.strip() or told]
+
+
+def test_hours_are_shaded_by_their_rate_and_thin_ones_are_not(pages: Path) -> None:
+    for page in (pages / file_name("welcome"), pages / "index.html"):
+        text = page.read_text(encoding="utf-8")
+        assert grid(text, "hours") == [("depth-6", "0.31", "31%"), ("depth-0", "0.12", "12%"), ("thin", "0.2", "20%")]
+        assert "Highest: Tuesday from 8:00, 31.0% (26.0% to 36.0%)" in text
+
+
+def test_open_weeks_of_a_cohort_are_projected_or_hidden(pages: Path) -> None:
+    text = (pages / file_name("welcome")).read_text(encoding="utf-8")
+    assert grid(text, "cohorts") == [("", "0.24", "24%"), ("projected", "0.36", "~36%"), ("masked", "", "")]
 
 
 def test_a_name_is_text_whatever_it_holds(pages: Path) -> None:

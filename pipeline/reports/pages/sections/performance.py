@@ -1,41 +1,13 @@
-"""How a workflow performs: tiles, funnel, course, cohorts and its steps side by side."""
-
-from collections.abc import Iterator
+"""How a workflow performs: funnel, course, and its steps side by side."""
 
 import polars as pl
 
+from pipeline.reports.morning import WINDOW
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.cells import share
 from pipeline.reports.pages.figures import TREND_DAYS, funnel_figure, trend_figure
 from pipeline.reports.pages.flow import Flow
-from pipeline.reports.pages.model import Cell, Figure, Section, Tile
-
-WINDOW = "28d"
-RATES = (
-    ("clicked by people", "human_click_rate", "unique_human_clicks", "delivered"),
-    ("converted", "conversion_rate", "conversions", "delivered"),
-    ("unsubscribed", "unsubscribe_rate", "unsubscribes", "delivered"),
-    ("complained", "complaint_rate", "complaints", "delivered"),
-    ("bounced hard", "hard_bounce_rate", "hard_bounces", "sent"),
-)
-"""Name, rate, numerator and denominator of the tiles, as `workflow_metrics` has them."""
-
-
-def tiles(flow: Flow) -> Iterator[Tile]:
-    """Headline numbers of a workflow over 28 days."""
-    found = flow.rows("workflow_metrics").filter(pl.col("window") == WINDOW)
-    if found.is_empty():
-        return
-    row = found.row(0, named=True)
-    place = "workflow_metrics, window 28d"
-    yield Tile("messages sent", cells.number(row["sent"]), f"{row['delivered']:,} delivered, 28 days", place)
-    for name, rate, numerator, denominator in RATES:
-        if row.get(rate) is None:
-            continue
-        detail = (
-            f"{share(row[f'{rate}_low'])} to {share(row[f'{rate}_high'])}; {row[numerator]:,} of {row[denominator]:,}"
-        )
-        yield Tile(name, Cell(share(row[rate]), row[rate]), detail, place)
+from pipeline.reports.pages.model import Cell, Figure, Section
 
 
 def funnel(flow: Flow) -> Section:

@@ -1,13 +1,59 @@
 """When to send and how long to wait."""
 
+from collections.abc import Callable
+from typing import Any
+
 import polars as pl
 
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.figures import delay_figure
 from pipeline.reports.pages.flow import Flow
-from pipeline.reports.pages.model import Cell, Figure, Section
+from pipeline.reports.pages.model import Cell, Figure, Grid, Section, Shade
 
 TRANSITION = ["from_step_id", "to_step_id"]
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+def hours(rows: pl.DataFrame) -> Section | None:
+    """Clicks by people by local weekday and hour of sending, shrunk, grey where thin.
+
+    Args:
+        rows: of `engagement_hours`, of one workflow or of the whole account.
+    """
+    told = rows.filter(~pl.col("is_thin"))
+    if told.is_empty():
+        return None
+    depth = cells.depth_of(told["shrunk_click_rate"])
+    found = {(row["local_weekday"], row["local_hour"]): row for row in rows.iter_rows(named=True)}
+    best = told.sort("shrunk_click_rate", "delivered").row(-1, named=True)
+    clicks, delivered = (int(rows[name].sum()) for name in ("unique_human_clicks", "delivered"))
+    middle = f"{cells.share(clicks / delivered)} ({clicks:,} of {delivered:,})"
+    highest = cells.rate(best, "shrunk_click_rate").text
+    hour = f"{WEEKDAYS[best['local_weekday']]} from {best['local_hour']}:00"
+    words = (
+        "Share of delivered mail that people clicked, by local weekday and hour of sending, since "
+        f"{best['first_day']}; each shrunk towards the rate of all, {middle}. Highest: {hour}, {highest}. "
+        "Which mail goes out at an hour differs too: this describes, it advises nothing."
+    )
+    lines = [
+        (day[:3], [_hour(found.get((number, hour)), depth) for hour in range(24)])
+        for number, day in enumerate(WEEKDAYS)
+    ]
+    key = "Shaded from the lowest to the highest. Hatched: too thin to tell. Empty: nothing was sent."
+    table = [
+        [
+            Cell(WEEKDAYS[row["local_weekday"]]),
+            Cell(f"{row['local_hour']}:00"),
+            cells.number(row["unique_human_clicks"]),
+            cells.number(row["delivered"]),
+            cells.rate(row, "human_click_rate"),
+            cells.rate(row, "shrunk_click_rate"),
+        ]
+        for row in found.values()
+    ]
+    header = ("day", "hour", "clicked", "delivered", "counted (95%)", "shrunk (95%)")
+    grid = Grid("hour", [str(hour) for hour in range(24)], lines, key)
+    return Section("hours", "When mail is clicked", words, header, table, source="engagement_hours", grid=grid)
 
 
 def delays(flow: Flow) -> Section | None:
@@ -52,3 +98,10 @@ def _ends(row: dict[str, float | None]) -> tuple[float | None, float | None]:
 
 def _less_one(ratio: float | None) -> float | None:
     return None if ratio is None else ratio - 1
+
+
+def _hour(row: dict[str, Any] | None, depth: Callable[[float | None], int | None]) -> Shade:
+    if row is None:
+        return Shade(Cell(""))
+    cell = Cell(cells.brief_share(row["shrunk_click_rate"]), row["shrunk_click_rate"])
+    return Shade(cell, mark="thin") if row["is_thin"] else Shade(cell, depth(row["shrunk_click_rate"]))

@@ -1,0 +1,102 @@
+"""Headline numbers: each with its interval and denominator, its change, and whether it keeps its bound."""
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from pipeline.analysis.metric_changes import RATES
+from pipeline.analysis.rates import rate_with_interval
+from pipeline.optimizations.proposals.evidence import COMPLAINT_WARNING, UNSUBSCRIBE_WARNING
+from pipeline.reports.morning import WINDOW, Tables
+from pipeline.reports.pages import cells
+from pipeline.reports.pages.cells import share
+from pipeline.reports.pages.flow import Flow
+from pipeline.reports.pages.model import Cell, Note, Tile, Tone
+
+NAMES = {
+    "human_click_rate": "clicked by people",
+    "conversion_rate": "converted",
+    "unsubscribe_rate": "unsubscribed",
+    "complaint_rate": "complained",
+    "hard_bounce_rate": "bounced hard",
+}
+HARD_BOUNCE_WARNING = 0.05
+"""From here on mailbox services review a sender."""
+BOUNDS = {
+    "unsubscribe_rate": UNSUBSCRIBE_WARNING,
+    "complaint_rate": COMPLAINT_WARNING,
+    "hard_bounce_rate": HARD_BOUNCE_WARNING,
+}
+
+
+def flow_tiles(flow: Flow) -> Iterator[Tile]:
+    """Headline numbers of a workflow over 28 days."""
+    found = flow.rows("workflow_metrics").filter(pl.col("window") == WINDOW)
+    if not found.is_empty():
+        place = f"workflow_metrics, window {WINDOW}"
+        yield from _tiles(found.row(0, named=True), flow.rows("metric_changes"), place)
+
+
+def account_tiles(tables: Tables) -> Iterator[Tile]:
+    """Headline numbers of all workflows together: their counts add up, as each message is of one of them."""
+    counts = list(dict.fromkeys(name for _, *pair, _ in RATES for name in pair))
+    window = tables["workflow_metrics"].filter(pl.col("window") == WINDOW)
+    total = window.select(pl.col("sent", *(name for name in counts if name != "sent")).sum())
+    total = total.with_columns(*(rate for name, *pair, _ in RATES for rate in rate_with_interval(name, *pair)))
+    changes = tables["metric_changes"].filter(pl.col("workflow_id").is_null())
+    yield from _tiles(total.row(0, named=True), changes, f"workflow_metrics, window {WINDOW}, summed")
+
+
+def windows(tables: Tables) -> str:
+    """What the tiles' numbers are of."""
+    until = date.fromisoformat(str(tables["manifest"].item(0, "as_of")))
+    told = f"Rates with 95% intervals: messages of the 28 days to {_day(until)}."
+    changes = tables["metric_changes"]
+    if changes.is_empty():
+        return told
+    closed: date = changes.item(0, "last_day")
+    return f"{told} Changes: the 28 closed days to {_day(closed)} against the 28 before, from metric_changes."
+
+
+def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str) -> Iterator[Tile]:
+    yield Tile("messages sent", cells.number(row["sent"]), f"{row['delivered']:,} delivered", source)
+    changed = {one["metric"]: one for one in changes.iter_rows(named=True)}
+    for rate, numerator, denominator, _ in RATES:
+        if row[rate] is None:
+            continue
+        interval = f"{share(row[f'{rate}_low'])} to {share(row[f'{rate}_high'])}"
+        yield Tile(
+            NAMES[rate],
+            Cell(share(row[rate]), row[rate]),
+            f"{interval}; {row[numerator]:,} of {row[denominator]:,}",
+            source,
+            _change(changed[rate]) if rate in changed else None,
+            _guardrail(row, rate, BOUNDS[rate]) if rate in BOUNDS else None,
+        )
+
+
+def _change(row: Mapping[str, Any]) -> Note:
+    if row["rate_difference"] is None:
+        return Note(Cell("not comparable: nothing mailed before"))
+    low, high = cells.points(row["rate_difference_low"]), cells.points(row["rate_difference_high"])
+    if row["change"] == "no clear change":
+        return Note(Cell(f"no clear change ({low} to {high} points)"))
+    arrow, tone = "▲" if row["change"] == "up" else "▼", Tone.BAD if row["is_adverse"] else Tone.GOOD
+    told = f"{cells.points(row['rate_difference'])} points {arrow} ({low} to {high})"
+    return Note(Cell(told, row["rate_difference"]), tone)
+
+
+def _guardrail(row: Mapping[str, Any], rate: str, bound: float) -> Note:
+    told = f"{bound:.1%}"
+    if row[f"{rate}_high"] < bound:
+        return Note(Cell(f"within the bound of {told}"), Tone.GOOD)
+    if row[f"{rate}_low"] > bound:
+        return Note(Cell(f"over the bound of {told}"), Tone.BAD)
+    side = "within" if row[rate] < bound else "over"
+    return Note(Cell(f"{side} the bound of {told}, not surely"), Tone.DOUBTFUL)
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%B}"
