@@ -10,11 +10,16 @@ import polars as pl
 from sqlalchemy.exc import DatabaseError
 
 from pipeline.failures import LedgerError
+from pipeline.ingest.approvals import load_approvals
+from pipeline.ingest.conflicts import load_conflict_rules
 from pipeline.ingest.constraints import load_constraints
+from pipeline.ingest.decision_definitions import load_decisions
 from pipeline.ingest.errors import IngestError
+from pipeline.ingest.experiments import load_experiments
 from pipeline.ingest.flow_map import load_flow_map
 from pipeline.ingest.keys import keys_in
 from pipeline.ingest.lake import Lake, is_whole
+from pipeline.ingest.mutes import load_mutes
 from pipeline.resources.ledger import open_ledger
 from pipeline.resources.mailchimp import connect
 from pipeline.resources.publish import SNAPSHOT_NAME, Manifest, content_hash
@@ -23,6 +28,7 @@ from pipeline.settings import Settings
 Finding = tuple[bool, str]
 # A nightly keeps the working file, the new publication and the old ones at once.
 LEAST_FREE_BYTES = 2_000_000_000
+OTHER_DEFINITIONS = (load_constraints, load_mutes, load_experiments, load_decisions, load_conflict_rules)
 PACKAGES = ("dagster", "dagster-duckdb", "duckdb", "polars", "pandera")
 
 
@@ -131,16 +137,19 @@ def _disk(data_dir: Path) -> Finding:
 def _definitions(settings: Settings) -> Finding:
     try:
         flow_map = load_flow_map(settings.definitions)
-        load_constraints(settings.definitions)
+        approvals = load_approvals(settings.definitions)
+        for load in OTHER_DEFINITIONS:
+            load(settings.definitions)
     except IngestError as error:
         return False, str(error)
-    return True, f"{len(flow_map.flows)} flows defined in {settings.definitions}"
+    told = f"{len(flow_map.flows)} flows and {len(approvals.approvers)} approvers"
+    return True, f"{told} defined in {settings.definitions}"
 
 
 def _mailchimp(settings: Settings) -> Finding:
     try:
         with connect(settings, settings.resolve_as_of()) as client:
-            client.get("/ping")
+            name = client.get("/", {"fields": "account_name"})["account_name"]
     except IngestError as error:
         return False, str(error)
-    return True, "the sample account answers" if settings.is_sample else "Mailchimp answers"
+    return True, "the sample account answers" if settings.is_sample else f"Mailchimp answers for the account '{name}'"

@@ -131,6 +131,20 @@ def test_what_goes_wrong_outside_is_told_and_the_publication_stays(published: Pa
     assert content(published / "data" / "published") == before
 
 
+@needs_recordings
+def test_doctor_names_the_account_and_the_first_mistake_of_any_definition(tmp_path: Path) -> None:
+    definitions = tmp_path / "definitions"
+    definitions.mkdir()
+    with serve_recordings() as url:
+        good = driptune(tmp_path, "doctor", **account(url))
+        assert (good.returncode, good.stderr) == (0, "")
+        assert "Mailchimp answers for the account '" in good.stdout
+        (definitions / "approvals.yaml").write_text("approvers:\n  - id: mara\n    highest_risk: huge\n")
+        wrong = driptune(tmp_path, "doctor", **account(url))
+    assert wrong.returncode == 1
+    assert "approvals.yaml, line 3" in wrong.stdout
+
+
 def test_a_setting_that_cannot_be_is_named(tmp_path: Path) -> None:
     result = driptune(tmp_path, "nightly", DRIPTUNE_TIMEZONE="Mars/Olympus")
     assert result.returncode == 1

@@ -1,5 +1,6 @@
 """Nights after the first, and forgetting, on a sample account of fewer people: their number changes nothing here."""
 
+import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 
@@ -54,6 +55,15 @@ def test_the_next_night_adds_a_day(settings: Settings, night: Night) -> None:
     calendar = pl.read_parquet(settings.published_dir / "parquet" / "calendar.parquet")
     assert calendar["day"].max() == tomorrow
     assert len(list((settings.published_dir / "snapshots").iterdir())) == 1
+
+
+def test_what_dagster_keeps_of_a_night_names_no_subscriber(settings: Settings, night: Night) -> None:
+    """Its records are not rebuilt when a person is forgotten."""
+    kept = b"".join(path.read_bytes() for path in settings.dagster_home.rglob("*") if path.is_file())
+    long_numbers = {int(number) for number in re.findall(rb"\d{15,19}", kept)}
+    keys = Lake(settings.lake_dir).addresses()["subscriber_key"]
+    assert keys.len() > 1_000
+    assert long_numbers.isdisjoint(keys.to_list())
 
 
 def test_a_forgotten_person_leaves_no_byte(settings: Settings, night: Night) -> None:

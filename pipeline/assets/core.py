@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import date
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from pipeline.assets.describing import asset_key, spec
+from pipeline.assets.describing import asset_key, preview, spec
 from pipeline.ingest.dimensions import dimensions
 from pipeline.ingest.flow_map import load_flow_map
 from pipeline.ingest.lake import Lake
@@ -30,9 +31,8 @@ def _written(warehouse: Warehouse, model: type[Table], frame: pl.DataFrame) -> d
     is_changed = not standing.sort(standing.columns).equals(frame.sort(frame.columns))
     if is_changed:
         write_table(warehouse.connection, model, frame)
-    return dg.MaterializeResult(
-        asset_key=asset_key(model), metadata={"dagster/row_count": frame.height, "is_changed": is_changed}
-    )
+    metadata: dict[str, Any] = {"dagster/row_count": frame.height, "is_changed": is_changed, "rows": preview(frame)}
+    return dg.MaterializeResult(asset_key=asset_key(model), metadata=metadata)
 
 
 @dg.multi_asset(

@@ -61,6 +61,11 @@ def _decision_summary(rows: pl.DataFrame) -> dict[str, Any]:
             "errors": rows.filter(pl.col("severity") == "error").height,
             "warnings": rows.filter(pl.col("severity") == "warning").height,
         },
+        marts.PolicyValues: lambda rows: {
+            "decision_points": rows["decision_point_id"].n_unique(),
+            "estimated": rows["value_mean"].count(),
+            "surely_better": rows.filter(pl.col("gain_low") > 0).height,
+        },
     },
 )
 def choose(as_of: date, settings: Settings, log: pl.DataFrame, **facts: pl.DataFrame) -> tuple[pl.DataFrame, ...]:

@@ -20,6 +20,9 @@ OWNERS = ["team:lifecycle-data"]
 # A nightly that failed once is late in the morning; one that failed twice needs a person.
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
 PREVIEW_ROWS = 8
+PERSONAL_COLUMNS = ("subscriber_key", "merge_fields", "tags", "url")
+PAGES = "/reports"
+"""Where `driptune up` serves the morning's pages, beside the UI."""
 
 
 def asset_key(model: type[Table]) -> dg.AssetKey:
@@ -29,15 +32,19 @@ def asset_key(model: type[Table]) -> dg.AssetKey:
 
 
 def describe(model: type[Table]) -> dict[str, Any]:
-    """Metadata of a table: qualified name and columns with type, meaning and unit."""
+    """Metadata of a table: qualified name, columns with type, meaning and unit, and its place in the dictionary."""
     columns = [
         dg.TableColumn(name=name, type=dtype, description=f"{meaning} [{unit}]" if unit else meaning)
         for name, dtype, unit, meaning in describe_columns(model)
     ]
-    return {
+    place = identity(model)
+    described: dict[str, Any] = {
         "dagster/column_schema": dg.TableSchema(columns=columns),
-        "dagster/table_name": identity(model).qualified_name,
+        "dagster/table_name": place.qualified_name,
     }
+    if place.schema == "marts":
+        described["meaning"] = dg.MetadataValue.url(f"{PAGES}/dictionary.html#{place.name}")
+    return described
 
 
 def spec(model: type[Table], group: str, **more: Any) -> dg.AssetSpec:
@@ -54,11 +61,11 @@ def spec(model: type[Table], group: str, **more: Any) -> dg.AssetSpec:
 
 
 def preview(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
-    """The first rows as a small table."""
+    """The first rows as a small table, of nobody in particular: Dagster keeps it longer than a person may be kept."""
     shape = pl.Config(tbl_rows=PREVIEW_ROWS, tbl_cols=12, fmt_str_lengths=40, tbl_width_chars=400)
     markdown = pl.Config(tbl_formatting="MARKDOWN", tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True)
     with shape, markdown:
-        return dg.MetadataValue.md(str(frame.head(PREVIEW_ROWS)))
+        return dg.MetadataValue.md(str(frame.drop(PERSONAL_COLUMNS, strict=False).head(PREVIEW_ROWS)))
 
 
 def table_asset(

@@ -74,7 +74,7 @@ def _best(rows: pl.DataFrame) -> dict[str, Any]:
     return {
         "opportunities": rows.height,
         "randomised": rows.filter(pl.col("identification") == "randomised").height,
-        "best_expected_gain": best["expected_gain"],
+        "best_expected_gain": None if best["expected_gain"] is None else round(best["expected_gain"], 1),
         "best": best["message"],
         **image(opportunity_chart(rows)),
     }

@@ -1,6 +1,8 @@
 """Assets of the performance tables: each calls one pure function of `pipeline/analysis`."""
 
+from collections.abc import Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -43,8 +45,15 @@ def calendar(as_of: date, settings: Settings, step_days: pl.DataFrame, entry_day
     return dimensions.calendar(step_days, entry_days, as_of, settings.maturity_days)
 
 
-def _daily_summary(daily: pl.DataFrame) -> dict[str, Any]:
-    return {name: int(daily[name].sum()) for name in ("sent", "delivered", "unique_human_clicks", "conversions")}
+COUNTS = ("sent", "delivered", "unique_human_clicks", "conversions")
+
+
+def _sums(rows: pl.DataFrame, names: Sequence[str] = COUNTS) -> dict[str, Any]:
+    return {name: int(rows[name].sum()) for name in names}
+
+
+def _last_four_weeks(rows: pl.DataFrame, names: Sequence[str] = COUNTS) -> dict[str, Any]:
+    return {f"{name}, 28 days": total for name, total in _sums(rows.filter(pl.col("window") == "28d"), names).items()}
 
 
 @table_asset(
@@ -57,7 +66,7 @@ def _daily_summary(daily: pl.DataFrame) -> dict[str, Any]:
         "core_steps": core.CoreSteps,
         "core_workflows": core.CoreWorkflows,
     },
-    summary=_daily_summary,
+    summary=_sums,
 )
 def step_metrics_daily(
     as_of: date,
@@ -81,13 +90,18 @@ def step_metrics_daily(
     )
 
 
-@table_asset(marts.StepMetrics, group=GROUP, reads={"daily": marts.StepMetricsDaily})
+@table_asset(marts.StepMetrics, group=GROUP, reads={"daily": marts.StepMetricsDaily}, summary=_last_four_weeks)
 def step_metrics_by_window(as_of: date, settings: Settings, daily: pl.DataFrame) -> pl.DataFrame:
     """Counts and rates by step and window."""
     return step_metrics.step_metrics(daily, as_of=as_of)
 
 
-@table_asset(marts.WorkflowMetrics, group=GROUP, reads={"daily": marts.StepMetricsDaily, "core_steps": core.CoreSteps})
+@table_asset(
+    marts.WorkflowMetrics,
+    group=GROUP,
+    reads={"daily": marts.StepMetricsDaily, "core_steps": core.CoreSteps},
+    summary=_last_four_weeks,
+)
 def workflow_metrics(as_of: date, settings: Settings, daily: pl.DataFrame, core_steps: pl.DataFrame) -> pl.DataFrame:
     """Counts and rates by workflow and window."""
     return step_metrics.workflow_metrics(daily, core_steps, as_of=as_of)
@@ -108,10 +122,7 @@ def changed_rates(as_of: date, settings: Settings, daily: pl.DataFrame) -> pl.Da
     return metric_changes.metric_changes(daily, as_of=as_of, maturity_days=settings.maturity_days)
 
 
-def _funnel_summary(rows: pl.DataFrame) -> dict[str, Any]:
-    return {name: int(rows[name].sum()) for name in ("entrants", "advanced", "lost", "goal_exits", "waiting")}
-
-
+FUNNEL_COUNTS = ("entrants", "advanced", "lost", "goal_exits", "waiting")
 FUNNEL_READS = {
     "transitions": reductions.FunnelTransitions,
     "hours": reductions.TransitionHours,
@@ -120,7 +131,7 @@ FUNNEL_READS = {
 }
 
 
-@table_asset(marts.Funnel, group=GROUP, reads=FUNNEL_READS, summary=_funnel_summary)
+@table_asset(marts.Funnel, group=GROUP, reads=FUNNEL_READS, summary=partial(_sums, names=FUNNEL_COUNTS))
 def drop_off(
     as_of: date,
     settings: Settings,
@@ -137,6 +148,7 @@ def drop_off(
     marts.TimeToNextStep,
     group=GROUP,
     reads={"hours": reductions.TransitionHours, "core_steps": core.CoreSteps, "core_edges": core.CoreEdges},
+    summary=partial(_sums, names=("entrants", "advanced", "waiting")),
 )
 def time_to_next(
     as_of: date, settings: Settings, hours: pl.DataFrame, core_steps: pl.DataFrame, core_edges: pl.DataFrame
@@ -147,10 +159,32 @@ def time_to_next(
     )
 
 
-@table_asset(marts.ExitReasons, group=GROUP, reads={"exit_days": reductions.ExitDays, "core_steps": core.CoreSteps})
+def _exits(rows: pl.DataFrame) -> dict[str, Any]:
+    recent = rows.filter(pl.col("window") == "28d").group_by("exit_reason").agg(pl.col("exits").sum())
+    return {f"{reason}, 28 days": exits for reason, exits in recent.sort("exit_reason").iter_rows()}
+
+
+@table_asset(
+    marts.ExitReasons,
+    group=GROUP,
+    reads={"exit_days": reductions.ExitDays, "core_steps": core.CoreSteps},
+    summary=_exits,
+)
 def exit_reasons(as_of: date, settings: Settings, exit_days: pl.DataFrame, core_steps: pl.DataFrame) -> pl.DataFrame:
     """Why journeys end, by step and window."""
     return exits.exit_reasons(exit_days, core_steps, as_of=as_of)
+
+
+def _credited(rows: pl.DataFrame) -> dict[str, Any]:
+    recent = rows.filter(pl.col("window") == "28d").group_by("view").agg(pl.col("conversions", "revenue_amount").sum())
+    return {
+        name: value
+        for view, conversions, revenue in recent.sort("view").iter_rows()
+        for name, value in (
+            (f"conversions by {view}, 28 days", conversions),
+            (f"revenue by {view}, 28 days", float(revenue)),
+        )
+    }
 
 
 @table_asset(
@@ -161,6 +195,7 @@ def exit_reasons(as_of: date, settings: Settings, exit_days: pl.DataFrame, core_
         "step_days": reductions.StepDays,
         "core_steps": core.CoreSteps,
     },
+    summary=_credited,
 )
 def revenue_attribution(
     as_of: date, settings: Settings, credit_days: pl.DataFrame, step_days: pl.DataFrame, core_steps: pl.DataFrame

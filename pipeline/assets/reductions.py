@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from pipeline.assets.describing import FRESHNESS, OWNERS, describe
+from pipeline.assets.describing import FRESHNESS, OWNERS, PREVIEW_ROWS, describe, preview
 from pipeline.engine import Engine, Model, Window, column_lineage, models
 from pipeline.ingest.lake import EPOCH, Lake
 from pipeline.partitions import DAYS, day_range
@@ -77,6 +77,7 @@ def sql_assets() -> dg.AssetsDefinition:
                 asset_key=_key(name),
                 metadata={
                     "dagster/row_count": warehouse.rows(name),
+                    "rows": preview(warehouse.connection.sql(f"SELECT * FROM {name} LIMIT {PREVIEW_ROWS}").pl()),
                     "rows_deleted": built.rows_deleted,
                     "rows_inserted": built.rows_inserted,
                     "windows": len(built.windows),
