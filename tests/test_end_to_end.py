@@ -343,8 +343,8 @@ def test_a_workflow_is_checked_before_it_starts(settings: Settings, night: Night
 def test_the_real_lift_is_declared_the_winner_inside_its_plan(
     tables: dict[str, pl.DataFrame], truth: dict[str, Any]
 ) -> None:
-    verdict = tables["experiment_verdicts"].row(by_predicate=pl.col("experiment_id") == "start-subject", named=True)
-    plan = tables["experiments"].row(by_predicate=pl.col("experiment_id") == "start-subject", named=True)
+    verdict = tables["experiment_verdicts"].row(by_predicate=pl.col("experiment_id") == "setup-subject", named=True)
+    plan = tables["experiments"].row(by_predicate=pl.col("experiment_id") == "setup-subject", named=True)
     assert (verdict["verdict"], verdict["winner_arm"]) == ("winner", "B")
     assert verdict["looks"] <= plan["planned_looks"]
     assert verdict["information_fraction"] <= 1
@@ -372,7 +372,7 @@ def test_a_test_changed_after_its_start_is_refused_with_the_difference(
         facts = Facts(**{name: connection.sql(f"SELECT * FROM core.{name}").pl() for name in names})
     plans = Lake(settings.lake_dir).latest(lake.ExperimentPlans).collect()
     registered = register(load_experiments(tmp_path), plans, facts, baseline_days=56, as_of_day=SAMPLE_TONIGHT)
-    [refused] = [one for one in registered if one.draft.experiment_id == "start-subject"]
+    [refused] = [one for one in registered if one.draft.experiment_id == "setup-subject"]
     assert "minimum_lift 0.3 -> 0.4; window_days 7 -> 5" in refused.status
     assert refused.status.startswith("refused: the definition changed after the start")
     assert refused.plan

@@ -2,18 +2,29 @@
 
 import re
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
 
+from pipeline.analysis.experiment_draft import MetricName
 from pipeline.forgetting import forget_person
 from pipeline.ingest.keys import load_keys, member_id
 from pipeline.ingest.lake import Lake
+from pipeline.ingest.mailchimp_account import MailchimpAccount
 from pipeline.nightly import Night, run_night
+from pipeline.optimizations import review
+from pipeline.optimizations.apply import apply
+from pipeline.optimizations.journal import WRITTEN
+from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
+from pipeline.optimizations.review import Seen
+from pipeline.resources.ledger import open_ledger
+from pipeline.resources.mailchimp import connect
 from pipeline.resources.publish import SNAPSHOT_NAME, Manifest
 from pipeline.sample import population
+from pipeline.sample.world import PLANTED
 from pipeline.settings import SAMPLE_TONIGHT, Settings
+from tests.optimizations.conftest import POLICY
 
 FEW_NEW_SUBSCRIBERS = 1_500
 
@@ -64,6 +75,44 @@ def test_what_dagster_keeps_of_a_night_names_no_subscriber(settings: Settings, n
     keys = Lake(settings.lake_dir).addresses()["subscriber_key"]
     assert keys.len() > 1_000
     assert long_numbers.isdisjoint(keys.to_list())
+
+
+def test_an_applied_winner_is_measured_against_those_kept_out(settings: Settings, night: Night) -> None:
+    """The whole way of a change: record, approval, the stand-in account, later nights, lift beside the promise."""
+    flow, step, test = PLANTED.experiment
+    winner = Proposal(
+        kind=Kind.EXPERIMENT_WINNER,
+        target=test,
+        title="Send arm B to everybody",
+        workflow_id=flow,
+        step_id=step,
+        before={},
+        after={"field": PLANTED.experiment_field, "value": "B", "holdout_value": "A"},
+        apply_kind=ApplyKind.MEMBER_FIELDS,
+        base_version="p1",
+        evidence={},
+        expected_lift=0.5,
+        risk=Risk.LOW,
+        holdout_share=0.5,
+        measure=Measure(metric=MetricName.CONVERSION, window_days=3),
+    )
+    now = datetime(2026, 6, 30, 4, tzinfo=UTC)
+    first_day = SAMPLE_TONIGHT + timedelta(days=1)
+    with open_ledger(settings) as ledger:
+        ledger.propose([winner], now=now, policy=POLICY)
+        review.approve(ledger, POLICY, Seen.of(ledger.record(winner.optimization_id)), actor="mara", now=now)
+        with connect(settings, SAMPLE_TONIGHT) as client:
+            account = MailchimpAccount(client, Lake(settings.lake_dir).addresses())
+            done = apply(ledger, winner.optimization_id, account, {}, standing=[winner], first_day=first_day, now=now)
+        assert done.details["writes"].keys() == {WRITTEN}
+    later = SAMPLE_TONIGHT + timedelta(days=10)
+    run_night(settings, later, ignore)
+    rows = pl.read_parquet(settings.published_dir / "parquet" / "realised_lift.parquet")
+    [told] = rows.filter(pl.col("is_latest") & (pl.col("role") == "primary")).to_dicts()
+    assert (told["optimization_id"], told["promised_lift"]) == (winner.optimization_id, 0.5)
+    assert told["as_of_day"] == later
+    assert told["exposures"] > 0
+    assert told["held_out_exposures"] > 0
 
 
 def test_a_forgotten_person_leaves_no_byte(settings: Settings, night: Night) -> None:

@@ -48,7 +48,7 @@ class ExperimentDraft:
     Attributes:
         end_day: calendar end; none = the planned weeks and a quarter more.
         assigned_by: where the arms come from.
-        arm_field: merge field that holds the arm, written or read; not used with events.
+        arm_field: merge field that holds the arm, written or read; with events the one a winner is written to, or none.
     """
 
     experiment_id: str
@@ -66,7 +66,7 @@ class ExperimentDraft:
     end_day: date | None
     is_open_ended: bool
     assigned_by: Assigner
-    arm_field: str
+    arm_field: str | None
 
     @property
     def primary(self) -> Metric:

@@ -6,7 +6,7 @@ Not here: statistics, exposures, files.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -78,6 +78,9 @@ def register(
     for draft in sorted(drafts, key=lambda one: (one.start_day, one.experiment_id)):
         if row := known.get(draft.experiment_id):
             standing = DRAFT_TEXT.validate_json(row["definition"])
+            if standing.assigned_by is draft.assigned_by is Assigner.EVENTS:
+                # It decides nothing before there is a winner, so it may be named later.
+                standing = replace(standing, arm_field=draft.arm_field)
             plan: ExperimentPlan | None = PLAN_TEXT.validate_json(row["plan"])
             refusal = _removed(standing, facts) or _difference(standing, draft)
             registered.append(Experiment(standing, plan, True, refusal, as_of_day))
@@ -193,7 +196,7 @@ def _row(one: Experiment, as_of_day: date) -> dict[str, Any]:
         "owner": draft.owner,
         "arms": json.dumps(dict(draft.shares)),
         "assigned_by": draft.assigned_by.value,
-        "arm_field": None if draft.assigned_by is Assigner.EVENTS else draft.arm_field,
+        "arm_field": draft.arm_field,
         "metrics": json.dumps([asdict(metric) for metric in draft.metrics]),
         "primary_metric": draft.primary.name,
         "minimum_lift": draft.minimum_lift,

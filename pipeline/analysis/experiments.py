@@ -11,12 +11,12 @@ import polars as pl
 from pipeline.analysis import confidence_sequence, group_sequential
 from pipeline.analysis.experiment_metrics import compare, daily_contributions, lift_interval
 from pipeline.analysis.experiment_plan import ExperimentPlan, MetricKind, MetricRole
+from pipeline.analysis.rates import NORMAL_95, wilson_bounds
 
 FEWEST_EVENTS = 5.0
 """Cochran's rule: below five expected events in the smaller arm a z-score is not normal enough to decide anything."""
 
 _COMPARISON = ["experiment_id", "metric", "arm"]
-_NORMAL_95 = 1.959964
 
 
 def experiment_results(moments: pl.DataFrame, plans: Sequence[ExperimentPlan], *, as_of_day: date) -> pl.DataFrame:
@@ -318,20 +318,11 @@ def _level(name: str, side: str) -> dict[str, pl.Expr]:
     """Mean per exposure and its 95% interval: Wilson for a rate, normal for an amount; null without exposures."""
     n, total, squares = pl.col(f"{side}exposures"), pl.col(f"{side}total"), pl.col(f"{side}squares")
     mean = total / n
-    z2 = _NORMAL_95**2
-    wilson_centre, wilson_scale = (mean + z2 / (2 * n)), 1 + z2 / n
-    wilson_half = _NORMAL_95 * (mean * (1 - mean) / n + z2 / (4 * n**2)).sqrt()
-    normal_half = _NORMAL_95 * ((squares / n - mean**2).clip(lower_bound=0.0) / n).sqrt()
+    wilson_low, wilson_high = wilson_bounds(mean, n)
+    normal_half = NORMAL_95 * ((squares / n - mean**2).clip(lower_bound=0.0) / n).sqrt()
     is_rate = pl.col("kind") == MetricKind.RATE
     return {
         f"{name}_mean": pl.when(n > 0).then(mean),
-        f"{name}_mean_low": pl.when((n > 0) & is_rate)
-        # Without events the lower end is the mean, but for the last digit.
-        .then(((wilson_centre - wilson_half) / wilson_scale).clip(0.0, mean))
-        .when(n > 0)
-        .then(mean - normal_half),
-        f"{name}_mean_high": pl.when((n > 0) & is_rate)
-        .then(((wilson_centre + wilson_half) / wilson_scale).clip(mean, 1.0))
-        .when(n > 0)
-        .then(mean + normal_half),
+        f"{name}_mean_low": pl.when((n > 0) & is_rate).then(wilson_low).when(n > 0).then(mean - normal_half),
+        f"{name}_mean_high": pl.when((n > 0) & is_rate).then(wilson_high).when(n > 0).then(mean + normal_half),
     }

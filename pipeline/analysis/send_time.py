@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import norm
 
+from pipeline.analysis.rates import rate_with_interval
 from pipeline.analysis.send_time_profiles import HOURS, HourCounts, Profiles, fit_profiles, hour_counts
 from pipeline.analysis.send_time_rates import (
     PSEUDO_EXPECTED,
@@ -29,7 +30,6 @@ from pipeline.schemas.timing import SendTimeClusters, SendTimeProfiles, Subscrib
 METHOD = "k-means on activity, mixture and pooled logistic of engagement by send hour"
 #: Below this many sends a subscriber's own hour cannot be told from chance: today's is kept.
 MINIMUM_SENDS = 10
-NORMAL_95 = float(norm.ppf(0.975))
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _clusters_frame(counts: HourCounts, profiles: Profiles, rates: ClusterRates,
     )
     is_known = pl.col("engagements") > 0
     return frame.with_columns(
-        *_wilson("engagements", "sends", "engagement_rate"),
+        *rate_with_interval("engagement_rate", "engagements", "sends"),
         best_local_hour=pl.when(is_known).then("best_local_hour"),
         best_local_weekday=pl.when(pl.col("best_local_weekday") >= 0).then("best_local_weekday"),
         status=pl.when(is_known).then(pl.lit("ok")).otherwise(pl.lit("no engagement")),
@@ -204,17 +204,6 @@ def _profiles_frame(profiles: Profiles, rates: ClusterRates) -> pl.DataFrame:
         }
     )
     return frame.with_columns(
-        *_wilson("engagements", "sends", "engagement_rate"),
+        *rate_with_interval("engagement_rate", "engagements", "sends"),
         status=pl.when(pl.col("sends") > 0).then(pl.lit("ok")).otherwise(pl.lit("not enough data")),
     )
-
-
-def _wilson(successes: str, trials: str, name: str) -> list[pl.Expr]:
-    """A rate with its Wilson 95% interval; null where nothing was tried."""
-    n, z2 = pl.col(trials).cast(pl.Float64), NORMAL_95**2
-    rate = pl.col(successes) / n
-    centre, scale = rate + z2 / (2 * n), 1 + z2 / n
-    half = NORMAL_95 * (rate * (1 - rate) / n + z2 / (4 * n**2)).sqrt()
-    low, high = ((centre - half) / scale).clip(0, 1), ((centre + half) / scale).clip(0, 1)
-    ends = {"": rate, "_low": low, "_high": high}
-    return [pl.when(n > 0).then(value).alias(f"{name}{end}") for end, value in ends.items()]

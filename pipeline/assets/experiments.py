@@ -82,7 +82,7 @@ def assigned(
     told = experiment_exposures.told(
         members,
         events,
-        fields=[draft.arm_field for draft in drafts if draft.assigned_by is Assigner.FIELD],
+        fields=[draft.arm_field for draft in drafts if draft.assigned_by is Assigner.FIELD and draft.arm_field],
         experiments=[draft.experiment_id for draft in drafts if draft.assigned_by is Assigner.EVENTS],
     )
     return experiment_exposures.assignments(drafts, core_facts, told, as_of_day=as_of)

@@ -8,13 +8,12 @@ from datetime import date, datetime
 
 import polars as pl
 
+from pipeline.analysis.rates import rate_with_interval
 from pipeline.decisions.rule_definitions import Rule
 from pipeline.decisions.rules import compile_rule, evaluate_rules
 from pipeline.decisions.selection import DecisionPoint
 from pipeline.schemas.base import polars_schema
 from pipeline.schemas.decisions import DecisionLint, RuleCoverage
-
-_NORMAL_95 = 1.959964
 
 Finding = tuple[str, str, str, str]
 """Finding, subject, severity, description."""
@@ -42,15 +41,11 @@ def rule_coverage(subscribers: pl.DataFrame, rules: Sequence[Rule], *, now: date
         },
         schema={"rule_id": pl.String, "matches": pl.Int64, "error": pl.String},
     ).with_columns(subscribers=pl.lit(subscribers.height, dtype=pl.Int64))
-    n, rate, z2 = pl.col("subscribers"), pl.col("matches") / pl.col("subscribers"), _NORMAL_95**2
-    half = _NORMAL_95 * (rate * (1 - rate) / n + z2 / (4 * n**2)).sqrt()
     asked = pl.col("subscribers") > 0
     return frame.with_columns(
-        match_rate=pl.when(asked).then(rate),
-        match_rate_low=pl.when(asked).then(((rate + z2 / (2 * n) - half) / (1 + z2 / n)).clip(0.0, 1.0)),
-        match_rate_high=pl.when(asked).then(((rate + z2 / (2 * n) + half) / (1 + z2 / n)).clip(0.0, 1.0)),
+        *rate_with_interval("match_rate", "matches", "subscribers"),
         is_dead=asked & (pl.col("matches") == 0),
-        is_universal=asked & (pl.col("matches") == n),
+        is_universal=asked & (pl.col("matches") == pl.col("subscribers")),
         status=pl.when(~asked)
         .then(pl.lit("no subscribers"))
         .when(pl.col("error").is_not_null())

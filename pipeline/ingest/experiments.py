@@ -57,8 +57,10 @@ class ExperimentDefinition(Definition):
     arm_field: Annotated[str, BeforeValidator(_tag)] | None = None
 
     @property
-    def tag(self) -> str:
-        """The merge field that holds the arm."""
+    def tag(self) -> str | None:
+        """The merge field that holds the arm; none where events tell it and no field was named."""
+        if self.assigned_by is Assigner.EVENTS:
+            return self.arm_field
         return self.arm_field or default_tag(self.id)
 
     def draft(self) -> ExperimentDraft:
@@ -103,8 +105,6 @@ class ExperimentDefinition(Definition):
             yield ("end",), "an open-ended test has no end. Remove one of the two."
         if self.assigned_by is Assigner.FIELD and self.arm_field is None:
             yield ("arm_field",), "is missing. Name the merge field into which the sender wrote the arm."
-        if self.assigned_by is Assigner.EVENTS and self.arm_field is not None:
-            yield ("arm_field",), "is not used: the events tell the arm. Remove it."
 
 
 class ExperimentDefinitions(Definition):

@@ -22,8 +22,9 @@ def sample_account(settings: Settings, as_of: date) -> Iterator[str]:
     from pipeline.sample.stream import write_events
     from pipeline.sample.truth import write_truth
 
-    account = generate()
+    log = (settings.sample_dir / "writes.ndjson").resolve()
+    account = generate(log=log)
     write_events(account, settings.sample_dir / "events", as_of)
     write_truth(account, settings.sample_dir / "truth.json", as_of)
-    with serve(account, as_of, log=(settings.sample_dir / "writes.ndjson").resolve()) as url:
+    with serve(account, as_of, log=log) as url:
         yield url

@@ -3,22 +3,25 @@
 Frames (instants are epoch microseconds; `subscriber` is the number of a person in `people`):
     journeys: subscriber, workflow_id, entered_us, exit_us, exit_reason, exit_step_id, cause (planted, of being stuck)
     entries: subscriber, workflow_id, step_id, position, entered_us, next_step_id, next_us (planned), delay_hours, arm
-    messages: subscriber, workflow_id, step_id, campaign_id, kind, sent_us, bounce_kind, bounce_us, unsubscribed_us,
-        complained_us, person_open_us, person_click_us
+    messages: slot, subscriber, workflow_id, step_id, campaign_id, kind, sent_us, bounce_kind, bounce_us,
+        unsubscribed_us, complained_us, person_open_us, person_click_us
     activity: see `engagement`; orders: see `commerce`; visits: subscriber, occurred_us
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from pipeline.sample.commerce import draw_orders, draw_organic
+from pipeline.sample.commerce import Purchases, draw_orders, draw_organic
+from pipeline.sample.draws import Draws
 from pipeline.sample.engagement import draw_activity
 from pipeline.sample.journeys import History, settle
 from pipeline.sample.plans import PLANTED_PEOPLE, STEPS, Plan, draw_plan
 from pipeline.sample.population import Population, draw_population, preferred_moment
 from pipeline.sample.reactions import Reactions, draw_reactions
+from pipeline.sample.told import ARMS, TOLD, arms_of_slots, read_told
 from pipeline.sample.world import DAY_US, FIRST_US, FLOWS, HOUR_US, LAST_US, NEVER_US, Array
 
 DEFAULT_SEED = 20260629
@@ -42,12 +45,20 @@ class SampleAccount:
     visits: pl.DataFrame
 
 
-def generate(seed: int = DEFAULT_SEED) -> SampleAccount:
-    """The sample account; equal seeds give equal accounts."""
+def generate(seed: int = DEFAULT_SEED, log: Path | None = None) -> SampleAccount:
+    """The sample account; equal seeds give equal accounts.
+
+    Args:
+        seed: of all chance.
+        log: file that keeps what was written to the stand-in server. Writes change what happens after them, never
+            what happened before.
+    """
     generator = np.random.default_rng(seed)
     people = draw_population(generator, PLANTED_PEOPLE)
+    told = read_told(log, people) if log else pl.DataFrame(schema=TOLD)
     plan = draw_plan(generator, people)
-    reactions = draw_reactions(generator, people, plan)
+    arms = arms_of_slots(plan, people, told)
+    reactions = draw_reactions(generator, people, plan, arms)
     organic = draw_organic(generator, people)
     history = settle(plan, reactions, organic, people.size)
     messages = _messages(plan, reactions, history)
@@ -57,9 +68,9 @@ def generate(seed: int = DEFAULT_SEED) -> SampleAccount:
         unmailable_us=history.unmailable_us,
         unmailable_reason=history.unmailable_reason,
         journeys=_journeys(plan, history),
-        entries=_entries(people, plan, history),
+        entries=_entries(arms, plan, history),
         messages=messages,
-        activity=draw_activity(generator, people, messages),
+        activity=draw_activity(Draws(generator, len(plan.slot_us)), people, messages),
         orders=draw_orders(generator, people, _purchases(plan, reactions, history, organic), _outside(people, plan)),
         visits=_visits(generator, people),
     )
@@ -88,6 +99,7 @@ def _messages(plan: Plan, reactions: Reactions, history: History) -> pl.DataFram
     bounce = np.minimum(reactions.hard_bounce_us, reactions.soft_bounce_us)[sent]
     frame = pl.DataFrame(
         {
+            "slot": np.flatnonzero(sent),
             "subscriber": plan.subscriber[plan.slot_journey[sent]],
             "step": plan.slot_step[sent],
             "sent_us": reactions.sent_us[sent],
@@ -137,7 +149,7 @@ def _journeys(plan: Plan, history: History) -> pl.DataFrame:
     ).filter(pl.Series(began))
 
 
-def _entries(people: Population, plan: Plan, history: History) -> pl.DataFrame:
+def _entries(arms: Array, plan: Plan, history: History) -> pl.DataFrame:
     active = history.is_active
     journey = plan.slot_journey[active]
     person = plan.subscriber[journey]
@@ -150,7 +162,7 @@ def _entries(people: Population, plan: Plan, history: History) -> pl.DataFrame:
             "next_step": plan.slot_next_step[active],
             "next_us": _instants(plan.slot_next_us[active]),
             "delay_hours": plan.slot_delay_hours[active],
-            "arm": np.array(["A", "B"])[people.arm[person]],
+            "arm": np.array(ARMS)[arms[active]],
             "is_held": plan.slot_position[active] == plan.held_at[journey],
             "cause": plan.cause[journey],
         }
@@ -165,10 +177,12 @@ def _entries(people: Population, plan: Plan, history: History) -> pl.DataFrame:
     return pl.concat([frame, *again]).drop("step", "next_step", "campaign_id")
 
 
-def _purchases(plan: Plan, reactions: Reactions, history: History, organic: tuple[Array, Array]) -> tuple[Array, Array]:
+def _purchases(plan: Plan, reactions: Reactions, history: History, organic: tuple[Array, Array]) -> Purchases:
     caused = history.is_active & (reactions.purchase_us < NEVER_US)
     buyers = np.concatenate([plan.subscriber[plan.slot_journey[caused]], organic[0]])
-    return buyers, np.concatenate([reactions.purchase_us[caused], organic[1]])
+    moments = np.concatenate([reactions.purchase_us[caused], organic[1]])
+    chances = len(caused) + np.arange(len(organic[0]))
+    return Purchases(buyers, moments, np.concatenate([np.flatnonzero(caused), chances]), len(caused) + len(organic[0]))
 
 
 def _outside(people: Population, plan: Plan) -> Array:

@@ -1,8 +1,11 @@
 """Purchases and refunds of the sample account, with their amounts in two currencies."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import polars as pl
 
+from pipeline.sample.draws import Draws
 from pipeline.sample.population import Population, preferred_moment
 from pipeline.sample.world import CURRENCY, DAY_US, FIRST_US, LAST_US, NEVER_US, OTHER_CURRENCY, Array
 
@@ -10,6 +13,23 @@ ORGANIC_PER_SUBSCRIBER = 0.35
 FOREIGN_ORDERS = 60
 REFUND_SHARE = 0.05
 STORE_SHARE = 0.8  # of orders that reach the connected store; the others are known from events only
+
+
+@dataclass(frozen=True)
+class Purchases:
+    """Purchases that came about, of all that could have.
+
+    Attributes:
+        buyer: subscriber of each.
+        moment_us: when.
+        number: which of the possible ones it is.
+        possible: how many there could have been.
+    """
+
+    buyer: Array
+    moment_us: Array
+    number: Array
+    possible: int
 
 
 def draw_organic(generator: np.random.Generator, people: Population) -> tuple[Array, Array]:
@@ -23,32 +43,33 @@ def draw_organic(generator: np.random.Generator, people: Population) -> tuple[Ar
 
 
 def draw_orders(
-    generator: np.random.Generator, people: Population, purchases: tuple[Array, Array], outside_flows: Array
+    generator: np.random.Generator, people: Population, purchases: Purchases, outside_flows: Array
 ) -> pl.DataFrame:
     """One row per order: `order_id`, `subscriber`, `occurred_us`, cents, `currency`, refund, whether the store has it.
 
     Args:
         generator: source of chance.
         people: who they are.
-        purchases: subscribers and instants of all purchases.
+        purchases: all purchases.
         outside_flows: subscribers in no flow with a goal; only they pay in the other currency, so that an order that
             the pipeline must reject never ends a journey.
     """
     foreign = generator.choice(outside_flows, FOREIGN_ORDERS)
     earliest = np.maximum(FIRST_US, people.signup_us[foreign])
     when = earliest + (generator.random(FOREIGN_ORDERS) * (LAST_US - earliest)).astype(np.int64) // DAY_US * DAY_US
-    buyer = np.concatenate([purchases[0], foreign])
-    moment = np.concatenate([purchases[1], when + DAY_US // 3])
-    is_foreign = np.arange(len(buyer)) >= len(purchases[0])
+    buyer = np.concatenate([purchases.buyer, foreign])
+    moment = np.concatenate([purchases.moment_us, when + DAY_US // 3])
+    number = np.concatenate([purchases.number, purchases.possible + np.arange(FOREIGN_ORDERS)])
     order = np.lexsort((buyer, moment))
-    buyer, moment, is_foreign = buyer[order], moment[order], is_foreign[order]
-    count = len(buyer)
-    goods = (generator.lognormal(3.6, 0.55, count) * 100).astype(np.int64) + 500
+    buyer, moment, number = buyer[order], moment[order], number[order]
+    is_foreign = number >= purchases.possible
+    count, draws = len(buyer), Draws(generator, purchases.possible + FOREIGN_ORDERS)
+    goods = (draws.lognormal(3.6, 0.55, number) * 100).astype(np.int64) + 500
     tax = goods * 8 // 100
-    shipping = generator.choice([0, 495, 895], count, p=[0.5, 0.35, 0.15])
-    refunds = (generator.random(count) < REFUND_SHARE) & ~is_foreign
-    refund_us = moment + (generator.integers(1, 21, count) * DAY_US)
-    part = generator.choice([1.0, 0.5], count, p=[0.8, 0.2])
+    shipping = draws.choice([0, 495, 895], [0.5, 0.35, 0.15], number)
+    refunds = (draws.random(number) < REFUND_SHARE) & ~is_foreign
+    refund_us = moment + (draws.integers(1, 21, number) * DAY_US)
+    part = draws.choice([1.0, 0.5], [0.8, 0.2], number)
     return pl.DataFrame(
         {
             "order_id": [f"N{number:06d}" for number in range(1, count + 1)],
@@ -60,6 +81,6 @@ def draw_orders(
             "currency": np.where(is_foreign, OTHER_CURRENCY, CURRENCY),
             "refund_us": np.where(refunds, refund_us, NEVER_US),
             "refund_cents": np.where(refunds, (goods * part).astype(np.int64), 0),
-            "is_in_store": generator.random(count) < STORE_SHARE,
+            "is_in_store": draws.random(number) < STORE_SHARE,
         }
     ).filter(pl.col("occurred_us") < LAST_US)

@@ -7,6 +7,7 @@ between two links, from an address of their own. Machines always break at least 
 import numpy as np
 import polars as pl
 
+from pipeline.sample.draws import Draws
 from pipeline.sample.population import SCANNERS, Population
 from pipeline.sample.world import MINUTE_US, NEVER_US, SECOND_US, Array
 
@@ -36,69 +37,69 @@ SCHEMA = pl.Schema(
 Parts = list[pl.DataFrame]
 
 
-def draw_activity(generator: np.random.Generator, people: Population, messages: pl.DataFrame) -> pl.DataFrame:
+def draw_activity(draws: Draws, people: Population, messages: pl.DataFrame) -> pl.DataFrame:
     """One row per recorded open, click or bounce, distinct by (campaign, subscriber, action, instant, link).
 
     Args:
-        generator: source of chance.
+        draws: chance of each slot.
         people: who they are.
         messages: frame of messages as `account` makes it.
     """
     parts: Parts = []
-    _people_open(generator, people, messages, parts)
-    _people_click(generator, messages, parts)
-    _proxies_open(generator, people, messages, parts)
-    _scanners_click(generator, people, messages, parts)
-    _bounces(generator, messages, parts)
+    _people_open(draws, people, messages, parts)
+    _people_click(draws, messages, parts)
+    _proxies_open(draws, people, messages, parts)
+    _scanners_click(draws, people, messages, parts)
+    _bounces(draws, messages, parts)
     activity = pl.concat(parts)
     return activity.unique(
         ["campaign_id", "subscriber", "action", "occurred_us", "link"], keep="first", maintain_order=True
     ).sort("campaign_id", "subscriber", "occurred_us", "action", "link")
 
 
-def _people_open(generator: np.random.Generator, people: Population, messages: pl.DataFrame, parts: Parts) -> None:
+def _people_open(draws: Draws, people: Population, messages: pl.DataFrame, parts: Parts) -> None:
     opened = messages.filter(pl.col("person_open_us").is_not_null())
     person = opened["subscriber"].to_numpy()
     # Behind a privacy proxy a person's own open mostly leaves no trace besides the proxy's.
-    is_seen = ~people.has_proxy[person] | (generator.random(len(person)) < 0.3)
-    again = is_seen & (generator.random(len(person)) < 0.3)
-    wait = pl.Series(generator.integers(600, 200_000, len(person)) * SECOND_US)
+    is_seen = ~people.has_proxy[person] | (draws.random(opened["slot"]) < 0.3)
+    again = is_seen & (draws.random(opened["slot"]) < 0.3)
+    wait = pl.Series(draws.integers(600, 200_000, opened["slot"]) * SECOND_US)
     parts.append(_rows(opened.filter(is_seen), "open", pl.col("person_open_us"), is_person=True))
     parts.append(_rows(opened.filter(again), "open", pl.col("person_open_us") + wait.filter(again), is_person=True))
 
 
-def _people_click(generator: np.random.Generator, messages: pl.DataFrame, parts: Parts) -> None:
+def _people_click(draws: Draws, messages: pl.DataFrame, parts: Parts) -> None:
     clicked = messages.filter(pl.col("person_click_us").is_not_null())
-    first = generator.integers(0, len(LINKS), clicked.height)
+    first = draws.integers(0, len(LINKS), clicked["slot"])
     moment = clicked["person_click_us"].to_numpy().copy()
     chosen = np.ones(clicked.height, dtype=bool)
     for number, share in enumerate((1.0, 0.25, 0.3)):
-        chosen &= generator.random(clicked.height) < share
+        chosen &= draws.random(clicked["slot"]) < share
         links = pl.Series(np.array(LINKS)[(first + number) % len(LINKS)])
         rows = clicked.with_columns(link=links, moment=pl.Series(moment)).filter(chosen)
         parts.append(_rows(rows, "click", pl.col("moment"), link=pl.col("link"), is_person=True))
-        moment = moment + generator.integers(15, 90, clicked.height) * SECOND_US
+        moment = moment + draws.integers(15, 90, clicked["slot"]) * SECOND_US
     leaving = messages.filter(pl.col("unsubscribed_us").is_not_null())
-    leaving = leaving.filter(generator.random(leaving.height) < 0.4)
+    leaving = leaving.filter(draws.random(leaving["slot"]) < 0.4)
     link = pl.lit(UNSUBSCRIBE_LINK)
     parts.append(_rows(leaving, "click", pl.col("unsubscribed_us") - 2 * SECOND_US, link=link, is_person=True))
 
 
-def _proxies_open(generator: np.random.Generator, people: Population, messages: pl.DataFrame, parts: Parts) -> None:
+def _proxies_open(draws: Draws, people: Population, messages: pl.DataFrame, parts: Parts) -> None:
     delivered = messages.filter(pl.col("bounce_kind").is_null())
-    person = delivered["subscriber"].to_numpy()
-    seconds = pl.Series(generator.integers(2, 20, len(person)) * SECOND_US)
+    person, slot = delivered["subscriber"].to_numpy(), delivered["slot"]
+    seconds = pl.Series(draws.integers(2, 20, slot) * SECOND_US)
     # Where a person opened behind a proxy, the proxy has fetched too: the upper bound on human opens must hold.
-    fetches = (generator.random(len(person)) < 0.95) | delivered["person_open_us"].is_not_null().to_numpy()
+    fetches = (draws.random(slot) < 0.95) | delivered["person_open_us"].is_not_null().to_numpy()
     for has, network, is_marked in (
         (people.has_proxy, "104.28.58", True),
         (people.has_image_proxy, "66.249.84", False),
     ):
         mine = has[person] & fetches
         if not is_marked:
-            mine &= generator.random(len(person)) < 0.7
+            mine &= draws.random(slot) < 0.7
         rows = delivered.with_columns(
-            moment=pl.col("sent_us") + seconds, ip=_addresses(network, generator.integers(1, 200, len(person)))
+            moment=pl.col("sent_us") + seconds, ip=_addresses(network, draws.integers(1, 200, slot))
         ).filter(mine)
         parts.append(
             _rows(
@@ -113,24 +114,24 @@ def _proxies_open(generator: np.random.Generator, people: Population, messages: 
         )
 
 
-def _scanners_click(generator: np.random.Generator, people: Population, messages: pl.DataFrame, parts: Parts) -> None:
+def _scanners_click(draws: Draws, people: Population, messages: pl.DataFrame, parts: Parts) -> None:
     delivered = messages.filter(pl.col("bounce_kind").is_null())
     person = delivered["subscriber"].to_numpy()
     kind = np.array(SCANNERS)[people.scanner[person]]
-    scans = generator.random(len(person)) < SCAN_SHARE
+    scans = draws.random(delivered["slot"]) < SCAN_SHARE
     for cause in SCANNERS[1:]:
         mine = (kind == cause) & scans
         if cause == "shared_ip":
             mine &= (delivered["kind"] == "campaign").to_numpy()
         rows = delivered.filter(mine)
-        count = rows.height
-        filtered = pl.Series(generator.random(count) < FILTERED_SHARES[cause])
+        slot = rows["slot"]
+        filtered = pl.Series(draws.random(slot) < FILTERED_SHARES[cause])
         if cause == "shared_ip":
-            address = pl.Series(["192.0.2.7"] * count, dtype=pl.String)
+            address = pl.Series(["192.0.2.7"] * rows.height, dtype=pl.String)
         else:
             address = _addresses("192.0.2", 10 + person[mine] % 200)
         start = {"too_fast": (1, 4), "all_links": (60, 600), "shared_ip": (120, 1800)}[cause]
-        moment = rows["sent_us"].to_numpy() + generator.integers(*start, count) * SECOND_US
+        moment = rows["sent_us"].to_numpy() + draws.integers(*start, slot) * SECOND_US
         links = LINKS if cause == "all_links" else (LINKS[0],)
         # Nobody could tell a person's click in the middle of a scan from the scan.
         own_click = rows["person_click_us"].fill_null(NEVER_US).to_numpy()
@@ -148,15 +149,15 @@ def _scanners_click(generator: np.random.Generator, people: Population, messages
                     is_person=False,
                 )
             )
-            moment = moment + generator.integers(0, 4, count) * SECOND_US
+            moment = moment + draws.integers(0, 4, slot) * SECOND_US
 
 
-def _bounces(generator: np.random.Generator, messages: pl.DataFrame, parts: Parts) -> None:
+def _bounces(draws: Draws, messages: pl.DataFrame, parts: Parts) -> None:
     bounced = messages.filter(pl.col("bounce_kind").is_not_null())
     parts.append(_rows(bounced, "bounce", pl.col("bounce_us"), bounce_kind=pl.col("bounce_kind"), is_person=False))
     hard = bounced.filter(pl.col("bounce_kind") == "hard")
     # As really recorded once: an image proxy fetched the message seconds before it bounced.
-    early = hard.filter(generator.random(hard.height) < 0.3)
+    early = hard.filter(draws.random(hard["slot"]) < 0.3)
     parts.append(_rows(early, "open", pl.col("bounce_us") - 3 * SECOND_US, ip=pl.lit("72.14.199.40"), is_person=False))
 
 

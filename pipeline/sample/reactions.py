@@ -49,8 +49,8 @@ class Reactions:
         return np.minimum(np.minimum(self.hard_bounce_us, self.unsubscribe_us), self.complaint_us)
 
 
-def draw_reactions(generator: np.random.Generator, people: Population, plan: Plan) -> Reactions:
-    """Bounces, opens, clicks, unsubscribes, complaints and purchases that each message would cause."""
+def draw_reactions(generator: np.random.Generator, people: Population, plan: Plan, arms: Array) -> Reactions:
+    """Bounces, opens, clicks, unsubscribes, complaints and purchases that each message, of its arm, would cause."""
     count = len(plan.slot_us)
     person = plan.subscriber[plan.slot_journey]
     step = plan.slot_step
@@ -80,7 +80,7 @@ def draw_reactions(generator: np.random.Generator, people: Population, plan: Pla
     lift = people.purchase_lift[person]
     buys_after_click = clicks & (generator.random(count) < CLICK_BUYS * lift)
     soon = np.clip(generator.lognormal(np.log(2.0), 1.2, count), 0.05, 96.0) * HOUR_US
-    buys_anyway = generator.random(count) < _direct_purchase(people, plan, person) * lift
+    buys_anyway = generator.random(count) < _direct_purchase(plan, arms) * lift
     later = (0.15 + 4.5 * generator.random(count)) * DAY_US
     purchase = np.where(
         buys_after_click,
@@ -114,11 +114,11 @@ def _click_factor(step: Array, sent: Array) -> Array:
     return factor
 
 
-def _direct_purchase(people: Population, plan: Plan, person: Array) -> Array:
+def _direct_purchase(plan: Plan, slot_arms: Array) -> Array:
     """Chance of a purchase within days of a step, opened or not: baseline, the test's arm, the delay's effect."""
     chance = np.array([step.direct_purchase for _, step in STEPS])[plan.slot_step]
     flow_id, step_id, _ = PLANTED.experiment
-    arms = np.array([PLANTED.experiment_purchase[arm] for arm in "AB"])[people.arm[person]]
+    arms = np.array([PLANTED.experiment_purchase[arm] for arm in "AB"])[slot_arms]
     in_test = (plan.slot_step == STEP_NUMBER[flow_id, step_id]) & (plan.slot_us >= us(PLANTED.experiment_from))
     chance = np.where(in_test, arms, chance)
     flow_id, _, target = PLANTED.delay_that_matters

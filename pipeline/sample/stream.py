@@ -76,10 +76,11 @@ def event_stream(account: SampleAccount) -> pl.DataFrame:
     events = pl.concat(parts, how="diagonal").sort(
         "occurred_us", "person", "event_type", "step_id", maintain_order=True
     )
-    generator = np.random.default_rng(account.seed + 1)
-    names = np.where(generator.random(people.size) < 0.7, people.address, people.member_id)
-    late = generator.random(events.height) < LATE_SHARE
-    days = generator.integers(1, LATEST_DAYS + 1, events.height)
+    # Each of its own source: more events at the end change nothing of those before.
+    naming, lateness, waiting = np.random.default_rng(account.seed + 1).spawn(3)
+    names = np.where(naming.random(people.size) < 0.7, people.address, people.member_id)
+    late = lateness.random(events.height) < LATE_SHARE
+    days = waiting.integers(1, LATEST_DAYS + 1, events.height)
     occurred = events["occurred_us"].to_numpy()
     may_be_late = (events["event_type"] == "visit").to_numpy() | (occurred < LAST_LATE_US)
     return events.with_columns(
@@ -94,9 +95,9 @@ def write_events(account: SampleAccount, folder: Path, as_of: date) -> list[Path
     """Write the files that exist at the end of `as_of`, one a month of arrival; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     events = event_stream(account)
-    generator = np.random.default_rng(account.seed + 2)
-    doubled = events.filter(generator.random(events.height) < DOUBLED_SHARE)
-    again = doubled.with_columns(pl.col("arrived_us") + pl.Series(generator.integers(0, 3 * DAY_US, doubled.height)))
+    choosing, waiting = np.random.default_rng(account.seed + 2).spawn(2)
+    doubled = events.filter(choosing.random(events.height) < DOUBLED_SHARE)
+    again = doubled.with_columns(pl.col("arrived_us") + pl.Series(waiting.integers(0, 3 * DAY_US, doubled.height)))
     rows = pl.concat([events, again, _malformed(events)]).filter(pl.col("arrived_us") < end_of(as_of))
     rows = rows.sort("arrived_us", "event_id", nulls_last=True)
     month = pl.from_epoch("arrived_us", time_unit="us").dt.strftime("%Y-%m").alias("month")

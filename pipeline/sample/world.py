@@ -137,8 +137,17 @@ ONBOARDING = Flow(
     "signup",
     "purchase",
     (
-        Step("start", "Get started", 0, loss=0.24, open_rate=0.5, direct_purchase=0.06, assigned_delays=(24, 48)),
-        Step("setup", "Set up your profile", 24, 48, 1, loss=0.06, assigned_delays=(24, 48, 72, 120)),
+        Step("start", "Get started", 0, loss=0.24, open_rate=0.5, direct_purchase=0.03, assigned_delays=(24, 48)),
+        Step(
+            "setup",
+            "Set up your profile",
+            24,
+            48,
+            1,
+            loss=0.06,
+            direct_purchase=0.05,
+            assigned_delays=(24, 48, 72, 120),
+        ),
         Step("tips", "Three tips", 72, 72, 2, loss=0.06, direct_purchase=0.02),
         Step("route", "Active enough?", 24, 48, 3, kind="branch", loss=0.03),
         Step("power", "For power users", 24, 48, 4, loss=0.05, open_rate=0.55, click_rate=0.42),
@@ -241,9 +250,10 @@ class Planted:
     cohort_month: str = "2026-03"
     cohort_lift: float = 2.0
     plan_lift: dict[str, float] = field(default_factory=lambda: {"free": 1.0, "basic": 1.0, "pro": 1.9})
-    experiment: tuple[str, str, str] = (ONBOARDING.workflow_id, "start", "start-subject")
+    experiment: tuple[str, str, str] = (ONBOARDING.workflow_id, "setup", "setup-subject")
     experiment_from: str = "2026-05-01"
-    experiment_purchase: dict[str, float] = field(default_factory=lambda: {"A": 0.06, "B": 0.15})
+    experiment_purchase: dict[str, float] = field(default_factory=lambda: {"A": 0.05, "B": 0.22})
+    experiment_field: str = "SUBJECT"
     aa_field: str = "AATEST"
     aa_from: str = "2026-05-01"
 

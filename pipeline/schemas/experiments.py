@@ -18,7 +18,7 @@ class Experiments(Table):
     owner: pl.String = column("who answers for the test")
     arms: pl.String = column("JSON object of arm -> declared share, the control first")
     assigned_by: pl.String = column("where arms come from", isin=["driptune", "field", "events"])
-    arm_field: pl.String = column("merge field that holds the arm", nullable=True)
+    arm_field: pl.String = column("merge field that holds the arm, or is to hold a winner; null if none", nullable=True)
     metrics: pl.String = column("JSON array of metrics with kind, role and good direction")
     primary_metric: pl.String = column("the metric that decides")
     minimum_lift: pl.Float64 = column("smallest relative change worth having, in the good direction", "ratio", gt=0)

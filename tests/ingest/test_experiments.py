@@ -83,7 +83,6 @@ def test_a_merge_tag_fits_mailchimp_whatever_the_id() -> None:
         (FILE, "guardrails: [complaint]", "guardrails: [bounce]", "line 21, offer-amount.guardrails[0]"),
         (FILE, "arm_field: OFFER", "arm_field: offer amount", "line 27, offer-amount.arm_field: 'offer amount' is no"),
         (FILE, "\n    arm_field: OFFER", "", "offer-amount.arm_field: is missing"),
-        (FILE, "assigned_by: field", "assigned_by: events", "line 27, offer-amount.arm_field: is not used"),
         (FILE, "open_ended: true", "open_ended: true\n    end: 2026-09-01", "line 26, offer-amount.end: an open-ended"),
         (FILE, "owner: ann", "owner: ann\n    salt: x", "line 5, subject.salt: is not a known field"),
         (MEETING, "", "", "line 24, next.start: 'subject' runs on the same step at that time"),
