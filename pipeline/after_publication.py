@@ -12,9 +12,10 @@ from pipeline.optimizations.proposals import proposals_from
 from pipeline.optimizations.record import Proposal, Status
 from pipeline.optimizations.review import expire_due
 from pipeline.optimizations.verification import verify_what_works
-from pipeline.reports.morning import read_publication, summary
+from pipeline.reports.morning import published_table, read_publication, summary
 from pipeline.reports.pages.site import write_pages
 from pipeline.resources.publish import Manifest
+from pipeline.schemas.loop import RealisedLift
 from pipeline.settings import Settings
 
 
@@ -40,8 +41,7 @@ def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> 
     lapsed = expire_due(ledger, now)
     found, failures = standing_proposals(settings)
     proposed = ledger.propose(found, now=now, policy=policy)
-    tables = read_publication(settings.published_dir)
-    verified = verify_what_works(ledger, tables["realised_lift"], now=now) if tables else []
+    verified = verify_what_works(ledger, published_table(settings.published_dir, RealisedLift), now=now)
     write_morning(settings, ledger)
     return Followed(proposed, lapsed, verified, failures)
 

@@ -52,9 +52,13 @@ def pending() -> None:
 @click.option("--json", "as_json", is_flag=True, help="The whole record as JSON.")
 def show(optimization_id: str, as_json: bool) -> None:
     """Show a proposal: what would change, the evidence, and what has happened to it."""
+    from pipeline.optimizations.realised import in_a_word
+    from pipeline.reports.morning import published_table
     from pipeline.resources.ledger import open_ledger
+    from pipeline.schemas.loop import RealisedLift
 
-    with open_ledger(Settings()) as ledger:
+    settings = Settings()
+    with open_ledger(settings) as ledger:
         record, events = ledger.record(optimization_id), ledger.events(optimization_id)
     made = record.proposal
     if as_json:
@@ -74,6 +78,11 @@ def show(optimization_id: str, as_json: bool) -> None:
     _line("because", str(evidence.get("summary", "")))
     if made.expected_lift is not None:
         _line("promised", _with_interval(made.expected_lift, made.expected_lift_low, made.expected_lift_high))
+    tonight = in_a_word(published_table(settings.published_dir, RealisedLift))
+    for row in tonight.filter(optimization_id=optimization_id).iter_rows(named=True):
+        found = [row[f"realised_lift{end}"] for end in ("", "_low", "_high")]
+        told = row["status"] if found[0] is None else f"{_with_interval(*found)} of {row['metric']}: {row['outcome']}"
+        _line("realised", told)
     for name in ("n", "method", "identification", "window", "source", "as_of_day", "data_version"):
         if evidence.get(name) is not None:
             _line(name.replace("_", " "), str(evidence[name]))
@@ -128,7 +137,7 @@ def withdraw(optimization_id: str, reason: str, actor: str) -> None:
 @click.argument("optimization_id")
 @ACTOR
 def done(optimization_id: str, actor: str) -> None:
-    """Say that an approved change made by hand has been made; its effect is measured from the next day on."""
+    """Say that an approved change made by hand has been made."""
     from pipeline.optimizations import review
 
     _decide(optimization_id, None, None, review.mark_done, "applied", actor=actor)

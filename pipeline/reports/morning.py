@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline.resources.publish import Manifest
+from pipeline.schemas.base import Table, empty, identity
 
 Tables = Mapping[str, pl.DataFrame]
 
@@ -43,6 +44,12 @@ def read_publication(published_dir: Path) -> Tables:
     """The tables of the standing publication; none if nothing is published."""
     manifest = Manifest.read(published_dir)
     return PublishedTables(published_dir, manifest) if manifest else {}
+
+
+def published_table(published_dir: Path, model: type[Table]) -> pl.DataFrame:
+    """One table of the standing publication; empty if nothing, or nothing of that name, is published."""
+    tables, name = read_publication(published_dir), identity(model).name
+    return tables[name] if name in tables else empty(model)
 
 
 def summary(tables: Tables, waiting: int) -> list[str]:

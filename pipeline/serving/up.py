@@ -13,7 +13,9 @@ from dagster_webserver.app import create_app_from_workspace_process_context
 
 from pipeline.ingest.approvals import load_approvals
 from pipeline.instance import open_instance
+from pipeline.reports.morning import published_table
 from pipeline.resources.ledger import open_ledger
+from pipeline.schemas.loop import RealisedLift
 from pipeline.serving.beside import PREFIX as REPORTS
 from pipeline.serving.beside import Beside, pages
 from pipeline.serving.guard import Guard
@@ -38,7 +40,12 @@ def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None])
             app = create_app_from_workspace_process_context(workspace)
             with open_ledger(settings) as ledger:
                 sessions = Sessions()
-                inbox = Inbox(ledger, lambda: load_approvals(settings.definitions), sessions)
+                inbox = Inbox(
+                    ledger,
+                    lambda: load_approvals(settings.definitions),
+                    sessions,
+                    lambda: published_table(settings.published_dir, RealisedLift),
+                )
                 for approver in load_approvals(settings.definitions).approvers:
                     token = sessions.link_token(approver.name)
                     tell(f"Inbox for {approver.name}, once: http://{host}:{port}{PREFIX}/login?token={token}")

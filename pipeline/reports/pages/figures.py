@@ -118,6 +118,32 @@ def lift_figure(looks: pl.DataFrame) -> Specification | None:
     }
 
 
+def realised_figure(nights: pl.DataFrame) -> Specification | None:
+    """What a change brought night by night, with the interval that holds on all nights, and what it promised.
+
+    Args:
+        nights: rows of `realised_lift` of one change and one outcome.
+    """
+    known = nights.filter(pl.col("realised_lift_low").is_not_null() & pl.col("realised_lift_high").is_not_null())
+    if known.is_empty():
+        return None
+    columns = ["as_of_day", "realised_lift", "realised_lift_low", "realised_lift_high", "promised_lift"]
+    ends = {
+        "y": _quantity("realised_lift_low", "change against those kept out", "+%"),
+        "y2": {"field": "realised_lift_high"},
+    }
+    return {
+        "data": _data(known.sort("as_of_day").select(columns)),
+        "encoding": {"x": _day("as_of_day")},
+        "layer": [
+            {"mark": {"type": "area", "opacity": 0.18}, "encoding": ends},
+            {"mark": "line", "encoding": {"y": _quantity("realised_lift", None, "+%")}},
+            {"mark": {"type": "line", "color": RED}, "encoding": {"y": _quantity("promised_lift", None, "+%")}},
+            {"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": {"y": {"datum": 0}}},
+        ],
+    }
+
+
 def short(name: str) -> pl.Expr:
     """A column of names, cut where a chart would have no room for them."""
     column = pl.col(name)

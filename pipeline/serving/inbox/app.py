@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import polars as pl
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
+from pipeline.analysis.experiment_plan import MetricRole
 from pipeline.failures import LedgerError
 from pipeline.optimizations import review
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.policy import ApprovalPolicy
+from pipeline.optimizations.realised import in_a_word
 from pipeline.optimizations.record import ApplyKind, Record, Status
 from pipeline.optimizations.review import Seen
 from pipeline.reports.pages.drawing import drawn
+from pipeline.reports.pages.figures import realised_figure
 from pipeline.reports.pages.model import Figure
 from pipeline.reports.pages.site import STYLE
 from pipeline.reports.pages.site import TEMPLATES as PAGE_TEMPLATES
@@ -46,12 +50,20 @@ class Inbox:
         ledger: where records stand.
         policy: read at each request, so that a change of approvals.yaml holds at once.
         sessions: who is who.
+        realised: rows of `realised_lift` as published, read at each request.
     """
 
-    def __init__(self, ledger: Ledger, policy: Callable[[], ApprovalPolicy], sessions: Sessions) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        policy: Callable[[], ApprovalPolicy],
+        sessions: Sessions,
+        realised: Callable[[], pl.DataFrame],
+    ) -> None:
         self._ledger = ledger
         self._policy = policy
         self._sessions = sessions
+        self._realised = realised
         loader = jinja2.FileSystemLoader(TEMPLATES)
         self._templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
 
@@ -91,7 +103,8 @@ class Inbox:
         open_ones = [one for one in records if one.status in (Status.PENDING, Status.APPROVED, Status.APPLYING)]
         open_ones.sort(key=lambda one: (-(one.proposal.expected_value or 0), -(one.proposal.expected_lift or 0)))
         closed = [one for one in reversed(records) if one not in open_ones]
-        return self._page("list.html.j2", 200, actor=actor, waiting=open_ones, decided=closed)
+        brought = await run_in_threadpool(self._brought)
+        return self._page("list.html.j2", 200, actor=actor, waiting=open_ones, decided=closed, brought=brought)
 
     async def _show(self, request: Request, status: int = 200, problem: str = "", told: str = "") -> Response:
         actor, session = self._who(request)
@@ -113,6 +126,8 @@ class Inbox:
             events=events,
             figure=await run_in_threadpool(drawn, Figure(chart, summary)) if chart else None,
             changes=_changes(record),
+            brought=(await run_in_threadpool(self._brought)).get(record.optimization_id),
+            nights=await run_in_threadpool(self._nights, record.optimization_id),
             form=self._sessions.form_token(session, Seen.of(record)),
             is_by_hand=record.proposal.apply_kind is ApplyKind.MANUAL,
             problem=problem,
@@ -145,6 +160,18 @@ class Inbox:
         except LedgerError as error:
             return await self._show(request, 409, problem=str(error))
         return RedirectResponse(f"{PREFIX}/{seen.optimization_id}", status_code=303, headers=HEADERS)
+
+    def _brought(self) -> dict[str, dict[str, Any]]:
+        """Tonight's row of each change that is, or was, in effect."""
+        rows = in_a_word(self._realised()).iter_rows(named=True)
+        return {row["optimization_id"]: row for row in rows}
+
+    def _nights(self, optimization_id: str) -> str | None:
+        """What the change brought, as a figure."""
+        of_change = (pl.col("optimization_id") == optimization_id) & (pl.col("role") == MetricRole.PRIMARY)
+        specification = realised_figure(self._realised().filter(of_change))
+        label = "What the change brought night by night, and what it promised"
+        return drawn(Figure(specification, label)) if specification else None
 
     def _who(self, request: Request) -> tuple[str | None, str]:
         """The approver who asks, and what their forms are bound to."""

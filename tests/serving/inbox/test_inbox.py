@@ -6,16 +6,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.policy import ApprovalPolicy, Approver
 from pipeline.optimizations.record import Risk, Status
+from pipeline.schemas.base import empty
+from pipeline.schemas.loop import RealisedLift
 from pipeline.serving.guard import Guard
 from pipeline.serving.inbox.app import COOKIE, PREFIX, Inbox
 from pipeline.serving.inbox.sessions import LINK_SECONDS, Sessions
 from tests.optimizations.conftest import proposal
+from tests.worlds.published import row
 
 HOST = "127.0.0.1:3000"
 WICKED = "<script>alert(1)</script> & <b>bold</b>"
@@ -52,8 +56,13 @@ def sessions(clock: Clock) -> Sessions:
     return Sessions(clock)
 
 
-def browser(ledger: Ledger, sessions: Sessions, policy: ApprovalPolicy = POLICY) -> TestClient:
-    app = Guard(Inbox(ledger, lambda: policy, sessions).app(), frozenset({HOST}))
+def browser(
+    ledger: Ledger,
+    sessions: Sessions,
+    policy: ApprovalPolicy = POLICY,
+    realised: pl.DataFrame = empty(RealisedLift),  # noqa: B008 - a frame without rows never changes
+) -> TestClient:
+    app = Guard(Inbox(ledger, lambda: policy, sessions, lambda: realised).app(), frozenset({HOST}))
     return TestClient(app, base_url=f"http://{HOST}")
 
 
@@ -105,6 +114,27 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(ledger: Ledger, session
     entered = client.post(f"{PREFIX}/login", data={"token": sessions.link_token("mara")}, follow_redirects=False)
     cookie = entered.headers["set-cookie"].lower()
     assert all(part in cookie for part in ("httponly", "samesite=strict", f"path={PREFIX}"))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"), [("works", "It works"), ("harm", "It does harm"), ("measuring", "Still measuring")]
+)
+def test_what_a_change_brought_stands_beside_its_promise(
+    ledger: Ledger, sessions: Sessions, outcome: str, words: str
+) -> None:
+    subject = propose(ledger)
+    night = {"optimization_id": subject, "metric": "conversion", "role": "primary", "is_latest": True, "status": "ok"}
+    lifts = {"promised_lift": 0.3, "promised_lift_low": None, "promised_lift_high": None}
+    lifts |= {"realised_lift": 0.21, "realised_lift_low": 0.12, "realised_lift_high": 0.34}
+    brought = row("realised_lift", **night, **lifts, outcome=outcome, exposures=12_345)
+    client = browser(ledger, sessions, realised=brought)
+    client.post(f"{PREFIX}/login", data={"token": sessions.link_token("mara")})
+    page = client.get(f"{PREFIX}/{subject}").text
+    assert words in page
+    assert "+21% (+12% to +34%)" in page
+    assert "12,345 people" in page
+    decide(client, subject, "reject", reason="No.")
+    assert f"+21% (+12% to +34%) · {outcome}" in client.get(f"{PREFIX}/").text
 
 
 def test_what_was_seen_is_approved_by_whom_it_was_seen(mara: TestClient, ledger: Ledger) -> None:
