@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test up lint bench simulate torture nights lock docs clean
+.PHONY: demo test up lint bench simulate torture nights lock docs pages clean
 
 demo: $(STAMP)  ## the whole nightly on the sample account, from nothing
 	$(BIN)/driptune demo
@@ -43,6 +43,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 docs: $(STAMP)  ## write the generated parts of the README anew
 	$(BIN)/python -m pipeline.reports.catalogue README.md
+
+pages: $(STAMP)  ## every page of the standing morning in Chromium: errors, requests, size, contrast, keyboard
+	$(BIN)/python -m tests.pages
 
 nights: $(STAMP)  ## ten nightlies, some with late events, against one backfill
 	$(BIN)/python -m tests.nights

@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.assets.publication import published_marts
 from pipeline.definitions import build_defs
+from pipeline.reports.pages import PAGES_PATH
 from pipeline.reports.pages.reference import DICTIONARY, table_entries
 from pipeline.schemas.base import identity
-from pipeline.serving.beside import PREFIX
 from pipeline.settings import Settings
 
 GROUPS = {
@@ -78,7 +78,7 @@ def test_every_asset_says_what_it_is_who_owns_it_and_when_it_is_late(graph) -> N
 def test_every_mart_leads_to_its_place_in_the_dictionary(graph) -> None:
     for entry in table_entries():
         url = graph.get(dg.AssetKey(["marts", entry.name])).metadata["meaning"].value
-        assert url == f"{PREFIX}/{DICTIONARY}#{entry.name}"
+        assert url == f"{PAGES_PATH}/{DICTIONARY}#{entry.name}"
 
 
 def test_facts_and_reductions_show_columns_and_their_lineage(graph) -> None:

@@ -1,6 +1,6 @@
 """Drop-off between steps: who went on, who was lost, who reached the goal first, who is still waiting."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
@@ -53,6 +53,7 @@ def funnel(
         .join(step_names(steps, "to").drop("workflow_id"), on="to_step_key")
         .with_columns(pl.col(*counts).fill_null(0), pl.col("status").fill_null(NO_ENTRANTS))
         .with_columns(is_mature=pl.col("waiting") == 0, as_of_day=pl.lit(as_of), method=pl.lit(METHOD))
+        .with_columns(first_day=pl.lit(as_of - timedelta(days=funnel_days - 1)))
     )
     return conform(table.sort("workflow_id", "from_step_id", "to_step_id"), performance.Funnel)
 

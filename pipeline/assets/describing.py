@@ -13,6 +13,7 @@ import polars as pl
 
 from pipeline.checks import check_results, check_specs
 from pipeline.partitions import tonight
+from pipeline.reports.pages import PAGES_PATH
 from pipeline.schemas.base import Table, describe_columns, identity
 from pipeline.settings import Settings
 
@@ -21,8 +22,6 @@ OWNERS = ["team:lifecycle-data"]
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
 PREVIEW_ROWS = 8
 PERSONAL_COLUMNS = ("subscriber_key", "merge_fields", "tags", "url")
-PAGES = "/reports"
-"""Where `driptune up` serves the morning's pages, beside the UI."""
 
 
 def asset_key(model: type[Table]) -> dg.AssetKey:
@@ -43,7 +42,7 @@ def describe(model: type[Table]) -> dict[str, Any]:
         "dagster/table_name": place.qualified_name,
     }
     if place.schema == "marts":
-        described["meaning"] = dg.MetadataValue.url(f"{PAGES}/dictionary.html#{place.name}")
+        described["meaning"] = dg.MetadataValue.url(f"{PAGES_PATH}/dictionary.html#{place.name}")
     return described
 
 

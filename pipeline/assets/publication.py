@@ -11,7 +11,7 @@ from pipeline.analysis.dictionary import data_dictionary
 from pipeline.assets.cohorts import cohort_assets
 from pipeline.assets.coordination import coordination_assets
 from pipeline.assets.decisions import decision_assets
-from pipeline.assets.describing import FRESHNESS, OWNERS, PAGES, asset_key, describe, table_asset
+from pipeline.assets.describing import FRESHNESS, OWNERS, asset_key, describe, table_asset
 from pipeline.assets.experiments import experiment_assets
 from pipeline.assets.loop import loop_assets
 from pipeline.assets.monitoring import monitoring_assets
@@ -22,6 +22,7 @@ from pipeline.checks import check_results, check_specs
 from pipeline.ingest.lake import EPOCH, Lake
 from pipeline.jobs import nightly
 from pipeline.partitions import tonight
+from pipeline.reports.pages import PAGES_PATH
 from pipeline.resources.publish import Manifest, publish
 from pipeline.resources.warehouse import Warehouse
 from pipeline.schemas import lake as tables
@@ -105,7 +106,7 @@ def published(
             "tables": len(manifest.tables),
             "total_rows": sum(table.rows for table in manifest.tables),
             "is_new": is_new,
-            "pages": dg.MetadataValue.url(f"{PAGES}/index.html"),
+            "pages": dg.MetadataValue.url(f"{PAGES_PATH}/index.html"),
         }
     )
 

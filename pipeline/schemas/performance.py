@@ -215,6 +215,7 @@ class Funnel(Table):
     workflow_id: pl.String = key("workflow")
     from_step_id: pl.String = key("step entered")
     to_step_id: pl.String = key("step planned next")
+    first_day: pl.Date = column("first day of entry that counts")
     entrants: pl.Int64 = count("entries into the first step that were routed to the second")
     advanced: pl.Int64 = count("entered the second step in time")
     lost: pl.Int64 = count("left, or stayed behind beyond planned wait + grace")

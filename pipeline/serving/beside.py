@@ -8,7 +8,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-PREFIX = "/reports"
+from pipeline.reports.pages import PAGES_PATH
 
 
 class Beside:
@@ -29,4 +29,4 @@ def pages(folder: Path) -> Starlette:
     """The morning's pages under /reports."""
     # Before the first publication there is no folder.
     folder.mkdir(parents=True, exist_ok=True)
-    return Starlette(routes=[Mount(PREFIX, StaticFiles(directory=folder, html=True))])
+    return Starlette(routes=[Mount(PAGES_PATH, StaticFiles(directory=folder, html=True))])

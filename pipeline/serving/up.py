@@ -14,9 +14,9 @@ from dagster_webserver.app import create_app_from_workspace_process_context
 from pipeline.ingest.approvals import load_approvals
 from pipeline.instance import open_instance
 from pipeline.reports.morning import published_table
+from pipeline.reports.pages import PAGES_PATH
 from pipeline.resources.ledger import open_ledger
 from pipeline.schemas.loop import RealisedLift
-from pipeline.serving.beside import PREFIX as REPORTS
 from pipeline.serving.beside import Beside, pages
 from pipeline.serving.guard import Guard
 from pipeline.serving.inbox.app import PREFIX, Inbox
@@ -49,7 +49,7 @@ def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None])
                 for approver in load_approvals(settings.definitions).approvers:
                     token = sessions.link_token(approver.name)
                     tell(f"Inbox for {approver.name}, once: http://{host}:{port}{PREFIX}/login?token={token}")
-                beside = {PREFIX: inbox.app(), REPORTS: pages(settings.reports_dir)}
+                beside = {PREFIX: inbox.app(), PAGES_PATH: pages(settings.reports_dir)}
                 hosts = frozenset({f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}"})
                 uvicorn.run(Guard(Beside(app, beside), hosts), host=host, port=port, log_level="warning")
     finally:

@@ -77,6 +77,9 @@ def many_flows() -> Tables:
     }
     curve = curve.with_columns(**ends, is_current=pl.col("delay_hours") == 48)
     tables["delay_curves"] = many("delay_curves", curve.drop("middle"), better_probability=0.9, entrants=500)
+    week = pl.DataFrame({"hour": range(168)}).select(local_weekday=pl.col("hour") // 24, local_hour=pl.col("hour") % 24)
+    engaged = drawn(each.join(week, how="cross"), shrunk_click_rate=0.3)
+    tables["engagement_hours"] = many("engagement_hours", engaged, delivered=1_000, unique_human_clicks=150)
     ages = pl.DataFrame({"age_weeks": range(WEEKS)})
     cohorts = pl.DataFrame({"cohort": [f"2026-{one:02}" for one in range(COHORTS)]})
     triangle = drawn(each.join(cohorts, how="cross").join(ages, how="cross"), projected_rate=0.3)

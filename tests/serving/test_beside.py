@@ -6,7 +6,8 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from pipeline.serving.beside import PREFIX, Beside, pages
+from pipeline.reports.pages import PAGES_PATH as PREFIX
+from pipeline.serving.beside import Beside, pages
 
 
 @pytest.fixture

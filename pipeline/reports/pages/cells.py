@@ -47,7 +47,7 @@ def hours(value: float | None) -> Cell:
     """A duration in the unit that suits it."""
     if value is None:
         return Cell("not known")
-    return Cell(f"{value:.0f} h" if value < 72 else f"{value / 24:.1f} days", value)
+    return Cell(f"{value:.0f} h" if value <= 96 else f"{value / 24:.1f} days", value)
 
 
 def anything(value: Any) -> Cell:

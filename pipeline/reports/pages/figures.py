@@ -14,6 +14,7 @@ Specification = dict[str, Any]
 BLUE, GREEN, GREY, RED = "#3b82f6", "#10b981", "#94a3b8", "#ef4444"
 LONGEST_NAME = 44
 TREND_DAYS = 60
+WIDEST_LIFT = 1.5
 
 
 def funnel_figure(funnel: pl.DataFrame) -> Specification | None:
@@ -83,7 +84,7 @@ def delay_figure(curves: pl.DataFrame) -> Specification | None:
     name = {"type": "text", "dx": 8, "dy": -10, "align": "left", "fontWeight": "bold"}
     return {
         "data": _data(marked_delays(known)),
-        "encoding": {"x": _quantity("delay_hours", "delay, hours", zero=False)},
+        "encoding": {"x": {**_quantity("delay_hours", "delay, hours"), "scale": {"zero": False, "padding": 16}}},
         "layer": [
             {"mark": "rule", "encoding": ends},
             {"mark": {"type": "line", "point": True}, "encoding": rate},
@@ -106,13 +107,22 @@ def lift_figure(looks: pl.DataFrame) -> Specification | None:
     if known.is_empty():
         return None
     rows = known.sort("as_of_day").select("as_of_day", short("arm"), "lift", "lift_low", "lift_high")
-    shared = {"x": _day("as_of_day"), "color": {"field": "arm", "type": "nominal", "title": "arm"}}
-    ends = {"y": _quantity("lift_low", "change against the control", "+%"), "y2": {"field": "lift_high"}}
+    # The first looks know so little that their intervals would hide all others.
+    settled = rows.filter(pl.col("lift_high") - pl.col("lift_low") <= WIDEST_LIFT)
+    shown = rows if settled.is_empty() else settled
+    domain = [min(0.0, float(shown["lift_low"].min())), max(0.0, float(shown["lift_high"].max()))]  # type: ignore[arg-type]
+
+    def change(field: str, title: str | None = None) -> Specification:
+        return {"y": {**_quantity(field, title, "+%"), "scale": {"domain": domain, "nice": True}}}
+
+    legend = {"title": "arm"} if rows["arm"].n_unique() > 1 else None
+    shared = {"x": _day("as_of_day"), "color": {"field": "arm", "type": "nominal", "legend": legend}}
+    ends = {**change("lift_low", "change against the control"), "y2": {"field": "lift_high"}}
     return {
         "data": _data(rows),
         "layer": [
-            {"mark": {"type": "area", "opacity": 0.18}, "encoding": {**shared, **ends}},
-            {"mark": "line", "encoding": {**shared, "y": _quantity("lift", None, "+%")}},
+            {"mark": {"type": "area", "opacity": 0.18, "clip": True}, "encoding": {**shared, **ends}},
+            {"mark": {"type": "line", "clip": True}, "encoding": {**shared, **change("lift")}},
             {"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": {"y": {"datum": 0}}},
         ],
     }
@@ -166,12 +176,8 @@ def _axis(title: str | None, **more: Any) -> Specification:
     return {"title": title, "labelLimit": 0, "titleLimit": 0, **more}
 
 
-def _quantity(
-    field: str, title: str | None, form: str | None = None, *, zero: bool | None = None, **axis: Any
-) -> Specification:
-    shown = _axis(title, **({"format": form} if form else {}), **{"tickCount": 5, **axis})
-    scale = {} if zero is None else {"scale": {"zero": zero}}
-    return {"field": field, "type": "quantitative", "axis": shown, **scale}
+def _quantity(field: str, title: str | None, form: str = ",d") -> Specification:
+    return {"field": field, "type": "quantitative", "axis": _axis(title, format=form, tickCount=6)}
 
 
 def _names(field: str, order: list[str]) -> Specification:

@@ -84,7 +84,7 @@ def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
         performance.steps(flow),
         trouble.stuck(flow.rows("stuck_subscribers"), lambda _, step: flow.step_name(step)),
         trouble.conflicts(tables, flow.workflow_id),
-        decisions.decided(records),
+        decisions.decided(records, tables["realised_lift"]),
     ]
     present = tuple(section for section in found if section is not None)
     shown = tuple(tiles.flow_tiles(flow))
@@ -116,7 +116,7 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
         timing.hours(tables["engagement_hours"].filter(pl.col("workflow_id").is_null())),
         trouble.stuck(tables["stuck_subscribers"], lambda flow, step: names.get((flow, step)) or step),
         trouble.conflicts(tables, None),
-        decisions.decided(records),
+        decisions.decided(records, tables["realised_lift"]),
     )
     present = tuple(section for section in found if section is not None)
     shown = tuple(tiles.account_tiles(tables))

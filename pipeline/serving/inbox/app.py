@@ -22,6 +22,7 @@ from pipeline.optimizations.policy import ApprovalPolicy
 from pipeline.optimizations.realised import in_a_word
 from pipeline.optimizations.record import ApplyKind, Record, Status
 from pipeline.optimizations.review import Seen
+from pipeline.reports.pages import INBOX_PATH
 from pipeline.reports.pages.drawing import drawn
 from pipeline.reports.pages.figures import realised_figure
 from pipeline.reports.pages.model import Figure
@@ -29,7 +30,7 @@ from pipeline.reports.pages.site import STYLE
 from pipeline.reports.pages.site import TEMPLATES as PAGE_TEMPLATES
 from pipeline.serving.inbox.sessions import SESSION_SECONDS, Sessions
 
-PREFIX = "/inbox"
+PREFIX = INBOX_PATH
 COOKIE = "driptune_inbox"
 TEMPLATES = Path(__file__).parent / "templates"
 HEADERS = {

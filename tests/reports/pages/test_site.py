@@ -2,13 +2,16 @@
 
 import html
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from pipeline.optimizations.record import Status
 from pipeline.reports.pages.reference import DICTIONARY, METHODS
 from pipeline.reports.pages.site import file_name, write_pages
-from tests.worlds.published import account
+from tests.worlds.applied import record
+from tests.worlds.published import account, harm_done
 
 WICKED = '<script>alert("x")</script> שלום 🎉 {{ 7 * 7 }}'
 
@@ -57,6 +60,29 @@ def test_the_accounts_tiles_are_the_workflows_together(tmp_path: Path) -> None:
     assert (2_468.0, "2,468") in raws(text)
     assert (0.2, "20.0%") in raws(text)
     assert "480 of 2,400" in text
+
+
+def test_a_decision_shows_its_promise_beside_what_it_brought(tmp_path: Path) -> None:
+    kept, unmeasured, refused = (
+        record(number, promised=promised, workflow_id="welcome", **more)
+        for number, (promised, more) in enumerate(
+            [(0.3, {}), (0.1, {}), (0.2, {"status": Status.REJECTED, "reason": "too soon"})]
+        )
+    )
+    realised = {"realised_lift": 0.22, "realised_lift_low": 0.05, "realised_lift_high": 0.41, "outcome": "works"}
+    counts = {"exposures": 8_100, "held_out_exposures": 900, "first_day": date(2026, 6, 2)}
+    night = harm_done(optimization_id=kept.optimization_id, **realised, **counts)["realised_lift"]
+    tables = {**account([("welcome", "Welcome")]), "realised_lift": night}
+    write_pages(tables, [kept, unmeasured, refused], tmp_path / "reports")
+    text = html.unescape((tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8"))
+    found = text.partition('<section id="decided"')[2].partition("</section>")[0]
+    rows = [re.sub(r"<[^>]+>", "|", line) for line in re.findall(r"<tr>(.*?)</tr>", found)]
+    [told] = [line for line in rows if "+30%" in line]
+    assert "+22% (+5% to +41%): works" in told
+    assert "conversion of 8,100 with it and 900 kept out, since 2026-06-02" in told
+    assert any("+10%" in line and "not measured" in line for line in rows)
+    assert any("rejected" in line and "too soon" in line and "not measured" not in line for line in rows)
+    assert f'href="/inbox/{kept.optimization_id}"' in found
 
 
 def grid(text: str, section: str) -> list[tuple[str, str, str]]:

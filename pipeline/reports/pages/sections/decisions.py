@@ -1,13 +1,14 @@
 """What waits for a person, and what persons decided."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import polars as pl
+
+from pipeline.optimizations.realised import in_a_word
 from pipeline.optimizations.record import IN_EFFECT, Record, Status
-from pipeline.reports.pages import cells
+from pipeline.reports.pages import INBOX_PATH, cells
 from pipeline.reports.pages.model import Cell, Section
-
-INBOX = "/inbox/"
-"""Where `driptune up` serves the inbox, on the same host as the pages."""
 
 
 def waiting(records: Sequence[Record]) -> Section:
@@ -16,7 +17,7 @@ def waiting(records: Sequence[Record]) -> Section:
     mine.sort(key=lambda one: (-(one.proposal.expected_value or 0), -(one.proposal.expected_lift or 0)))
     rows = [
         [
-            Cell(record.proposal.title, link=f"{INBOX}{record.optimization_id}"),
+            Cell(record.proposal.title, link=f"{INBOX_PATH}/{record.optimization_id}"),
             Cell(str(record.proposal.risk)),
             _promised(record),
             Cell(str(record.proposal.evidence.get("summary", ""))),
@@ -29,22 +30,47 @@ def waiting(records: Sequence[Record]) -> Section:
     return Section("waiting", "Waiting for your decision", words, header, rows, source="the ledger", is_open=True)
 
 
-def decided(records: Sequence[Record]) -> Section:
-    """What was decided, with what it promised."""
+def decided(records: Sequence[Record], realised: pl.DataFrame) -> Section:
+    """What was decided: what it promised, and what it brought.
+
+    Args:
+        records: of the ledger.
+        realised: rows of `realised_lift`.
+    """
     mine = [record for record in records if record.status is not Status.PENDING]
+    mine.sort(key=lambda one: one.decided_at or one.created_at, reverse=True)
+    brought = {row["optimization_id"]: row for row in in_a_word(realised).iter_rows(named=True)}
     rows = [
         [
-            Cell(record.proposal.title, link=f"{INBOX}{record.optimization_id}"),
+            Cell(record.proposal.title, link=f"{INBOX_PATH}/{record.optimization_id}"),
             Cell(record.status.replace("_", " ")),
             Cell(record.decided_by or ""),
             _promised(record),
+            *_brought(record, brought.get(record.optimization_id)),
             Cell(record.reason or ""),
         ]
         for record in mine
     ]
     in_effect = sum(record.status in IN_EFFECT for record in mine)
-    words = f"{len(mine)} decided, {in_effect} in effect." if mine else "Nothing has been decided yet."
-    return Section("decided", "Decisions taken", words, ("proposal", "status", "by", "promised", "reason"), rows)
+    words = (
+        f"{len(mine)} decided, {in_effect} in effect. What a change brought is measured against those kept out; "
+        "its 95% interval holds on all nights at once."
+        if mine
+        else "Nothing has been decided yet."
+    )
+    header = ("decision", "status", "by", "promised", "brought", "measured on", "reason")
+    return Section("decided", "Decisions taken", words, header, rows, source="the ledger, realised_lift", is_open=True)
+
+
+def _brought(record: Record, row: Mapping[str, Any] | None) -> list[Cell]:
+    if row is None:
+        return [Cell("not measured" if record.status in IN_EFFECT else ""), Cell("")]
+    people = f"{row['exposures']:,} with it and {row['held_out_exposures']:,} kept out"
+    on = f"{row['metric'].replace('_', ' ')} of {people}, since {row['first_day']}"
+    if row["realised_lift"] is None:
+        return [Cell(f"{row['outcome']}: {row['status']}"), Cell(on)]
+    lift = cells.lift(*(row[f"realised_lift{end}"] for end in ("", "_low", "_high")))
+    return [Cell(f"{lift.text}: {row['outcome']}", lift.raw), Cell(on)]
 
 
 def _promised(record: Record) -> Cell:

@@ -17,7 +17,8 @@ def tests(flow: Flow, tables: Tables) -> Section | None:
     mine = pl.col("experiment_id").is_in(verdicts["experiment_id"].implode())
     primary = tables["experiment_results"].filter(mine & (pl.col("role") == "primary"))
     largest = primary.sort("exposures", "experiment_id", descending=[True, False]).head(1).select("experiment_id")
-    specification = lift_figure(primary.join(largest, on="experiment_id", how="semi"))
+    looks = primary.join(largest, on="experiment_id", how="semi")
+    specification = lift_figure(looks)
     rows = [
         [
             Cell(row["experiment_id"]),
@@ -29,6 +30,12 @@ def tests(flow: Flow, tables: Tables) -> Section | None:
         for row in verdicts.iter_rows(named=True)
     ]
     words = "Looked at every night; the intervals stay true however often one looks. Winners are shown shrunk."
+    if specification:
+        last = looks.sort("as_of_day").row(-1, named=True)
+        words = (
+            f"{last['experiment_id']}: {last['metric']} of each arm against the control by night, "
+            f"{last['exposures']:,} people exposed by {last['as_of_day']}. {words}"
+        )
     header = ("test", "verdict", "measured", "to be expected", "what to do")
     figure = Figure(specification, words) if specification else None
     return Section("tests", "Tests", words, header, rows, figure, "experiment_verdicts", is_open=True)

@@ -21,8 +21,11 @@ def funnel(flow: Flow) -> Section:
         _place=pl.col("from_step_id").replace_strict(position, default=None, return_dtype=pl.Int64),
     )
     ordered = ordered.sort("_place", "to_step_id")
-    title = _avoidable_loss(flow) or "Where people drop off"
-    words = "Who still waits inside the planned delay is not counted as lost, who reached the goal neither."
+    title, won = _avoidable_loss(flow) or ("Where people drop off", "")
+    since = "" if ordered.is_empty() else f"Entries since {ordered.item(0, 'first_day')}. "
+    words = (
+        f"{since}{won}Who still waits inside the planned delay is not counted as lost, who reached the goal neither."
+    )
     table = [
         [
             Cell(row["transition"]),
@@ -38,13 +41,17 @@ def funnel(flow: Flow) -> Section:
     return Section("funnel", title, words, header, table, figure, "funnel, bottlenecks")
 
 
-def _avoidable_loss(flow: Flow) -> str | None:
+def _avoidable_loss(flow: Flow) -> tuple[str, str] | None:
+    """The transition with the largest one as a title, and what a typical drop-off would have saved."""
     worst = flow.rows("bottlenecks").filter(pl.col("status") == "ok").sort("rank")
     if worst.is_empty() or not (worst.item(0, "avoidable_loss") or 0) > 0:
         return None
     row = worst.row(0, named=True)
     way = f"{flow.step_name(row['from_step_id'])} → {flow.step_name(row['to_step_id'])}"
-    return f"Biggest avoidable loss: {way}, {share(row['drop_off_rate'])} lost"
+    title = f"Biggest avoidable loss: {way}, {cells.rate(row, 'drop_off_rate').text} lost"
+    low, middle, high = (f"{row[f'avoidable_loss{end}']:,.0f}" for end in ("_low", "", "_high"))
+    usual = f"the {share(row['benchmark_rate'])} of the account's other transitions"
+    return title, f"With {usual}, {middle} {row['loss_unit']} more ({low} to {high}). "
 
 
 def trend(flow: Flow) -> Section | None:
@@ -77,6 +84,8 @@ def _telling_series(trends: pl.DataFrame) -> pl.DataFrame:
 def steps(flow: Flow) -> Section:
     """Steps side by side over 28 days."""
     rows = flow.rows("step_metrics").filter((pl.col("window") == WINDOW) & (pl.col("delivered") > 0))
+    place = flow.rows("steps").select("step_id", "position")
+    rows = rows.join(place, on="step_id", how="left").sort("position", "step_id")
     rates = ("human_click_rate", "conversion_rate", "unsubscribe_rate", "complaint_rate")
     table = [
         [

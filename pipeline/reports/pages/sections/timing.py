@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.reports.charts import marked_delays
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.figures import delay_figure
 from pipeline.reports.pages.flow import Flow
@@ -79,8 +80,21 @@ def delays(flow: Flow) -> Section | None:
         ]
         for row in curves.iter_rows(named=True)
     ]
+    title = _better(marked_delays(curves), curves) or "How long to wait"
     header = ("delay", "in use", "converted", "entrants", "conversion (97.5%)", "against now")
-    return Section("delays", "How long to wait", words, header, table, Figure(specification, words), "delay_curves")
+    return Section("delays", title, words, header, table, Figure(specification, words), "delay_curves")
+
+
+def _better(marked: pl.DataFrame, curves: pl.DataFrame) -> str | None:
+    """The proposed delay against today's, as a title."""
+    proposed = marked.filter(pl.col("mark") == "proposed")
+    now = curves.filter("is_current")
+    if proposed.is_empty() or now.is_empty():
+        return None
+    best = curves.filter(pl.col("delay_hours") == proposed.item(0, "delay_hours")).row(0, named=True)
+    lift = cells.lift(_less_one(best["ratio_to_current"]), *map(_less_one, _ends(best)))
+    wait, instead = (cells.hours(hours).text for hours in (best["delay_hours"], now.item(0, "delay_hours")))
+    return f"Waiting {wait} instead of {instead} converts {lift.text}"
 
 
 def _most_telling(curves: pl.DataFrame) -> pl.DataFrame:
