@@ -1,9 +1,11 @@
 """Starts what `driptune up` serves: the daemon as a child process and the guarded UI in this one."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -32,26 +34,36 @@ def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None])
     `tell` is given the links by which approvers enter the inbox.
     """
     instance = open_instance(settings.dagster_home)
-    daemon = _start_daemon(settings.dagster_home)
+    target = WorkspaceFileTarget([str(WORKSPACE_FILE)])
+    with (
+        _daemon(settings.dagster_home),
+        WorkspaceProcessContext(instance, workspace_load_target=target) as workspace,
+        open_ledger(settings) as ledger,
+    ):
+        app = create_app_from_workspace_process_context(workspace)
+        sessions = Sessions()
+        inbox = Inbox(
+            ledger,
+            lambda: load_approvals(settings.definitions),
+            sessions,
+            lambda: published_table(settings.published_dir, RealisedLift),
+        )
+        for approver in load_approvals(settings.definitions).approvers:
+            token = sessions.link_token(approver.name)
+            tell(f"Inbox for {approver.name}, once: http://{host}:{port}{PREFIX}/login?token={token}")
+        beside = {PREFIX: inbox.app(), PAGES_PATH: pages(settings.reports_dir)}
+        hosts = frozenset({f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}"})
+        uvicorn.run(Guard(Beside(app, beside), hosts), host=host, port=port, log_level="warning")
+
+
+@contextmanager
+def _daemon(home: Path) -> Iterator[None]:
+    """Dagster's daemon for as long as the block runs, also when a service manager ends it."""
+    # The server ends by raising the signal anew, which by default would end this process before the daemon.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    daemon = _start_daemon(home)
     try:
-        with WorkspaceProcessContext(
-            instance, workspace_load_target=WorkspaceFileTarget([str(WORKSPACE_FILE)])
-        ) as workspace:
-            app = create_app_from_workspace_process_context(workspace)
-            with open_ledger(settings) as ledger:
-                sessions = Sessions()
-                inbox = Inbox(
-                    ledger,
-                    lambda: load_approvals(settings.definitions),
-                    sessions,
-                    lambda: published_table(settings.published_dir, RealisedLift),
-                )
-                for approver in load_approvals(settings.definitions).approvers:
-                    token = sessions.link_token(approver.name)
-                    tell(f"Inbox for {approver.name}, once: http://{host}:{port}{PREFIX}/login?token={token}")
-                beside = {PREFIX: inbox.app(), PAGES_PATH: pages(settings.reports_dir)}
-                hosts = frozenset({f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}"})
-                uvicorn.run(Guard(Beside(app, beside), hosts), host=host, port=port, log_level="warning")
+        yield
     finally:
         daemon.terminate()
         daemon.wait()
