@@ -26,6 +26,7 @@ from pipeline.reports.morning import read_publication, summary
 from pipeline.resources.publish import SNAPSHOT_NAME
 from pipeline.schemas import lake
 from pipeline.settings import SAMPLE_TONIGHT, Settings
+from tests.bi.queries import PLACE, readme_queries
 
 STEP = ["workflow_id", "step_id"]
 COUNTS = ["sent", "hard_bounces", "soft_bounces", "delivered", "unsubscribes", "complaints", "unique_human_clicks"]
@@ -217,6 +218,15 @@ def test_the_data_dictionary_names_every_published_column(settings: Settings, ta
         ).fetchall()
     described = tables["data_dictionary"].filter(pl.col("meaning") != "").select("table", "column").rows()
     assert sorted(described) == sorted(columns)
+
+
+def test_every_query_of_the_readme_has_an_answer(settings: Settings, night: Night) -> None:
+    opening, queries = readme_queries()
+    with duckdb.connect() as connection:
+        connection.execute(opening.replace(PLACE, str(settings.published_dir / SNAPSHOT_NAME)))
+        answers = {query: len(connection.execute(query).fetchall()) for query in queries}
+    assert len(answers) >= 8
+    assert [query for query, rows in answers.items() if not rows] == []
 
 
 def test_the_planted_cohorts_stand_out_and_no_other_does(
