@@ -79,7 +79,8 @@ def _by_day(daily: pl.DataFrame, last_day: date) -> pl.DataFrame:
         .with_columns(metric=pl.lit(name))
         for name, numerator, denominator, _ in RATES
     ]
-    return pl.concat(parts).filter(pl.col("denominator") > 0)
+    # In order, because sums of fractions differ in their last digit by it, and with them the version of a publication.
+    return pl.concat(parts).filter(pl.col("denominator") > 0).sort(*_SERIES, "day")
 
 
 def _dispersion(days: pl.DataFrame) -> pl.DataFrame:

@@ -86,3 +86,15 @@ def test_what_was_not_mailed_before_cannot_be_compared() -> None:
     days = days.with_columns(delivered=pl.when(pl.col("day") >= date(2026, 5, 28)).then("delivered").otherwise(0))
     assert change(days)["change"] == "not comparable"
     assert metric_changes(days.clear(), as_of=TONIGHT, maturity_days=MATURITY).is_empty()
+
+
+def test_the_order_of_the_rows_changes_no_digit() -> None:
+    """A publication is new where a digit is."""
+    drawn = np.random.default_rng(0)
+    rates = drawn.uniform(0.05, 0.5, (20, len(DAYS)))
+    flows = [daily(drawn.binomial(200, rates[flow]), delivered=700 + flow, flow=str(flow)) for flow in range(20)]
+    days = pl.concat(flows)
+    found = metric_changes(days, as_of=TONIGHT, maturity_days=MATURITY)
+    for seed in range(5):
+        shuffled = days.sample(fraction=1, shuffle=True, seed=seed)
+        assert metric_changes(shuffled, as_of=TONIGHT, maturity_days=MATURITY).equals(found)
