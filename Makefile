@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test up lint bench simulate torture nights lock docs pages clean
+.PHONY: demo test up lint bench simulate torture loop nights lock docs pages clean
 
 demo: $(STAMP)  ## the whole nightly on the sample account, from nothing
 	$(BIN)/driptune demo
@@ -46,6 +46,9 @@ docs: $(STAMP)  ## write the generated parts of the README anew
 
 pages: $(STAMP)  ## every page of the standing morning in Chromium: errors, requests, size, contrast, keyboard
 	$(BIN)/python -m tests.pages
+
+loop: $(STAMP)  ## a change from its proposal, approved in Chromium, to its realised lift
+	$(BIN)/python -m tests.loop
 
 nights: $(STAMP)  ## ten nightlies, some with late events, against one backfill
 	$(BIN)/python -m tests.nights

@@ -11,7 +11,7 @@ from pipeline.ingest.mailchimp_account import MailchimpAccount
 from pipeline.optimizations import apply as applications
 from pipeline.optimizations.apply import Checkpoint, NotApplicableError
 from pipeline.optimizations.changes import ChangePlan
-from pipeline.optimizations.ledger import Ledger
+from pipeline.optimizations.ledger import Ledger, StaleRecordError
 from pipeline.optimizations.record import IN_EFFECT, ApplyKind, Kind, Record, Status
 from pipeline.reports.morning import Tables, read_publication
 from pipeline.resources.mailchimp import connect
@@ -97,15 +97,22 @@ def apply_due(settings: Settings, ledger: Ledger, *, now: datetime, tell: Tell) 
         return
     with reach(settings) as world:
         for record in kept:
-            written = applications.keep_in_step(ledger, record, world.account, world.tables, now=now)
-            tell(f"{record.optimization_id}: {written:,} kept in step")
+            with _told(tell):
+                written = applications.keep_in_step(ledger, record, world.account, world.tables, now=now)
+                tell(f"{record.optimization_id}: {written:,} kept in step")
         for record in due:
-            try:
+            with _told(tell):
                 done = _apply(settings, ledger, record.optimization_id, world, now, lambda place: None)
-            except NotApplicableError as error:
-                tell(str(error))
-            else:
                 tell(f"{done.optimization_id}: applied; {written_in_words(done)}")
+
+
+@contextmanager
+def _told(tell: Tell) -> Iterator[None]:
+    """Tell why one record was left, and go on: it is not due any more, or somebody else is writing it."""
+    try:
+        yield
+    except (NotApplicableError, StaleRecordError) as error:
+        tell(str(error))
 
 
 def written_in_words(record: Record) -> str:

@@ -10,6 +10,8 @@ from pipeline.settings import Settings
 
 # Above any measured nightly; Dagster ends a run that takes longer, so that no zombie blocks the next one.
 MAX_RUNTIME_SECONDS = 4 * 3600
+# The UI keeps every event; in the terminal of `driptune up` they would bury the links that let approvers in.
+CALM = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
 
 nightly = dg.define_asset_job(
     "nightly",
@@ -17,6 +19,7 @@ nightly = dg.define_asset_job(
     description="Read what is new, recompute what it touches, analyse, check, publish.",
     executor_def=dg.in_process_executor,
     tags={"dagster/max_runtime": str(MAX_RUNTIME_SECONDS)},
+    config=CALM,
 )
 
 
@@ -30,6 +33,7 @@ def write_changes(
 
 @dg.job(
     executor_def=dg.in_process_executor,
+    config=CALM,
     description="Applies what people approved, and nothing else.",
     tags={"dagster/max_runtime": str(MAX_RUNTIME_SECONDS)},
 )
