@@ -12,7 +12,7 @@ from pipeline.optimizations import apply as applications
 from pipeline.optimizations.apply import Checkpoint, NotApplicableError
 from pipeline.optimizations.changes import ChangePlan
 from pipeline.optimizations.ledger import Ledger, StaleRecordError
-from pipeline.optimizations.record import IN_EFFECT, ApplyKind, Kind, Record, Status
+from pipeline.optimizations.record import IN_EFFECT, Kind, Record, Status
 from pipeline.reports.morning import Tables, read_publication
 from pipeline.resources.mailchimp import connect
 from pipeline.resources.publish import Manifest
@@ -78,21 +78,21 @@ def roll_back(
 
 def is_due(record: Record) -> bool:
     """Whether driptune itself has something to write for the record."""
-    by_machine = record.proposal.apply_kind is not ApplyKind.MANUAL
-    return by_machine and record.status in (Status.APPROVED, Status.APPLYING)
+    person_does_all = record.proposal.is_by_hand and not record.proposal.writes_field
+    return not person_does_all and not record.is_holdout_set and record.status in (Status.APPROVED, Status.APPLYING)
 
 
 def is_kept_in_step(record: Record) -> bool:
-    """Whether people who come later are to get the record's value too."""
+    """Whether people who come later are to get the record's value too, or be marked as kept out."""
     proposal = record.proposal
-    is_standing = proposal.apply_kind is ApplyKind.MEMBER_FIELDS and proposal.kind is not Kind.ROLLBACK
-    return is_standing and record.status in IN_EFFECT
+    is_standing = proposal.writes_field and proposal.kind is not Kind.ROLLBACK
+    return is_standing and (record.status in IN_EFFECT or (record.is_holdout_set and record.status is Status.APPLYING))
 
 
 def apply_due(settings: Settings, ledger: Ledger, *, now: datetime, tell: Tell) -> None:
     """Apply everything approved, finish what was cut short, and keep what is in effect in step."""
     due = [record for record in ledger.records(Status.APPROVED, Status.APPLYING) if is_due(record)]
-    kept = [record for record in ledger.records(*IN_EFFECT) if is_kept_in_step(record)]
+    kept = [record for record in ledger.records(Status.APPLYING, *IN_EFFECT) if is_kept_in_step(record)]
     if not due and not kept:
         return
     with reach(settings) as world:

@@ -73,10 +73,20 @@ def test_a_proposal_is_shown_approved_and_made_by_hand(settings: Settings) -> No
     stale = driptune("approve", subject, "--as", "mara", "--evidence", "0000")
     assert (stale.exit_code, "has changed since you saw it" in stale.output) == (1, True)
     assert driptune("approve", subject, "--as", "mara", "--revision", "1").exit_code == 0
+    early = driptune("done", subject, "--as", "mara")
+    assert (early.exit_code, "Those kept out are not marked yet" in early.output) == (1, True)
+    assert driptune("pending").output.strip() == "Nothing waits for a decision."
+
+
+def test_a_change_without_a_hold_out_is_marked_as_done_at_once(settings: Settings) -> None:
+    publish(settings, "v2", **a_conflict())
+    propose(settings).evaluate_tick(dg.build_sensor_context())
+    with open_ledger(settings) as ledger:
+        [subject] = [one.optimization_id for one in ledger.records() if one.proposal.kind == "coordination"]
+    assert driptune("approve", subject, "--as", "mara").exit_code == 0
     assert driptune("done", subject, "--as", "mara").exit_code == 0
     with open_ledger(settings) as ledger:
         assert ledger.record(subject).status is Status.APPLIED
-    assert driptune("pending").output.strip() == "Nothing waits for a decision."
 
 
 def test_a_rejection_takes_a_reason(settings: Settings) -> None:

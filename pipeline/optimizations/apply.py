@@ -13,7 +13,8 @@ from pipeline.failures import LedgerError
 from pipeline.optimizations.changes import Change, ChangePlan, email_changes, member_changes
 from pipeline.optimizations.journal import Journal
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import IN_EFFECT, ApplyKind, Kind, Proposal, Record, Status
+from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Record, Status
+from pipeline.optimizations.review import end_what_is_taken_back
 from pipeline.optimizations.states import EventType
 
 APPLIER = "driptune"
@@ -54,7 +55,7 @@ def plan(journal: Journal, record: Record, account: Account, tables: Mapping[str
     proposal = record.proposal
     if proposal.kind is Kind.ROLLBACK:
         return _way_back(journal, str(proposal.after["roll_back"]), record, account)
-    if proposal.apply_kind is ApplyKind.MEMBER_FIELDS:
+    if proposal.writes_field:
         return member_changes(record, tables, account.members(str(proposal.after["field"])))
     if proposal.apply_kind is ApplyKind.API_PATCH:
         email = account.email(str(proposal.after["workflow_id"]), str(proposal.after["email_id"]))
@@ -75,6 +76,8 @@ def apply(
 ) -> Record:
     """Apply an approved record, or finish an application that was cut short.
 
+    Of a change made by hand those kept out are marked, so that it can be made for the others.
+
     Every write sets a state that was read before, so that one made twice has the effect of one.
 
     Args:
@@ -88,7 +91,7 @@ def apply(
         checkpoint: told of each place at which a crash must do no harm.
 
     Raises:
-        NotApplicableError: if nobody approved it, it is made by hand, or what it rests on has changed.
+        NotApplicableError: if nobody approved it, a person does all of it, or what it rests on has changed.
         IngestError: if Mailchimp cannot be reached; the application is resumed by the next call.
     """
     record = ledger.record(optimization_id)
@@ -104,13 +107,15 @@ def apply(
     ledger.journal.close(optimization_id)
     checkpoint("before the record")
     if record.proposal.kind is Kind.ROLLBACK:
-        _end(ledger, record, first_day, now)
+        end_what_is_taken_back(ledger, record, first_day, now)
     details = {
         "writes": ledger.journal.outcomes(optimization_id),
         "held_out": changes.held_out,
         "unchanged": changes.unchanged,
         "unreachable": changes.unreachable,
     }
+    if record.proposal.is_by_hand:
+        return _append(ledger, record, EventType.HOLDOUT_SET, now, {"details": details})
     return _append(ledger, record, EventType.APPLIED, now, {"applied_day": first_day.isoformat(), "details": details})
 
 
@@ -153,24 +158,13 @@ def roll_back(
 
 def _way_back(journal: Journal, optimization_id: str, record: Record, account: Account) -> ChangePlan:
     """What was written for `optimization_id`, back to what stood before; `record` names the field."""
-    if record.proposal.apply_kind is ApplyKind.MEMBER_FIELDS:
+    if record.proposal.writes_field:
         account.members(str(record.proposal.after["field"]))
     return ChangePlan(tuple(journal.reversed(optimization_id)))
 
 
-def _end(ledger: Ledger, rollback: Record, first_day: date, now: datetime) -> None:
-    """Note in the record of what was taken back that it is no longer in effect, unless it says so already."""
-    ended = ledger.record(str(rollback.proposal.after["roll_back"]))
-    if ended.status in IN_EFFECT:
-        payload = {
-            "reason": f"Taken back by {rollback.optimization_id}.",
-            "rolled_back_day": first_day.isoformat(),
-        }
-        _append(ledger, ended, EventType.ROLLED_BACK, now, payload, rollback.decided_by or APPLIER)
-
-
 def _check_machine(record: Record) -> None:
-    if record.proposal.apply_kind is ApplyKind.MANUAL:
+    if record.proposal.is_by_hand and not record.proposal.writes_field:
         raise _made_by_hand(record)
 
 
@@ -190,7 +184,7 @@ def _check_base(ledger: Ledger, record: Record, standing: Sequence[Proposal], no
 
 
 def _write(journal: Journal, record: Record, account: Account, due: ChangePlan, checkpoint: Checkpoint) -> ChangePlan:
-    if due.changes and record.proposal.apply_kind is ApplyKind.MEMBER_FIELDS:
+    if due.changes and record.proposal.writes_field:
         account.ensure_field(due.changes[0].field)
     for start in range(0, len(due.changes), BATCH):
         batch = due.changes[start : start + BATCH]
@@ -204,7 +198,7 @@ def _write(journal: Journal, record: Record, account: Account, due: ChangePlan, 
 
 
 def _write_all(record: Record, account: Account, changes: Sequence[Change]) -> list[str]:
-    if record.proposal.apply_kind is ApplyKind.MEMBER_FIELDS:
+    if record.proposal.writes_field:
         return account.write_members(changes)
     return [account.write_email(str(record.proposal.after["workflow_id"]), one) for one in changes]
 

@@ -67,8 +67,9 @@ def member_changes(record: Record, tables: Mapping[str, pl.DataFrame], members: 
     """Changes of a member field.
 
     Args:
-        record: of apply kind `member_fields`; `after` names the field and either one `value` for all, or the published
-            table (`source`) and `column` it comes from; `holdout_value` is what those kept out hold.
+        record: one that writes a field; `after` names the field and either one `value` for all, or the published
+            table (`source`) and `column` it comes from; `holdout_value` is what those kept out hold. With neither, only
+            those kept out are marked: a person makes the change for the others.
         tables: published tables by name.
         members: `subscriber_key` (Int64), `current` (String, null where the field is empty) of everybody in Mailchimp.
     """
@@ -115,8 +116,8 @@ def email_changes(record: Record, email: Mapping[str, Any]) -> ChangePlan:
 
 
 def _wanted(after: Mapping[str, Any], tables: Mapping[str, pl.DataFrame], members: pl.DataFrame) -> pl.DataFrame:
-    if "value" in after:
-        return members.select("subscriber_key", value=pl.lit(str(after["value"])))
+    if "source" not in after:
+        return members.select("subscriber_key", value=pl.lit(after.get("value"), dtype=pl.String))
     source = tables[after["source"]]
     if point := after.get("decision_point_id"):
         source = source.filter(pl.col("decision_point_id") == point)

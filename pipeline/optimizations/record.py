@@ -132,6 +132,16 @@ class Proposal(_Frozen):
     measure: Measure | None = None
 
     @property
+    def is_by_hand(self) -> bool:
+        """Whether a person makes the change."""
+        return self.apply_kind is ApplyKind.MANUAL
+
+    @property
+    def writes_field(self) -> bool:
+        """Whether driptune writes a member field: the change itself, or who is kept out of one made by hand."""
+        return "field" in self.after
+
+    @property
     def optimization_id(self) -> str:
         """The same for the same change at the same base, whatever night proposes it."""
         return digest([self.kind, self.target, self.after, self.base_version])[:16]
@@ -150,7 +160,10 @@ class Approval(_Frozen):
 
 
 class Record(_Frozen):
-    """A proposal and what has become of it: in effect from `applied_day` until the day before `rolled_back_day`."""
+    """A proposal and what has become of it: in effect from `applied_day` until the day before `rolled_back_day`.
+
+    Of a change made by hand `is_holdout_set` says that those kept out are marked in Mailchimp.
+    """
 
     proposal: Proposal
     optimization_id: str
@@ -165,4 +178,11 @@ class Record(_Frozen):
     reason: str | None = None
     applied_day: date | None = None
     rolled_back_day: date | None = None
+    is_holdout_set: bool = False
     details: Mapping[str, Any] = {}
+
+    @property
+    def awaits_hand(self) -> bool:
+        """Whether it is approved and a person can make the change now: those kept out, if any, are marked."""
+        is_ready = self.is_holdout_set if self.proposal.writes_field else self.status is Status.APPROVED
+        return self.proposal.is_by_hand and is_ready and self.status in (Status.APPROVED, Status.APPLYING)

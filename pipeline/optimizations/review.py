@@ -1,12 +1,12 @@
 """Deciding: the one service behind command line, inbox and sensors. Who may, on what they saw, and why."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from pipeline.failures import LedgerError
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.policy import ApprovalPolicy, Approver
-from pipeline.optimizations.record import ApplyKind, Record, Status
+from pipeline.optimizations.record import IN_EFFECT, Kind, Record, Status
 from pipeline.optimizations.states import EventType
 
 CLOCK = "expiry"
@@ -83,22 +83,47 @@ def mark_done(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str,
     """An approver's word that a change made by hand has been made.
 
     Raises:
-        DecisionRefusedError: if the change is not one made by hand, or the actor is no approver.
+        DecisionRefusedError: if the change is not one made by hand, those kept out are not marked yet, or the actor is
+            no approver.
     """
     record = _as_seen(ledger, seen, now)
-    if record.proposal.apply_kind is not ApplyKind.MANUAL:
+    if not record.proposal.is_by_hand:
         raise DecisionRefusedError("driptune makes this change itself; only changes made by hand are marked as done.")
     known_approver(policy, actor)
-    started = _append(ledger, seen, EventType.APPLICATION_STARTED, actor, now)
-    details = {"details": {"applied_by_hand_by": actor}, "applied_day": now.date().isoformat()}
+    if record.status is Status.APPROVED and record.proposal.writes_field:
+        raise DecisionRefusedError(
+            f"Those kept out are not marked yet. driptune does so within minutes (or now: driptune apply "
+            f"{seen.optimization_id}); make the change after that, or nobody is left to compare with."
+        )
+    if record.status is Status.APPROVED:
+        record = _append(ledger, seen, EventType.APPLICATION_STARTED, actor, now)
+    if record.proposal.kind is Kind.ROLLBACK:
+        end_what_is_taken_back(ledger, record, now.date(), now)
     return ledger.append(
         seen.optimization_id,
         EventType.APPLIED,
         actor=actor,
         now=now,
-        expected_revision=started.revision,
-        payload=details,
+        expected_revision=record.revision,
+        payload={"details": {"applied_by_hand_by": actor}, "applied_day": now.date().isoformat()},
     )
+
+
+def end_what_is_taken_back(ledger: Ledger, rollback: Record, first_day: date, now: datetime) -> None:
+    """Note in the record that a rollback takes back that it is no longer in effect, unless it says so already."""
+    ended = ledger.record(str(rollback.proposal.after["roll_back"]))
+    if ended.status in IN_EFFECT:
+        ledger.append(
+            ended.optimization_id,
+            EventType.ROLLED_BACK,
+            actor=rollback.decided_by or rollback.proposal.author,
+            now=now,
+            expected_revision=ended.revision,
+            payload={
+                "reason": f"Taken back by {rollback.optimization_id}.",
+                "rolled_back_day": first_day.isoformat(),
+            },
+        )
 
 
 def expire_due(ledger: Ledger, now: datetime) -> list[str]:

@@ -24,6 +24,7 @@ class EventType(StrEnum):
     SUPERSEDED = "superseded"
     WENT_STALE = "went_stale"
     APPLICATION_STARTED = "application_started"
+    HOLDOUT_SET = "holdout_set"
     APPLIED = "applied"
     KEPT_IN_STEP = "kept_in_step"
     VERIFIED = "verified"
@@ -41,8 +42,9 @@ TRANSITIONS: Mapping[EventType, Mapping[Status | None, Status]] = {
     EventType.SUPERSEDED: {Status.PENDING: Status.SUPERSEDED, Status.APPROVED: Status.SUPERSEDED},
     EventType.WENT_STALE: {Status.APPROVED: Status.STALE},
     EventType.APPLICATION_STARTED: {Status.APPROVED: Status.APPLYING},
+    EventType.HOLDOUT_SET: {Status.APPLYING: Status.APPLYING},
     EventType.APPLIED: {Status.APPLYING: Status.APPLIED},
-    EventType.KEPT_IN_STEP: {Status.APPLIED: Status.APPLIED, Status.VERIFIED: Status.VERIFIED},
+    EventType.KEPT_IN_STEP: {status: status for status in (Status.APPLYING, Status.APPLIED, Status.VERIFIED)},
     EventType.VERIFIED: {Status.APPLIED: Status.VERIFIED},
     EventType.ROLLED_BACK: {
         Status.APPLYING: Status.ROLLED_BACK,
@@ -134,6 +136,8 @@ def _after(record: Record | None, event: Event) -> Record:
         changes |= {"decided_by": event.actor, "decided_at": event.occurred_at}
     if event.event_type is EventType.APPLIED:
         changes["applied_day"] = date.fromisoformat(payload["applied_day"])
+    if event.event_type is EventType.HOLDOUT_SET:
+        changes["is_holdout_set"] = True
     if event.event_type is EventType.ROLLED_BACK:
         changes["rolled_back_day"] = date.fromisoformat(payload["rolled_back_day"])
     if payload.get("reason"):

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from pipeline.applying import is_due, is_kept_in_step
 from pipeline.optimizations import apply as applications
 from pipeline.optimizations import review
 from pipeline.optimizations.apply import BATCH, NotApplicableError
@@ -14,7 +15,7 @@ from pipeline.optimizations.changes import Change, is_held_out
 from pipeline.optimizations.journal import WRITTEN
 from pipeline.optimizations.ledger import Ledger, StaleRecordError
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Record, Status
-from pipeline.optimizations.review import Seen
+from pipeline.optimizations.review import DecisionRefusedError, Seen
 from tests.optimizations.conftest import NOW, POLICY, proposal
 
 PEOPLE = 2 * BATCH + 100
@@ -25,6 +26,20 @@ REFUSED = "refused: Mailchimp answered 400"
 
 class PowerCut(BaseException):
     """Ends the process where it stands."""
+
+
+def cut_at(place: str, times: int = 1) -> Callable[[str], None]:
+    """A power cut when the place is reached that many times."""
+    left = times
+
+    def cut(reached: str) -> None:
+        nonlocal left
+        if reached == place:
+            left -= 1
+            if left == 0:
+                raise PowerCut
+
+    return cut
 
 
 class InMemoryAccount:
@@ -144,17 +159,9 @@ def test_the_hold_out_of_a_winner_holds_the_control(ledger: Ledger) -> None:
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_crash_anywhere_is_resumed_to_the_same_effect(ledger: Ledger, place: str, times: int) -> None:
     approved(ledger, hours())
-    account, left = InMemoryAccount(), times
-
-    def cut(reached: str) -> None:
-        nonlocal left
-        if reached == place:
-            left -= 1
-            if left == 0:
-                raise PowerCut
-
+    account = InMemoryAccount()
     try:
-        apply(ledger, hours(), account, checkpoint=cut)
+        apply(ledger, hours(), account, checkpoint=cut_at(place, times))
     except PowerCut:
         assert ledger.record(hours().optimization_id).status is Status.APPLYING
         done = apply(ledger, hours(), account)
@@ -223,6 +230,77 @@ def test_an_email_is_started_once(ledger: Ledger) -> None:
         ledger, start().optimization_id, account, actor="noor", reason="a try", first_day=LATER, now=NOW
     )
     assert account.emails["mail"]["status"] == "paused"
+
+
+def by_hand() -> Proposal:
+    return proposal(after={"delay_hours": 48, "field": "KEEP", "holdout_value": "out"})
+
+
+def test_those_kept_out_are_marked_before_a_person_makes_the_change(ledger: Ledger) -> None:
+    waiting = approved(ledger, by_hand())
+    with pytest.raises(DecisionRefusedError, match="not marked yet"):
+        review.mark_done(ledger, POLICY, Seen.of(waiting), actor="mara", now=NOW)
+    account = InMemoryAccount(people=PEOPLE - 50)
+    marked = apply(ledger, by_hand(), account)
+    out = is_held_out(pl.Series(range(PEOPLE)), marked.optimization_id, 0.1)
+    assert account.fields["KEEP"] == {key: "out" for key in range(PEOPLE - 50) if out[key]}
+    assert (marked.status, marked.awaits_hand, is_due(marked)) == (Status.APPLYING, True, False)
+    # Whoever comes while a person is at it is drawn as well.
+    account.people = PEOPLE
+    assert is_kept_in_step(marked)
+    applications.keep_in_step(ledger, marked, account, TABLES, now=NOW)
+    assert account.fields["KEEP"] == {key: "out" for key in range(PEOPLE) if out[key]}
+    done = review.mark_done(ledger, POLICY, Seen.of(ledger.record(marked.optimization_id)), actor="mara", now=NOW)
+    assert (done.status, done.applied_day) == (Status.APPLIED, NOW.date())
+    assert done.details["held_out"] == int(out[: PEOPLE - 50].sum())
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_marking_that_was_cut_short_is_finished(ledger: Ledger, place: str) -> None:
+    approved(ledger, by_hand())
+    account = InMemoryAccount()
+    with pytest.raises(PowerCut):
+        apply(ledger, by_hand(), account, checkpoint=cut_at(place))
+    assert is_due(ledger.record(by_hand().optimization_id))
+    assert apply(ledger, by_hand(), account).is_holdout_set
+    out = is_held_out(pl.Series(range(PEOPLE)), by_hand().optimization_id, 0.1)
+    assert account.fields["KEEP"] == {key: "out" for key in range(PEOPLE) if out[key]}
+
+
+def rollback_of(record: Record) -> Proposal:
+    after = {"roll_back": record.optimization_id, "field": "SENDHOUR"}
+    return proposal(kind=Kind.ROLLBACK, target=record.optimization_id, apply_kind=ApplyKind.MEMBER_FIELDS, after=after)
+
+
+@pytest.mark.parametrize("place", [None, *PLACES])
+def test_an_approved_rollback_restores_what_stood_and_ends_the_change(ledger: Ledger, place: str | None) -> None:
+    approved(ledger, hours())
+    account = InMemoryAccount()
+    before = dict.fromkeys(range(0, PEOPLE, 2), "9")
+    account.fields["SENDHOUR"] = dict(before)
+    back = rollback_of(apply(ledger, hours(), account))
+    approved(ledger, back)
+    if place is not None:
+        with pytest.raises(PowerCut):
+            apply(ledger, back, account, checkpoint=cut_at(place))
+    done = apply(ledger, back, account, first_day=LATER)
+    assert {key: value for key, value in account.fields["SENDHOUR"].items() if value} == before
+    ended = ledger.record(hours().optimization_id)
+    assert (ended.status, ended.rolled_back_day) == (Status.ROLLED_BACK, LATER)
+    assert ended.reason == f"Taken back by {back.optimization_id}."
+    # Nobody is given the hour again, nor the way back a second time.
+    assert not is_kept_in_step(ended)
+    assert not is_kept_in_step(done)
+
+
+def test_a_rollback_by_hand_ends_the_change_when_it_is_done(ledger: Ledger) -> None:
+    approved(ledger, proposal())
+    review.mark_done(ledger, POLICY, Seen.of(ledger.record(proposal().optimization_id)), actor="mara", now=NOW)
+    subject = proposal().optimization_id
+    back = proposal(kind=Kind.ROLLBACK, target=subject, after={"roll_back": subject, "instructions": ["Put it back."]})
+    waiting = approved(ledger, back)
+    review.mark_done(ledger, POLICY, Seen.of(waiting), actor="mara", now=NOW)
+    assert ledger.record(subject).status is Status.ROLLED_BACK
 
 
 def test_what_is_made_by_hand_is_not_applied_by_the_machine(ledger: Ledger) -> None:

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 import polars as pl
 
 from pipeline.analysis.experiment_draft import MetricName
-from pipeline.optimizations.proposals.evidence import BY_HAND, OUTCOME_DAYS, Publication
+from pipeline.optimizations.proposals.evidence import BY_HAND, HELD_OUT, Publication, hold_out
 from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
 from pipeline.reports.charts import delay_chart
 
+#: From the step before the wait: longer than any delay compared, as in the curves.
+DELAY_OUTCOME_DAYS = 14
 _TRANSITION = ["workflow_id", "from_step_id", "to_step_id"]
 
 
@@ -29,9 +31,17 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
         is_change = row["action"] == "change"
         names = f"{publication.step_name(workflow, start)} and {publication.step_name(workflow, end)}"
         verb = "wait" if is_change else "test waiting"
+        target = f"{workflow}/{start}/{end}"
+        marked = hold_out(Kind.DELAY, target) if is_change else {}
+        whom = (
+            f"Split before it: whoever has {marked['field']} = {marked['holdout_value']} keeps the {now} hours; "
+            f"set it to {best} hours for all others."
+            if is_change
+            else f"Set it to {best} hours for half of the entrants, drawn by lot."
+        )
         yield Proposal(
             kind=Kind.DELAY,
-            target=f"{workflow}/{start}/{end}",
+            target=target,
             title=f"{publication.workflow_name(workflow)}: {verb} {best} h instead of {now} h between {names}",
             workflow_id=workflow,
             step_id=start,
@@ -40,10 +50,10 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
                 "delay_hours": best,
                 "instructions": [
                     f"Open '{workflow}' in your sender and go to the wait between '{start}' and '{end}'.",
-                    f"Set it to {best} hours"
-                    + ("." if is_change else " for half of the entrants, drawn by lot."),
+                    whom,
                     "Change the delay in flows.yaml too, and mark this record as done.",
                 ],
+                **marked,
             },
             apply_kind=ApplyKind.MANUAL,
             base_version=f"{now} h",
@@ -73,7 +83,7 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
             expected_lift_low=row["improvement_low"] if is_change else None,
             expected_lift_high=row["improvement_high"] if is_change else None,
             expected_value=gains.get(f"delay/{workflow}/{start}/{end}"),
-            holdout_share=BY_HAND,
-            measure=Measure(metric=MetricName.CONVERSION, window_days=OUTCOME_DAYS) if is_change else None,
+            holdout_share=HELD_OUT if is_change else BY_HAND,
+            measure=Measure(metric=MetricName.CONVERSION, window_days=DELAY_OUTCOME_DAYS) if is_change else None,
             risk=Risk.MEDIUM if row["identification"] == "randomised" else Risk.HIGH,
         )  # fmt: skip

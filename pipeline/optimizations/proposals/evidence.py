@@ -7,6 +7,8 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from pipeline.optimizations.record import Kind, digest
+
 #: Complaints at which mailbox providers begin to filter, and at which they block.
 COMPLAINT_WARNING, COMPLAINT_STOP = 0.001, 0.003
 #: Unsubscribes above which a message does harm; twice what a healthy list shows.
@@ -17,6 +19,12 @@ HELD_OUT, BY_HAND = 0.1, 0.0
 #: Days after a message in which an outcome counts, where no test has said how many.
 OUTCOME_DAYS = 7
 MOST_ROWS = 12
+KEPT_OUT = "out"
+
+
+def hold_out(kind: Kind, target: str) -> dict[str, str]:
+    """The member field in which those are marked who are kept out of a change made by hand."""
+    return {"field": f"KEEP{digest([kind, target])[:6].upper()}", "holdout_value": KEPT_OUT}
 
 
 @dataclass(frozen=True)

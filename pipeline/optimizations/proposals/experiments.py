@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.optimizations.proposals.evidence import BY_HAND, HELD_OUT, Publication
+from pipeline.optimizations.proposals.evidence import HELD_OUT, Publication, hold_out
 from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
 from pipeline.reports.charts import experiment_chart
 
@@ -31,12 +31,14 @@ def _winner(publication: Publication, row: dict[str, Any]) -> Proposal:
     if field:
         apply_kind, after = ApplyKind.MEMBER_FIELDS, {"field": field, "value": winner, "holdout_value": control}
     else:
+        marked = hold_out(Kind.EXPERIMENT_WINNER, name)
         steps = [
             f"Open the step '{row['step_id']}' of '{row['workflow_id']}' in your sender.",
-            f"Send arm {winner} to everybody; arm {control} ends.",
+            f"Send arm {winner} to everybody but those with {marked['field']} = {marked['holdout_value']}: "
+            f"they keep arm {control}.",
             "Save, and mark this record as done.",
         ]
-        apply_kind, after = ApplyKind.MANUAL, {"instructions": steps, "arm": winner}
+        apply_kind, after = ApplyKind.MANUAL, {"instructions": steps, "arm": winner, **marked}
     return Proposal(
         kind=Kind.EXPERIMENT_WINNER,
         target=name,
@@ -67,7 +69,7 @@ def _winner(publication: Publication, row: dict[str, Any]) -> Proposal:
         expected_lift=row["shrunk_lift"],
         expected_lift_low=row["shrunk_lift_low"],
         expected_lift_high=row["shrunk_lift_high"],
-        holdout_share=HELD_OUT if field else BY_HAND,
+        holdout_share=HELD_OUT,
         measure=Measure(metric=row["primary_metric"], window_days=row["window_days"]),
         risk=Risk.MEDIUM,
     )

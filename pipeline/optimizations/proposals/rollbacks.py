@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
 
@@ -27,7 +28,7 @@ def rollback_proposals(publication: Publication) -> Iterator[Proposal]:
             workflow_id=row["workflow_id"],
             step_id=row["step_id"],
             before=json.loads(row["after"]),
-            after={"roll_back": row["optimization_id"], **_field_or_email(row["after"])},
+            after={"roll_back": row["optimization_id"], **_way_back(row)},
             apply_kind=ApplyKind(row["apply_kind"]),
             base_version=str(row["first_day"]),
             evidence=publication.evidence(
@@ -53,7 +54,11 @@ def rollback_proposals(publication: Publication) -> Iterator[Proposal]:
         )
 
 
-def _field_or_email(after: str) -> dict[str, str]:
-    """What `after` writes to, which the way back writes to as well."""
-    change = json.loads(after)
+def _way_back(row: dict[str, Any]) -> dict[str, Any]:
+    """What the change wrote to, which the way back writes to as well; by hand, what to put back."""
+    change = json.loads(row["after"])
+    if row["apply_kind"] == ApplyKind.MANUAL:
+        stood = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in json.loads(row["before"]).items())
+        place = f"Open the step '{row['step_id']}' of '{row['workflow_id']}' in your sender."
+        return {"instructions": [place, f"Put back what stood before: {stood}.", "Save, and mark this record as done."]}
     return {name: change[name] for name in ("field", "operation", "workflow_id", "email_id") if name in change}

@@ -20,7 +20,7 @@ from pipeline.optimizations import review
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.policy import ApprovalPolicy
 from pipeline.optimizations.realised import in_a_word
-from pipeline.optimizations.record import ApplyKind, Record, Status
+from pipeline.optimizations.record import Record, Status
 from pipeline.optimizations.review import Seen
 from pipeline.reports.pages import INBOX_PATH
 from pipeline.reports.pages.drawing import drawn
@@ -130,7 +130,7 @@ class Inbox:
             brought=(await run_in_threadpool(self._brought)).get(record.optimization_id),
             nights=await run_in_threadpool(self._nights, record.optimization_id),
             form=self._sessions.form_token(session, Seen.of(record)),
-            is_by_hand=record.proposal.apply_kind is ApplyKind.MANUAL,
+            is_by_hand=record.proposal.is_by_hand,
             problem=problem,
             told=told,
         )

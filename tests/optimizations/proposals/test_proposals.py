@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from pipeline.ingest.experiments import LONGEST_TAG
 from pipeline.optimizations.proposals import proposals_from
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal
 from tests.worlds.published import (
@@ -118,9 +119,21 @@ def test_a_winner_promises_the_shrunk_lift_and_keeps_the_control_for_comparison(
     assert found.holdout_share == 0.1
 
 
-def test_a_winner_that_a_person_must_send_promises_no_hold_out() -> None:
-    [found] = proposed(a_winner(arm_field=None))
-    assert (found.apply_kind, found.holdout_share) == (ApplyKind.MANUAL, 0.0)
+@pytest.mark.parametrize("tables", [a_winner(arm_field=None), a_delay()])
+def test_who_is_kept_out_of_a_change_made_by_hand_is_marked_in_a_field_that_its_steps_name(tables: Tables) -> None:
+    [found] = proposed(tables)
+    assert (found.apply_kind, found.holdout_share) == (ApplyKind.MANUAL, 0.1)
+    assert found.after["holdout_value"] == "out"
+    assert any(f"{found.after['field']} = out" in step for step in found.after["instructions"])
+    assert len(found.after["field"]) <= LONGEST_TAG
+
+
+def test_harm_done_by_hand_is_taken_back_by_hand() -> None:
+    tables = harm_done()
+    by_hand = {"apply_kind": pl.lit("manual"), "before": pl.lit('{"delay_hours": 72}')}
+    [found] = proposed({**tables, "optimizations": tables["optimizations"].with_columns(**by_hand)})
+    assert (found.apply_kind, found.kind) == (ApplyKind.MANUAL, Kind.ROLLBACK)
+    assert "delay hours 72" in found.after["instructions"][1]
 
 
 def test_a_lift_of_hours_is_promised_only_once_it_is_known() -> None:
@@ -134,6 +147,7 @@ def test_a_lift_of_hours_is_promised_only_once_it_is_known() -> None:
 def test_a_delay_to_be_tested_promises_nothing() -> None:
     [found] = proposed(a_delay(action="test", identification="observational"))
     assert found.expected_lift is None
+    assert (found.holdout_share, found.measure, found.after.get("field")) == (0.0, None, None)
 
 
 def test_one_broken_table_keeps_no_other_from_being_told() -> None:
