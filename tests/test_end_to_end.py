@@ -23,10 +23,12 @@ from pipeline.ingest.lake import Lake
 from pipeline.nightly import Night, run_night
 from pipeline.proposed_flow import check_workflow
 from pipeline.reports.morning import read_publication, summary
+from pipeline.reports.pages.site import file_name, write_pages
 from pipeline.resources.publish import SNAPSHOT_NAME
 from pipeline.schemas import lake
 from pipeline.settings import SAMPLE_TONIGHT, Settings
 from tests.bi.queries import PLACE, readme_queries
+from tests.reports.pages.numbers import unfounded
 
 STEP = ["workflow_id", "step_id"]
 COUNTS = ["sent", "hard_bounces", "soft_bounces", "delivered", "unsubscribes", "complaints", "unique_human_clicks"]
@@ -442,3 +444,12 @@ def test_the_morning_is_told_in_ten_lines(tables: dict[str, pl.DataFrame], truth
     lines = summary(tables, waiting=11)
     assert len(lines) <= 10
     assert truth["bottleneck"]["from_step_id"] in "\n".join(lines)
+
+
+def test_every_number_of_a_page_is_in_the_mart_named_beside_it(tables: dict[str, pl.DataFrame], tmp_path: Path) -> None:
+    flows = tables["workflows"].filter(pl.col("kind") != "campaign")["workflow_id"]
+    write_pages(tables, [], tmp_path / "reports")
+    for name, flow in [("index.html", None), *((file_name(flow), flow) for flow in flows)]:
+        page = (tmp_path / "reports" / name).read_text(encoding="utf-8")
+        assert page.count("data-raw=") > 100
+        assert unfounded(page, tables, flow) == []

@@ -42,7 +42,8 @@ def engagement_hours(hours_of_week: pl.DataFrame, workflows: pl.DataFrame, *, as
     )
     every = pl.concat([recent, recent.with_columns(workflow_id=pl.lit(None, dtype=pl.String))])
     cells = every.group_by("workflow_id", "local_hour_of_week").agg(pl.col("delivered", "unique_human_clicks").sum())
-    found = _shrunk(cells).with_columns(
+    # In order, because sums of fractions differ in their last digit by it, and with them the version of a publication.
+    found = _shrunk(cells.sort("workflow_id", "local_hour_of_week")).with_columns(
         *rate_with_interval("human_click_rate", "unique_human_clicks", "delivered"),
         local_weekday=pl.col("local_hour_of_week") // HOURS,
         local_hour=pl.col("local_hour_of_week") % HOURS,

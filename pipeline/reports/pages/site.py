@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
 MOST_LINKED = 8
 """Workflows beyond these are reached from the account page's table alone."""
-_DRAWN = re.compile(r'<figure class="chart" data-drawn="([0-9a-f]+)">(.*?)</figure>', re.DOTALL)
+_DRAWN = re.compile(r'<figure class="chart" data-drawn="([0-9a-f]+)"[^>]*>(.*?)</figure>', re.DOTALL)
 
 
 def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list[str]:
@@ -97,12 +97,17 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
     rows = [[Cell(line.partition("  ")[0]), Cell(line.partition("  ")[2].strip())] for line in lines]
     morning = Section("morning", "This morning", "What the night found.", ("", ""), rows, is_open=True)
     chances = tables["opportunities"].sort("rank").head(12)
-    gains = [[Cell(row["message"]), *_gain(row), Cell(row["identification"])] for row in chances.iter_rows(named=True)]
+    titles = dict(tables["workflows"].select("workflow_id", "name").iter_rows())
+    files = {page.file for page in workflows}
+    gains = [
+        [Cell(row["message"]), _place(row["workflow_id"], titles, files), *_gain(row), Cell(row["identification"])]
+        for row in chances.iter_rows(named=True)
+    ]
     won = Section(
         "opportunities",
         "What could be won",
         "In four weeks, if all of the difference can be won. Gains overlap, they do not add up.",
-        ("opportunity", "gain", "95% interval", "rests on"),
+        ("opportunity", "workflow", "gain", "95% interval", "rests on"),
         gains,
         source="opportunities",
         is_open=True,
@@ -135,6 +140,14 @@ def _listing(workflows: Sequence[Page]) -> Section:
     return Section("workflows", "Workflows", words, ("workflow", *names), rows, source=source, is_open=True)
 
 
+def _place(workflow_id: str | None, titles: Mapping[str, str | None], files: Collection[str]) -> Cell:
+    """A workflow's name with the way to its page, where it has one."""
+    if workflow_id is None:
+        return Cell("several")
+    file = file_name(workflow_id)
+    return Cell(titles.get(workflow_id) or workflow_id, link=file if file in files else None)
+
+
 def _gain(row: dict[str, Any]) -> list[Cell]:
     if row["expected_gain"] is None:
         return [Cell("not known"), Cell("")]
@@ -149,7 +162,7 @@ def _quality(tables: Tables) -> str:
     human = recent.select(pl.col("unique_human_opens").sum()).item() or 0
     machine = f"{1 - human / opens:.0%} of {opens:,} openers in 28 days were machines alone" if opens else "no opens"
     days = tables["step_metrics_daily"].filter(~pl.col("is_mature"))["day"].n_unique()
-    return f"{machine}; {tables['quarantine'].height:,} rows in quarantine; {days} days are still moving"
+    return f"{machine}; {tables['quarantine'].height:,} rows in quarantine; the last {days} days are still moving"
 
 
 def _standing(folder: Path) -> dict[str, str]:

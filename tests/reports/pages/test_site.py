@@ -10,6 +10,7 @@ import pytest
 from pipeline.optimizations.record import Status
 from pipeline.reports.pages.reference import DICTIONARY, METHODS
 from pipeline.reports.pages.site import file_name, write_pages
+from tests.reports.pages.numbers import unfounded
 from tests.worlds.applied import record
 from tests.worlds.published import account, harm_done
 
@@ -41,6 +42,15 @@ def test_each_number_is_its_marts(pages: Path) -> None:
         is_share = "%" in said or "points" in said
         value = float(number.group().replace(",", "")) / (100 if is_share else 1) * (24 if "days" in said else 1)
         assert value == pytest.approx(raw, abs=max(0.0006, abs(raw) * 0.05))
+
+
+def test_no_number_is_without_its_mart(pages: Path) -> None:
+    tables = account([("welcome", WICKED)])
+    for name, flow in (("index.html", None), (file_name("welcome"), "welcome")):
+        text = (pages / name).read_text(encoding="utf-8")
+        assert unfounded(text, tables, flow) == []
+        # It would be seen: the same page beside marts that say something else.
+        assert unfounded(text, {**tables, "engagement_hours": tables["engagement_hours"].clear()}, flow)
 
 
 def test_a_tile_says_its_change_and_whether_it_keeps_its_bound(pages: Path) -> None:

@@ -27,7 +27,9 @@ def waiting(records: Sequence[Record]) -> Section:
     ]
     words = f"{len(mine)} proposals wait; nothing changes before a person approves." if mine else "Nothing waits."
     header = ("proposal", "risk", "promised", "because", "evidence and decision")
-    return Section("waiting", "Waiting for your decision", words, header, rows, source="the ledger", is_open=True)
+    return Section(
+        "waiting", "Waiting for your decision", words, header, rows, source="the ledger, optimizations", is_open=True
+    )
 
 
 def decided(records: Sequence[Record], realised: pl.DataFrame) -> Section:
@@ -59,7 +61,15 @@ def decided(records: Sequence[Record], realised: pl.DataFrame) -> Section:
         else "Nothing has been decided yet."
     )
     header = ("decision", "status", "by", "promised", "brought", "measured on", "reason")
-    return Section("decided", "Decisions taken", words, header, rows, source="the ledger, realised_lift", is_open=True)
+    return Section(
+        "decided",
+        "Decisions taken",
+        words,
+        header,
+        rows,
+        source="the ledger, optimizations, realised_lift",
+        is_open=True,
+    )
 
 
 def _brought(record: Record, row: Mapping[str, Any] | None) -> list[Cell]:

@@ -1,0 +1,49 @@
+"""Whether the numbers of a page are those of the marts that are named beside them."""
+
+import html
+import re
+from collections.abc import Iterator, Mapping
+
+import polars as pl
+from polars import selectors
+
+from pipeline.analysis.metric_changes import RATES
+
+_SECTION = re.compile(r'<section id="([^"]*)" data-source="([^"]*)"(.*?)</section>', re.DOTALL)
+_RAW = re.compile(r'data-raw="([^"]*)"')
+_TILES = re.compile(r'<dl class="tiles">(.*?)</dl>', re.DOTALL)
+
+
+def unfounded(page: str, tables: Mapping[str, pl.DataFrame], workflow_id: str | None) -> list[tuple[str, float]]:
+    """Section and value of every number that no row of its marts holds, of the workflow or of the whole account."""
+    places = [("tiles", "workflow_metrics, window 28d, metric_changes", tiles) for tiles in _TILES.findall(page)]
+    places += [(anchor, html.unescape(source), text) for anchor, source, text in _SECTION.findall(page)]
+    found = []
+    for anchor, source, text in places:
+        known = {
+            value for name in tables if name in source for value in _values(name, tables[name], source, workflow_id)
+        }
+        found += [(anchor, float(raw)) for raw in _RAW.findall(text) if float(raw) not in known]
+    return found
+
+
+def _values(name: str, table: pl.DataFrame, source: str, workflow_id: str | None) -> Iterator[float]:
+    rows = table
+    if "window" in table.columns and "window 28d" in source:
+        rows = rows.filter(pl.col("window") == "28d")
+    if "workflow_id" in table.columns and workflow_id is not None:
+        prevails = (
+            pl.col("prevailing_workflow_id") == workflow_id if "prevailing_workflow_id" in table.columns else False
+        )
+        rows = rows.filter((pl.col("workflow_id") == workflow_id) | prevails)
+    elif name == "engagement_hours":
+        rows = rows.filter(pl.col("workflow_id").is_null())
+    yield from (float(value) for column in rows.select(selectors.numeric()) for value in column.drop_nulls())
+    if name == "stuck_subscribers":
+        yield from map(float, rows.group_by("workflow_id", "step_id", "cause").len()["len"])
+    if name == "delay_curves":
+        yield from rows["ratio_to_current"].drop_nulls() - 1
+    if name == "workflow_metrics" and workflow_id is None:
+        total = rows.select(selectors.integer().sum()).row(0, named=True)
+        yield from map(float, total.values())
+        yield from (total[numerator] / max(total[denominator], 1) for _, numerator, denominator, _ in RATES)
