@@ -195,9 +195,11 @@ def _engaged(flow: str | None, hour: int) -> pl.DataFrame:
 
 
 def _followed(flow: str, week: int) -> pl.DataFrame:
-    """A closed week, a projected one, and one that nothing is known of."""
-    rates: dict[str, Any] = {"conversion_rate": 0.24, "is_mature": True}
-    if week:
-        rates = {"conversion_rate": None, "is_projected": week == 1, "projected_rate": 0.36 if week == 1 else None}
-    return row("cohort_triangles", workflow_id=flow, cohort="2026-05", cohort_type="signup_date", age_weeks=week,
-               entrants=900, **rates)  # fmt: skip
+    """A week closed for nine of ten entrants, one for not quite as many, and one that nothing is known of."""
+    rates: dict[str, Any] = {
+        0: {"followed": 810, "conversion_rate": 0.24},
+        1: {"followed": 809, "conversion_rate": 0.3, "is_projected": True, "projected_rate": 0.36},
+        2: {"followed": 0, "conversion_rate": None, "projected_rate": None},
+    }[week]
+    named = {"workflow_id": flow, "cohort_type": "signup_date", "cohort": "2026-05", "entrants": 900}
+    return row("cohort_triangles", **named, age_weeks=week, **rates)

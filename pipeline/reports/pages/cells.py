@@ -43,6 +43,11 @@ def points(difference: float) -> str:
     return f"{value:+.1f}" if abs(value) >= 0.95 else f"{value:+.2f}"
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """A number of things in words."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
 def hours(value: float | None) -> Cell:
     """A duration in the unit that suits it."""
     if value is None:
@@ -63,12 +68,17 @@ DEPTHS = 7
 
 
 def depth_of(values: Iterable[float | None]) -> Callable[[float | None], int | None]:
-    """How deep each value's colour is: from the least to the greatest known one in equal steps."""
+    """How deep each value's colour is, in equal steps up to the greatest known one.
+
+    The palest is at most half the greatest, so that values that hardly differ look alike.
+    """
     known = [value for value in values if value is not None]
-    least, span = (min(known), max(known) - min(known)) if known else (0.0, 0.0)
+    greatest = max(known, default=0.0)
+    least = min([*known, greatest / 2])
+    span = greatest - least
     return lambda value: None if value is None or not span else min(int((value - least) / span * DEPTHS), DEPTHS - 1)
 
 
 def brief_share(value: float) -> str:
     """A share where there is little room."""
-    return f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
+    return f"{value:.0%}" if value >= 0.0995 else f"{value:.1%}"

@@ -111,7 +111,7 @@ def test_hours_are_shaded_by_their_rate_and_thin_ones_are_not(pages: Path) -> No
 
 def test_open_weeks_of_a_cohort_are_projected_or_hidden(pages: Path) -> None:
     text = (pages / file_name("welcome")).read_text(encoding="utf-8")
-    assert grid(text, "cohorts") == [("", "0.24", "24%"), ("projected", "0.36", "~36%"), ("masked", "", "")]
+    assert grid(text, "cohorts") == [("depth-6", "0.24", "24%"), ("projected", "0.36", "~36%"), ("masked", "", "")]
 
 
 def test_a_name_is_text_whatever_it_holds(pages: Path) -> None:

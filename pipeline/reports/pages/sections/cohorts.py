@@ -11,6 +11,8 @@ from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Grid, Section, Shade
 
 MOST_COHORTS, MOST_WEEKS = 12, 13
+CLOSED_SHARE = 0.9
+"""Share of the entrants whose week has closed from which it stands for the cohort: somebody always enters late."""
 
 
 def triangle(flow: Flow) -> Section | None:
@@ -24,7 +26,7 @@ def triangle(flow: Flow) -> Section | None:
         return None
     latest = rows["cohort"].unique().sort().tail(MOST_COHORTS)
     rows = rows.filter(pl.col("cohort").is_in(latest.implode())).sort("cohort", "age_weeks")
-    closed = rows.filter("is_mature")
+    closed = rows.filter(pl.col("followed") >= CLOSED_SHARE * pl.col("entrants"))
     depth = cells.depth_of(closed["conversion_rate"])
     weeks = rows["age_weeks"].unique().sort().to_list()
     found = {(row["cohort"], row["age_weeks"]): row for row in rows.iter_rows(named=True)}
@@ -37,7 +39,8 @@ def triangle(flow: Flow) -> Section | None:
         "signup (entrants)",
         [f"week {week}" for week in weeks],
         lines,
-        "Shaded: closed for every entrant. In italics: a projection (chain ladder). Hatched: not known yet.",
+        "Shaded: of those whose week has closed, nine of ten entrants or more. In italics: of all entrants, the open "
+        "weeks projected (chain ladder). Hatched: not known yet.",
     )
     words = (
         "Share of each month's signups that converted by the end of each week since entry, cumulative. "
@@ -50,7 +53,7 @@ def triangle(flow: Flow) -> Section | None:
 
 
 def _shade(row: dict[str, Any] | None, depth: Callable[[float | None], int | None]) -> Shade:
-    if row is not None and row["is_mature"] and row["conversion_rate"] is not None:
+    if row is not None and _is_closed(row):
         rate = row["conversion_rate"]
         return Shade(Cell(cells.brief_share(rate), rate), depth(rate))
     if row is not None and row["is_projected"] and row["projected_rate"] is not None:
@@ -58,7 +61,11 @@ def _shade(row: dict[str, Any] | None, depth: Callable[[float | None], int | Non
     return Shade(Cell(""), mark="masked")
 
 
+def _is_closed(row: dict[str, Any]) -> bool:
+    return row["conversion_rate"] is not None and row["followed"] >= CLOSED_SHARE * row["entrants"]
+
+
 def _counted(row: dict[str, Any]) -> list[Cell]:
     projected = cells.rate(row, "projected_rate") if row["is_projected"] else Cell("")
-    observed = cells.rate(row, "conversion_rate") if row["is_mature"] else Cell("open")
+    observed = cells.rate(row, "conversion_rate")
     return [cells.number(row["conversions"]), cells.number(row["followed"]), observed, projected]

@@ -25,7 +25,8 @@ def waiting(records: Sequence[Record]) -> Section:
         ]
         for record in mine
     ]
-    words = f"{len(mine)} proposals wait; nothing changes before a person approves." if mine else "Nothing waits."
+    told = cells.counted(len(mine), "proposal waits", "proposals wait")
+    words = f"{told}; nothing changes before a person approves." if mine else "Nothing waits."
     header = ("proposal", "risk", "promised", "because", "evidence and decision")
     return Section(
         "waiting", "Waiting for your decision", words, header, rows, source="the ledger, optimizations", is_open=True

@@ -44,7 +44,7 @@ def funnel(flow: Flow) -> Section:
 def _avoidable_loss(flow: Flow) -> tuple[str, str] | None:
     """The transition with the largest one as a title, and what a typical drop-off would have saved."""
     worst = flow.rows("bottlenecks").filter(pl.col("status") == "ok").sort("rank")
-    if worst.is_empty() or not (worst.item(0, "avoidable_loss") or 0) > 0:
+    if worst.is_empty() or (worst.item(0, "avoidable_loss") or 0) < 1:
         return None
     row = worst.row(0, named=True)
     way = f"{flow.step_name(row['from_step_id'])} → {flow.step_name(row['to_step_id'])}"

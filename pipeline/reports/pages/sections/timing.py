@@ -29,18 +29,20 @@ def hours(rows: pl.DataFrame) -> Section | None:
     best = told.sort("shrunk_click_rate", "delivered").row(-1, named=True)
     clicks, delivered = (int(rows[name].sum()) for name in ("unique_human_clicks", "delivered"))
     middle = f"{cells.share(clicks / delivered)} ({clicks:,} of {delivered:,})"
-    highest = cells.rate(best, "shrunk_click_rate").text
     hour = f"{WEEKDAYS[best['local_weekday']]} from {best['local_hour']}:00"
+    highest = f"Highest: {hour}, {cells.rate(best, 'shrunk_click_rate').text}"
+    if 2 * told.height < rows.height:
+        highest = "Most hours are too thin to tell"
     words = (
         "Share of delivered mail that people clicked, by local weekday and hour of sending, since "
-        f"{best['first_day']}; each shrunk towards the rate of all, {middle}. Highest: {hour}, {highest}. "
+        f"{best['first_day']}; each shrunk towards the rate of all, {middle}. {highest}. "
         "Which mail goes out at an hour differs too: this describes, it advises nothing."
     )
     lines = [
         (day[:3], [_hour(found.get((number, hour)), depth) for hour in range(24)])
         for number, day in enumerate(WEEKDAYS)
     ]
-    key = "Shaded from the lowest to the highest. Hatched: too thin to tell. Empty: nothing was sent."
+    key = "The deeper, the more is clicked. Hatched: too thin to tell. Empty: nothing was sent."
     table = [
         [
             Cell(WEEKDAYS[row["local_weekday"]]),

@@ -25,7 +25,8 @@ def stuck(rows: pl.DataFrame, step_name: Callable[[str, str], str]) -> Section:
             "people", "workflow_id", "step_id", "cause", descending=[True, False, False, False]
         ).rows()
     ]
-    words = f"{rows.height} people are in a step beyond its planned wait and grace." if rows.height else "Nobody."
+    people = cells.counted(rows.height, "person is", "people are") if rows.height else "Nobody is"
+    words = f"{people} in a step beyond its planned wait and grace tonight."
     header = ("step", "cause", "people", "longest")
     return Section("stuck", "Stuck subscribers", words, header, table, source="stuck_subscribers", is_open=True)
 
