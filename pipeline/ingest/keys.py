@@ -68,14 +68,9 @@ def load_keys(settings: Settings) -> SubscriberKeys:
     return SubscriberKeys(SAMPLE_SECRET if settings.is_sample else load_secret(settings.data_dir))
 
 
-def keys_in(data_dir: Path) -> SubscriberKeys:
-    """The keys with which the folder was written: who looks may have other settings than who wrote it."""
-    return SubscriberKeys(load_secret(data_dir) if _secret_file(data_dir).exists() else SAMPLE_SECRET)
-
-
 def load_secret(data_dir: Path) -> bytes:
     """The secret of `data_dir`/secret.key (mode 0600), drawn once; of two processes that draw, one wins for both."""
-    path = _secret_file(data_dir)
+    path = data_dir / "secret.key"
     if not path.exists():
         data_dir.mkdir(parents=True, exist_ok=True)
         drawn = data_dir / f".secret.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
@@ -91,10 +86,6 @@ def load_secret(data_dir: Path) -> bytes:
             drawn.unlink()
         sync_folder(data_dir)
     return path.read_bytes()
-
-
-def _secret_file(data_dir: Path) -> Path:
-    return data_dir / "secret.key"
 
 
 def _apply(value: str | pl.Series, of_one: Callable[[str], int]) -> int | pl.Series:

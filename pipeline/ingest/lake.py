@@ -18,6 +18,7 @@ from pipeline.schemas.lake import Addresses, Quarantine
 
 EPOCH = date(1970, 1, 1)
 MICROSECONDS_PER_DAY = 86_400_000_000
+CONTENT_HASH = "content_sha256"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Lake:
         rows = rows.join(in_force, on=content, how="anti", nulls_equal=True, maintain_order="left")
 
         for (number,), batch in rows.partition_by("_day", as_dict=True, include_key=False).items():
-            body = _encode(batch)
+            body = _encode(batch, model)
             write_atomically(self._folder(model, number) / _file_name(f"{as_of:%Y%m%d}", body), body)
         return rows.height
 
@@ -99,6 +100,17 @@ class Lake:
         """The private table of addresses."""
         return pl.read_parquet(self._addresses_file) if self._addresses_file.exists() else empty(Addresses)
 
+    def addresses_are_whole(self) -> bool | None:
+        """Whether the private table still is what was written; none if it does not say what that was.
+
+        Raises:
+            OSError, polars.exceptions.PolarsError: if it cannot be read at all.
+        """
+        if not self._addresses_file.exists():
+            return None
+        said = pl.read_parquet_metadata(self._addresses_file).get(CONTENT_HASH)
+        return None if said is None else said == _content_hash(self.addresses())
+
     def remember_addresses(self, frame: pl.DataFrame) -> int:
         """Insert or replace addresses by subscriber and return how many rows were new or changed."""
         before = self.addresses()
@@ -107,7 +119,9 @@ class Lake:
         changed = incoming.join(before, on=incoming.columns, how="anti", nulls_equal=True)
         if changed.height:
             kept = before.join(changed, on="subscriber_key", how="anti")
-            write_atomically(self._addresses_file, _encode(pl.concat([kept, changed]).sort("subscriber_key")))
+            write_atomically(
+                self._addresses_file, _encode(pl.concat([kept, changed]).sort("subscriber_key"), Addresses)
+            )
         return changed.height
 
     def discard(self, model: type[Table], rows: pl.DataFrame) -> int:
@@ -192,10 +206,16 @@ def _latest(versions: pl.LazyFrame, natural_key: tuple[str, ...], columns: list[
     return versions.sort(order).unique(list(natural_key), keep="last", maintain_order=True)
 
 
-def _encode(frame: pl.DataFrame) -> bytes:
+def _encode(frame: pl.DataFrame, model: type[Table]) -> bytes:
     body = io.BytesIO()
-    frame.write_parquet(body, compression="zstd")
+    # Other files have their hash as their name; this one is replaced under one name.
+    metadata = {CONTENT_HASH: _content_hash(frame)} if model is Addresses else None
+    frame.write_parquet(body, compression="zstd", metadata=metadata)
     return body.getvalue()
+
+
+def _content_hash(frame: pl.DataFrame) -> str:
+    return hashlib.sha256(frame.write_csv().encode()).hexdigest()
 
 
 def _remove(model: type[Table], file: Path, gone: pl.DataFrame) -> int:
@@ -203,7 +223,7 @@ def _remove(model: type[Table], file: Path, gone: pl.DataFrame) -> int:
     kept = rows.join(gone, on=gone.columns, how="anti", nulls_equal=True, maintain_order="left")
     removed = rows.height - kept.height
     if removed and kept.height:
-        body = _encode(kept)
+        body = _encode(kept, model)
         write_atomically(file, body)
         if model is not Addresses:
             file.rename(file.with_name(_file_name(file.stem.partition("-")[0], body)))
