@@ -41,6 +41,10 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+#: Told in words of their own.
+NOT_SHOWN = frozenset(
+    {"instructions", "field", "value", "holdout_value", "source", "column", "decision_point_id", "roll_back"}
+)
 Decide = Callable[..., Record]
 
 
@@ -197,10 +201,26 @@ class Inbox:
 def _changes(record: Record) -> list[tuple[str, str, str]]:
     """Name, what stands and what is proposed, for each part of the change that is no instruction."""
     before, after = record.proposal.before, record.proposal.after
-    names = [name for name in {**before, **after} if name != "instructions"]
-    return [(name.replace("_", " "), _text(before, name), _text(after, name)) for name in names]
+    names = [name for name in {**before, **after} if name not in NOT_SHOWN]
+    rows = [(name.replace("_", " "), _text(before.get(name, "")), _text(after.get(name, ""))) for name in names]
+    if record.proposal.writes_field:
+        rows.append((f"merge field {after['field']}", "as it stands", _field_words(after)))
+    return rows
 
 
-def _text(values: Mapping[str, Any], name: str) -> str:
-    value = values.get(name, "")
+def _field_words(after: Mapping[str, Any]) -> str:
+    """What a member's field is to hold."""
+    if "roll_back" in after:
+        return "what stood before the change"
+    parts = [f"{after['value']} for everybody"] if "value" in after else []
+    if "source" in after:
+        parts.append(f"each member's own, from {after['source']}")
+    if "holdout_value" in after:
+        parts.append(f"{after['holdout_value']} for those kept out")
+    return "; ".join(parts)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

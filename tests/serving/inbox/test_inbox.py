@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.policy import ApprovalPolicy, Approver
-from pipeline.optimizations.record import Risk, Status
+from pipeline.optimizations.record import ApplyKind, Risk, Status
 from pipeline.schemas.base import empty
 from pipeline.schemas.loop import RealisedLift
 from pipeline.serving.guard import Guard
@@ -135,6 +135,15 @@ def test_what_a_change_brought_stands_beside_its_promise(
     assert "12,345 people" in page
     decide(client, subject, "reject", reason="No.")
     assert f"+21% (+12% to +34%) · {outcome}" in client.get(f"{PREFIX}/").text
+
+
+def test_what_would_be_written_is_told_in_words(ledger: Ledger, mara: TestClient) -> None:
+    after = {"field": "SUBJECT", "value": "B", "holdout_value": "A"}
+    subject = propose(ledger, before={"arms": {"A": 0.5, "B": 0.5}}, after=after, apply_kind=ApplyKind.MEMBER_FIELDS)
+    page = mara.get(f"{PREFIX}/{subject}").text
+    assert "merge field SUBJECT" in page
+    assert "B for everybody; A for those kept out" in page
+    assert "A 0.5, B 0.5" in page
 
 
 def test_what_was_seen_is_approved_by_whom_it_was_seen(mara: TestClient, ledger: Ledger) -> None:
