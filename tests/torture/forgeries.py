@@ -137,7 +137,8 @@ def _framing(site: str, path: str) -> Attack:
 
     def attack(victim: Victim, target: Target) -> bool:
         framed = victim.base + (target.path if path == "the record" else path)
-        return framed in victim.visits(site, filled(FRAME, framed=framed), click=target.button).frames
+        visit = victim.visits(site, filled(FRAME, framed=framed), click=target.button)
+        return any(frame.startswith(victim.base) for frame in visit.frames)
 
     return attack
 

@@ -1,8 +1,10 @@
 """R14: the files of an older release, and everything made from the lake deleted and made anew."""
 
 import io
+import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 
 from pipeline.optimizations import review
 from pipeline.optimizations.ledger import Ledger
+from pipeline.optimizations.record import Status
 from pipeline.optimizations.review import Seen
 from pipeline.resources.publish import RUN_TABLES, Manifest
 from pipeline.settings import PROJECT_ROOT
@@ -23,14 +26,27 @@ from tests.torture.victims import account
 
 # The first release: lake, facts, performance, cohorts, timing, monitoring; no decisions, no ledger.
 OLDER_RELEASE = "c78af3f"
+# The first release with a ledger: one table less, and fewer kinds of events.
+OLDER_LEDGER = "654a26f"
+DECIDE = """
+import sys
+from pipeline.optimizations import review
+from pipeline.optimizations.ledger import Ledger
+from tests.optimizations.conftest import NOW, POLICY, proposal
+ledger = Ledger.open(sys.argv[1])
+ledger.propose([proposal(), proposal(target="other")], now=NOW, policy=POLICY)
+review.approve(ledger, POLICY, review.Seen.of(ledger.record(proposal().optimization_id)), actor="mara", now=NOW)
+ledger.close()
+"""
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    """An account with one night of the older release and one of today's."""
+    """An older ledger; then an account with one night of an older release and one of today's."""
     with tempfile.TemporaryDirectory(prefix="driptune-torture-") as name, serve(account().answer) as url:
         folder = Path(name)
+        yield _older_ledger(folder / "ledger")
         place = Installation(folder / "account", url)
-        code = _older_code(folder / "older")
+        code = _older_code(folder / "older", OLDER_RELEASE)
         if code is None:
             yield Row("R14", "files of an older release", "not tried: no git history here", "open", False)
             _must(place.nightly(NIGHT))
@@ -58,8 +74,29 @@ def measure(quick: bool) -> Iterator[Row]:
                   "as it was", survived)  # fmt: skip
 
 
-def _older_code(folder: Path) -> Path | None:
-    archive = subprocess.run(["git", "archive", OLDER_RELEASE], cwd=PROJECT_ROOT, capture_output=True, check=False)
+def _older_ledger(folder: Path) -> Row:
+    """A ledger that an older release wrote, opened, read and written to by today's."""
+    what, code = f"ledger of release {OLDER_LEDGER}", _older_code(folder / "older", OLDER_LEDGER)
+    if code is None:
+        return Row("R14", what, "not tried: no git history here", "whole", False)
+    url = f"sqlite:///{folder}/ledger.sqlite"
+    environment = {**os.environ, "PYTHONPATH": str(code)}
+    subprocess.run([sys.executable, "-c", DECIDE, url], env=environment, cwd=folder, check=True)
+    ledger = Ledger.open(url)
+    statuses = {record.optimization_id: record.status for record in ledger.records()}
+    other = proposal(target="other").optimization_id
+    expected = {proposal().optimization_id: Status.APPROVED, other: Status.PENDING}
+    events = len(ledger.events())
+    review.reject(ledger, POLICY, Seen.of(ledger.record(other)), actor="noor", reason="Tried.", now=NOW)
+    problems = ledger.verify()
+    ledger.close()
+    is_whole = statuses == expected and not problems
+    reached = f"{events} events read, one added, chain whole" if is_whole else f"{statuses} {problems}"
+    return Row("R14", what, reached, "whole", is_whole)
+
+
+def _older_code(folder: Path, release: str) -> Path | None:
+    archive = subprocess.run(["git", "archive", release], cwd=PROJECT_ROOT, capture_output=True, check=False)
     if archive.returncode:
         return None
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
