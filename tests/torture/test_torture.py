@@ -1,9 +1,11 @@
 """The smallest share of what `make torture` does, in every run of the tests."""
 
+import os
+import signal
 from pathlib import Path
 
 from tests.torture.decisions import killed_writers
-from tests.torture.victims import Death, count_points, run_and_kill
+from tests.torture.victims import Death, count_points, in_fork, run_and_kill
 
 
 def test_who_decides_is_killed_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
@@ -26,3 +28,13 @@ def test_a_victim_dies_at_its_point_and_not_before(tmp_path: Path) -> None:
     assert run_and_kill(renaming, Death(point="after replace", passing=2))
     assert (tmp_path / "file").read_text() == "1"
     assert not run_and_kill(renaming, Death(point="after replace", passing=4))
+
+
+def test_what_a_fork_could_not_tell_is_an_error() -> None:
+    def dying() -> str:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return "never"
+
+    assert in_fork(lambda: "told") == "told"
+    assert in_fork(dying) == "error: ended by signal 9"
+    assert in_fork(lambda: str(1 / 0)).startswith("error ZeroDivisionError")

@@ -191,7 +191,7 @@ def run_and_kill(work: Callable[[], None], death: Death) -> bool:
 
 
 def in_fork(work: Callable[[], str]) -> str:
-    """What the work tells, done in a fork so that this process stays free of its threads; 'error ...' if it raised."""
+    """What the work tells, done in a fork so that this process stays free of its threads; 'error ...' if none came."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -205,5 +205,5 @@ def in_fork(work: Callable[[], str]) -> str:
     os.close(writing)
     with os.fdopen(reading) as stream:
         told = stream.read()
-    os.waitpid(child, 0)
-    return told
+    _, status = os.waitpid(child, 0)
+    return f"error: ended by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else told
