@@ -26,7 +26,7 @@ bench: $(STAMP)  ## the performance table
 simulate: $(STAMP)  ## acceptance simulations of the statistics
 	$(BIN)/python -m tests.simulate
 
-torture: $(STAMP)  ## kills, races, damage, full disks, forgeries: what must not break
+torture: $(STAMP)  ## kills, races, damage, full disks, forgeries: what must not break (needs chromium, and root for disks)
 	$(BIN)/python -m tests.torture
 
 lock:  ## write requirements.lock anew (needs uv)
