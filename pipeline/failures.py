@@ -9,7 +9,15 @@ class LedgerError(Exception):
     """The ledger cannot do what was asked; the message says why and what to do."""
 
 
-DISK_WORDS = ("no space left", "disk is full", "read-only file system", "readonly database", "quota exceeded")
+DISK_WORDS = {
+    "no space left": "is full",
+    "disk is full": "is full",
+    "quota exceeded": "is full",
+    "read-only file system": "is read-only",
+    "readonly database": "is read-only",
+    # All that SQLite says where there is no room for its shared memory.
+    "disk i/o error": "is full or failing",
+}
 
 
 def disk_trouble(error: BaseException) -> str | None:
@@ -17,8 +25,7 @@ def disk_trouble(error: BaseException) -> str | None:
     seen: BaseException | None = error
     while seen is not None:
         text = str(seen).lower()
-        if any(words in text for words in DISK_WORDS):
-            reason = "is read-only" if "read" in text else "is full"
+        if reason := next((reason for words, reason in DISK_WORDS.items() if words in text), None):
             return (
                 f"The disk of DRIPTUNE_DATA_DIR {reason}. The last publication is untouched. "
                 "Free space or make it writable, then run again."

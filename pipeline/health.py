@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 from sqlalchemy.exc import DatabaseError
 
-from pipeline.failures import LedgerError
+from pipeline.failures import LedgerError, disk_trouble
 from pipeline.ingest.approvals import load_approvals
 from pipeline.ingest.conflicts import load_conflict_rules
 from pipeline.ingest.constraints import load_constraints
@@ -111,7 +111,9 @@ def _ledger(settings: Settings) -> list[Finding]:
     try:
         with open_ledger(settings) as ledger:
             problems, hashes = ledger.verify(), {event.hash for event in ledger.events()}
-    except (DatabaseError, LedgerError, ValueError):
+    except (DatabaseError, LedgerError, ValueError) as error:
+        if trouble := disk_trouble(error):
+            return [(False, f"ledger: cannot be read. {trouble}")]
         return [(False, "ledger: cannot be read: damaged. Restore it from a backup.")]
     path = settings.published_dir / "parquet" / "optimization_events.parquet"
     try:

@@ -22,6 +22,7 @@ def wrapped(error: Exception) -> Exception:
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "is full"),
         (wrapped(OSError(errno.EROFS, os.strerror(errno.EROFS))), "is read-only"),
         (sa.exc.OperationalError("COMMIT", {}, Exception("database or disk is full")), "is full"),
+        (sa.exc.OperationalError("SELECT thread", {}, Exception("disk I/O error")), "is full or failing"),
         (sa.exc.OperationalError("INSERT", {}, Exception("attempt to write a readonly database")), "is read-only"),
     ],
 )
