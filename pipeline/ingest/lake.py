@@ -18,7 +18,6 @@ from pipeline.schemas.lake import Addresses, Quarantine
 
 EPOCH = date(1970, 1, 1)
 MICROSECONDS_PER_DAY = 86_400_000_000
-CONTENT_HASH = "content_sha256"
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Lake:
         rows = rows.join(in_force, on=content, how="anti", nulls_equal=True, maintain_order="left")
 
         for (number,), batch in rows.partition_by("_day", as_dict=True, include_key=False).items():
-            body = _encode(batch, model)
+            body = _encode(batch)
             write_atomically(self._folder(model, number) / _file_name(f"{as_of:%Y%m%d}", body), body)
         return rows.height
 
@@ -100,16 +99,13 @@ class Lake:
         """The private table of addresses."""
         return pl.read_parquet(self._addresses_file) if self._addresses_file.exists() else empty(Addresses)
 
-    def addresses_are_whole(self) -> bool | None:
-        """Whether the private table still is what was written; none if it does not say what that was.
-
-        Raises:
-            OSError, polars.exceptions.PolarsError: if it cannot be read at all.
-        """
-        if not self._addresses_file.exists():
-            return None
-        said = pl.read_parquet_metadata(self._addresses_file).get(CONTENT_HASH)
-        return None if said is None else said == _content_hash(self.addresses())
+    def addresses_are_whole(self) -> bool:
+        """Whether the private table still is what was written, asked of its bytes: reading damaged ones can crash."""
+        written = read_state(_hashes_of(self._addresses_file)).get("sha256")
+        # An older release kept no hash.
+        if written is None or not self._addresses_file.exists():
+            return True
+        return _hash(self._addresses_file.read_bytes()) in written
 
     def remember_addresses(self, frame: pl.DataFrame) -> int:
         """Insert or replace addresses by subscriber and return how many rows were new or changed."""
@@ -119,9 +115,7 @@ class Lake:
         changed = incoming.join(before, on=incoming.columns, how="anti", nulls_equal=True)
         if changed.height:
             kept = before.join(changed, on="subscriber_key", how="anti")
-            write_atomically(
-                self._addresses_file, _encode(pl.concat([kept, changed]).sort("subscriber_key"), Addresses)
-            )
+            _write_addresses(self._addresses_file, _encode(pl.concat([kept, changed]).sort("subscriber_key")))
         return changed.height
 
     def discard(self, model: type[Table], rows: pl.DataFrame) -> int:
@@ -185,7 +179,7 @@ def is_whole(file: Path) -> bool:
 
 
 def _file_name(night: str, body: bytes) -> str:
-    return f"{night}-{hashlib.sha256(body).hexdigest()[:16]}.parquet"
+    return f"{night}-{_hash(body)[:16]}.parquet"
 
 
 def _hash_of_key(subscriber_key: int) -> str:
@@ -206,16 +200,25 @@ def _latest(versions: pl.LazyFrame, natural_key: tuple[str, ...], columns: list[
     return versions.sort(order).unique(list(natural_key), keep="last", maintain_order=True)
 
 
-def _encode(frame: pl.DataFrame, model: type[Table]) -> bytes:
+def _encode(frame: pl.DataFrame) -> bytes:
     body = io.BytesIO()
-    # Other files have their hash as their name; this one is replaced under one name.
-    metadata = {CONTENT_HASH: _content_hash(frame)} if model is Addresses else None
-    frame.write_parquet(body, compression="zstd", metadata=metadata)
+    frame.write_parquet(body, compression="zstd")
     return body.getvalue()
 
 
-def _content_hash(frame: pl.DataFrame) -> str:
-    return hashlib.sha256(frame.write_csv().encode()).hexdigest()
+def _hash(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def _hashes_of(addresses: Path) -> Path:
+    return addresses.parent.parent / "state" / "addresses.json"
+
+
+def _write_addresses(file: Path, body: bytes) -> None:
+    """Write the table that keeps its name, and first what tells whether it is whole: before a crash, and after."""
+    versions = [file.read_bytes(), body] if file.exists() else [body]
+    write_state(_hashes_of(file), {"sha256": [_hash(version) for version in versions]})
+    write_atomically(file, body)
 
 
 def _remove(model: type[Table], file: Path, gone: pl.DataFrame) -> int:
@@ -223,9 +226,11 @@ def _remove(model: type[Table], file: Path, gone: pl.DataFrame) -> int:
     kept = rows.join(gone, on=gone.columns, how="anti", nulls_equal=True, maintain_order="left")
     removed = rows.height - kept.height
     if removed and kept.height:
-        body = _encode(kept, model)
-        write_atomically(file, body)
-        if model is not Addresses:
+        body = _encode(kept)
+        if model is Addresses:
+            _write_addresses(file, body)
+        else:
+            write_atomically(file, body)
             file.rename(file.with_name(_file_name(file.stem.partition("-")[0], body)))
             sync_folder(file.parent)
     elif removed:

@@ -141,6 +141,23 @@ def test_addresses_are_private_and_upserted(tmp_path):
     assert [file.stat().st_mode & 0o777 for file in (tmp_path / "addresses").iterdir()] == [0o600]
 
 
+def test_addresses_that_lost_a_bit_are_not_whole(tmp_path):
+    lake, keys = Lake(tmp_path), SubscriberKeys(b"secret")
+    people = addresses("ann@example.com", "bob@example.com", keys=keys)
+    assert lake.addresses_are_whole()
+    lake.remember_addresses(people.head(1))
+    lake.remember_addresses(people)
+    lake.forget(people["subscriber_key"][0])
+    assert lake.addresses_are_whole()
+    [file] = (tmp_path / "addresses").iterdir()
+    whole = file.read_bytes()
+    for place in range(0, len(whole), 50):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert not lake.addresses_are_whole()
+    (tmp_path / "state" / "addresses.json").unlink()
+    assert lake.addresses_are_whole()  # as an older release left it
+
+
 def test_forgetting_leaves_no_row_no_byte_and_no_remains_of_a_crash(tmp_path):
     lake, keys = Lake(tmp_path), SubscriberKeys(b"secret")
     people = addresses("ann@example.com", "bob@example.com", keys=keys)
