@@ -36,7 +36,7 @@ def funnel_figure(funnel: pl.DataFrame) -> Specification | None:
         "encoding": {
             "x": _quantity("people", "people who entered the step"),
             "y": _names("transition", rows["transition"].unique(maintain_order=True).to_list()),
-            "color": {"field": "became", "type": "nominal", "scale": scale, "title": None, "sort": None},
+            "color": {"field": "became", "type": "nominal", "scale": scale, "legend": _legend(), "sort": None},
         },
     }
 
@@ -54,7 +54,8 @@ def trend_figure(series: pl.DataFrame) -> Specification | None:
     form = "%" if series.item(0, "metric_kind") == "rate" else ",d"
     band = {"y": _quantity("expected_value_low", None, form), "y2": {"field": "expected_value_high"}}
     value = {"y": _quantity("value", None, form)}
-    change = {"field": "change_marker", "type": "nominal", "title": None, "scale": {"range": [RED, "#f59e0b", GREEN]}}
+    colours = {"range": [RED, "#f59e0b", GREEN]}
+    change = {"field": "change_marker", "type": "nominal", "scale": colours, "legend": _legend()}
     return {
         "data": _data(rows),
         "encoding": {"x": _day("day")},
@@ -115,7 +116,7 @@ def lift_figure(looks: pl.DataFrame) -> Specification | None:
     def change(field: str, title: str | None = None) -> Specification:
         return {"y": {**_quantity(field, title, "+%"), "scale": {"domain": domain, "nice": True}}}
 
-    legend = {"title": "arm"} if rows["arm"].n_unique() > 1 else None
+    legend = _legend("arm") if rows["arm"].n_unique() > 1 else None
     shared = {"x": _day("as_of_day"), "color": {"field": "arm", "type": "nominal", "legend": legend}}
     ends = {**change("lift_low", "change against the control"), "y2": {"field": "lift_high"}}
     return {
@@ -172,8 +173,12 @@ def _data(rows: pl.DataFrame) -> Specification:
 
 
 def _axis(title: str | None, **more: Any) -> Specification:
-    # Without limits: to find out whether a label keeps one takes a third of a chart's time.
+    # Without limits, like a legend: to find out whether a label keeps one takes a third of a chart's time.
     return {"title": title, "labelLimit": 0, "titleLimit": 0, **more}
+
+
+def _legend(title: str | None = None) -> Specification:
+    return {"title": title, "labelLimit": 0, "titleLimit": 0}
 
 
 def _quantity(field: str, title: str | None, form: str = ",d") -> Specification:
