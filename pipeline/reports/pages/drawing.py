@@ -4,12 +4,15 @@ Most of a chart's time is spent on measuring its text, in a runtime of which eac
 several processes, and what stands drawn on the pages of before is not drawn again.
 """
 
+import hashlib
 import html
+import json
 import multiprocessing
 import os
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
 from typing import Any
 
 import vl_convert
@@ -53,16 +56,20 @@ FEWEST_FOR_PROCESSES = 60
 _STYLES = re.compile(r'\sstyle="[^"]*"')
 
 
+def fingerprint(figure: Figure) -> str:
+    """The same for figures that are drawn and say the same."""
+    told = json.dumps(
+        [_specification(figure), figure.label, version("vl-convert-python")], ensure_ascii=False, default=str
+    )
+    return hashlib.sha256(told.encode()).hexdigest()[:24]
+
+
 def drawn(figure: Figure) -> str:
     """The figure as SVG with its label for those who cannot see it.
 
     Inline styles are left out: the page's content security policy refuses them.
     """
-    height = {} if _has_names_down(figure.specification) else {"height": HEIGHT}
-    specification = {**figure.specification, "width": WIDTH, **height, "config": CONFIG}
-    # The page's own words say what it shows.
-    specification.pop("title", None)
-    svg = vl_convert.vegalite_to_svg(specification)
+    svg = vl_convert.vegalite_to_svg(_specification(figure))
     escaped = html.escape(figure.label)
     size = re.search(r'width="([\d.]+)" height="([\d.]+)"', svg)
     svg = _STYLES.sub("", svg).replace(INK, "currentColor")
@@ -78,7 +85,7 @@ def draw_all(figures: Iterable[Figure], standing: Mapping[str, str]) -> dict[str
         figures: what is to be seen.
         standing: what is drawn already, by fingerprint.
     """
-    wanted = {figure.fingerprint: figure for figure in figures}
+    wanted = {fingerprint(figure): figure for figure in figures}
     missing = {name: figure for name, figure in wanted.items() if name not in standing}
     processes = min(os.cpu_count() or 1, len(missing) // FEWEST_FOR_PROCESSES)
     if processes > 1:
@@ -87,6 +94,13 @@ def draw_all(figures: Iterable[Figure], standing: Mapping[str, str]) -> dict[str
     else:
         found = [drawn(figure) for figure in missing.values()]
     return {name: standing[name] for name in wanted.keys() & standing.keys()} | dict(zip(missing, found, strict=True))
+
+
+def _specification(figure: Figure) -> dict[str, Any]:
+    height = {} if _has_names_down(figure.specification) else {"height": HEIGHT}
+    # The page's own words say what a title would.
+    shown = {name: value for name, value in figure.specification.items() if name != "title"}
+    return {**shown, "width": WIDTH, **height, "config": CONFIG}
 
 
 def _has_names_down(specification: Mapping[str, Any]) -> bool:

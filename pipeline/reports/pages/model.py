@@ -1,7 +1,5 @@
 """What a page is made of, before it is drawn or written."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,12 +21,6 @@ class Figure:
 
     specification: Mapping[str, Any]
     label: str
-
-    @property
-    def fingerprint(self) -> str:
-        """The same for figures that look and say the same."""
-        told = json.dumps([self.specification, self.label], ensure_ascii=False, default=str)
-        return hashlib.sha256(told.encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True)

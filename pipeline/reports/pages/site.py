@@ -14,7 +14,7 @@ import polars as pl
 
 from pipeline.optimizations.record import Record
 from pipeline.reports.morning import WINDOW, Tables, summary
-from pipeline.reports.pages.drawing import draw_all
+from pipeline.reports.pages.drawing import draw_all, fingerprint
 from pipeline.reports.pages.flow import Flow, flows
 from pipeline.reports.pages.model import Cell, Page, Section
 from pipeline.reports.pages.reference import write_reference
@@ -41,6 +41,7 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list
     """
     manifest = tables["manifest"].row(0, named=True)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
+    environment.filters["fingerprint"] = fingerprint
     template = environment.get_template("page.html.j2")
     workflows = _workflows(tables, records)
     pages = [_account(tables, records, workflows), *workflows]

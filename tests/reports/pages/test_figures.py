@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from pipeline.reports.pages import drawing
-from pipeline.reports.pages.drawing import draw_all, drawn
+from pipeline.reports.pages.drawing import draw_all, drawn, fingerprint
 from pipeline.reports.pages.figures import delay_figure, funnel_figure, lift_figure, trend_figure
 from pipeline.reports.pages.model import Figure
 from tests.worlds.published import TONIGHT, row
@@ -70,10 +70,17 @@ def labelled(*labels: str) -> list[Figure]:
 
 def test_what_is_drawn_already_is_not_drawn_again() -> None:
     old, new = labelled("old", "new")
-    found = draw_all([old, new, new], {old.fingerprint: "as it stood", "0123": "of no page any more"})
-    assert found[old.fingerprint] == "as it stood"
-    assert set(found) == {old.fingerprint, new.fingerprint}
-    assert 'aria-label="new"' in found[new.fingerprint]
+    found = draw_all([old, new, new], {fingerprint(old): "as it stood", "0123": "of no page any more"})
+    assert found[fingerprint(old)] == "as it stood"
+    assert set(found) == {fingerprint(old), fingerprint(new)}
+    assert 'aria-label="new"' in found[fingerprint(new)]
+
+
+def test_another_look_is_another_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    [figure] = labelled("a")
+    before = fingerprint(figure)
+    monkeypatch.setattr(drawing, "CONFIG", {**drawing.CONFIG, "background": "white"})
+    assert fingerprint(figure) != before
 
 
 def test_several_processes_draw_what_one_draws(monkeypatch: pytest.MonkeyPatch) -> None:
