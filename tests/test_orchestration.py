@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._core.utils import make_new_run_id
 
-from pipeline.dead_runs import end_dead_nightlies
+from pipeline.dead_runs import YOUNG, end_dead_nightlies
 from pipeline.definitions import build_defs
 from pipeline.partitions import day_range, range_tags, tonight
 from pipeline.resources.lock import exclusive
@@ -89,11 +89,14 @@ def test_a_nightly_whose_process_is_gone_is_ended(
     with dg.instance_for_test() as instance, ExitStack() as stack:
         run = dg.DagsterRun(job_name="nightly", run_id=make_new_run_id(), status=dg.DagsterRunStatus.NOT_STARTED)
         instance.add_run(run)
+        # However long the next line takes, the run is no older than this.
+        before = datetime.now(UTC)
         started = dg.DagsterEvent(event_type_value="PIPELINE_START", job_name="nightly")
         instance.report_dagster_event(started, run.run_id)
         if is_held:
             stack.enter_context(exclusive(working_file.with_suffix(".lock"), 0))
-        ended = end_dead_nightlies(instance, working_file, datetime.now(UTC) + timedelta(seconds=seconds_later))
+        since = datetime.now(UTC) if seconds_later > YOUNG.total_seconds() else before
+        ended = end_dead_nightlies(instance, working_file, since + timedelta(seconds=seconds_later))
         found = instance.get_run_by_id(run.run_id)
     assert ended == ([run.run_id] if is_ended else [])
     assert found is not None
