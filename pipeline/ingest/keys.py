@@ -13,7 +13,7 @@ from typing import overload
 
 import polars as pl
 
-from pipeline.ingest.atomic import TEMPORARY_SUFFIX, sync_folder
+from pipeline.ingest.atomic import TEMPORARY_SUFFIX, sync
 from pipeline.settings import Settings
 
 SAMPLE_SECRET = b"driptune sample account"  # fixed, so that the keys in the sample's truth file never change
@@ -84,7 +84,7 @@ def load_secret(data_dir: Path) -> bytes:
             pass
         finally:
             drawn.unlink()
-        sync_folder(data_dir)
+        sync(data_dir)
     return path.read_bytes()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.ingest.atomic import TEMPORARY_SUFFIX, read_state, sync_folder, write_atomically, write_state
+from pipeline.ingest.atomic import TEMPORARY_SUFFIX, read_state, sync, write_atomically, write_state
 from pipeline.schemas.base import Table, conform, empty, identity, polars_schema, tables_of
 from pipeline.schemas.lake import Addresses, Quarantine
 
@@ -232,8 +232,8 @@ def _remove(model: type[Table], file: Path, gone: pl.DataFrame) -> int:
         else:
             write_atomically(file, body)
             file.rename(file.with_name(_file_name(file.stem.partition("-")[0], body)))
-            sync_folder(file.parent)
+            sync(file.parent)
     elif removed:
         file.unlink()
-        sync_folder(file.parent)
+        sync(file.parent)
     return removed

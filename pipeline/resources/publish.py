@@ -18,6 +18,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from pipeline.ingest.atomic import sync
 from pipeline.schemas.base import identity, tables_of
 
 SNAPSHOT_NAME = "email_warehouse.duckdb"
@@ -192,7 +193,7 @@ def _stage_copy(source: Path, target: Path) -> Staged:
 def _staged(temporary: Path, target: Path) -> Staged:
     """Make a finished temporary file durable."""
     temporary.chmod(READ_ONLY)
-    _sync(temporary)
+    sync(temporary)
     return temporary, target
 
 
@@ -207,24 +208,16 @@ def _swap(staged: Sequence[Staged], published_dir: Path, manifest: Manifest) -> 
     temporary.write_text(manifest.as_text())
     finished = _staged(temporary, place)
     place.unlink(missing_ok=True)
-    _sync(published_dir)
+    sync(published_dir)
     for source, target in staged:
         os.replace(source, target)
     published = {target for _, target in staged}
     for stale in set(folder.glob("*.parquet")) - published:
         stale.unlink()
-    _sync(folder)
-    _sync(published_dir)
+    sync(folder)
+    sync(published_dir)
     os.replace(*finished)
-    _sync(published_dir)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(published_dir)
 
 
 def _keep_standing(published_dir: Path, standing: Manifest | None, keep: int) -> None:
