@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline.optimizations.realised import Kept, in_a_word
 from pipeline.resources.publish import Manifest
 from pipeline.schemas.base import Table, empty, identity
 
@@ -60,6 +61,7 @@ def summary(tables: Tables, waiting: int) -> list[str]:
     lines += _bottleneck(tables["bottlenecks"])
     lines += _alarms(tables["anomalies"])
     lines += _tests(tables["experiment_verdicts"])
+    lines += _changes(tables["realised_lift"]) if "realised_lift" in tables else []
     lines += _stuck(tables["stuck_subscribers"])
     lines += _reconciliation(tables["reconciliation"])
     lines += _quarantine(tables["quarantine"])
@@ -109,6 +111,22 @@ def _tests(verdicts: pl.DataFrame) -> list[str]:
     counts = verdicts.group_by("verdict").len().sort("len", "verdict", descending=[True, False])
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.iter_rows())
     return [f"  tests       {told}"] if told else []
+
+
+def _changes(realised: pl.DataFrame) -> list[str]:
+    """What became of applied changes; the one that does harm, or else brought most, with its lift."""
+    tonight = in_a_word(realised)
+    if tonight.is_empty():
+        return []
+    counts = tonight.group_by("outcome").len().sort("len", "outcome", descending=[True, False])
+    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.iter_rows())
+    known = tonight.filter(pl.col("is_significant") & pl.col("realised_lift_low").is_not_null())
+    first = known.sort(pl.col("outcome") == Kept.HARM, "realised_lift", descending=True).head(1)
+    for row in first.iter_rows(named=True):
+        ends = f"{row['realised_lift_low']:+.0%} to {row['realised_lift_high']:+.0%}"
+        promise = "" if row["promised_lift"] is None else f", promised {row['promised_lift']:+.0%}"
+        told += f"; {row['optimization_id']}: {row['metric']} {row['realised_lift']:+.0%} ({ends}){promise}"
+    return [f"  changes     {told}"]
 
 
 def _stuck(stuck: pl.DataFrame) -> list[str]:
