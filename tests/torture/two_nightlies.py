@@ -17,24 +17,34 @@ OF_THE_NIGHT = {"runs", "optimizations", "optimization_events"}
 def measure(quick: bool) -> Iterator[Row]:
     """Two race for everything there is to create; two more find it all done."""
     rounds = 1 if quick else 3
-    failed = different = published_again = 0
+    failed = different = published_again = compared = 0
     with tempfile.TemporaryDirectory(prefix="driptune-torture-") as folder, serve(account().answer) as url:
         for number in range(rounds):
             place = Installation(Path(folder) / str(number), url)
             failed += _fail_of_two(place)
             first = place.publication()
+            # What the first night proposes is on record, and published, from the next one on.
+            failed += place.nightly(NIGHT)[0] != 0
+            settled = place.publication()
             failed += _fail_of_two(place)
             second = place.publication()
-            names = {name for name in first.keys() | second.keys() if name.removesuffix(".parquet") not in OF_THE_NIGHT}
-            published_again += first != second
-            different += sum(first.get(name) != second.get(name) for name in names)
+            published_again += settled != second
+            names = {
+                name.removesuffix(".parquet") for name in first.keys() | second.keys() if name.endswith(".parquet")
+            }
+            compared += len(names - OF_THE_NIGHT)
+            different += sum(_bytes(first, name) != _bytes(second, name) for name in names - OF_THE_NIGHT)
     yield Row(
         "R2",
         f"{rounds} times two nightlies at once in a new folder, then two more of the same input",
-        f"{failed} failed, {published_again} published again, {different} files with other bytes",
+        f"{failed} failed, {published_again} published again, {different} of {compared} marts with other bytes",
         "0",
-        failed + published_again + different == 0,
+        failed + published_again + different == 0 and compared > 0,
     )
+
+
+def _bytes(publication: dict[str, tuple[int, bytes]], mart: str) -> bytes:
+    return publication.get(f"{mart}.parquet", (0, b""))[1]
 
 
 def _fail_of_two(place: Installation) -> int:
