@@ -139,19 +139,35 @@ def realised_figure(nights: pl.DataFrame) -> Specification | None:
     if known.is_empty():
         return None
     columns = ["as_of_day", "realised_lift", "realised_lift_low", "realised_lift_high", "promised_lift"]
+    is_last = pl.col("as_of_day") == pl.col("as_of_day").max()
+    names = {"promised_lift": "promised", "realised_lift": "realised"}
+    named = [pl.when(is_last).then(pl.lit(name)).alias(f"name_of_{column}") for column, name in names.items()]
     ends = {
         "y": _quantity("realised_lift_low", "change against those kept out", "+%"),
         "y2": {"field": "realised_lift_high"},
     }
     return {
-        "data": _data(known.sort("as_of_day").select(columns)),
+        "data": _data(known.sort("as_of_day").select(*columns, *named)),
         "encoding": {"x": _day("as_of_day")},
         "layer": [
             {"mark": {"type": "area", "opacity": 0.18}, "encoding": ends},
             {"mark": "line", "encoding": {"y": _quantity("realised_lift", None, "+%")}},
             {"mark": {"type": "line", "color": RED}, "encoding": {"y": _quantity("promised_lift", None, "+%")}},
+            *(_name_of(column) for column in names),
             {"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": {"y": {"datum": 0}}},
         ],
+    }
+
+
+def _name_of(column: str) -> Specification:
+    """The name of a line at its end."""
+    return {
+        "transform": [{"filter": f"datum.name_of_{column} != null"}],
+        "mark": {"type": "text", "align": "right", "dy": -8, "fontWeight": "bold"},
+        "encoding": {
+            "y": _quantity(column, None, "+%"),
+            "text": {"field": f"name_of_{column}", "type": "nominal"},
+        },
     }
 
 

@@ -1,7 +1,7 @@
 """The inbox as a web application: reads the ledger, and hands decisions to `review`. No decision is taken by a GET."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pipeline.optimizations.policy import ApprovalPolicy
 from pipeline.optimizations.realised import in_a_word
 from pipeline.optimizations.record import Record, Status
 from pipeline.optimizations.review import Seen
+from pipeline.optimizations.states import Event, EventType
 from pipeline.reports.pages import INBOX_PATH
 from pipeline.reports.pages.drawing import drawn
 from pipeline.reports.pages.figures import realised_figure
@@ -128,7 +129,7 @@ class Inbox:
             status,
             actor=actor,
             record=record,
-            events=events,
+            events=_without_repeats(events),
             figure=await run_in_threadpool(drawn, Figure(chart, summary)) if chart else None,
             changes=_changes(record),
             brought=(await run_in_threadpool(self._brought)).get(record.optimization_id),
@@ -205,6 +206,17 @@ def _changes(record: Record) -> list[tuple[str, str, str]]:
     rows = [(name.replace("_", " "), _text(before.get(name, "")), _text(after.get(name, ""))) for name in names]
     if record.proposal.writes_field:
         rows.append((f"merge field {after['field']}", "as it stands", _field_words(after)))
+    return rows
+
+
+def _without_repeats(events: Sequence[Event]) -> list[tuple[Event, int]]:
+    """Events, of those of one kind in a row the last, and how many they were."""
+    rows: list[tuple[Event, int]] = []
+    for event in events:
+        if rows and rows[-1][0].event_type is event.event_type is EventType.KEPT_IN_STEP:
+            rows[-1] = (event, rows[-1][1] + 1)
+        else:
+            rows.append((event, 1))
     return rows
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.reports.pages import drawing
 from pipeline.reports.pages.drawing import draw_all, drawn, fingerprint
-from pipeline.reports.pages.figures import delay_figure, funnel_figure, lift_figure, trend_figure
+from pipeline.reports.pages.figures import delay_figure, funnel_figure, lift_figure, realised_figure, trend_figure
 from pipeline.reports.pages.model import Figure
 from tests.worlds.published import TONIGHT, row
 
@@ -21,12 +21,14 @@ COURSE = pl.concat(
     for day, marker in zip(DAYS, (None, None, "anomaly"), strict=True)
 )
 CURVE = pl.concat(row("delay_curves", delay_hours=hours, is_current=hours == 24) for hours in (24.0, 48.0))
+NIGHTS = pl.concat(row("realised_lift", as_of_day=day, realised_lift=0.1, promised_lift=0.2) for day in DAYS)
 LOOKS = pl.concat(row("experiment_results", as_of_day=day, arm="B", lift=0.1) for day in DAYS)
 FIGURES = {
     "funnel": funnel_figure(FUNNEL),
     "trend": trend_figure(COURSE),
     "delay": delay_figure(CURVE),
     "test": lift_figure(LOOKS),
+    "realised": realised_figure(NIGHTS),
 }
 
 
@@ -56,6 +58,7 @@ def test_a_name_is_cut_where_the_chart_has_no_room() -> None:
         trend_figure(COURSE.clear()),
         delay_figure(CURVE.with_columns(conversion_rate=pl.lit(None, dtype=pl.Float64))),
         lift_figure(LOOKS.clear()),
+        realised_figure(NIGHTS.clear()),
     ],
 )
 def test_nothing_to_see_is_no_figure(figure: object) -> None:

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.policy import ApprovalPolicy, Approver
 from pipeline.optimizations.record import ApplyKind, Risk, Status
+from pipeline.optimizations.states import EventType
 from pipeline.schemas.base import empty
 from pipeline.schemas.loop import RealisedLift
 from pipeline.serving.guard import Guard
@@ -135,6 +136,16 @@ def test_what_a_change_brought_stands_beside_its_promise(
     assert "12,345 people" in page
     decide(client, subject, "reject", reason="No.")
     assert f"+21% (+12% to +34%) · {outcome}" in client.get(f"{PREFIX}/").text
+
+
+def test_what_happens_every_night_takes_one_line_of_the_history(ledger: Ledger, mara: TestClient) -> None:
+    subject = propose(ledger)
+    for event in (EventType.APPROVED, EventType.APPLICATION_STARTED, *[EventType.KEPT_IN_STEP] * 3):
+        stands = ledger.record(subject)
+        ledger.append(subject, event, actor="mara", now=datetime.now(UTC), expected_revision=stands.revision)
+    page = mara.get(f"{PREFIX}/{subject}").text
+    assert page.count("kept in step") == 1
+    assert "3 times" in page
 
 
 def test_what_would_be_written_is_told_in_words(ledger: Ledger, mara: TestClient) -> None:
