@@ -13,6 +13,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
 
+from pipeline.applying import dry_run
 from pipeline.ingest.approvals import load_approvals
 from pipeline.instance import open_instance
 from pipeline.reports.morning import published_table
@@ -47,6 +48,7 @@ def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None])
             lambda: load_approvals(settings.definitions),
             sessions,
             lambda: published_table(settings.published_dir, RealisedLift),
+            lambda optimization_id: dry_run(settings, ledger, optimization_id),
         )
         for approver in load_approvals(settings.definitions).approvers:
             token = sessions.link_token(approver.name)

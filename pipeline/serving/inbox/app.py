@@ -16,7 +16,9 @@ from starlette.routing import Mount, Route
 
 from pipeline.analysis.experiment_plan import MetricRole
 from pipeline.failures import LedgerError
+from pipeline.ingest.errors import IngestError
 from pipeline.optimizations import review
+from pipeline.optimizations.changes import ChangePlan
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.policy import ApprovalPolicy
 from pipeline.optimizations.realised import in_a_word
@@ -57,6 +59,7 @@ class Inbox:
         policy: read at each request, so that a change of approvals.yaml holds at once.
         sessions: who is who.
         realised: rows of `realised_lift` as published, read at each request.
+        dry_run: what applying a record would write now.
     """
 
     def __init__(
@@ -65,11 +68,13 @@ class Inbox:
         policy: Callable[[], ApprovalPolicy],
         sessions: Sessions,
         realised: Callable[[], pl.DataFrame],
+        dry_run: Callable[[str], ChangePlan],
     ) -> None:
         self._ledger = ledger
         self._policy = policy
         self._sessions = sessions
         self._realised = realised
+        self._dry_run = dry_run
         loader = jinja2.FileSystemLoader(TEMPLATES)
         self._templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
 
@@ -112,7 +117,9 @@ class Inbox:
         brought = await run_in_threadpool(self._brought)
         return self._page("list.html.j2", 200, actor=actor, waiting=open_ones, decided=closed, brought=brought)
 
-    async def _show(self, request: Request, status: int = 200, problem: str = "", told: str = "") -> Response:
+    async def _show(
+        self, request: Request, status: int = 200, problem: str = "", would_write: Sequence[str] = ()
+    ) -> Response:
         actor, session = self._who(request)
         if actor is None:
             return self._stranger()
@@ -137,8 +144,15 @@ class Inbox:
             form=self._sessions.form_token(session, Seen.of(record)),
             is_by_hand=record.proposal.is_by_hand,
             problem=problem,
-            told=told,
+            would_write=would_write,
         )
+
+    async def _preview(self, request: Request, optimization_id: str) -> Response:
+        try:
+            found = await run_in_threadpool(self._dry_run, optimization_id)
+        except (LedgerError, IngestError) as error:
+            return await self._show(request, 409, problem=str(error))
+        return await self._show(request, would_write=found.lines())
 
     async def _decide(self, request: Request) -> Response:
         actor, session = self._who(request)
@@ -155,6 +169,8 @@ class Inbox:
             "reject": (review.reject, {"reason": str(form.get("reason", ""))}),
             "done": (review.mark_done, {}),
         }
+        if form.get("decision") == "preview":
+            return await self._preview(request, seen.optimization_id)
         wanted = decisions.get(str(form.get("decision", "")))
         if wanted is None:
             return await self._show(request, 400, problem="Nothing was decided. Choose approve or reject.")

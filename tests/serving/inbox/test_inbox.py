@@ -1,7 +1,7 @@
 """The inbox: one link lets one person in once; decisions are taken as seen, by POST of the inbox's own form only."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
+from pipeline.ingest.errors import UnavailableError
+from pipeline.optimizations.changes import Change, ChangePlan
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.policy import ApprovalPolicy, Approver
 from pipeline.optimizations.record import ApplyKind, Risk, Status
@@ -61,9 +63,10 @@ def browser(
     ledger: Ledger,
     sessions: Sessions,
     policy: ApprovalPolicy = POLICY,
+    preview: Callable[[str], ChangePlan] = lambda subject: ChangePlan(()),
     realised: pl.DataFrame = empty(RealisedLift),  # noqa: B008 - a frame without rows never changes
 ) -> TestClient:
-    app = Guard(Inbox(ledger, lambda: policy, sessions, lambda: realised).app(), frozenset({HOST}))
+    app = Guard(Inbox(ledger, lambda: policy, sessions, lambda: realised, preview).app(), frozenset({HOST}))
     return TestClient(app, base_url=f"http://{HOST}")
 
 
@@ -136,6 +139,32 @@ def test_what_a_change_brought_stands_beside_its_promise(
     assert "12,345 people" in page
     decide(client, subject, "reject", reason="No.")
     assert f"+21% (+12% to +34%) · {outcome}" in client.get(f"{PREFIX}/").text
+
+
+WRITES_B = {"apply_kind": ApplyKind.MEMBER_FIELDS, "after": {"field": "SUBJECT", "value": "B", "holdout_value": "A"}}
+
+
+def test_what_would_be_written_is_shown_before_anybody_decides(ledger: Ledger, sessions: Sessions) -> None:
+    changes = [Change(str(key), "SUBJECT", "", "B") for key in range(1_234)]
+    client = browser(ledger, sessions, preview=lambda subject: ChangePlan(tuple(changes), unchanged=7, held_out=99))
+    client.post(f"{PREFIX}/login", data={"token": sessions.link_token("mara")})
+    subject = propose(ledger, **WRITES_B)
+    page = decide(client, subject, "preview").text
+    assert "1,234 to write, 7 hold the value already, 99 held out" in page
+    assert "SUBJECT: nothing -&gt; B (1,234 times)" in page
+    assert ledger.record(subject).status is Status.PENDING
+    assert decide(client, subject, "preview", form="stolen").status_code == 403
+
+
+def test_an_account_that_does_not_answer_is_told(ledger: Ledger, sessions: Sessions) -> None:
+    def unavailable(subject: str) -> ChangePlan:
+        raise UnavailableError("/lists", "Mailchimp answered 503", "Try again later.")
+
+    client = browser(ledger, sessions, preview=unavailable)
+    client.post(f"{PREFIX}/login", data={"token": sessions.link_token("mara")})
+    answer = decide(client, propose(ledger, **WRITES_B), "preview")
+    assert answer.status_code == 409
+    assert "Mailchimp answered 503" in answer.text
 
 
 def test_what_happens_every_night_takes_one_line_of_the_history(ledger: Ledger, mara: TestClient) -> None:
