@@ -78,8 +78,8 @@ def roll_back(
 
 def is_due(record: Record) -> bool:
     """Whether driptune itself has something to write for the record."""
-    person_does_all = record.proposal.is_by_hand and not record.proposal.writes_field
-    return not person_does_all and not record.is_holdout_set and record.status in (Status.APPROVED, Status.APPLYING)
+    is_open = record.status in (Status.APPROVED, Status.APPLYING) and not record.is_holdout_set
+    return is_open and not record.proposal.is_all_by_hand
 
 
 def is_kept_in_step(record: Record) -> bool:

@@ -274,7 +274,12 @@ def exposures(plan: ExperimentPlan, assigned: pl.DataFrame, facts: Facts, *, as_
     arms = assigned.filter(pl.col("experiment_id") == plan.experiment_id).select(
         "experiment_id", "subscriber_key", "arm"
     )
-    return outcomes.join(arms, on="subscriber_key", maintain_order="left").with_columns(
+    return in_weeks(plan, outcomes.join(arms, on="subscriber_key", maintain_order="left"), as_of_day=as_of_day)
+
+
+def in_weeks(plan: ExperimentPlan, exposed: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
+    """Exposures (`exposed_day`) with `week`, in blocks of seven days since the start, and `is_matured` tonight."""
+    return exposed.with_columns(
         week=(pl.col("exposed_day") - plan.start_day).dt.total_days() // 7,
         is_matured=pl.col("exposed_day") <= as_of_day - timedelta(days=plan.window_days),
     )

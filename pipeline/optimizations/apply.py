@@ -13,7 +13,7 @@ from pipeline.failures import LedgerError
 from pipeline.optimizations.changes import Change, ChangePlan, email_changes, member_changes
 from pipeline.optimizations.journal import Journal
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Record, Status
+from pipeline.optimizations.record import IN_EFFECT, ApplyKind, Kind, Proposal, Record, Status
 from pipeline.optimizations.review import end_what_is_taken_back
 from pipeline.optimizations.states import EventType
 
@@ -150,6 +150,8 @@ def roll_back(
     record = ledger.record(optimization_id)
     if record.status not in (Status.APPLYING, Status.APPLIED, Status.VERIFIED):
         raise NotApplicableError(f"{optimization_id} is {record.status}; only what was applied is rolled back.")
+    if record.proposal.is_by_hand and record.status in IN_EFFECT:
+        raise _made_by_hand(record)
     _check_machine(record)
     _write_all(record, account, _way_back(ledger.journal, optimization_id, record, account).changes)
     payload = {"reason": reason, "rolled_back_day": first_day.isoformat()}
@@ -164,7 +166,7 @@ def _way_back(journal: Journal, optimization_id: str, record: Record, account: A
 
 
 def _check_machine(record: Record) -> None:
-    if record.proposal.is_by_hand and not record.proposal.writes_field:
+    if record.proposal.is_all_by_hand:
         raise _made_by_hand(record)
 
 

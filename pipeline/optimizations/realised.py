@@ -11,7 +11,7 @@ from enum import StrEnum
 import polars as pl
 
 from pipeline.analysis.experiment_draft import GuardrailName, metrics_of
-from pipeline.analysis.experiment_exposures import Facts, message_outcomes, moments_of, no_moments
+from pipeline.analysis.experiment_exposures import Facts, in_weeks, message_outcomes, moments_of, no_moments
 from pipeline.analysis.experiment_metrics import winsor_cap
 from pipeline.analysis.experiment_plan import ExperimentPlan, MetricRole
 from pipeline.analysis.experiments import experiment_results
@@ -58,9 +58,11 @@ def realised_lift(records: Sequence[Record], facts: Facts, *, as_of_day: date) -
     """
     tried = [record for record in records if _is_measured(record, as_of_day)]
     against = [record for record in tried if record.proposal.holdout_share > 0]
-    plans = {record.optimization_id: _plan(record, facts) for record in against}
-    moments = [moments_of(plans[one.optimization_id], _exposures(one, facts, as_of_day)) for one in against]
-    results = experiment_results(pl.concat([no_moments(), *moments]), list(plans.values()), as_of_day=as_of_day)
+    plans = [_plan(record, facts) for record in against]
+    moments = [
+        moments_of(plan, _exposures(one, plan, facts, as_of_day)) for one, plan in zip(against, plans, strict=True)
+    ]
+    results = experiment_results(pl.concat([no_moments(), *moments]), plans, as_of_day=as_of_day)
     seen = set(results["experiment_id"])
     unseen = [record for record in tried if record.optimization_id not in seen]
     return pl.concat([_judged(results, against), _unseen(unseen, as_of_day)]).sort(
@@ -141,17 +143,12 @@ def _first_messages(record: Record, facts: Facts, *, first: date, last: date) ->
     )
 
 
-def _exposures(record: Record, facts: Facts, as_of_day: date) -> pl.DataFrame:
-    proposal, first = record.proposal, _first_day(record)
-    assert proposal.measure is not None
-    rows = _first_messages(record, facts, first=first, last=min(_last_day(record) or as_of_day, as_of_day))
-    out = is_held_out(rows["subscriber_key"], record.optimization_id, proposal.holdout_share)
-    return rows.with_columns(
-        experiment_id=pl.lit(record.optimization_id),
-        arm=pl.when(out).then(pl.lit(HELD_OUT)).otherwise(pl.lit(APPLIED)),
-        week=(pl.col("exposed_day") - first).dt.total_days() // 7,
-        is_matured=pl.col("exposed_day") <= as_of_day - timedelta(days=proposal.measure.window_days),
-    )
+def _exposures(record: Record, plan: ExperimentPlan, facts: Facts, as_of_day: date) -> pl.DataFrame:
+    rows = _first_messages(record, facts, first=plan.start_day, last=min(plan.end_day, as_of_day))
+    out = is_held_out(rows["subscriber_key"], record.optimization_id, record.proposal.holdout_share)
+    arm = pl.when(out).then(pl.lit(HELD_OUT)).otherwise(pl.lit(APPLIED))
+    assigned = rows.with_columns(experiment_id=pl.lit(record.optimization_id), arm=arm)
+    return in_weeks(plan, assigned, as_of_day=as_of_day)
 
 
 def _judged(results: pl.DataFrame, records: Sequence[Record]) -> pl.DataFrame:

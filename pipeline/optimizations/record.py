@@ -142,6 +142,11 @@ class Proposal(_Frozen):
         return "field" in self.after
 
     @property
+    def is_all_by_hand(self) -> bool:
+        """Whether nothing of it is driptune's to write, not even who is kept out."""
+        return self.is_by_hand and not self.writes_field
+
+    @property
     def optimization_id(self) -> str:
         """The same for the same change at the same base, whatever night proposes it."""
         return digest([self.kind, self.target, self.after, self.base_version])[:16]

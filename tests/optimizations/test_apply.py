@@ -267,6 +267,20 @@ def test_marking_that_was_cut_short_is_finished(ledger: Ledger, place: str) -> N
     assert account.fields["KEEP"] == {key: "out" for key in range(PEOPLE) if out[key]}
 
 
+def test_what_a_person_has_changed_is_not_taken_back_by_the_machine(ledger: Ledger) -> None:
+    """Its marks alone would go, and the record would say that the change has."""
+    approved(ledger, by_hand())
+    account = InMemoryAccount()
+    marked = apply(ledger, by_hand(), account)
+    review.mark_done(ledger, POLICY, Seen.of(marked), actor="mara", now=NOW)
+    before = dict(account.fields["KEEP"])
+    terms = {"actor": "noor", "reason": "Complaints rose.", "first_day": LATER, "now": NOW}
+    with pytest.raises(NotApplicableError, match="is made by hand"):
+        applications.roll_back(ledger, marked.optimization_id, account, **terms)
+    assert account.fields["KEEP"] == before
+    assert ledger.record(marked.optimization_id).status is Status.APPLIED
+
+
 def rollback_of(record: Record) -> Proposal:
     after = {"roll_back": record.optimization_id, "field": "SENDHOUR"}
     return proposal(kind=Kind.ROLLBACK, target=record.optimization_id, apply_kind=ApplyKind.MEMBER_FIELDS, after=after)

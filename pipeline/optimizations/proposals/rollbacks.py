@@ -16,7 +16,7 @@ def rollback_proposals(publication: Publication) -> Iterator[Proposal]:
     """One proposal per change in effect that lowers what it was to raise, or raises unsubscribes or complaints."""
     in_effect = publication["optimizations"].filter(pl.col("status").is_in([str(status) for status in IN_EFFECT]))
     harmful = in_a_word(publication["realised_lift"]).filter(pl.col("outcome") == Kept.HARM)
-    changes = in_effect.select("optimization_id", "title", "target", "before", "after", "apply_kind")
+    changes = in_effect.select("optimization_id", "title", "before", "after", "apply_kind")
     for row in harmful.join(changes, on="optimization_id").sort("optimization_id").iter_rows(named=True):
         nights = publication["realised_lift"].filter(
             (pl.col("optimization_id") == row["optimization_id"]) & pl.col("is_latest")

@@ -114,7 +114,7 @@ class Inbox:
         open_ones = [one for one in records if one.status in (Status.PENDING, Status.APPROVED, Status.APPLYING)]
         open_ones.sort(key=lambda one: (-(one.proposal.expected_value or 0), -(one.proposal.expected_lift or 0)))
         closed = [one for one in reversed(records) if one not in open_ones]
-        brought = await run_in_threadpool(self._brought)
+        brought = _brought(await run_in_threadpool(self._realised))
         return self._page("list.html.j2", 200, actor=actor, waiting=open_ones, decided=closed, brought=brought)
 
     async def _show(
@@ -128,6 +128,7 @@ class Inbox:
         except LedgerError as error:
             return self._page("list.html.j2", 404, actor=actor, waiting=[], decided=[], problem=str(error))
         events = await run_in_threadpool(self._ledger.events, record.optimization_id)
+        nights = (await run_in_threadpool(self._realised)).filter(optimization_id=record.optimization_id)
         evidence = record.proposal.evidence
         summary = str(evidence.get("summary", ""))
         chart = evidence.get("chart")
@@ -139,8 +140,8 @@ class Inbox:
             events=_without_repeats(events),
             figure=await run_in_threadpool(drawn, Figure(chart, summary)) if chart else None,
             changes=_changes(record),
-            brought=(await run_in_threadpool(self._brought)).get(record.optimization_id),
-            nights=await run_in_threadpool(self._nights, record.optimization_id),
+            brought=_brought(nights).get(record.optimization_id),
+            nights=await run_in_threadpool(_drawn, nights),
             form=self._sessions.form_token(session, Seen.of(record)),
             is_by_hand=record.proposal.is_by_hand,
             problem=problem,
@@ -183,18 +184,6 @@ class Inbox:
             return await self._show(request, 409, problem=str(error))
         return RedirectResponse(f"{PREFIX}/{seen.optimization_id}", status_code=303, headers=HEADERS)
 
-    def _brought(self) -> dict[str, dict[str, Any]]:
-        """Tonight's row of each change that is, or was, in effect."""
-        rows = in_a_word(self._realised()).iter_rows(named=True)
-        return {row["optimization_id"]: row for row in rows}
-
-    def _nights(self, optimization_id: str) -> str | None:
-        """What the change brought, as a figure."""
-        of_change = (pl.col("optimization_id") == optimization_id) & (pl.col("role") == MetricRole.PRIMARY)
-        specification = realised_figure(self._realised().filter(of_change))
-        label = "What the change brought night by night, and what it promised"
-        return drawn(Figure(specification, label)) if specification else None
-
     def _who(self, request: Request) -> tuple[str | None, str]:
         """The approver who asks, and what their forms are bound to."""
         policy = self._policy()
@@ -213,6 +202,18 @@ class Inbox:
     def _page(self, template: str, status: int, **values: Any) -> Response:
         html = self._templates.get_template(template).render(prefix=PREFIX, **values)
         return HTMLResponse(html, status_code=status, headers=HEADERS)
+
+
+def _brought(realised: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    """Tonight's row of each change that is, or was, in effect."""
+    return {row["optimization_id"]: row for row in in_a_word(realised).iter_rows(named=True)}
+
+
+def _drawn(nights: pl.DataFrame) -> str | None:
+    """What one change brought, as a figure."""
+    specification = realised_figure(nights.filter(role=MetricRole.PRIMARY))
+    label = "What the change brought night by night, and what it promised"
+    return drawn(Figure(specification, label)) if specification else None
 
 
 def _changes(record: Record) -> list[tuple[str, str, str]]:
