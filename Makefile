@@ -10,7 +10,7 @@ demo: $(STAMP)  ## the whole nightly on the sample account, from nothing
 
 test: $(STAMP) lint  ## lint, types and tests: exactly what CI runs
 	# Files stay whole, so that a nightly is run once for all its tests; the two longest ones start first.
-	$(BIN)/pytest -n 2 --dist loadfile tests/test_end_to_end.py tests/test_cli.py tests
+	$(BIN)/pytest -n 2 --dist loadfile tests/test_end_to_end.py tests/cli/test_cli.py tests
 
 up: $(STAMP)  ## Dagster UI with schedule and sensors
 	$(BIN)/driptune up
@@ -21,13 +21,13 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)  ## the performance table
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.acceptance.bench
 
 simulate: $(STAMP)  ## acceptance simulations of the statistics
-	$(BIN)/python -m tests.simulate
+	$(BIN)/python -m tests.acceptance.simulate
 
 torture: $(STAMP)  ## kills, races, damage, full disks, forgeries: what must not break (needs chromium, and root for disks)
-	$(BIN)/python -m tests.torture
+	$(BIN)/python -m tests.acceptance.torture
 
 lock:  ## write requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-annotate --no-header --no-strip-extras -o requirements.lock
@@ -42,13 +42,13 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $(STAMP)
 
 docs: $(STAMP)  ## write the generated parts of the README anew
-	$(BIN)/python -m pipeline.reports.catalogue README.md
+	$(BIN)/python -m pipeline.orchestration.catalogue README.md
 
 pages: $(STAMP)  ## every page of the standing morning in Chromium: errors, requests, size, contrast, keyboard
-	$(BIN)/python -m tests.pages
+	$(BIN)/python -m tests.acceptance.pages
 
 loop: $(STAMP)  ## a change from its proposal, approved in Chromium, to its realised lift
-	$(BIN)/python -m tests.loop
+	$(BIN)/python -m tests.acceptance.loop
 
 nights: $(STAMP)  ## ten nightlies, some with late events, against one backfill
-	$(BIN)/python -m tests.nights
+	$(BIN)/python -m tests.acceptance.nights

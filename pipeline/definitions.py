@@ -4,26 +4,26 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline.assets.cohorts import cohort_assets
-from pipeline.assets.coordination import coordination_assets
-from pipeline.assets.core import core_assets
-from pipeline.assets.decisions import decision_assets
-from pipeline.assets.experiments import experiment_assets
-from pipeline.assets.lake import lake_assets
-from pipeline.assets.loop import loop_assets
-from pipeline.assets.monitoring import monitoring_assets
-from pipeline.assets.performance import performance_assets
-from pipeline.assets.publication import publication_assets
-from pipeline.assets.reductions import sql_assets
-from pipeline.assets.timing import timing_assets
-from pipeline.ingest.keys import load_keys
-from pipeline.ingest.lake import Lake
-from pipeline.jobs import apply_changes, nightly
-from pipeline.resources.ledger import ledger_resource
-from pipeline.resources.mailchimp import mailchimp_resource
-from pipeline.resources.warehouse import Warehouse, WarehouseIOManager
-from pipeline.schedules import nightly_schedule
-from pipeline.sensors import apply_approved, end_dead_runs, failure_alert, propose
+from pipeline.lake.keys import load_keys
+from pipeline.lake.store import Lake
+from pipeline.mailchimp.connection import mailchimp_resource
+from pipeline.orchestration.assets.cohorts import cohort_assets
+from pipeline.orchestration.assets.coordination import coordination_assets
+from pipeline.orchestration.assets.decisions import decision_assets
+from pipeline.orchestration.assets.dimensions import core_assets
+from pipeline.orchestration.assets.experiments import experiment_assets
+from pipeline.orchestration.assets.lake import lake_assets
+from pipeline.orchestration.assets.loop import loop_assets
+from pipeline.orchestration.assets.monitoring import monitoring_assets
+from pipeline.orchestration.assets.performance import performance_assets
+from pipeline.orchestration.assets.publication import publication_assets
+from pipeline.orchestration.assets.reductions import sql_assets
+from pipeline.orchestration.assets.timing import timing_assets
+from pipeline.orchestration.jobs import apply_changes, nightly
+from pipeline.orchestration.resources.ledger import ledger_resource
+from pipeline.orchestration.resources.warehouse import Warehouse, WarehouseIOManager
+from pipeline.orchestration.schedules import nightly_schedule
+from pipeline.orchestration.sensors import apply_approved, end_dead_runs, failure_alert, propose
 from pipeline.settings import Settings
 
 

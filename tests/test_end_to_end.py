@@ -12,22 +12,22 @@ import pytest
 from polars import selectors
 from sklearn.metrics import adjusted_rand_score
 
-from pipeline.analysis.delays import MINIMUM_ENTRANTS
-from pipeline.analysis.experiment_exposures import Facts
-from pipeline.analysis.experiment_registry import register
-from pipeline.decisions.decision_log import model_from_text, replay
-from pipeline.ingest.constraints import DEFAULT_QUIET_HOURS
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.experiments import load_experiments
-from pipeline.ingest.lake import Lake
-from pipeline.nightly import Night, run_night
-from pipeline.proposed_flow import check_workflow
-from pipeline.reports.morning import read_publication, summary
+from pipeline.analysis.delays.recommendations import MINIMUM_ENTRANTS
+from pipeline.analysis.experiments.exposures import Facts
+from pipeline.analysis.experiments.registry import register
+from pipeline.cli.nightly import Night, run_night
+from pipeline.common.outside_errors import IngestError
+from pipeline.config.constraints import DEFAULT_QUIET_HOURS
+from pipeline.config.experiments import load_experiments
+from pipeline.decisions.log import model_from_text, replay
+from pipeline.lake.store import Lake
+from pipeline.operations.proposed_workflow import check_workflow
+from pipeline.published.snapshot import SNAPSHOT_NAME
+from pipeline.reports.digest import read_publication, summary
 from pipeline.reports.pages.site import file_name, write_pages
-from pipeline.resources.publish import SNAPSHOT_NAME
 from pipeline.schemas import lake
 from pipeline.settings import SAMPLE_TONIGHT, Settings
-from tests.bi.queries import PLACE, readme_queries
+from tests.acceptance.bi.queries import PLACE, readme_queries
 from tests.reports.pages.numbers import unfounded
 
 STEP = ["workflow_id", "step_id"]

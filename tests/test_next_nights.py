@@ -7,22 +7,22 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from pipeline.analysis.experiment_draft import MetricName
-from pipeline.forgetting import forget_person
-from pipeline.ingest.keys import load_keys, member_id
-from pipeline.ingest.lake import Lake
-from pipeline.ingest.mailchimp_account import MailchimpAccount
-from pipeline.nightly import Night, run_night
+from pipeline.analysis.experiments.draft import MetricName
+from pipeline.cli.nightly import Night, run_night
+from pipeline.lake.keys import load_keys, member_id
+from pipeline.lake.store import Lake
+from pipeline.mailchimp.account import MailchimpAccount
+from pipeline.mailchimp.connection import connect
+from pipeline.operations.forgetting import forget_person
 from pipeline.optimizations import review
 from pipeline.optimizations.apply import apply
 from pipeline.optimizations.journal import WRITTEN
 from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
 from pipeline.optimizations.review import Seen
-from pipeline.resources.ledger import open_ledger
-from pipeline.resources.mailchimp import connect
-from pipeline.resources.publish import SNAPSHOT_NAME, Manifest
-from pipeline.sample import population
-from pipeline.sample.world import PLANTED
+from pipeline.orchestration.resources.ledger import open_ledger
+from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest
+from pipeline.sample.account import population
+from pipeline.sample.account.world import PLANTED
 from pipeline.settings import SAMPLE_TONIGHT, Settings
 from tests.optimizations.conftest import POLICY
 

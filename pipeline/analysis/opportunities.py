@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from pipeline.analysis.cohort_comparison import INSIGHT_PROBABILITY as SURE
+from pipeline.analysis.cohorts.comparison import INSIGHT_PROBABILITY as SURE
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.monitoring import Opportunities
 

@@ -1,5 +1,5 @@
 """What each subscriber gets, and why: rules, learning policies, paths, content, and workflows that collide.
 
 Pure functions on Polars frames. Not here: statistics of what happened (`analysis`), changes that people approve
-(`optimizations`), reading of YAML files (`ingest`), Dagster.
+(`optimizations`), reading of YAML files (`config`), Dagster.
 """

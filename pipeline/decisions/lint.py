@@ -8,7 +8,7 @@ from datetime import date, datetime
 
 import polars as pl
 
-from pipeline.analysis.rates import rate_with_interval
+from pipeline.analysis.statistics.intervals import rate_with_interval
 from pipeline.decisions.rule_definitions import Rule
 from pipeline.decisions.rules import compile_rule, evaluate_rules
 from pipeline.decisions.selection import DecisionPoint

@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from pipeline.decisions.policy import FLOOR, PolicyModel, best_probabilities, floored
+from pipeline.common.sticky_hash import uniform_hash
+from pipeline.decisions.learning import FLOOR, PolicyModel, best_probabilities, floored
 from pipeline.decisions.profile import profile_frame
 from pipeline.decisions.rule_definitions import Rule
 from pipeline.decisions.rules import compile_rule, evaluate_rules
-from pipeline.sticky_hash import uniform_hash
 
 Mode = Literal["rules", "learn", "evaluate"]
 REASONS_SHOWN = 2

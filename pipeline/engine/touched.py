@@ -1,8 +1,8 @@
 """Which days of a model new lake files touch: the queries of `sql/touched`.
 
-`sql/touched/SCHEMA.TABLE.sql` lists the days of a model. It may read `new.X` (rows of the new files of lake table X),
-`around.X` (rows of all files in the day partitions that hold a new one), and the named queries that stand beside it as
-`sql/touched/NAME.sql`, as `touched.NAME`. These run on DuckDB only, so they may leave the portable subset.
+`sql/touched/SCHEMA/TABLE.sql` lists the days of a model. It may read `new.X` (rows of the new files of lake table X),
+`around.X` (rows of all files in the day partitions that hold a new one), and the named queries of
+`sql/touched/named/NAME.sql`, as `touched.NAME`. These run on DuckDB only, so they may leave the portable subset.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,13 +52,13 @@ class TouchedDays:
 
     def _queries(self, model: Model) -> list[Path]:
         """The model's query and the named ones, each before those that it reads itself."""
-        path = self._folder / f"{model.name}.sql"
+        path = self._folder.joinpath(*model.name.split(".")).with_suffix(".sql")
         return self._with_named(path) if path.exists() else []
 
     def _with_named(self, path: Path) -> list[Path]:
         found = [path]
         for name in tables_read(path.read_text()):
-            query = self._folder / f"{name.removeprefix('touched.')}.sql"
+            query = self._folder / "named" / f"{name.removeprefix('touched.')}.sql"
             if name.startswith("touched.") and query.exists():
                 deeper = self._with_named(query)
                 found = [*(known for known in found if known not in deeper), *deeper]

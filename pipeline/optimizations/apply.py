@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from pipeline.failures import LedgerError
+from pipeline.common.errors import LedgerError
 from pipeline.optimizations.changes import Change, ChangePlan, email_changes, member_changes
 from pipeline.optimizations.journal import Journal
 from pipeline.optimizations.ledger import Ledger

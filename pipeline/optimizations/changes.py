@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.common.sticky_hash import uniform_hash
 from pipeline.optimizations.record import Record, canonical
-from pipeline.sticky_hash import uniform_hash
 
 STATUS_OF = {"start": "sending", "pause": "paused"}
 #: Shown of a change of many members.

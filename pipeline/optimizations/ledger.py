@@ -11,9 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.failures import LedgerError
+from pipeline.common.errors import LedgerError
+from pipeline.optimizations.approval_policy import POLICY_ACTOR, ApprovalPolicy
 from pipeline.optimizations.journal import Journal
-from pipeline.optimizations.policy import POLICY_ACTOR, ApprovalPolicy
 from pipeline.optimizations.record import OPEN, Proposal, Record, Status, canonical
 from pipeline.optimizations.states import (
     FIRST_HASH,

@@ -10,12 +10,12 @@ from enum import StrEnum
 
 import polars as pl
 
-from pipeline.analysis.experiment_draft import GuardrailName, metrics_of
-from pipeline.analysis.experiment_exposures import Facts, in_weeks, message_outcomes, moments_of, no_moments
-from pipeline.analysis.experiment_metrics import winsor_cap
-from pipeline.analysis.experiment_plan import ExperimentPlan, MetricRole
-from pipeline.analysis.experiments import experiment_results
-from pipeline.analysis.units import DAY_US, to_date
+from pipeline.analysis.experiments.draft import GuardrailName, metrics_of
+from pipeline.analysis.experiments.exposures import Facts, in_weeks, message_outcomes, moments_of, no_moments
+from pipeline.analysis.experiments.metrics import winsor_cap
+from pipeline.analysis.experiments.plan import ExperimentPlan, MetricRole
+from pipeline.analysis.experiments.results import experiment_results
+from pipeline.common.time import DAY_US, to_date
 from pipeline.optimizations.changes import is_held_out
 from pipeline.optimizations.record import IN_EFFECT, Record, Status
 from pipeline.schemas.base import conform, empty

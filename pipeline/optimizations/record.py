@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.analysis.experiment_draft import MetricName
+from pipeline.analysis.experiments.draft import MetricName
 
 
 class Kind(StrEnum):

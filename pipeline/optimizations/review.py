@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from pipeline.failures import LedgerError
+from pipeline.common.errors import LedgerError
+from pipeline.optimizations.approval_policy import ApprovalPolicy, Approver
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.policy import ApprovalPolicy, Approver
 from pipeline.optimizations.record import IN_EFFECT, Kind, Record, Status
 from pipeline.optimizations.states import EventType
 

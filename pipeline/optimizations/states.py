@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.failures import LedgerError
+from pipeline.common.errors import LedgerError
 from pipeline.optimizations.record import Approval, Proposal, Record, Status, digest
 
 

@@ -5,9 +5,9 @@ from datetime import date
 
 import polars as pl
 
-from pipeline.analysis.anomalies import DEFAULT_RATES
-from pipeline.analysis.anomaly_history import watched_history
-from pipeline.analysis.anomaly_trial import NIGHTS, trial_on_history
+from pipeline.analysis.anomalies.history import watched_history
+from pipeline.analysis.anomalies.nights import DEFAULT_RATES
+from pipeline.analysis.anomalies.trial import NIGHTS, trial_on_history
 
 # Of these more is worse, so an incident that takes events away is none.
 HARMS = {rate.metric for rate in DEFAULT_RATES if rate.worse == "higher"}

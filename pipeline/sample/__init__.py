@@ -17,9 +17,9 @@ def sample_account(settings: Settings, as_of: date) -> Iterator[str]:
     Yields:
         Base URL of the stand-in server, including `/3.0`.
     """
-    from pipeline.sample.account import generate
-    from pipeline.sample.serving import serve
-    from pipeline.sample.stream import write_events
+    from pipeline.sample.account.generate import generate
+    from pipeline.sample.account.stream import write_events
+    from pipeline.sample.server.process import serve
     from pipeline.sample.truth import write_truth
 
     log = (settings.sample_dir / "writes.ndjson").resolve()

@@ -11,14 +11,14 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.ingest.keys import SAMPLE_SECRET, SubscriberKeys
-from pipeline.sample.account import SampleAccount
-from pipeline.sample.attribution import credit_as_mailchimp, credit_people
-from pipeline.sample.plans import HELD_AT, STEPS
-from pipeline.sample.population import PLANS
-from pipeline.sample.stream import JOURNEYS, LAST_LATE_US, MALFORMED, event_stream
-from pipeline.sample.view import View, look
-from pipeline.sample.world import CURRENCY, HOUR_US, PLANTED, PROFILES, SERIES, end_of
+from pipeline.lake.keys import SAMPLE_SECRET, SubscriberKeys
+from pipeline.sample.account.attribution import credit_as_mailchimp, credit_people
+from pipeline.sample.account.generate import SampleAccount
+from pipeline.sample.account.plans import HELD_AT, STEPS
+from pipeline.sample.account.population import PLANS
+from pipeline.sample.account.stream import JOURNEYS, LAST_LATE_US, MALFORMED, event_stream
+from pipeline.sample.account.world import CURRENCY, HOUR_US, PLANTED, PROFILES, SERIES, end_of
+from pipeline.sample.server.view import View, look
 
 Truth = dict[str, Any]
 

@@ -13,12 +13,12 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
 
-from pipeline.applying import dry_run
-from pipeline.ingest.approvals import load_approvals
-from pipeline.instance import open_instance
-from pipeline.reports.morning import published_table
+from pipeline.config.approvals import load_approvals
+from pipeline.operations.applying import dry_run
+from pipeline.orchestration.instance import open_instance
+from pipeline.orchestration.resources.ledger import open_ledger
+from pipeline.reports.digest import published_table
 from pipeline.reports.pages import PAGES_PATH
-from pipeline.resources.ledger import open_ledger
 from pipeline.schemas.loop import RealisedLift
 from pipeline.serving.beside import Beside, pages
 from pipeline.serving.guard import Guard

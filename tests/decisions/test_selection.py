@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.decisions.policy import fit_policy
+from pipeline.decisions.learning import fit_policy
 from pipeline.decisions.rule_definitions import parse_rule
 from pipeline.decisions.selection import Arm, DecisionPoint, decide
 from pipeline.schemas.decisions import PathDecisions

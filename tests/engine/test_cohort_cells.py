@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.ingest.lake import Lake
+from pipeline.lake.store import Lake
 from pipeline.schemas import core, lake
 from tests.engine.world import DAY, FIRST_DAY, Night, connect, day_number, dimensions, engine
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ingest.lake import Lake
+from pipeline.lake.store import Lake
 from pipeline.schemas import lake
 from tests.engine.world import (
     DAY,

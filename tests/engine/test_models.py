@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from pipeline.engine import column_lineage, lint, models
-from pipeline.ingest.lake import Lake
+from pipeline.lake.store import Lake
 from pipeline.schemas.base import identity, polars_schema
 from pipeline.settings import SQL_DIR
 from tests.engine.world import connect, dimensions, engine, random_nights

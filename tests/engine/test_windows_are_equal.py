@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from pipeline.engine import EVERYTHING, Engine, Window, coalesce, models
 from pipeline.engine.windows import MOST_WINDOWS, cut
-from pipeline.ingest.lake import Lake
+from pipeline.lake.store import Lake
 from pipeline.schemas import core
 from pipeline.settings import SQL_DIR
-from tests.bench import tasks
-from tests.bench.account import FIRST_DAY, Scale, write_lake
-from tests.bench.nights import HeldBack
-from tests.bench.rows import differing_rows as differing_rows_of_files
+from tests.acceptance.bench import tasks
+from tests.acceptance.bench.account import FIRST_DAY, Scale, write_lake
+from tests.acceptance.bench.nights import HeldBack
+from tests.acceptance.bench.rows import differing_rows as differing_rows_of_files
 from tests.engine.world import (
     PARAMETERS,
     connect,

@@ -9,7 +9,7 @@ import duckdb
 import polars as pl
 
 from pipeline.engine import Engine
-from pipeline.ingest.lake import Lake
+from pipeline.lake.store import Lake
 from pipeline.schemas import core, lake
 from pipeline.schemas.base import Table, conform, identity
 from pipeline.settings import SQL_DIR

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from pipeline.optimizations.approval_policy import ApprovalPolicy, Approver
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.policy import ApprovalPolicy, Approver
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
 
 NOW = datetime(2026, 6, 30, 4, tzinfo=UTC)

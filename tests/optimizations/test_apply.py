@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.applying import is_due, is_kept_in_step
+from pipeline.operations.applying import is_due, is_kept_in_step
 from pipeline.optimizations import apply as applications
 from pipeline.optimizations import review
 from pipeline.optimizations.apply import BATCH, NotApplicableError

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from pipeline.failures import LedgerError
+from pipeline.common.errors import LedgerError
 from pipeline.optimizations import review
+from pipeline.optimizations.approval_policy import AutomaticApproval
 from pipeline.optimizations.ledger import Ledger, StaleRecordError
-from pipeline.optimizations.policy import AutomaticApproval
 from pipeline.optimizations.record import Kind, Risk, Status
 from pipeline.optimizations.review import DecisionRefusedError, Seen
 from pipeline.optimizations.states import EventType, IllegalTransitionError

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from pipeline.failures import LedgerError
+from pipeline.common.errors import LedgerError
 from pipeline.optimizations import review
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import OPEN, ApplyKind, Risk, Status

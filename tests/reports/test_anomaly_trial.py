@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.analysis.anomalies import DEFAULT_RATES, DEFAULT_VOLUMES
+from pipeline.analysis.anomalies.nights import DEFAULT_RATES, DEFAULT_VOLUMES
 from pipeline.reports.anomaly_trial import HARMS, trial_lines
 
 TONIGHT = date(2026, 6, 29)

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.sample.account import SampleAccount, generate
+from pipeline.sample.account.generate import SampleAccount, generate
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ def test_a_service_manager_ends_the_daemon_too(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "up", "--port", str(port)]
+    command = [sys.executable, "-c", "from pipeline.cli.main import main; main()", "up", "--port", str(port)]
     environment = {**ENVIRONMENT, "DRIPTUNE_DATA_DIR": str(tmp_path / "data")}
     with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL) as serving:
         last = time.monotonic() + START_SECONDS

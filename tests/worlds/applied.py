@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline.analysis.experiment_draft import MetricName
-from pipeline.analysis.experiment_exposures import Facts
-from pipeline.analysis.units import DAY_US, day_number
+from pipeline.analysis.experiments.draft import MetricName
+from pipeline.analysis.experiments.exposures import Facts
+from pipeline.common.time import DAY_US, day_number
 from pipeline.optimizations.changes import is_held_out
 from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Record, Risk, Status
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.charts.pictures import trend_chart
 from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
-from pipeline.reports.charts import trend_chart
 
 #: Severities that ask for somebody's hand; what is less stands in the tables.
 GRAVE = ("high", "critical")

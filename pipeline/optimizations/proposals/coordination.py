@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from pipeline.charts.pictures import conflict_chart
 from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
-from pipeline.reports.charts import conflict_chart
 
 _ADVICE = {
     "delay": "hold the entry until the other workflow has ended",

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from pipeline.analysis.experiment_draft import MetricName
+from pipeline.analysis.experiments.draft import MetricName
+from pipeline.charts.pictures import delay_chart
 from pipeline.optimizations.proposals.evidence import BY_HAND, HELD_OUT, Publication, hold_out
 from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
-from pipeline.reports.charts import delay_chart
 
 #: From the step before the wait: longer than any delay compared, as in the curves.
 DELAY_OUTCOME_DAYS = 14

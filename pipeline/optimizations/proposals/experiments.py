@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.charts.pictures import experiment_chart
 from pipeline.optimizations.proposals.evidence import HELD_OUT, Publication, hold_out
 from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
-from pipeline.reports.charts import experiment_chart
 
 
 def winner_proposals(publication: Publication) -> Iterator[Proposal]:

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from pipeline.analysis.experiment_draft import MetricName
+from pipeline.analysis.experiments.draft import MetricName
+from pipeline.charts.pictures import decision_chart
 from pipeline.optimizations.proposals.evidence import OUTCOME_DAYS, Publication
 from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
-from pipeline.reports.charts import decision_chart
 
 
 def policy_proposals(publication: Publication) -> Iterator[Proposal]:

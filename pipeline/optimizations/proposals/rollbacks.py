@@ -6,10 +6,10 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.charts.pictures import realised_chart
 from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
 from pipeline.optimizations.realised import Kept, in_a_word
 from pipeline.optimizations.record import IN_EFFECT, ApplyKind, Kind, Proposal, Risk
-from pipeline.reports.charts import realised_chart
 
 
 def rollback_proposals(publication: Publication) -> Iterator[Proposal]:

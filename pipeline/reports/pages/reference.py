@@ -12,8 +12,8 @@ from typing import Any
 import jinja2
 import polars as pl
 
-from pipeline import analysis, decisions, optimizations
-from pipeline.analysis.dictionary import duckdb_type
+import pipeline
+from pipeline.published.dictionary import duckdb_type
 from pipeline.reports.pages.docstrings import Block, Documented, blocks, documented_module
 from pipeline.reports.pages.model import Page
 from pipeline.schemas.base import Table, describe_columns, identity, polars_schema, tables_of
@@ -35,7 +35,11 @@ ACCEPTANCE_COLUMNS = {
 
 @dataclass(frozen=True)
 class Chapter:
-    """A question that people ask, the modules that answer it, and the simulation that measures the answer."""
+    """A question that people ask, the modules that answer it, and the simulation that measures the answer.
+
+    Attributes:
+        modules: their names below `pipeline`.
+    """
 
     title: str
     modules: Sequence[str]
@@ -44,88 +48,109 @@ class Chapter:
     @property
     def anchor(self) -> str:
         """Where the chapter stands on the page."""
-        return self.modules[0].replace("_", "-")
+        return self.modules[0].rpartition(".")[2].replace("_", "-")
 
 
 CHAPTERS = (
     Chapter(
         "What was sent, and what came of it",
-        ("step_metrics", "rates", "metric_changes", "reconciliation", "attribution"),
+        (
+            "analysis.performance.step_metrics",
+            "analysis.statistics.intervals",
+            "analysis.performance.metric_changes",
+            "analysis.performance.reconciliation",
+            "analysis.performance.attribution",
+        ),
     ),
     Chapter(
         "Where people drop off",
-        ("funnel", "bottlenecks", "time_to_next_step", "competing_risks", "exits", "stuck"),
+        (
+            "analysis.performance.funnel",
+            "analysis.performance.bottlenecks",
+            "analysis.performance.time_to_next_step",
+            "analysis.statistics.competing_risks",
+            "analysis.performance.exits",
+            "analysis.performance.stuck",
+        ),
         "funnel",
     ),
-    Chapter("How cohorts differ", ("cohorts", "cohort_comparison", "cohort_ladder"), "cohorts"),
+    Chapter(
+        "How cohorts differ",
+        ("analysis.cohorts.triangles", "analysis.cohorts.comparison", "analysis.cohorts.ladder"),
+        "cohorts",
+    ),
     Chapter(
         "What is out of line",
         (
-            "anomalies",
-            "anomaly_incidents",
-            "anomaly_baseline",
-            "anomaly_state",
-            "anomaly_tails",
-            "anomaly_history",
-            "anomaly_trial",
+            "analysis.anomalies.nights",
+            "analysis.anomalies.incidents",
+            "analysis.anomalies.baseline",
+            "analysis.anomalies.state",
+            "analysis.anomalies.tails",
+            "analysis.anomalies.history",
+            "analysis.anomalies.trial",
         ),
         "anomalies",
     ),
-    Chapter("How long to wait between steps", ("delays", "delay_curve", "delay_outcomes"), "delays"),
+    Chapter(
+        "How long to wait between steps",
+        ("analysis.delays.recommendations", "analysis.delays.curve", "analysis.delays.outcomes"),
+        "delays",
+    ),
     Chapter(
         "When to send",
         (
-            "send_time",
-            "send_time_profiles",
-            "send_time_rates",
-            "send_time_weekdays",
-            "send_time_schedule",
-            "send_time_exploration",
-            "send_time_evaluation",
-            "send_time_filter",
-            "send_time_inputs",
-            "engagement_hours",
+            "analysis.send_time.subscribers",
+            "analysis.send_time.profiles",
+            "analysis.send_time.rates",
+            "analysis.send_time.weekdays",
+            "analysis.send_time.schedule",
+            "analysis.send_time.exploration",
+            "analysis.send_time.evaluation",
+            "analysis.send_time.filter",
+            "analysis.send_time.inputs",
+            "analysis.send_time.engagement_hours",
         ),
         "send_time",
     ),
     Chapter(
         "What a test shows",
         (
-            "experiments",
-            "experiment_plan",
-            "experiment_metrics",
-            "group_sequential",
-            "confidence_sequence",
-            "sample_ratio",
-            "experiment_verdicts",
-            "experiment_lift",
-            "experiment_assignment",
-            "experiment_exposures",
-            "experiment_registry",
-            "experiment_draft",
-            "experiment_nights",
+            "analysis.experiments.results",
+            "analysis.experiments.plan",
+            "analysis.experiments.metrics",
+            "analysis.statistics.group_sequential",
+            "analysis.statistics.confidence_sequence",
+            "analysis.statistics.sample_ratio",
+            "analysis.experiments.verdicts",
+            "analysis.experiments.lift",
+            "analysis.experiments.assignment",
+            "analysis.experiments.exposures",
+            "analysis.experiments.registry",
+            "analysis.experiments.draft",
+            "analysis.experiments.nights",
         ),
         "experiments",
     ),
     Chapter(
         "Which path or content somebody gets",
         (
-            "selection",
-            "policy",
-            "policy_values",
-            "rules",
-            "rule_definitions",
-            "profile",
-            "lint",
-            "decision_log",
-            "decision_night",
+            "decisions.selection",
+            "decisions.learning",
+            "analysis.statistics.policy_values",
+            "decisions.rules",
+            "decisions.rule_definitions",
+            "decisions.profile",
+            "decisions.lint",
+            "decisions.log",
+            "decisions.night",
         ),
         "policy",
     ),
-    Chapter("Which workflows collide", ("conflicts", "memberships", "planned_sends")),
-    Chapter("What could be won", ("opportunities",)),
-    Chapter("What a change really brought", ("realised",), "loop"),
-    Chapter("What all tables share", ("dimensions", "units", "dictionary")),
+    Chapter("Which workflows collide", ("decisions.conflicts", "decisions.memberships", "decisions.planned_sends")),
+    Chapter("What could be won", ("analysis.opportunities",)),
+    Chapter("What a change really brought", ("optimizations.realised",), "loop"),
+    Chapter("What all tables share", ("analysis.performance.dimensions",)),
 )
 
 
@@ -175,12 +200,11 @@ def table_entries() -> list[TableEntry]:
 
 def methods() -> list[Method]:
     """Every chapter of the methods page."""
-    places = _module_paths()
     reached = pl.read_csv(ACCEPTANCE, schema=ACCEPTANCE_COLUMNS)
     return [
         Method(
             chapter,
-            [documented_module(places[name]) for name in chapter.modules],
+            [documented_module(_path(name)) for name in chapter.modules],
             [_figure(row) for row in reached.filter(pl.col("method") == chapter.simulation).iter_rows(named=True)],
         )
         for chapter in CHAPTERS
@@ -201,6 +225,5 @@ def _figure(row: dict[str, Any]) -> tuple[str, str, str, str, str]:
     return row["measure"], f"{row['reached']:.4f}", target, f"{row['standard_error']:.4f}", row["holds"]
 
 
-def _module_paths() -> dict[str, Path]:
-    folders = [Path(folder) for package in (optimizations, analysis, decisions) for folder in package.__path__]
-    return {path.stem: path for folder in folders for path in folder.glob("*.py") if path.stem != "__init__"}
+def _path(module: str) -> Path:
+    return Path(pipeline.__path__[0]).joinpath(*module.split(".")).with_suffix(".py")

@@ -12,9 +12,9 @@ from typing import Any
 import jinja2
 import polars as pl
 
+from pipeline.charts.drawing import draw_all, fingerprint
 from pipeline.optimizations.record import Record
-from pipeline.reports.morning import WINDOW, Tables, summary
-from pipeline.reports.pages.drawing import draw_all, fingerprint
+from pipeline.reports.digest import WINDOW, Tables, summary
 from pipeline.reports.pages.flow import Flow, flows
 from pipeline.reports.pages.model import Cell, Page, Section
 from pipeline.reports.pages.reference import write_reference

@@ -14,20 +14,20 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
-from pipeline.analysis.experiment_plan import MetricRole
-from pipeline.failures import LedgerError
-from pipeline.ingest.errors import IngestError
+from pipeline.analysis.experiments.plan import MetricRole
+from pipeline.charts.drawing import drawn
+from pipeline.charts.figures import realised_figure
+from pipeline.common.errors import LedgerError
+from pipeline.common.outside_errors import IngestError
 from pipeline.optimizations import review
+from pipeline.optimizations.approval_policy import ApprovalPolicy
 from pipeline.optimizations.changes import ChangePlan
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.policy import ApprovalPolicy
 from pipeline.optimizations.realised import in_a_word
 from pipeline.optimizations.record import Record, Status
 from pipeline.optimizations.review import Seen
 from pipeline.optimizations.states import Event, EventType
 from pipeline.reports.pages import INBOX_PATH
-from pipeline.reports.pages.drawing import drawn
-from pipeline.reports.pages.figures import realised_figure
 from pipeline.reports.pages.model import Figure
 from pipeline.reports.pages.site import STYLE
 from pipeline.reports.pages.site import TEMPLATES as PAGE_TEMPLATES

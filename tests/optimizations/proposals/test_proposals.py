@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.ingest.experiments import LONGEST_TAG
+from pipeline.config.experiments import LONGEST_TAG
 from pipeline.optimizations.proposals import proposals_from
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal
 from tests.worlds.published import (

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import polars as pl
 from polars import selectors
 
-from pipeline.analysis.metric_changes import RATES
+from pipeline.analysis.performance.metric_changes import RATES
 
 _SECTION = re.compile(r'<section id="([^"]*)" data-source="([^"]*)"(.*?)</section>', re.DOTALL)
 _RAW = re.compile(r'data-raw="([^"]*)"')

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.analysis.dictionary import data_dictionary
+from pipeline.published.dictionary import data_dictionary
 from pipeline.reports.pages.docstrings import Block, blocks
 from pipeline.reports.pages.reference import ACCEPTANCE, CHAPTERS, DICTIONARY, METHODS
 from pipeline.reports.pages.site import write_pages
@@ -40,23 +40,24 @@ def test_every_published_column_stands_in_the_dictionary_with_its_meaning(pages:
 
 def test_every_module_of_analysis_and_decisions_is_in_one_chapter() -> None:
     told = [name for chapter in CHAPTERS for name in chapter.modules]
-    folders = (PROJECT_ROOT / "pipeline" / "analysis", PROJECT_ROOT / "pipeline" / "decisions")
-    there = [path.stem for folder in folders for path in folder.glob("*.py") if path.stem != "__init__"]
+    package = PROJECT_ROOT / "pipeline"
+    paths = [path for room in ("analysis", "decisions") for path in (package / room).rglob("*.py")]
+    there = [".".join(path.relative_to(package).with_suffix("").parts) for path in paths if path.stem != "__init__"]
     # Of the loop, the part that is statistics.
-    there.append("realised")
+    there.append("optimizations.realised")
     assert sorted(told) == sorted(there)
 
 
 def test_methods_come_with_their_source_and_with_what_was_measured(pages: Path) -> None:
     text = words(pages / METHODS)
     assert "the dispersion a winsorised moment shrunk to its fleet's median, slow drift a two-sided CUSUM" in text
-    assert "From python -m tests.simulate anomalies" in text
+    assert "From python -m tests.acceptance.simulate anomalies" in text
     for row in pl.read_csv(ACCEPTANCE).iter_rows(named=True):
         assert f"{row['measure']} {row['reached']:.4f} {row['direction']} {row['target']:g}" in text
 
 
 def test_figures_are_those_of_todays_simulations() -> None:
-    simulations = PROJECT_ROOT / "tests" / "simulations"
+    simulations = PROJECT_ROOT / "tests" / "acceptance" / "simulations"
     there = {path.stem for path in simulations.glob("*.py") if path.stem != "__init__"}
     assert {chapter.simulation for chapter in CHAPTERS} - {""} == there
     assert set(pl.read_csv(ACCEPTANCE)["method"]) == there

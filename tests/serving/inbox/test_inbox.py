@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
-from pipeline.ingest.errors import UnavailableError
+from pipeline.common.outside_errors import UnavailableError
+from pipeline.optimizations.approval_policy import ApprovalPolicy, Approver
 from pipeline.optimizations.changes import Change, ChangePlan
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.policy import ApprovalPolicy, Approver
 from pipeline.optimizations.record import ApplyKind, Risk, Status
 from pipeline.optimizations.states import EventType
 from pipeline.schemas.base import empty

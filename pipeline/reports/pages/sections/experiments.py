@@ -2,9 +2,9 @@
 
 import polars as pl
 
-from pipeline.reports.morning import Tables
+from pipeline.charts.figures import lift_figure
+from pipeline.reports.digest import Tables
 from pipeline.reports.pages import cells
-from pipeline.reports.pages.figures import lift_figure
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Figure, Section
 

@@ -2,10 +2,10 @@
 
 import polars as pl
 
-from pipeline.reports.morning import WINDOW
+from pipeline.charts.figures import TREND_DAYS, funnel_figure, trend_figure
+from pipeline.reports.digest import WINDOW
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.cells import share
-from pipeline.reports.pages.figures import TREND_DAYS, funnel_figure, trend_figure
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Figure, Section
 

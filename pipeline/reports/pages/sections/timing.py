@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.reports.charts import marked_delays
+from pipeline.charts.figures import delay_figure
+from pipeline.charts.pictures import marked_delays
 from pipeline.reports.pages import cells
-from pipeline.reports.pages.figures import delay_figure
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Figure, Grid, Section, Shade
 

@@ -1,0 +1,1 @@
+"""Which nights are out of line: baselines, alarms, incidents."""

@@ -1,0 +1,239 @@
+"""The forecast every night is compared with: one recursion over days, all series side by side.
+
+Here belong level, weekday factors, dispersion, censoring, restart and the scores, on plain matrices. Frames, names of
+metrics and what to tell people belong to `anomalies` and `anomaly_incidents`.
+
+Level and weekday factors are discounted ratios (West and Harrison, 1997), the dispersion a winsorised moment shrunk
+to its fleet's median, slow drift a two-sided CUSUM (Page, 1954).
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from pipeline.analysis.anomalies.state import (
+    DISPERSION_DAYS,
+    RECOVERY_DAYS,
+    WARM_UP_DAYS,
+    WINSOR,
+    WINSOR_MEAN,
+    Day,
+    Kind,
+    Mask,
+    Panel,
+    Recursion,
+)
+from pipeline.analysis.anomalies.tails import Array, beta_binomial_score, negative_binomial_score
+
+MOST_CENSORED_DAYS = 4
+ALARM_PROBABILITY = 1e-3
+CUSUM_ALLOWANCE = 0.5
+CUSUM_LIMIT = 8.0
+# A level that was left is taken up again when a day fits it this well while it alarms under the new one.
+_RECOVERY_SCORE = 2.58
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What the recursion knew before each day and made of it; all (days, series).
+
+    Attributes:
+        expected: forecast count.
+        dispersion: squared coefficient of variation of the forecast (the day's own variation and the level's error).
+        score: one-night normal score.
+        probability: tail probability over all windows, each window's share paid for.
+        window: nights of the window it comes from.
+        window_score: that window's normal score.
+        flagged: alarm.
+        drift: signed CUSUM alarm, +1, -1 or 0.
+        change: 1 = a new level was confirmed, 2 = the former level returned, 0 = none.
+        days: usable days the baseline rests on.
+    """
+
+    expected: Array
+    dispersion: Array
+    score: Array
+    probability: Array
+    window: NDArray[np.int64]
+    window_score: Array
+    flagged: Mask
+    drift: NDArray[np.int64]
+    change: NDArray[np.int64]
+    days: NDArray[np.int64]
+
+
+def predictive_score(kind: Kind, count: Array, exposure: Array, expected: Array, dispersion: Array) -> Array:
+    """Normal score of counts under the forecast of their kind."""
+    if kind == "volume":
+        return negative_binomial_score(count, expected, dispersion)
+    return beta_binomial_score(count, exposure, expected / exposure, dispersion)
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """The forecast as it stood before a day, for windows that begin with it."""
+
+    rate: Array
+    factors: Array
+    error: Array
+
+
+def replay(panel: Panel) -> Replay:
+    """Walk through the days; every day is scored by what was known before it, then learnt unless it was flagged.
+
+    Args:
+        panel: counts, exposures and masks.
+
+    Returns:
+        Forecasts, scores and alarms, (days, series). Cells that are not usable score 0 with probability 1.
+    """
+    days, series = panel.counts.shape
+    state = Recursion(panel)
+    out = Replay(
+        expected=np.zeros((days, series)),
+        dispersion=np.zeros((days, series)),
+        score=np.zeros((days, series)),
+        probability=np.ones((days, series)),
+        window=np.ones((days, series), dtype=np.int64),
+        window_score=np.zeros((days, series)),
+        flagged=np.zeros((days, series), dtype=bool),
+        drift=np.zeros((days, series), dtype=np.int64),
+        change=np.zeros((days, series), dtype=np.int64),
+        days=np.zeros((days, series), dtype=np.int64),
+    )
+    snapshots: deque[_Snapshot] = deque(maxlen=max(state.windows))
+    for today in range(days):
+        _score_day(state, today, out, snapshots)
+        state.decay()
+    return out
+
+
+def _score_day(state: Recursion, today: int, out: Replay, snapshots: deque[_Snapshot]) -> None:
+    panel = state.panel
+    usable = panel.usable[today]
+    state.shrink_dispersion()
+    factors, factor_error = state.factors()
+    rate = state.rate(state.level)
+    weekday = int(panel.weekday[today])
+    error = state.level.variance / (state.level.events + 0.5) ** 2
+    snapshots.append(_Snapshot(rate, factors, error + factor_error.mean(axis=0)))
+    error = error + factor_error[weekday]
+    exposure = np.where(usable, panel.exposure[today], 1.0)
+    count = np.where(usable, panel.counts[today], 0.0)
+    day = _forecast(panel.kind, weekday, count, exposure, rate, factors[weekday], error)
+    out.expected[today], out.dispersion[today] = day.expected, state.dispersion + error
+    out.days[today] = state.days
+
+    scored = usable & (state.days >= WARM_UP_DAYS)
+    score = predictive_score(panel.kind, count, exposure, day.expected, state.dispersion + error)
+    out.score[today] = np.where(scored, score, 0.0)
+    out.window_score[today] = out.score[today]
+    out.probability[today] = np.where(scored, np.minimum(1.0, two_sided(score) / state.windows[1]), 1.0)
+    for width in list(state.windows)[1:]:
+        _score_window(state, today, width, scored, out, snapshots)
+    flagged = scored & (out.probability[today] < ALARM_PROBABILITY)
+
+    flagged &= ~_recover(state, flagged, day, today, out)
+    renewed = flagged & (state.run >= MOST_CENSORED_DAYS)
+    state.restart(renewed)
+    out.change[today][renewed] = 1
+    flagged &= ~renewed
+    state.run[usable] = np.where(flagged, state.run + 1, 0)[usable]
+    out.flagged[today] = flagged
+
+    state.held.clear(usable & ~flagged)
+    variance = day.expected * day.complement + day.expected**2 * state.dispersion
+    weight = day.expected * day.complement / np.maximum(variance, 1e-12)
+    state.held.add(flagged, weight * count, weight * exposure * day.factor, weight**2 * variance)
+    learnt = usable & ~flagged
+    state.learn(learnt & ~renewed, day)
+    state.since_restart += usable
+    state.former_age += 1
+    _advance_cusum(state, scored & learnt & ~renewed, score, day, today, out)
+
+
+def _forecast(kind: Kind, weekday: int, count: Array, exposure: Array, rate: Array, factor: Array, error: Array) -> Day:
+    expected = exposure * rate * factor
+    if kind == "volume":
+        return Day(weekday, count, exposure, factor, expected, np.ones_like(expected), error)
+    expected = np.minimum(expected, 0.98 * exposure)
+    return Day(weekday, count, exposure, factor, expected, 1 - expected / exposure, error)
+
+
+def two_sided(score: Array) -> Array:
+    """Probability of a normal score at least this far from zero."""
+    return 2 * ndtr(-np.abs(score))
+
+
+def _score_window(
+    state: Recursion, today: int, width: int, scored: Mask, out: Replay, snapshots: deque[_Snapshot]
+) -> None:
+    """Score the sum of the last nights that were not flagged, forecast from before the first of them."""
+    if len(snapshots) < width:
+        return
+    panel, before = state.panel, snapshots[-width]
+    nights = slice(today - width + 1, today + 1)
+    free = panel.usable[nights] & ~out.flagged[nights]
+    exposure = np.where(free, panel.exposure[nights], 0.0)
+    counts = np.where(free, panel.counts[nights], 0.0)
+    expected = exposure * before.rate * before.factors[panel.weekday[nights]]
+    total, trials, count = expected.sum(axis=0), exposure.sum(axis=0), counts.sum(axis=0)
+    known = scored & (free.sum(axis=0) >= 2) & (state.since_restart >= width) & (state.days >= WARM_UP_DAYS + width)
+    total, trials, count = np.where(known, total, 1.0), np.where(known, trials, 2.0), np.where(known, count, 0.0)
+    if panel.kind == "rate":
+        total = np.minimum(total, 0.98 * trials)
+    complement = 1 - total / trials if panel.kind == "rate" else np.ones_like(total)
+    dispersion = state.dispersion * (expected**2).sum(axis=0) / total**2 + before.error
+    variance = total * complement + total**2 * dispersion
+    # Nights that resemble their neighbours make sums vary more than independent ones would.
+    sums, weights = state.inflation[width]
+    inflation = np.maximum((sums + DISPERSION_DAYS) / (weights + DISPERSION_DAYS), 1.0)
+    dispersion = dispersion + (inflation - 1) * variance / total**2
+    score = predictive_score(panel.kind, count, trials, total, dispersion)
+    squared = np.minimum((count - total) ** 2 / variance, WINSOR) / WINSOR_MEAN
+    sums += np.where(known, squared, 0.0)
+    weights += known
+    probability = np.minimum(1.0, two_sided(score) / state.windows[width])
+    better = known & (probability < out.probability[today])
+    out.probability[today][better] = probability[better]
+    out.window[today][better] = width
+    out.window_score[today][better] = score[better]
+
+
+def _recover(state: Recursion, flagged: Mask, day: Day, today: int, out: Replay) -> Mask:
+    """Series whose alarm is only the return of the level they left lately; their state is put back."""
+    candidates = flagged & (state.former_age <= RECOVERY_DAYS)
+    if not candidates.any():
+        return candidates
+    rate = state.rate(state.former)
+    error = state.former.variance / (state.former.events + 0.5) ** 2
+    old = _forecast(state.panel.kind, day.weekday, day.count, day.exposure, rate, day.factor, error)
+    score = predictive_score(state.panel.kind, day.count, day.exposure, old.expected, state.dispersion + error)
+    returned = candidates & (np.abs(score) < _RECOVERY_SCORE)
+    state.recover(returned)
+    out.change[today][returned] = 2
+    return returned
+
+
+def _advance_cusum(state: Recursion, where: Mask, score: Array, day: Day, today: int, out: Replay) -> None:
+    """Add a night to both CUSUMs; one that passes its limit confirms a shift, and its days become the level."""
+    bounded = np.where(where, np.clip(score, -3.0, 3.0), 0.0)
+    moved = np.maximum(0.0, state.cusum + np.stack([bounded, -bounded]) - CUSUM_ALLOWANCE)
+    state.cusum = np.where(where, moved, state.cusum)
+    variance = day.expected * day.complement + day.expected**2 * state.dispersion
+    weight = day.expected * day.complement / np.maximum(variance, 1e-12)
+    alarms = state.cusum > CUSUM_LIMIT
+    for side, recent in enumerate(state.since_cusum):
+        recent.clear(state.cusum[side] == 0)
+        recent.add(
+            where & (state.cusum[side] > 0),
+            weight * day.count,
+            weight * day.exposure * day.factor,
+            weight**2 * variance,
+        )
+        state.adopt(side, alarms[side])
+    out.drift[today] = alarms[0].astype(np.int64) - alarms[1].astype(np.int64)
+    state.cusum[:, alarms.any(axis=0) | (out.change[today] > 0)] = 0.0

@@ -1,0 +1,280 @@
+"""What to tell people: alarms joined to incidents, incidents to causes, one notification a cause, mutes respected.
+
+Whether a night is out of line is decided in `anomalies`; here only grouping, severity and words.
+"""
+
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from pipeline.analysis.anomalies.baseline import ALARM_PROBABILITY, two_sided
+from pipeline.analysis.anomalies.nights import METHOD, flagged
+from pipeline.schemas.base import conform, empty
+from pipeline.schemas.monitoring import Anomalies
+
+# Fewer steps have no median worth the name; a step must expect an event for its score to move.
+_FLEET_STEPS = 5
+_FLEET_EVENTS = 1.0
+# Variance of the median of standard normals, times their number.
+_MEDIAN_VARIANCE = np.pi / 2
+_MEDIAN_HALF_LIFE_DAYS = 84.0
+_MEDIAN_PRIOR_DAYS = 6.0
+# Alarms of one cause may pause a night and still be the same story.
+_GAP_DAYS = 2
+# A tail this small is that severe; the first is one alarm a step in three years, the last never chance.
+SEVERITY_PROBABILITIES = {"medium": 1e-4, "high": 1e-6, "critical": 1e-9}
+SEVERITY_ORDER = ("low", "medium", "high", "critical")
+# Chance of a CUSUM of normal scores passing its limit on a given night: one in its average run length, both sides.
+_DRIFT_PROBABILITY = 1e-4
+
+
+def account_alerts(baselines: pl.DataFrame) -> pl.DataFrame:
+    """Nights on which the median score of all steps moved: one alert instead of one for every step.
+
+    Args:
+        baselines: rows of `anomaly_baselines`, all days (the spread of the median is learnt from them).
+
+    Returns:
+        One row per day and metric scored for at least five steps that expect an event and more: `steps`,
+        `median_score`, `score` (the median over the spread it had before that day, never taken smaller than chance
+        gives), `tail_probability`, `direction` and `is_alert`.
+    """
+    medians = (
+        baselines.filter((pl.col("status") == "ok") & (pl.col("expected_events") >= _FLEET_EVENTS))
+        .group_by("metric", "metric_kind", "day")
+        .agg(
+            steps=pl.len().cast(pl.Int64),
+            median_score=pl.col("night_score").median(),
+            is_adverse=(pl.col("is_adverse") == (pl.col("direction") == "down")).mean() > 0.5,
+            **{name: pl.col(name).sum() for name in ("numerator", "denominator", "expected_events")},
+        )
+        .filter(pl.col("steps") >= _FLEET_STEPS)
+        .sort("metric", "day")
+    )
+    parts = [_score_medians(part) for part in medians.partition_by("metric", maintain_order=True)]
+    return pl.concat(parts) if parts else _score_medians(medians)
+
+
+def _score_medians(medians: pl.DataFrame) -> pl.DataFrame:
+    """Score one metric's medians against their own discounted spread."""
+    median = medians.get_column("median_score").to_numpy()
+    chance = _MEDIAN_VARIANCE / medians.get_column("steps").to_numpy()
+    decay = 0.5 ** (1 / _MEDIAN_HALF_LIFE_DAYS)
+    scores = np.zeros(len(median))
+    squares, weight = _MEDIAN_PRIOR_DAYS, _MEDIAN_PRIOR_DAYS
+    for day, value in enumerate(median):
+        spread = max(squares / weight, 1.0)
+        scores[day] = value / np.sqrt(chance[day] * spread)
+        if two_sided(scores[day]) >= ALARM_PROBABILITY:
+            squares, weight = decay * squares + value**2 / chance[day], decay * weight + 1
+    probability = two_sided(scores)
+    return medians.with_columns(
+        score=pl.Series(scores),
+        tail_probability=pl.Series(probability),
+        direction=pl.Series(np.where(scores > 0, "up", "down").tolist(), dtype=pl.String),
+        is_alert=pl.Series(probability < ALARM_PROBABILITY),
+    )
+
+
+def anomalies(baselines: pl.DataFrame, *, mutes: pl.DataFrame | None = None) -> pl.DataFrame:
+    """All alarms of steps and of the account, each with severity, incident, cause and mute.
+
+    Args:
+        baselines: rows of `anomaly_baselines`, all days.
+        mutes: `workflow_id`, `step_id`, `metric` (String, null = any), `until` (Date, the last day muted).
+
+    Returns:
+        Schema `Anomalies`. An incident is a run of alarms of one metric of one step, a pause of a day allowed. A
+        cause is, in this order: the account (its median moved the same way that day), the workflow (two steps and at
+        least half of those scored moved the same way that day), the step; runs of days likewise.
+    """
+    latest = baselines.filter(pl.col("status") == "ok").group_by("metric").agg(latest_day=pl.col("day").max())
+    if latest.is_empty():
+        return empty(Anomalies)
+    alerts = account_alerts(baselines)
+    rows = pl.concat([_step_rows(baselines), _account_rows(alerts, baselines)], how="diagonal")
+    moved = alerts.filter("is_alert").select("day", "metric", "direction", is_account=pl.lit(True))
+    scored = (
+        baselines.filter(pl.col("status") == "ok")
+        .group_by("workflow_id", "day")
+        .agg(steps_scored=pl.col("step_id").n_unique())
+    )
+    together = (
+        rows.filter(pl.col("scope") == "step")
+        .group_by("workflow_id", "day", "direction")
+        .agg(steps_moved=pl.col("step_id").n_unique())
+        .join(scored, on=["workflow_id", "day"], how="left")
+        .with_columns(is_workflow=(pl.col("steps_moved") >= 2) & (2 * pl.col("steps_moved") >= pl.col("steps_scored")))
+    )
+    caused = rows.join(moved, on=["day", "metric", "direction"], how="left").join(
+        together, on=["workflow_id", "day", "direction"], how="left"
+    )
+    cause_scope = (
+        pl.when((pl.col("scope") == "account") | pl.col("is_account"))
+        .then(pl.lit("account"))
+        .when("is_workflow")
+        .then(pl.lit("workflow"))
+        .otherwise(pl.lit("step"))
+    )
+    step = pl.concat_str("workflow_id", "step_id", separator="/")
+    series = pl.concat_str(pl.coalesce(step, pl.lit("account")), "metric", separator="/")
+    cause = (
+        pl.when(pl.col("cause_scope") == "account")
+        .then(pl.lit("account"))
+        .when(pl.col("cause_scope") == "workflow")
+        .then("workflow_id")
+        .otherwise(step)
+    )
+    named = (
+        caused.with_columns(cause_scope=cause_scope)
+        .with_columns(series=series, cause=cause)
+        .pipe(_number_runs, "series", "incident")
+        .pipe(_number_runs, "cause", "cause")
+        .with_columns(
+            anomaly_id=pl.concat_str("series", pl.col("day").cast(pl.String), pl.col("anomaly_kind"), separator="/"),
+            severity=_severity(),
+        )
+        .join(latest, on="metric", how="left")
+        .with_columns(is_latest=pl.col("day") == pl.col("latest_day"))
+    )
+    return conform(_mute(named, mutes).sort("day", "cause_id", "anomaly_id"), Anomalies)
+
+
+def notifications(found: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
+    """One line a cause that is still going on: it has an alarm on the last day for which the metric is scored.
+
+    Args:
+        found: rows of `anomalies`.
+        as_of_day: tonight.
+
+    Returns:
+        One row per cause: `cause_id`, `cause_scope`, `workflow_id`, `step_id` (null where several), `first_day`,
+        `last_day`, `severity` (the worst), `metrics`, `alarms`, `steps`, `affected`, `is_adverse`, `is_new` (not
+        told the night before), `is_muted` (every alarm is), `message`, and `evidence`, the filter that shows the rows.
+    """
+    rank = pl.col("severity").replace_strict({name: place for place, name in enumerate(SEVERITY_ORDER)})
+    only = lambda name: pl.when(pl.col(name).n_unique() == 1).then(pl.col(name).first()).alias(name)  # noqa: E731
+    causes = (
+        found.with_columns(rank=rank)
+        .sort("rank", "day", descending=True)
+        .group_by("cause_id", maintain_order=True)
+        .agg(
+            pl.col("cause_scope").first(),
+            only("workflow_id"),
+            only("step_id"),
+            pl.col("rank").max(),
+            first_day=pl.col("cause_first_day").min(),
+            last_day=pl.col("day").max(),
+            severity=pl.col("severity").first(),
+            metrics=pl.col("metric").unique().sort().str.join(", "),
+            alarms=pl.len().cast(pl.Int64),
+            steps=pl.struct("workflow_id", "step_id").filter(pl.col("scope") == "step").n_unique().cast(pl.Int64),
+            affected=pl.col("affected").filter(pl.col("scope") == "step").sum(),
+            is_adverse=pl.col("is_adverse").any(),
+            is_muted=pl.col("is_muted").all(),
+            direction=only("direction"),
+            is_new=pl.col("is_latest").all(),
+            is_latest=pl.col("is_latest").any(),
+        )
+        .filter("is_latest")
+    )
+    where = (
+        pl.when(pl.col("cause_scope") == "account")
+        .then(pl.lit("The whole account"))
+        .when(pl.col("cause_scope") == "workflow")
+        .then(pl.format("Workflow {}", "workflow_id"))
+        .otherwise(pl.format("Workflow {}, step {}", "workflow_id", "step_id"))
+    )
+    way = pl.col("direction").replace_strict({"up": "above", "down": "below"}, default="off")
+    return (
+        causes.sort("rank", "affected", "cause_id", descending=[True, True, False])
+        .with_columns(
+            message=pl.format("{}: {} {} the forecast since {}.", where, "metrics", way, "first_day"),
+            evidence=pl.format("marts.anomalies where cause_id = '{}'", "cause_id"),
+            as_of_day=pl.lit(as_of_day),
+            method=pl.lit(METHOD),
+        )
+        .drop("rank", "direction", "is_latest")
+    )
+
+
+def _step_rows(baselines: pl.DataFrame) -> pl.DataFrame:
+    is_drift = (pl.col("change") == "drift") & ~pl.col("is_anomaly")
+    kind = (
+        pl.when(is_drift)
+        .then(pl.lit("drift"))
+        .when((pl.col("metric_kind") == "volume") & (pl.col("numerator") == 0))
+        .then(pl.lit("silence"))
+        .when(pl.col("window_nights") > 1)
+        .then(pl.lit("nights"))
+        .otherwise(pl.lit("night"))
+    )
+    away = (pl.col("numerator") - pl.col("expected_events")).abs().round().cast(pl.Int64)
+    return flagged(baselines).with_columns(
+        scope=pl.lit("step"),
+        anomaly_kind=kind,
+        tail_probability=pl.when(is_drift).then(pl.lit(_DRIFT_PROBABILITY)).otherwise("tail_probability"),
+        affected=pl.coalesce("denominator", away).fill_null(0),
+    )
+
+
+def _account_rows(alerts: pl.DataFrame, baselines: pl.DataFrame) -> pl.DataFrame:
+    rate = pl.col("metric_kind") == "rate"
+    per = pl.when(rate).then("denominator").otherwise(1)
+    away = (pl.col("numerator") - pl.col("expected_events")).abs().round().cast(pl.Int64)
+    return alerts.filter("is_alert").with_columns(
+        scope=pl.lit("account"),
+        as_of_day=pl.lit(baselines.item(0, "as_of_day")),
+        workflow_id=pl.lit(None, dtype=pl.String),
+        step_id=pl.lit(None, dtype=pl.String),
+        anomaly_kind=pl.lit("night"),
+        window_nights=pl.lit(1, dtype=pl.Int64),
+        value=pl.col("numerator") / per,
+        expected_value=pl.col("expected_events") / per,
+        denominator=pl.when(rate).then("denominator"),
+        affected=pl.when(rate).then("denominator").otherwise(away),
+        # `is_adverse` came as "down harms": turn it into whether this direction does.
+        is_adverse=pl.col("is_adverse") == (pl.col("direction") == "down"),
+        method=pl.lit(METHOD),
+    )
+
+
+def _number_runs(rows: pl.DataFrame, subject: str, name: str) -> pl.DataFrame:
+    """Add `{name}_id` and `{name}_first_day`: runs of days of one subject with pauses of at most a day."""
+    days = rows.select(subject, "day").unique().sort(subject, "day")
+    first = pl.col("day").diff().over(subject).dt.total_days().fill_null(_GAP_DAYS + 1) > _GAP_DAYS
+    runs = (
+        days.with_columns(run=first.cum_sum())
+        .with_columns(pl.col("day").min().over("run").alias(f"{name}_first_day"))
+        .drop("run")
+    )
+    numbered = rows.join(runs, on=[subject, "day"])
+    identifier = pl.format("{}@{}", subject, f"{name}_first_day")
+    return numbered.with_columns(identifier.alias(f"{name}_id"))
+
+
+def _severity() -> pl.Expr:
+    severity = pl.lit("low")
+    for name, probability in SEVERITY_PROBABILITIES.items():
+        severity = pl.when(pl.col("tail_probability") < probability).then(pl.lit(name)).otherwise(severity)
+    return severity
+
+
+def _mute(rows: pl.DataFrame, mutes: pl.DataFrame | None) -> pl.DataFrame:
+    if mutes is None or mutes.is_empty():
+        return rows.with_columns(is_muted=pl.lit(False), muted_until=pl.lit(None, dtype=pl.Date))
+    keys = ["workflow_id", "step_id", "metric"]
+    wanted = mutes.select(*(pl.col(key).cast(pl.String).alias(f"mute_{key}") for key in keys), "until")
+    matches = pl.all_horizontal(
+        *((pl.col(f"mute_{key}").is_null() | pl.col(f"mute_{key}").eq_missing(pl.col(key))) for key in keys),
+        pl.col("day") <= pl.col("until"),
+    )
+    until = (
+        rows.select("anomaly_id", "day", *keys)
+        .join(wanted, how="cross")
+        .filter(matches)
+        .group_by("anomaly_id")
+        .agg(muted_until=pl.col("until").max())
+    )
+    return rows.join(until, on="anomaly_id", how="left").with_columns(is_muted=pl.col("muted_until").is_not_null())

@@ -1,0 +1,252 @@
+"""What is known of all series between two days: levels, weekday factors, dispersions, and how a day changes them.
+
+Scoring days belongs to `anomaly_baseline`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.analysis.anomalies.tails import Array
+
+Mask = NDArray[np.bool_]
+
+LEVEL_HALF_LIFE_DAYS = 21.0
+# Weekdays come round once a week and their pattern changes slowly: 24 weeks halve their weight.
+WEEKDAY_HALF_LIFE_DAYS = 168.0
+WARM_UP_DAYS = 14
+RECOVERY_DAYS = 60
+# Squared spread of a series' weekday factors around its fleet's before the fleet's own data speak: click rates of a
+# step differ by some 7%, volumes by some 40%; 21 cells (three series) of data weigh as much as this guess.
+_WEEKDAY_SPREAD = {"rate": 0.005, "volume": 0.16}
+_SPREAD_CELLS = 21.0
+_SPREAD_LIMITS = (0.0005, 0.5)
+# Effective series behind a fleet's weekday factor saturate here, so that one giant does not speak for all.
+_FLEET_SATURATION = 200.0
+# Pseudo-days that hold a series' dispersion to the fleet's median, and that median before anything is known.
+DISPERSION_DAYS = 10.0
+_FIRST_DISPERSION = {"rate": 0.02, "volume": 0.05}
+_LARGEST_DISPERSION = 4.0
+# A day's own variation below 5% is not worth telling from none, and keeps big series from flagging trifles.
+_SMALLEST_DISPERSION = 0.0025
+# Scores are cut at three standard deviations before their squares enter a moment (an earlier cut finds a little more,
+# but takes the skew of strongly scattered days for alarms); what is left of a normal's square has this mean.
+WINSOR = 9.0
+WINSOR_MEAN = 0.9951
+# Counts are cut at this many standard deviations before they move level and weekday factors.
+_BOUND = 3.0
+# Share of the alarm probability each window of nights may spend.
+WINDOW_SHARES = {"rate": {1: 0.75, 3: 0.25}, "volume": {1: 0.5, 3: 0.25, 7: 0.25}}
+
+Kind = Literal["rate", "volume"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Counts of all series of one kind, days down and series across.
+
+    Attributes:
+        counts: numerators or volumes, (days, series).
+        exposure: denominators, or 1 where a volume series exists, (days, series).
+        usable: the cell may be scored and learnt from: exposure is there, no holiday, matured.
+        weekday: 0-6 per day.
+        fleet: fleet (metric) of each series, 0-based.
+        kind: 'rate' or 'volume'.
+    """
+
+    counts: Array
+    exposure: Array
+    usable: Mask
+    weekday: NDArray[np.int64]
+    fleet: NDArray[np.int64]
+    kind: Kind
+
+
+def _weekday_spread(events: Array, expected: Array, guess: float) -> float:
+    """Squared spread of true weekday factors around the fleet's, by moments weighted as if `guess` were true.
+
+    Events are weighted so that chance alone gives them a variance equal to `expected`.
+    """
+    total = expected + expected**2 * guess
+    relevance = (expected**2 * guess / np.maximum(total, 1e-12)) ** 2
+    squared = np.minimum((events - expected) ** 2, WINSOR * total) / WINSOR_MEAN
+    moment = (relevance * (squared - expected) / np.maximum(expected, 1e-9) ** 2).sum()
+    spread = (moment + _SPREAD_CELLS * guess) / (relevance.sum() + _SPREAD_CELLS)
+    return float(np.clip(spread, *_SPREAD_LIMITS))
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day's forecast of all series and what came."""
+
+    weekday: int
+    count: Array
+    exposure: Array
+    factor: Array
+    expected: Array
+    complement: Array
+    error: Array
+
+
+@dataclass
+class Level:
+    """Discounted sums of one level per series: events, weighted exposure and the variance of the events."""
+
+    events: Array
+    exposure: Array
+    variance: Array
+
+    @classmethod
+    def nothing(cls, series: int) -> "Level":
+        """Levels that have seen no day."""
+        return cls(np.zeros(series), np.zeros(series), np.zeros(series))
+
+    def decay(self, factor: float) -> None:
+        """Discount what is known."""
+        self.events *= factor
+        self.exposure *= factor
+        self.variance *= factor**2
+
+    def take(self, other: "Level", where: Mask) -> None:
+        """Replace some series by another level."""
+        for name in ("events", "exposure", "variance"):
+            getattr(self, name)[where] = getattr(other, name)[where]
+
+    def add(self, where: Mask, events: Array, exposure: Array, variance: Array) -> None:
+        """Add a day to some series."""
+        self.events += np.where(where, events, 0.0)
+        self.exposure += np.where(where, exposure, 0.0)
+        self.variance += np.where(where, variance, 0.0)
+
+    def clear(self, where: Mask) -> None:
+        """Forget some series."""
+        for values in (self.events, self.exposure, self.variance):
+            values[where] = 0.0
+
+
+@dataclass
+class Recursion:
+    """The state of all series between two days, and the steps that move it on."""
+
+    panel: Panel
+    level: Level = field(init=False)
+    held: Level = field(init=False)
+    former: Level = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start with nothing known."""
+        series = self.panel.counts.shape[1]
+        self.series = series
+        self.fleets = int(self.panel.fleet.max(initial=-1)) + 1
+        self.level, self.held, self.former = (Level.nothing(series) for _ in range(3))
+        self.weekday_events = np.zeros((7, series))
+        self.weekday_expected = np.zeros((7, series))
+        self.moment = np.zeros(series)
+        self.moment_weight = np.zeros(series)
+        self.information = np.zeros(series)
+        self.dispersion = np.full(series, _FIRST_DISPERSION[self.panel.kind])
+        self.inflation = {width: (np.zeros(series), np.zeros(series)) for width in self.windows if width > 1}
+        self.days = np.zeros(series, dtype=np.int64)
+        self.run = np.zeros(series, dtype=np.int64)
+        self.since_restart = np.full(series, WARM_UP_DAYS)
+        self.former_age = np.full(series, RECOVERY_DAYS + 1)
+        self.cusum = np.zeros((2, series))
+        self.since_cusum = (Level.nothing(series), Level.nothing(series))
+
+    @property
+    def windows(self) -> dict[int, float]:
+        """Nights of each window and the share of the alarm probability it may spend."""
+        return WINDOW_SHARES[self.panel.kind]
+
+    def rate(self, level: Level) -> Array:
+        """Events per unit of exposure; half an event keeps a series without any from forecasting zero."""
+        trial = 1.0 if self.panel.kind == "rate" else 0.0
+        rate = (level.events + 0.5) / np.maximum(level.exposure + trial, 1e-9)
+        return np.minimum(rate, 0.98) if self.panel.kind == "rate" else rate
+
+    def factors(self) -> tuple[Array, Array]:
+        """Weekday factors (7, series), shrunk to the fleet's, and the relative variance left in them."""
+        saturated = 1 / (self.weekday_expected.sum(axis=0) / 7 + _FLEET_SATURATION)
+        factors = np.empty_like(self.weekday_events)
+        error = np.empty_like(self.weekday_events)
+        for fleet in range(self.fleets):
+            own = self.panel.fleet == fleet
+            events, expected = self.weekday_events[:, own], self.weekday_expected[:, own]
+            common = ((events * saturated[own]).sum(axis=1, keepdims=True) + 1.0) / (
+                (expected * saturated[own]).sum(axis=1, keepdims=True) + 1.0
+            )
+            spread = _weekday_spread(events, expected * common, _WEEKDAY_SPREAD[self.panel.kind])
+            factors[:, own] = common * (events + 1 / spread) / (expected * common + 1 / spread)
+            error[:, own] = 1 / (1 / spread + expected * common)
+        return factors / factors.mean(axis=0), error
+
+    def shrink_dispersion(self) -> None:
+        """Each series' moment, pulled to the median of its fleet as far as its own days are few."""
+        own = np.divide(self.moment, self.moment_weight, out=np.zeros(self.series), where=self.moment_weight > 0)
+        own = np.clip(own, _SMALLEST_DISPERSION, _LARGEST_DISPERSION)
+        for fleet in range(self.fleets):
+            members = self.panel.fleet == fleet
+            known = members & (self.information >= 3)
+            centre = np.median(own[known]) if known.any() else _FIRST_DISPERSION[self.panel.kind]
+            information = self.information[members]
+            self.dispersion[members] = (information * own[members] + DISPERSION_DAYS * centre) / (
+                information + DISPERSION_DAYS
+            )
+
+    def learn(self, where: Mask, day: "Day") -> None:
+        """Add an unflagged day to level, weekday factors and dispersion."""
+        variance = day.expected * day.complement + day.expected**2 * self.dispersion
+        weight = day.expected * day.complement / np.maximum(variance, 1e-12)
+        total = variance + day.expected**2 * day.error
+        # Mild anomalies raise no alarm; bounded, they cannot pull the forecast their way either.
+        reach = np.where(self.days >= WARM_UP_DAYS, _BOUND * np.sqrt(total), np.inf)
+        count = np.clip(day.count, day.expected - reach, day.expected + reach)
+        self.level.add(where, weight * count, weight * day.exposure * day.factor, weight**2 * variance)
+        settled = where & (self.days >= 7)
+        base = np.where(settled, weight, 0.0)
+        self.weekday_events[day.weekday] += base * count
+        self.weekday_expected[day.weekday] += base * day.expected / day.factor
+        squared = np.minimum((day.count - day.expected) ** 2, WINSOR * total) / WINSOR_MEAN
+        own = np.maximum(self.dispersion, _SMALLEST_DISPERSION)
+        share = np.where(settled, own / (day.complement / np.maximum(day.expected, 1e-9) + own + day.error), 0.0) ** 2
+        relevance = share / own**2
+        excess = (squared - day.expected * day.complement) / np.maximum(day.expected, 1e-9) ** 2 - day.error
+        self.moment += relevance * excess
+        self.moment_weight += relevance
+        self.information += share
+        self.days += where
+
+    def decay(self) -> None:
+        """Let one calendar day pass."""
+        daily = 0.5 ** (1 / LEVEL_HALF_LIFE_DAYS)
+        slow = 0.5 ** (1 / WEEKDAY_HALF_LIFE_DAYS)
+        self.level.decay(daily)
+        self.former.decay(daily)
+        self.weekday_events *= slow
+        self.weekday_expected *= slow
+        self.moment *= slow
+        self.moment_weight *= slow
+        self.information *= slow
+        for sums, weights in self.inflation.values():
+            sums *= slow
+            weights *= slow
+
+    def restart(self, where: Mask) -> None:
+        """Take the days held back as the new level and remember the one that was left."""
+        self.former.take(self.level, where)
+        self.former_age[where] = 0
+        self.level.take(self.held, where)
+        self.since_restart[where] = 0
+
+    def adopt(self, side: int, where: Mask) -> None:
+        """Take the days since a CUSUM left zero as the new level."""
+        self.level.take(self.since_cusum[side], where)
+        self.since_restart[where] = 0
+
+    def recover(self, where: Mask) -> None:
+        """Return to the level that was left."""
+        self.level.take(self.former, where)
+        self.former_age[where] = RECOVERY_DAYS + 1
+        self.since_restart[where] = 0

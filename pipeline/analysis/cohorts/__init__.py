@@ -1,0 +1,1 @@
+"""Which cohorts convert differently, compared at the ages they have reached."""

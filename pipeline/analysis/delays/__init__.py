@@ -1,0 +1,1 @@
+"""How conversion depends on the delay between two steps, and which delay to prefer."""

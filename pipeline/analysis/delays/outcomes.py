@@ -1,0 +1,75 @@
+"""What `analyse_delays` reads, from the reduction of assigned delays and the planned transitions.
+
+Here: who is matured, who converted in time, which delay is in use tonight. Not here: any comparison of delays.
+"""
+
+from datetime import date
+
+import polars as pl
+
+from pipeline.common.time import day_number, end_of_day_us
+
+#: Strata of the comparison: a season and a state of the flow, yet with entrants of every delay.
+BLOCK_DAYS = 28
+
+
+def delay_outcomes(
+    assigned_delays: pl.DataFrame, steps: pl.DataFrame, *, as_of: date, horizon_days: int
+) -> pl.DataFrame:
+    """Matured entrants and conversions of every delay that was assigned.
+
+    Args:
+        assigned_delays: `reductions.assigned_delays`.
+        steps: `core.steps`.
+        as_of: tonight.
+        horizon_days: calendar days from the entry in which a conversion counts, 60 at most.
+
+    Returns:
+        One row per transition, `segment`, `entry_block`, `assigned_delay_hours` and `is_randomised`: `entrants` whose
+        horizon has passed tonight, and `conversions` among them.
+    """
+    is_converted = pl.col("converted_days").is_between(0, horizon_days)
+    return (
+        assigned_delays.filter(pl.col("day") + horizon_days <= day_number(as_of))
+        .pipe(_named, steps)
+        .group_by(
+            "workflow_id",
+            "from_step_id",
+            "to_step_id",
+            "segment",
+            (pl.col("day") // BLOCK_DAYS).alias("entry_block"),
+            "assigned_delay_hours",
+            pl.col("is_delay_randomised").alias("is_randomised"),
+        )
+        .agg(
+            entrants=pl.col("subscribers").sum(),
+            conversions=pl.col("subscribers").filter(is_converted).sum(),
+        )
+    )
+
+
+def current_delays(edges: pl.DataFrame, steps: pl.DataFrame, *, as_of: date) -> pl.DataFrame:
+    """The delay of every transition for who enters at the end of tonight.
+
+    Args:
+        edges: `core.edges`.
+        steps: `core.steps`.
+        as_of: tonight.
+
+    Returns:
+        One row per transition with `current_delay_hours`.
+    """
+    end_us = end_of_day_us(as_of)
+    return (
+        edges.filter((pl.col("valid_from_us") < end_us) & (pl.col("valid_to_us") >= end_us))
+        .pipe(_named, steps)
+        .select("workflow_id", "from_step_id", "to_step_id", current_delay_hours=pl.col("delay_hours"))
+    )
+
+
+def _named(frame: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
+    """Ids in place of the keys of a transition."""
+    ids = steps.select("workflow_id", "step_id", "step_key")
+    start = ids.rename({"step_key": "from_step_key", "step_id": "from_step_id"})
+    end = ids.select(to_step_key="step_key", to_step_id="step_id")
+    return frame.join(start, on="from_step_key", how="inner").join(end, on="to_step_key", how="inner")

@@ -1,0 +1,1 @@
+"""Tests inside flow steps: plans, assignment, exposures, nightly looks and verdicts."""

@@ -1,0 +1,328 @@
+"""Who was exposed to a step, with which arm, and what came of it within the window.
+
+Here: outcomes of messages, assigned arms as the sender told them, exposures and their moments. Not here: statistics.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import polars as pl
+
+from pipeline.analysis.experiments.assignment import assign_arms
+from pipeline.analysis.experiments.draft import Assigner, ExperimentDraft, MetricName
+from pipeline.analysis.experiments.metrics import MOMENTS, reduce_exposures
+from pipeline.analysis.experiments.plan import ExperimentPlan
+from pipeline.common.time import CENTS, DAY_US, day_number, to_date
+from pipeline.schemas.base import empty
+from pipeline.schemas.experiments import ExperimentAssignments
+
+PRE_PERIOD_DAYS = 28
+"""Whole weeks before an exposure whose revenue explains part of the revenue after it (CUPED)."""
+
+MAILABLE = "subscribed"
+
+OUTCOMES = {
+    MetricName.CLICK: "is_clicked",
+    MetricName.CONVERSION: "is_converted",
+    MetricName.REVENUE: "revenue",
+    "unsubscribe": "is_unsubscribed",
+    "complaint": "is_complained",
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The core tables that tests read: `core.steps`, `core.workflows`, `.messages`, `.conversions`, `.subscribers`."""
+
+    steps: pl.DataFrame
+    workflows: pl.DataFrame
+    messages: pl.DataFrame
+    conversions: pl.DataFrame
+    subscribers: pl.DataFrame
+
+    def step(self, workflow_id: str, step_id: str) -> dict[str, object] | None:
+        """The row of `core.steps`; none where the flow map has no such step or it was deleted."""
+        found = self.steps.filter(
+            (pl.col("workflow_id") == workflow_id) & (pl.col("step_id") == step_id) & (pl.col("status") != "deleted")
+        )
+        return found.row(0, named=True) if found.height else None
+
+
+def message_outcomes(
+    facts: Facts, workflow_id: str | None, step_id: str | None, *, first: date, last: date, window_days: int
+) -> pl.DataFrame:
+    """What came of the messages of a step, of a workflow, or of all workflows.
+
+    Args:
+        facts: core tables.
+        workflow_id: the workflow; none = all but one-off campaigns.
+        step_id: the step; none = all of the workflow.
+        first: first UTC day of sending.
+        last: last one.
+        window_days: an outcome counts this many days after its message.
+
+    Returns:
+        One row per message: `subscriber_key`, `exposed_day` (Date), `is_clicked`, `is_converted`, `is_unsubscribed`,
+        `is_complained` (Boolean), `revenue` (currency) and `revenue_before` of the `PRE_PERIOD_DAYS` before the message
+        (null for those who were not there yet). Bounced messages count: a subject can make a message bounce.
+    """
+    keys = facts.steps.filter(_place(facts, workflow_id, step_id))
+    sent = facts.messages.filter(pl.col("day").is_between(day_number(first), day_number(last))).join(
+        keys.select("step_key"), on="step_key", how="semi"
+    )
+    goals = facts.workflows.filter(pl.col("workflow_id") == workflow_id)["goal_event_type"].drop_nulls().to_list()
+    is_goal = pl.col("event_type").is_in(goals) if goals else pl.lit(True)
+    since = pl.col("occurred_us") - pl.col("sent_us")
+    is_after, is_before = (
+        since.is_between(0, window_days * DAY_US, closed="left"),
+        since.is_between(-PRE_PERIOD_DAYS * DAY_US, 0, closed="left"),
+    )
+    cents = pl.col("net_cents").filter
+    bought = (
+        facts.conversions.select("subscriber_key", "event_type", "occurred_us", "is_order", "net_cents")
+        .join(sent.select("subscriber_key", "sent_us"), on="subscriber_key")
+        .filter(is_after | is_before)
+        .group_by("subscriber_key")
+        .agg(
+            is_converted=(is_after & is_goal).any(),
+            revenue=cents(is_after & pl.col("is_order")).sum() / CENTS,
+            revenue_before=cents(is_before & pl.col("is_order")).sum() / CENTS,
+        )
+    )
+    in_window = [
+        (pl.col(moment) - pl.col("sent_us") < window_days * DAY_US).fill_null(False).alias(name)
+        for moment, name in (
+            ("first_human_click_us", "is_clicked"),
+            ("unsubscribed_us", "is_unsubscribed"),
+            ("complained_us", "is_complained"),
+        )
+    ]
+    was_there = pl.col("signup_us") <= pl.col("sent_us") - PRE_PERIOD_DAYS * DAY_US
+    return (
+        sent.join(bought, on="subscriber_key", how="left")
+        .join(facts.subscribers.select("subscriber_key", "signup_us"), on="subscriber_key", how="left")
+        .select(
+            "subscriber_key",
+            *in_window,
+            pl.col("is_converted").fill_null(False),
+            pl.col("revenue").fill_null(0.0),
+            exposed_day=to_date("day"),
+            revenue_before=pl.when(was_there).then(pl.col("revenue_before").fill_null(0.0)),
+        )
+        .sort("exposed_day", "subscriber_key")
+    )
+
+
+def _place(facts: Facts, workflow_id: str | None, step_id: str | None) -> pl.Expr:
+    if workflow_id is None:
+        flows = facts.workflows.filter(pl.col("kind") != "campaign")["workflow_id"]
+        return pl.col("workflow_id").is_in(flows.implode())
+    is_here = pl.col("workflow_id") == workflow_id
+    return is_here if step_id is None else is_here & (pl.col("step_id") == step_id)
+
+
+def told(
+    members: pl.LazyFrame, events: pl.LazyFrame, *, fields: Sequence[str], experiments: Sequence[str]
+) -> pl.DataFrame:
+    """The first arm that the sender told of each subscriber: an arm never changes, even if a field is used anew.
+
+    Args:
+        members: all versions of `lake.members`.
+        events: all versions of `lake.events`.
+        fields: merge fields that hold arms.
+        experiments: tests whose arms stand in the properties `experiment` and `arm` of events.
+
+    Returns:
+        `source` (the field or the test), `subscriber_key`, `arm`; nothing is read where nobody asks.
+    """
+    parts = [_told_by_field(members, field) for field in dict.fromkeys(fields)]
+    if experiments:
+        parts.append(_told_by_events(events, experiments))
+    return pl.concat([pl.DataFrame(schema=_TOLD), *parts])
+
+
+def _told_by_field(members: pl.LazyFrame, field: str) -> pl.DataFrame:
+    return (
+        members.with_columns(arm=pl.col("merge_fields").str.json_path_match(f"$.{field}"))
+        .filter(pl.col("arm").fill_null("") != "")
+        .sort("as_of_day", "audience_id")
+        .unique("subscriber_key", keep="first", maintain_order=True)
+        .select(pl.lit(field).alias("source"), "subscriber_key", "arm")
+        .collect()
+    )
+
+
+def _told_by_events(events: pl.LazyFrame, experiments: Sequence[str]) -> pl.DataFrame:
+    return (
+        events.filter(pl.col("properties").str.contains('"experiment"', literal=True))
+        .select(
+            "subscriber_key",
+            "occurred_us",
+            "event_id",
+            source=pl.col("properties").str.json_path_match("$.experiment"),
+            arm=pl.col("properties").str.json_path_match("$.arm"),
+        )
+        .filter(pl.col("source").is_in(list(experiments)) & pl.col("arm").is_not_null())
+        .sort("occurred_us", "event_id")
+        .unique(["source", "subscriber_key"], keep="first", maintain_order=True)
+        .select(*_TOLD)
+        .collect()
+    )
+
+
+_TOLD = {"source": pl.String, "subscriber_key": pl.Int64, "arm": pl.String}
+
+
+def assignments(
+    drafts: Sequence[ExperimentDraft], facts: Facts, told: pl.DataFrame, *, as_of_day: date
+) -> pl.DataFrame:
+    """Everyone's arm in every test that has begun.
+
+    Args:
+        drafts: tests whose plan is frozen.
+        facts: core tables.
+        told: arms as `told` gives them.
+        as_of_day: tonight.
+
+    Returns:
+        Rows of `schemas.experiments.ExperimentAssignments`. driptune's own arms: everyone who can be mailed, and who
+        was mailed since the start; a function of the subscriber and the frozen plan, so that no night changes them.
+    """
+    return pl.concat(
+        [
+            empty(ExperimentAssignments),
+            *(
+                (_drawn(draft, facts, as_of_day) if draft.assigned_by is Assigner.DRIPTUNE else _told(draft, told))
+                .pipe(_dated, draft, facts, as_of_day)
+                .select(empty(ExperimentAssignments).columns)
+                for draft in drafts
+            ),
+        ]
+    )
+
+
+def _drawn(draft: ExperimentDraft, facts: Facts, as_of_day: date) -> pl.DataFrame:
+    keys = facts.steps.filter((pl.col("workflow_id") == draft.workflow_id) & (pl.col("step_id") == draft.step_id))[
+        "step_key"
+    ]
+    mailed = facts.messages.filter(
+        pl.col("step_key").is_in(keys.to_list()) & (pl.col("day") >= day_number(draft.start_day))
+    )
+    mailable = facts.subscribers.filter(pl.col("status") == MAILABLE)
+    audience = pl.concat([mailable.select("subscriber_key"), mailed.select("subscriber_key")]).unique()
+    return assign_arms(
+        audience,
+        experiment_id=draft.experiment_id,
+        salt=draft.salt,
+        shares=dict(draft.shares),
+        as_of_day=as_of_day,
+    ).drop("assigned_day")
+
+
+def _told(draft: ExperimentDraft, told: pl.DataFrame) -> pl.DataFrame:
+    by_events = draft.assigned_by is Assigner.EVENTS
+    source = draft.experiment_id if by_events else draft.arm_field
+    shares = pl.DataFrame(draft.shares, schema={"arm": pl.String, "assignment_probability": pl.Float64}, orient="row")
+    return (
+        told.filter(pl.col("source") == source)
+        .join(shares, on="arm")
+        .with_columns(
+            experiment_id=pl.lit(draft.experiment_id),
+            method=pl.lit("as events told it first" if by_events else f"as merge field {source} held it first"),
+        )
+    )
+
+
+def _dated(rows: pl.DataFrame, draft: ExperimentDraft, facts: Facts, as_of_day: date) -> pl.DataFrame:
+    """The first day on which the arm could be sent: the start, or the signup if that is later."""
+    signup = to_date("signup_day").fill_null(draft.start_day)
+    return (
+        rows.join(
+            facts.subscribers.select("subscriber_key", signup_day=pl.col("signup_us") // DAY_US),
+            on="subscriber_key",
+            how="left",
+        )
+        .with_columns(
+            assigned_day=pl.max_horizontal(signup, pl.lit(draft.start_day)), as_of_day=pl.lit(as_of_day, dtype=pl.Date)
+        )
+        .sort("subscriber_key")
+    )
+
+
+def exposures(plan: ExperimentPlan, assigned: pl.DataFrame, facts: Facts, *, as_of_day: date) -> pl.DataFrame:
+    """First message of the step to each assigned subscriber since the start, with its outcomes.
+
+    Args:
+        plan: the frozen plan.
+        assigned: rows of `experiment_assignments`.
+        facts: core tables.
+        as_of_day: tonight; exposures whose window is still open tonight are not matured.
+
+    Returns:
+        Columns of `message_outcomes` with `experiment_id`, `arm`, `week` (blocks of seven days since the start) and
+        `is_matured`.
+    """
+    outcomes = message_outcomes(
+        facts,
+        plan.workflow_id,
+        plan.step_id,
+        first=plan.start_day,
+        last=as_of_day if plan.is_open_ended else min(as_of_day, plan.end_day),
+        window_days=plan.window_days,
+    )
+    arms = assigned.filter(pl.col("experiment_id") == plan.experiment_id).select(
+        "experiment_id", "subscriber_key", "arm"
+    )
+    return in_weeks(plan, outcomes.join(arms, on="subscriber_key", maintain_order="left"), as_of_day=as_of_day)
+
+
+def in_weeks(plan: ExperimentPlan, exposed: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
+    """Exposures (`exposed_day`) with `week`, in blocks of seven days since the start, and `is_matured` tonight."""
+    return exposed.with_columns(
+        week=(pl.col("exposed_day") - plan.start_day).dt.total_days() // 7,
+        is_matured=pl.col("exposed_day") <= as_of_day - timedelta(days=plan.window_days),
+    )
+
+
+def moments_of(plan: ExperimentPlan, exposed: pl.DataFrame) -> pl.DataFrame:
+    """Additive moments of every metric of a plan, from its `exposures`."""
+    parts = []
+    for metric in plan.metrics:
+        is_revenue = metric.name == MetricName.REVENUE
+        parts.append(
+            reduce_exposures(
+                exposed,
+                metric.name,
+                value=OUTCOMES[metric.name],
+                cap=plan.amount_cap if is_revenue else None,
+                covariate="revenue_before" if is_revenue else None,
+            )
+        )
+    return pl.concat(parts)
+
+
+def no_moments() -> pl.DataFrame:
+    """Moments of no exposure."""
+    names = {"experiment_id": pl.String, "metric": pl.String, "arm": pl.String, "exposed_day": pl.Date}
+    amounts = {name: pl.Int64 if name == "exposures" else pl.Float64 for name in MOMENTS}
+    return pl.DataFrame(schema={**names, "stratum": pl.Int64, **amounts})
+
+
+def daily_shares(plan: ExperimentPlan, exposed: pl.DataFrame) -> pl.DataFrame:
+    """Exposures of every arm on every day, matured or not, beside the declared share: what the ratio test reads."""
+    declared = pl.DataFrame(plan.shares, schema={"arm": pl.String, "share": pl.Float64}, orient="row")
+    counted = exposed.group_by("exposed_day", "arm").agg(exposures=pl.len().cast(pl.Int64))
+    return (
+        exposed.select("exposed_day")
+        .unique()
+        .join(declared, how="cross")
+        .join(counted, on=["exposed_day", "arm"], how="left")
+        .select(
+            pl.lit(plan.experiment_id).alias("experiment_id"),
+            pl.col("exposed_day").alias("day"),
+            "arm",
+            pl.col("exposures").fill_null(0),
+            "share",
+        )
+    )

@@ -1,0 +1,311 @@
+"""What an arm did against the control, night by night, stratified by week.
+
+Here: the additive moments of exposures and the comparisons made of them (Cochran-Mantel-Haenszel, winsorised means,
+CUPED, delta method). Not here: critical values, error control and verdicts.
+"""
+
+import polars as pl
+
+from pipeline.analysis.experiments.plan import MetricKind
+
+MOMENTS = ("exposures", "value_sum", "value_squares", "second_sum", "second_squares", "cross_sum")
+"""Additive columns: they can come from any engine and be added over days."""
+
+WINSOR_QUANTILE = 0.99
+"""Of the amounts of those who bought: one order in a hundred is capped, and no single one decides a test."""
+
+_TEST = ("experiment_id", "metric", "arm")
+
+
+def winsor_cap(baseline_amounts: pl.Series) -> float | None:
+    """The amount above which an outcome is capped, from the step's history; freeze it with the plan.
+
+    Args:
+        baseline_amounts: amounts per exposure before the test, zeros included.
+
+    Returns:
+        The .99 quantile of the positive amounts; none where nobody bought.
+    """
+    bought = baseline_amounts.filter(baseline_amounts > 0)
+    return None if bought.is_empty() else float(bought.quantile(WINSOR_QUANTILE, "higher"))  # type: ignore[arg-type]
+
+
+def reduce_exposures(
+    exposures: pl.DataFrame,
+    metric: str,
+    *,
+    value: str,
+    cap: float | None = None,
+    covariate: str | None = None,
+    denominator: str | None = None,
+) -> pl.DataFrame:
+    """Additive moments of one metric.
+
+    Args:
+        exposures: one row per first exposure: `experiment_id`, `subscriber_key`, `arm`, `exposed_day` (Date), `week`
+            (integer block of seven days), `is_matured`, and the columns named below.
+        metric: name of the metric.
+        value: outcome within the window: boolean, 0/1 or an amount.
+        cap: winsorise `value` (and `covariate`) at this amount.
+        covariate: amount in a period before the exposure, null where there was none (CUPED); those with and without
+            one are separate strata.
+        denominator: amount by whose sum the sum of `value` is divided (ratio metrics).
+
+    Returns:
+        One row per (`experiment_id`, `metric`, `arm`, `exposed_day`, `stratum`) of matured exposures with `exposures`,
+        `value_sum`, `value_squares`, `second_sum`, `second_squares`, `cross_sum`; second = covariate or denominator.
+    """
+    outcome = pl.col(value).cast(pl.Float64).fill_null(0.0)
+    second = pl.col(covariate or denominator or "").cast(pl.Float64) if covariate or denominator else pl.lit(0.0)
+    if cap is not None:
+        outcome = outcome.clip(upper_bound=cap)
+        second = second.clip(upper_bound=cap) if covariate else second
+    has_covariate = pl.col(covariate).is_not_null().cast(pl.Int64) if covariate else pl.lit(0, dtype=pl.Int64)
+    return (
+        exposures.filter(pl.col("is_matured"))
+        .select(
+            "experiment_id",
+            pl.lit(metric).alias("metric"),
+            "arm",
+            "exposed_day",
+            stratum=pl.col("week").cast(pl.Int64) * 2 + has_covariate,
+            value=outcome,
+            second=second.fill_null(0.0),
+        )
+        .group_by("experiment_id", "metric", "arm", "exposed_day", "stratum")
+        .agg(
+            exposures=pl.len().cast(pl.Int64),
+            value_sum=pl.col("value").sum(),
+            value_squares=pl.col("value").pow(2).sum(),
+            second_sum=pl.col("second").sum(),
+            second_squares=pl.col("second").pow(2).sum(),
+            cross_sum=(pl.col("value") * pl.col("second")).sum(),
+        )
+        .sort("experiment_id", "metric", "arm", "exposed_day", "stratum")
+    )
+
+
+def daily_contributions(moments: pl.DataFrame, tests: pl.DataFrame) -> pl.DataFrame:
+    """What each day adds to the stratified sums of each comparison.
+
+    Args:
+        moments: shaped like the result of `reduce_exposures`.
+        tests: one row per comparison: `experiment_id`, `metric`, `arm` (a treatment), `control`, `kind`.
+
+    Returns:
+        One row per (`experiment_id`, `metric`, `arm`, `exposed_day`) with `kind` and contributions whose running sums
+        over days are the stratified sums of all exposures so far (see `compare`).
+    """
+    cells = ["experiment_id", "metric", "exposed_day", "stratum"]
+    sides = moments.select(*cells, "arm", *(pl.col(name).cast(pl.Float64) for name in MOMENTS))
+    both = (
+        sides.select(cells)
+        .unique()
+        .join(tests.select(*_TEST, "control", "kind"), on=["experiment_id", "metric"])
+        .join(sides, on=[*cells, "arm"], how="left")
+        .join(sides, left_on=[*cells, "control"], right_on=[*cells, "arm"], how="left", suffix="_0")
+        .sort(*_TEST, "stratum", "exposed_day")
+    )
+    within = [*_TEST, "stratum"]
+    running = both.with_columns(
+        pl.col(name).fill_null(0.0).cum_sum().over(within) for moment in MOMENTS for name in (moment, f"{moment}_0")
+    )
+    rates = running.filter(pl.col("kind") == MetricKind.RATE)
+    amounts = running.filter(pl.col("kind") != MetricKind.RATE)
+    return pl.concat(
+        [
+            _summed_by_day(rates, _rate_sums(), within),
+            _summed_by_day(amounts, _amount_sums(), within),
+        ],
+        how="diagonal",
+    )
+
+
+def _summed_by_day(running: pl.DataFrame, sums: dict[str, pl.Expr], within: list[str]) -> pl.DataFrame:
+    """Evaluate the sums of each stratum so far and keep what the day changed, added over strata."""
+    states = running.select(
+        *within, "exposed_day", "kind", **{name: value.fill_null(0.0) for name, value in sums.items()}
+    )
+    return (
+        states.with_columns(pl.col(name) - pl.col(name).shift(1, fill_value=0.0).over(within) for name in sums)
+        .group_by(*_TEST, "kind", "exposed_day")
+        .agg(pl.col(name).sum() for name in sums)
+    )
+
+
+def _totals() -> dict[str, pl.Expr]:
+    everyone = pl.col("exposures") + pl.col("exposures_0")
+    return {
+        "weight": pl.when(everyone > 0).then(pl.col("exposures") * pl.col("exposures_0") / everyone),
+        "exposures": pl.col("exposures"),
+        "control_exposures": pl.col("exposures_0"),
+        "total": pl.col("value_sum"),
+        "control_total": pl.col("value_sum_0"),
+        "squares": pl.col("value_squares"),
+        "control_squares": pl.col("value_squares_0"),
+    }
+
+
+def _rate_sums() -> dict[str, pl.Expr]:
+    """Mantel-Haenszel sums: weighted rates of both arms and the hypergeometric variance."""
+    treated, control = pl.col("exposures"), pl.col("exposures_0")
+    everyone, events = treated + control, pl.col("value_sum") + pl.col("value_sum_0")
+    return _totals() | {
+        "treated_sum": pl.when(everyone > 0).then(pl.col("value_sum") * control / everyone),
+        "control_sum": pl.when(everyone > 0).then(pl.col("value_sum_0") * treated / everyone),
+        "variance": pl.when(everyone > 1).then(
+            treated * control * events * (everyone - events) / (everyone**2 * (everyone - 1))
+        ),
+    }
+
+
+def _amount_sums() -> dict[str, pl.Expr]:
+    """Weighted means, variances and covariances of both arms, and the pooled sums that give the CUPED slope."""
+    enough = (pl.col("exposures") > 1) & (pl.col("exposures_0") > 1)
+    weight = pl.col("exposures") * pl.col("exposures_0") / (pl.col("exposures") + pl.col("exposures_0"))
+    pooled_second = (pl.col("second_sum") + pl.col("second_sum_0")) / (pl.col("exposures") + pl.col("exposures_0"))
+    sums = {"weighted_second": weight * pooled_second}
+    slope_cross, slope_square = [], []
+    for side, ending in (("treated", ""), ("control", "_0")):
+        n = pl.col(f"exposures{ending}")
+        value, second = pl.col(f"value_sum{ending}"), pl.col(f"second_sum{ending}")
+        within_value = (pl.col(f"value_squares{ending}") - value**2 / n).clip(lower_bound=0.0)
+        within_second = (pl.col(f"second_squares{ending}") - second**2 / n).clip(lower_bound=0.0)
+        within_cross = pl.col(f"cross_sum{ending}") - value * second / n
+        of_mean = weight**2 / (n * (n - 1))
+        sums |= {
+            f"{side}_sum": weight * value / n,
+            f"{side}_second": weight * second / n,
+            f"{side}_variance": of_mean * within_value,
+            f"{side}_second_variance": of_mean * within_second,
+            f"{side}_covariance": of_mean * within_cross,
+        }
+        slope_cross.append(within_cross)
+        slope_square.append(within_second)
+    sums |= {"slope_cross": slope_cross[0] + slope_cross[1], "slope_square": slope_square[0] + slope_square[1]}
+    return _totals() | {name: pl.when(enough).then(value) for name, value in sums.items()}
+
+
+def compare(sums: pl.DataFrame) -> pl.DataFrame:
+    """Point estimates and z-scores from running sums.
+
+    Args:
+        sums: rows with `kind` and the running sums of `daily_contributions`.
+
+    Returns:
+        The rows with `treated_level`, `control_level` (weighted means of the two arms: their ratio - 1 is the lift),
+        `treated_level_variance`, `control_level_variance`, `null_variance`, `z_score`, `log_lift`,
+        `log_lift_standard_error`; null where the data cannot give them.
+
+    Rates: Cochran-Mantel-Haenszel. Means: difference of Mantel-Haenszel weighted means with within-arm variances,
+    after CUPED (Deng, Xu, Kohavi and Walker, 2013) with one slope for all strata. Ratios: delta method (Deng, Knoblich
+    and Lu, 2018).
+    """
+    have_amounts = "slope_square" in sums.columns
+    parts = [_compare_rates(sums.filter(pl.col("kind") == MetricKind.RATE))]
+    if have_amounts:
+        parts.append(_compare_means(sums.filter(pl.col("kind") == MetricKind.MEAN)))
+        parts.append(_compare_ratios(sums.filter(pl.col("kind") == MetricKind.RATIO)))
+    treated, control = pl.col("treated_level"), pl.col("control_level")
+    known = (treated > 0) & (control > 0) & (pl.col("null_variance") > 0)
+    is_rate = pl.col("kind") == MetricKind.RATE
+    return pl.concat(parts, how="diagonal").with_columns(
+        z_score=pl.when(pl.col("null_variance") > 0).then((treated - control) / pl.col("null_variance").sqrt()),
+        log_lift=pl.when(known).then((treated / control).log()),
+        log_lift_standard_error=pl.when(known & is_rate)
+        .then((pl.col("null_variance") / (treated * control)).sqrt())
+        .when(known)
+        .then((pl.col("treated_level_variance") / treated**2 + pl.col("control_level_variance") / control**2).sqrt()),
+    )
+
+
+def _compare_rates(sums: pl.DataFrame) -> pl.DataFrame:
+    empty = pl.lit(None, dtype=pl.Float64)
+    variance = pl.col("variance") if "variance" in sums.columns else empty
+    return sums.with_columns(
+        treated_level=pl.col("treated_sum"),
+        control_level=pl.col("control_sum"),
+        treated_level_variance=empty,
+        control_level_variance=empty,
+        null_variance=variance,
+    )
+
+
+def _compare_means(sums: pl.DataFrame) -> pl.DataFrame:
+    slope = pl.when(pl.col("slope_square") > 0).then(pl.col("slope_cross") / pl.col("slope_square")).otherwise(0.0)
+    return (
+        sums.with_columns(slope=slope)
+        .with_columns(
+            *(
+                (
+                    pl.col(f"{side}_sum") - pl.col("slope") * (pl.col(f"{side}_second") - pl.col("weighted_second"))
+                ).alias(f"{side}_level")
+                for side in ("treated", "control")
+            ),
+            *(
+                (
+                    pl.col(f"{side}_variance")
+                    - 2 * pl.col("slope") * pl.col(f"{side}_covariance")
+                    + pl.col("slope") ** 2 * pl.col(f"{side}_second_variance")
+                ).alias(f"{side}_level_variance")
+                for side in ("treated", "control")
+            ),
+        )
+        .with_columns(null_variance=pl.col("treated_level_variance") + pl.col("control_level_variance"))
+    )
+
+
+def _compare_ratios(sums: pl.DataFrame) -> pl.DataFrame:
+    levels = {
+        f"{side}_level": pl.when(pl.col(f"{side}_second") > 0).then(pl.col(f"{side}_sum") / pl.col(f"{side}_second"))
+        for side in ("treated", "control")
+    }
+    return (
+        sums.with_columns(**levels)
+        .with_columns(
+            (
+                (
+                    pl.col(f"{side}_variance")
+                    - 2 * pl.col(f"{side}_level") * pl.col(f"{side}_covariance")
+                    + pl.col(f"{side}_level") ** 2 * pl.col(f"{side}_second_variance")
+                )
+                / pl.col(f"{side}_second") ** 2
+            ).alias(f"{side}_level_variance")
+            for side in ("treated", "control")
+        )
+        .with_columns(null_variance=pl.col("treated_level_variance") + pl.col("control_level_variance"))
+    )
+
+
+def lift_interval(critical: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """Lower and upper bound of the lift: all lifts that a z-score within +-critical does not exclude.
+
+    Args:
+        critical: critical value of |z| per row, beside the columns of `compare`.
+
+    Returns:
+        Expressions; null where the data leave that side open.
+
+    Rates: the Mantel-Haenszel score statistic under a rate ratio R has variance R * V to first order, so that
+    (A - R B)^2 = c^2 R V is a quadratic in sqrt(R); at R = 1 it is the Cochran-Mantel-Haenszel test itself. Means and
+    ratios: Fieller (1954).
+    """
+    treated, control = pl.col("treated_level"), pl.col("control_level")
+    is_rate = pl.col("kind") == MetricKind.RATE
+    usable = critical.is_finite() & (pl.col("null_variance") > 0)
+
+    reach = critical * pl.col("null_variance").sqrt()
+    root = (reach**2 + 4 * treated * control).sqrt()
+    rate_low = pl.when(root + reach > 0).then((2 * treated / (root + reach)) ** 2)
+    rate_high = pl.when(control > 0).then(((root + reach) / (2 * control)) ** 2)
+
+    leading = control**2 - critical**2 * pl.col("control_level_variance")
+    trailing = treated**2 - critical**2 * pl.col("treated_level_variance")
+    spread = ((treated * control) ** 2 - leading * trailing).clip(lower_bound=0.0).sqrt()
+    bounded = (leading > 0) & (control > 0)
+    fieller_low = pl.when(bounded).then((treated * control - spread) / leading)
+    fieller_high = pl.when(bounded).then((treated * control + spread) / leading)
+    return (
+        pl.when(usable & is_rate).then(rate_low).when(usable).then(fieller_low) - 1,
+        pl.when(usable & is_rate).then(rate_high).when(usable).then(fieller_high) - 1,
+    )

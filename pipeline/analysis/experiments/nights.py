@@ -1,0 +1,40 @@
+"""Every night of every frozen test and tonight's verdicts, from assigned arms and core tables.
+
+Here: the order of the steps. Not here: any of the steps.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+
+import polars as pl
+
+from pipeline.analysis.experiments.exposures import Facts, daily_shares, exposures, moments_of, no_moments
+from pipeline.analysis.experiments.registry import Experiment, stated_verdicts
+from pipeline.analysis.experiments.results import experiment_results
+from pipeline.analysis.experiments.verdicts import experiment_verdicts
+from pipeline.analysis.statistics.sample_ratio import sample_ratio_mismatch
+
+
+def looks(
+    experiments: Sequence[Experiment], assigned: pl.DataFrame, facts: Facts, *, as_of_day: date
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Results of all nights, and one verdict a test.
+
+    Args:
+        experiments: tonight's tests.
+        assigned: rows of `experiment_assignments`.
+        facts: core tables.
+        as_of_day: tonight.
+
+    Returns:
+        Rows of `schemas.experiments.ExperimentResults` and of `ExperimentVerdicts`.
+    """
+    plans = [one.plan for one in experiments if one.is_frozen and one.plan]
+    exposed = [exposures(plan, assigned, facts, as_of_day=as_of_day) for plan in plans]
+    pairs = list(zip(plans, exposed, strict=True))
+    moments = pl.concat([no_moments(), *(moments_of(plan, rows) for plan, rows in pairs)])
+    results = experiment_results(moments, plans, as_of_day=as_of_day)
+    counted = [daily_shares(plan, rows) for plan, rows in pairs if rows.height]
+    mismatches = sample_ratio_mismatch(pl.concat(counted)) if counted else None
+    verdicts = experiment_verdicts(results, plans, as_of_day=as_of_day, mismatches=mismatches)
+    return results, stated_verdicts(verdicts, experiments, as_of_day=as_of_day)

@@ -1,0 +1,328 @@
+"""Nightly results and verdicts of tests: repeated intervals, error control over looks, arms and metrics.
+
+Here: what a night says and decides. Not here: plans, assignment, the statistics of one comparison, boundaries.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+
+import polars as pl
+
+from pipeline.analysis.experiments.metrics import compare, daily_contributions, lift_interval
+from pipeline.analysis.experiments.plan import ExperimentPlan, MetricKind, MetricRole
+from pipeline.analysis.statistics import confidence_sequence, group_sequential
+from pipeline.analysis.statistics.intervals import NORMAL_95, wilson_bounds
+
+FEWEST_EVENTS = 5.0
+"""Cochran's rule: below five expected events in the smaller arm a z-score is not normal enough to decide anything."""
+
+_COMPARISON = ["experiment_id", "metric", "arm"]
+
+
+def experiment_results(moments: pl.DataFrame, plans: Sequence[ExperimentPlan], *, as_of_day: date) -> pl.DataFrame:
+    """Every night of every test: one row per night, metric and treatment, with the interval valid on that night.
+
+    Args:
+        moments: additive moments of all metrics (`experiment_metrics.reduce_exposures`); all arms, any days. A day
+            counts from the night on which its window has closed, so a moment of an immature day is never used.
+        plans: the frozen plans.
+        as_of_day: tonight.
+
+    Returns:
+        Rows of `schemas.experiments.ExperimentResults`. Nights after the last look (information fraction 1, or the
+        calendar end) do not exist: the software refuses to go on.
+
+    Decisions are two-sided group-sequential tests with spending alpha * t^3 (open-ended tests: an asymptotic confidence
+    sequence), Holm over arms x metrics applied to boundaries (Maurer and Bretz, 2013); a guardrail is tested alone at
+    alpha, because missing a harm costs more than a false alarm. Intervals are repeated confidence intervals (Jennison
+    and Turnbull, 1989) at alpha / comparisons, so that they exclude zero exactly where the first claim is made.
+    """
+    tests = _tests(plans)
+    nights = _nights(plans, as_of_day)
+    sums = _running_sums(moments, tests, nights)
+    looks = _with_information(sums, tests, nights, moments)
+    decided = _with_holm(_with_intervals(compare(looks)))
+    return _presented(decided, as_of_day)
+
+
+def _tests(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
+    """One row per comparison with what its plan says about it."""
+    rows = [
+        (
+            plan.experiment_id,
+            metric.name,
+            arm,
+            plan.control,
+            metric.kind,
+            metric.role,
+            metric.is_increase_good,
+            plan.alpha,
+            1 if metric.role is MetricRole.GUARDRAIL else plan.comparisons,
+            plan.planned_exposures,
+            plan.planned_exposures / (1 / shares[arm] + 1 / shares[plan.control]),
+            plan.planned_looks,
+            plan.window_days,
+            plan.end_day,
+            plan.is_open_ended,
+        )
+        for plan in plans
+        for shares in [dict(plan.shares)]
+        for metric in plan.metrics
+        for arm in plan.treatments
+    ]
+    return pl.DataFrame(
+        rows,
+        schema={
+            "experiment_id": pl.String,
+            "metric": pl.String,
+            "arm": pl.String,
+            "control": pl.String,
+            "kind": pl.String,
+            "role": pl.String,
+            "is_increase_good": pl.Boolean,
+            "alpha": pl.Float64,
+            "comparisons": pl.Int64,
+            "planned_exposures": pl.Int64,
+            "planned_weight": pl.Float64,
+            "planned_looks": pl.Int64,
+            "window_days": pl.Int64,
+            "end_day": pl.Date,
+            "is_open_ended": pl.Boolean,
+        },
+        orient="row",
+    )
+
+
+def _nights(plans: Sequence[ExperimentPlan], as_of_day: date) -> pl.DataFrame:
+    """One row per test and night from the first matured day on."""
+    return (
+        pl.DataFrame(
+            [
+                (plan.experiment_id, plan.start_day, plan.window_days, plan.end_day, plan.is_open_ended)
+                for plan in plans
+            ],
+            schema={
+                "experiment_id": pl.String,
+                "start_day": pl.Date,
+                "window_days": pl.Int64,
+                "end_day": pl.Date,
+                "is_open_ended": pl.Boolean,
+            },
+            orient="row",
+        )
+        .with_columns(first=pl.col("start_day") + pl.duration(days="window_days"))
+        .with_columns(
+            last=pl.when("is_open_ended")
+            .then(pl.lit(as_of_day))
+            .otherwise(pl.min_horizontal("end_day", pl.lit(as_of_day)))
+        )
+        .filter(pl.col("first") <= pl.col("last"))
+        .select("experiment_id", as_of_day=pl.date_ranges("first", "last"))
+        .explode("as_of_day", empty_as_null=False)
+    )
+
+
+def _running_sums(moments: pl.DataFrame, tests: pl.DataFrame, nights: pl.DataFrame) -> pl.DataFrame:
+    """The stratified sums of every comparison on every night, of matured exposures."""
+    daily = daily_contributions(moments, tests)
+    sums = [name for name in daily.columns if name not in (*_COMPARISON, "kind", "exposed_day")]
+    return (
+        tests.join(nights, on="experiment_id")
+        .with_columns(exposed_day=pl.col("as_of_day") - pl.duration(days="window_days"))
+        .join(daily.drop("kind"), on=[*_COMPARISON, "exposed_day"], how="left")
+        .sort(*_COMPARISON, "as_of_day")
+        .with_columns(pl.col(name).fill_null(0.0).cum_sum().over(_COMPARISON) for name in sums)
+    )
+
+
+def _with_information(
+    sums: pl.DataFrame, tests: pl.DataFrame, nights: pl.DataFrame, moments: pl.DataFrame
+) -> pl.DataFrame:
+    """Information fraction of each night; nights after the last look are dropped."""
+    plan = ["experiment_id", "window_days", "planned_exposures", "end_day", "is_open_ended"]
+    primary = tests.filter(pl.col("role") == MetricRole.PRIMARY).select(*plan, "metric").unique()
+    arrived = moments.group_by("experiment_id", "metric", "exposed_day").agg(pl.col("exposures").sum())
+    fractions = (
+        primary.join(nights, on="experiment_id")
+        .with_columns(exposed_day=pl.col("as_of_day") - pl.duration(days="window_days"))
+        .join(arrived, on=["experiment_id", "metric", "exposed_day"], how="left")
+        .sort("experiment_id", "as_of_day")
+        .with_columns(
+            sample_fraction=pl.col("exposures").fill_null(0).cum_sum().over("experiment_id")
+            / pl.col("planned_exposures"),
+            look=pl.int_range(1, pl.len() + 1).over("experiment_id"),
+        )
+        .with_columns(
+            is_last_look=~pl.col("is_open_ended")
+            & ((pl.col("sample_fraction") >= 1) | (pl.col("as_of_day") == pl.col("end_day")))
+        )
+        .filter(~pl.col("is_last_look").shift(1, fill_value=False).cum_max().over("experiment_id"))
+        .select("experiment_id", "as_of_day", "sample_fraction", "look", "is_last_look")
+    )
+    # Exposures under a ramped split inform less than planned: n1 n0 / (n1 + n0) per week counts what they inform.
+    return sums.join(fractions, on=["experiment_id", "as_of_day"]).with_columns(
+        information_fraction=pl.min_horizontal("sample_fraction", pl.col("weight") / pl.col("planned_weight"))
+    )
+
+
+def _critical_values(rows: pl.DataFrame, level: pl.Expr) -> pl.Series:
+    """Critical |z| of each row at error `level`; the last look uses the boundary of the planned end.
+
+    With less information than planned the last z-score is closer to the earlier ones, so crossing gets less likely.
+    """
+    keyed = rows.select(
+        position=pl.int_range(pl.len()),
+        level=level,
+        looks="planned_looks",
+        open="is_open_ended",
+        fraction=pl.when("is_last_look").then(1.0).otherwise("information_fraction"),
+    )
+    parts = []
+    for (alpha, looks, is_open), group in keyed.group_by("level", "looks", "open"):
+        fraction = group["fraction"].to_numpy()
+        critical = (
+            confidence_sequence.critical_values(fraction, alpha)
+            if is_open
+            else group_sequential.critical_values(fraction, alpha, looks)
+        )
+        parts.append(group.with_columns(critical=pl.Series(critical)))
+    if not parts:
+        return pl.Series("critical_z", [], dtype=pl.Float64)
+    return pl.concat(parts).sort("position")["critical"].alias("critical_z")
+
+
+def _with_intervals(rows: pl.DataFrame) -> pl.DataFrame:
+    """Repeated confidence interval, and whether there is enough data to say anything."""
+    rows = rows.with_columns(_critical_values(rows, pl.col("alpha") / pl.col("comparisons")))
+    events = pl.col("total") + pl.col("control_total")
+    everyone = pl.col("exposures") + pl.col("control_exposures")
+    smaller = pl.min_horizontal("exposures", "control_exposures")
+    is_rate = pl.col("kind") == MetricKind.RATE
+    # Of an amount, (sum)^2 / sum of squares is the number of equal payments that would scatter as much.
+    payments = pl.min_horizontal(
+        pl.when(pl.col(f"{side}squares") > 0)
+        .then(pl.col(f"{side}total") ** 2 / pl.col(f"{side}squares"))
+        .otherwise(0.0)
+        for side in ("", "control_")
+    )
+    expected = (
+        pl.when(is_rate)
+        .then(pl.when(everyone > 0).then(events * smaller / everyone).otherwise(0.0))
+        .otherwise(payments)
+    )
+    low, high = lift_interval(pl.col("critical_z"))
+    return (
+        rows.with_columns(expected_events=expected)
+        .with_columns(is_enough=(pl.col("expected_events") >= FEWEST_EVENTS) & pl.col("z_score").is_not_null())
+        .with_columns(
+            lift_low=pl.when("is_enough").then(low),
+            lift_high=pl.when("is_enough").then(high),
+        )
+    )
+
+
+def _with_holm(rows: pl.DataFrame) -> pl.DataFrame:
+    """Mark from which night on each claim stands: after r claims the next needs the boundary of alpha / (m - r)."""
+    family = (
+        pl.when(pl.col("role") == MetricRole.GUARDRAIL)
+        .then(pl.concat_str(pl.lit("guardrail "), "metric", pl.lit(" "), "arm"))
+        .otherwise(pl.lit("claims"))
+    )
+    rows = rows.with_columns(family=family, claimed_day=pl.lit(None, dtype=pl.Date))
+    group = ["experiment_id", "family"]
+    candidates = rows.filter("is_enough").with_columns(since=pl.lit(date.min))
+    claims = []
+    most_comparisons = max(rows["comparisons"].to_list(), default=0)
+    for rejected in range(most_comparisons):
+        candidates = candidates.filter(pl.col("comparisons") > rejected)
+        if candidates.is_empty():
+            break
+        level = pl.col("alpha") / (pl.col("comparisons") - rejected)
+        crossing = (
+            candidates.with_columns(_critical_values(candidates, level))
+            .filter((pl.col("z_score").abs() >= pl.col("critical_z")) & (pl.col("as_of_day") >= pl.col("since")))
+            .sort("as_of_day", pl.col("z_score").abs(), descending=[False, True])
+            .group_by(group, maintain_order=True)
+            .first()
+            .select(*group, "metric", "arm", claimed="as_of_day")
+        )
+        claims.append(crossing)
+        candidates = (
+            candidates.join(crossing.select(*group, "claimed"), on=group)
+            .with_columns(since=pl.col("claimed"))
+            .drop("claimed")
+            .join(crossing, on=[*group, "metric", "arm"], how="anti")
+        )
+    if not claims:
+        return rows.with_columns(is_significant=pl.lit(False))
+    return rows.join(pl.concat(claims), on=[*group, "metric", "arm"], how="left").with_columns(
+        is_significant=(pl.col("as_of_day") >= pl.col("claimed")).fill_null(False)
+    )
+
+
+def _presented(rows: pl.DataFrame, as_of_day: date) -> pl.DataFrame:
+    """The public columns: levels of both arms with fixed-sample intervals, the lift with its repeated interval."""
+    shown = pl.col("is_enough")
+    return rows.select(
+        "experiment_id",
+        "as_of_day",
+        "metric",
+        "arm",
+        "control",
+        "role",
+        "kind",
+        "is_increase_good",
+        "look",
+        "information_fraction",
+        "is_last_look",
+        exposures=pl.col("exposures").cast(pl.Int64),
+        control_exposures=pl.col("control_exposures").cast(pl.Int64),
+        metric_total=pl.col("total"),
+        control_metric_total=pl.col("control_total"),
+        **_level("metric", ""),
+        **_level("control_metric", "control_"),
+        lift=pl.when(shown).then(pl.col("log_lift").exp() - 1),
+        lift_low="lift_low",
+        lift_high="lift_high",
+        z_score=pl.when(shown).then("z_score"),
+        critical_z=pl.when(pl.col("critical_z").is_finite()).then("critical_z"),
+        log_lift=pl.when(shown).then("log_lift"),
+        log_lift_standard_error=pl.when(shown).then("log_lift_standard_error"),
+        is_significant="is_significant",
+        status=pl.when(shown)
+        .then(pl.lit("ok"))
+        .otherwise(
+            pl.format(
+                "not enough data: {} more expected events needed in the smaller arm",
+                (FEWEST_EVENTS - pl.col("expected_events"))
+                .clip(lower_bound=0.0)
+                .ceil()
+                .cast(pl.Int64)
+                .clip(lower_bound=1),
+            )
+        ),
+        method=pl.when("is_open_ended")
+        .then(pl.lit("asymptotic confidence sequence, "))
+        .otherwise(pl.lit("group-sequential alpha*t^3, Holm, "))
+        + pl.col("kind").replace_strict(
+            {
+                MetricKind.RATE: "Cochran-Mantel-Haenszel by week",
+                MetricKind.MEAN: "winsorised stratified mean, CUPED",
+                MetricKind.RATIO: "stratified ratio, delta method",
+            }
+        ),
+    ).sort("experiment_id", "as_of_day", "metric", "arm")
+
+
+def _level(name: str, side: str) -> dict[str, pl.Expr]:
+    """Mean per exposure and its 95% interval: Wilson for a rate, normal for an amount; null without exposures."""
+    n, total, squares = pl.col(f"{side}exposures"), pl.col(f"{side}total"), pl.col(f"{side}squares")
+    mean = total / n
+    wilson_low, wilson_high = wilson_bounds(mean, n)
+    normal_half = NORMAL_95 * ((squares / n - mean**2).clip(lower_bound=0.0) / n).sqrt()
+    is_rate = pl.col("kind") == MetricKind.RATE
+    return {
+        f"{name}_mean": pl.when(n > 0).then(mean),
+        f"{name}_mean_low": pl.when((n > 0) & is_rate).then(wilson_low).when(n > 0).then(mean - normal_half),
+        f"{name}_mean_high": pl.when((n > 0) & is_rate).then(wilson_high).when(n > 0).then(mean + normal_half),
+    }

@@ -1,0 +1,272 @@
+"""The verdict of each test tonight, and what to do about it.
+
+Here: decisions from nightly results, guardrails and the sample ratio. Not here: the statistics behind them.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from enum import StrEnum
+
+import polars as pl
+
+from pipeline.analysis.experiments.lift import shrink_lifts
+from pipeline.analysis.experiments.plan import ExperimentPlan, MetricRole
+
+
+class Verdict(StrEnum):
+    """What a test says, in the order in which one prevails over another on the same night."""
+
+    REFUSED = "refused"
+    PLANNED = "planned"
+    INVALID = "invalid"
+    HARM = "stopped for harm"
+    WINNER = "winner"
+    FUTILE = "futile"
+    NO_DIFFERENCE = "no difference"
+    CONTINUE = "continue"
+
+
+_ACTIONS = {
+    Verdict.INVALID: "Discard the results: arms did not receive their shares. Repair the assignment and start anew.",
+    Verdict.HARM: "Send everyone the control: an arm does harm, and no other arm can reach the planned lift.",
+    Verdict.FUTILE: "Stop: the planned lift is excluded. Keep the control and test something bolder.",
+    Verdict.NO_DIFFERENCE: "Keep the control: the planned sample showed no difference.",
+}
+
+METHOD = "first decisive night; lift shrunk by hierarchical normal prior"
+
+
+def experiment_verdicts(
+    results: pl.DataFrame,
+    plans: Sequence[ExperimentPlan],
+    *,
+    as_of_day: date,
+    mismatches: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """One verdict per test: that of its first decisive night, which no later night revises.
+
+    Args:
+        results: from `experiments.experiment_results` with the same plans and night.
+        plans: the frozen plans.
+        as_of_day: tonight.
+        mismatches: from `sample_ratio.sample_ratio_mismatch`; none = the shares were not checked.
+
+    Returns:
+        Rows of `schemas.experiments.ExperimentVerdicts`. `winner`: the arm with the largest lift among those claimed
+        better that night, unless a guardrail vetoed it. `futile`: the interval of every arm lies below the planned
+        lift. `stopped for harm`: the same, but an arm was worse on the primary or on a guardrail by then; an arm that
+        does harm while others still may win is named in the action. `invalid`: mismatch found before
+        the decision. `status` says 'refused' for nights past the end of the plan.
+    """
+    frame = _plan_frame(plans)
+    treatments = _arm_events(results, frame)
+    decisions = _decisions(treatments, results, frame, mismatches, as_of_day)
+    return _presented(decisions, results, frame, as_of_day)
+
+
+def _plan_frame(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            (
+                plan.experiment_id,
+                plan.workflow_id,
+                plan.step_id,
+                plan.primary.name,
+                plan.primary.is_increase_good,
+                plan.minimum_lift,
+                len(plan.treatments),
+                plan.end_day,
+                plan.is_open_ended,
+                plan.plan_hash,
+            )
+            for plan in plans
+        ],
+        schema={
+            "experiment_id": pl.String,
+            "workflow_id": pl.String,
+            "step_id": pl.String,
+            "primary_metric": pl.String,
+            "is_increase_good": pl.Boolean,
+            "minimum_lift": pl.Float64,
+            "treatments": pl.Int64,
+            "end_day": pl.Date,
+            "is_open_ended": pl.Boolean,
+            "plan_hash": pl.String,
+        },
+        orient="row",
+    )
+
+
+def _arm_events(results: pl.DataFrame, plans: pl.DataFrame) -> pl.DataFrame:
+    """One row per treatment: the first nights on which it is better, harmful or futile."""
+    direction = pl.when("is_increase_good").then(1.0).otherwise(-1.0)
+    is_primary = pl.col("role") == MetricRole.PRIMARY
+    is_worse = pl.col("is_significant") & (pl.col("z_score") * direction < 0)
+    is_better = is_primary & pl.col("is_significant") & (pl.col("z_score") * direction > 0)
+    best_possible = pl.when("is_increase_good").then("lift_high").otherwise(-pl.col("lift_low"))
+    is_harmful = is_worse & pl.col("role").is_in([MetricRole.PRIMARY, MetricRole.GUARDRAIL])
+    return (
+        results.join(plans.select("experiment_id", "minimum_lift"), on="experiment_id")
+        .group_by("experiment_id", "arm")
+        .agg(
+            better_day=pl.col("as_of_day").filter(is_better).min(),
+            harm_day=pl.col("as_of_day").filter(is_harmful).min(),
+            futile_day=pl.col("as_of_day").filter(is_primary & (best_possible < pl.col("minimum_lift"))).min(),
+        )
+        .with_columns(
+            better_day=pl.when(pl.col("harm_day").is_null() | (pl.col("harm_day") > pl.col("better_day"))).then(
+                "better_day"
+            )
+        )
+    )
+
+
+def _decisions(
+    arms: pl.DataFrame,
+    results: pl.DataFrame,
+    plans: pl.DataFrame,
+    mismatches: pl.DataFrame | None,
+    as_of_day: date,
+) -> pl.DataFrame:
+    """One row per test: `verdict` and `decided_day` of its first decisive night."""
+    by_test = (
+        arms.sort("arm")
+        .with_columns(out_day=pl.min_horizontal("harm_day", "futile_day"))
+        .group_by("experiment_id")
+        .agg(
+            winner_day=pl.col("better_day").min(),
+            harmful_arms=pl.col("arm").filter(pl.col("harm_day").is_not_null()).str.join(", "),
+            first_harm_day=pl.col("harm_day").min(),
+            futile_day=pl.when(pl.col("out_day").null_count() == 0).then(pl.col("out_day").max()),
+        )
+        .with_columns(
+            harmful_arms=pl.when(pl.col("first_harm_day").is_not_null()).then("harmful_arms"),
+            harm_day=pl.when(pl.col("first_harm_day") <= pl.col("futile_day")).then("futile_day"),
+        )
+    )
+    ends = results.filter("is_last_look").group_by("experiment_id").agg(last_day=pl.col("as_of_day").max())
+    found = (
+        mismatches.filter(pl.col("has_mismatch") & (pl.col("day") <= as_of_day))
+        .group_by("experiment_id")
+        .agg(invalid_day=pl.col("day").min())
+        if mismatches is not None
+        else pl.DataFrame(schema={"experiment_id": pl.String, "invalid_day": pl.Date})
+    )
+    days = {
+        Verdict.INVALID: "invalid_day",
+        Verdict.HARM: "harm_day",
+        Verdict.WINNER: "winner_day",
+        Verdict.FUTILE: "futile_day",
+        Verdict.NO_DIFFERENCE: "last_day",
+    }
+    joined = (
+        plans.join(by_test, on="experiment_id", how="left")
+        .join(ends, on="experiment_id", how="left")
+        .join(found, on="experiment_id", how="left")
+        .with_columns(decided_day=pl.min_horizontal(*days.values()))
+    )
+    verdict = pl.lit(Verdict.CONTINUE.value)
+    for name, day in reversed(days.items()):
+        verdict = pl.when(pl.col(day) == pl.col("decided_day")).then(pl.lit(name.value)).otherwise(verdict)
+    return joined.with_columns(verdict=verdict)
+
+
+def _presented(decisions: pl.DataFrame, results: pl.DataFrame, plans: pl.DataFrame, as_of_day: date) -> pl.DataFrame:
+    """Beside the verdict: the arm it speaks of, its lift as measured and as to be expected."""
+    primary = results.filter(pl.col("role") == MetricRole.PRIMARY)
+    latest = (
+        primary.join(decisions.select("experiment_id", "decided_day", "verdict"), on="experiment_id")
+        .filter(pl.col("decided_day").is_null() | (pl.col("as_of_day") <= pl.col("decided_day")))
+        .filter(pl.col("as_of_day") == pl.col("as_of_day").max().over("experiment_id"))
+    )
+    direction = pl.when("is_increase_good").then(1.0).otherwise(-1.0)
+    harmed = (
+        results.filter("is_significant", pl.col("role") == MetricRole.GUARDRAIL)
+        .filter(pl.col("z_score") * direction < 0)
+        .group_by("experiment_id", "arm")
+        .agg(vetoed_day=pl.col("as_of_day").min(), vetoed_by=pl.col("metric").unique().sort().str.join(", "))
+    )
+    shown = (
+        shrink_lifts(latest)
+        .join(harmed, on=["experiment_id", "arm"], how="left")
+        .with_columns(is_vetoed=(pl.col("vetoed_day") <= pl.col("as_of_day")).fill_null(False))
+        .with_columns(
+            preference=pl.when(pl.col("is_vetoed") & (pl.col("verdict") == Verdict.WINNER))
+            .then(-2.0)
+            .when(pl.col("is_significant"))
+            .then(pl.col("lift") * direction)
+            .otherwise((pl.col("lift") * direction).clip(upper_bound=0.0).fill_null(0.0) - 1.0)
+        )
+        .sort("experiment_id", "preference", "arm", descending=[False, True, False])
+        .group_by("experiment_id", maintain_order=True)
+        .first()
+    )
+    vetoes = harmed.group_by("experiment_id").agg(
+        vetoed_by=pl.format("{}: {}", "arm", "vetoed_by").sort().str.join("; ")
+    )
+    is_past = ~pl.col("is_open_ended") & (
+        (pl.lit(as_of_day) > pl.col("end_day")) | (pl.lit(as_of_day) > pl.col("last_day")).fill_null(False)
+    )
+    return (
+        decisions.join(
+            shown.select(
+                "experiment_id",
+                "arm",
+                "look",
+                "information_fraction",
+                "lift",
+                "lift_low",
+                "lift_high",
+                "shrunk_lift",
+                "shrunk_lift_low",
+                "shrunk_lift_high",
+                result_status="status",
+            ),
+            on="experiment_id",
+            how="left",
+        )
+        .join(vetoes, on="experiment_id", how="left")
+        .select(
+            "experiment_id",
+            "workflow_id",
+            "step_id",
+            "verdict",
+            "decided_day",
+            "primary_metric",
+            "arm",
+            winner_arm=pl.when(pl.col("verdict") == Verdict.WINNER).then("arm"),
+            looks=pl.col("look").fill_null(0).cast(pl.Int64),
+            information_fraction=pl.col("information_fraction").fill_null(0.0),
+            lift="lift",
+            lift_low="lift_low",
+            lift_high="lift_high",
+            shrunk_lift="shrunk_lift",
+            shrunk_lift_low="shrunk_lift_low",
+            shrunk_lift_high="shrunk_lift_high",
+            vetoed_by="vetoed_by",
+            recommended_action=_action(),
+            status=pl.when(is_past)
+            .then(pl.lit("refused: the plan has ended and takes no further looks"))
+            .otherwise(pl.col("result_status").fill_null("not enough data: no exposure has matured")),
+            plan_hash="plan_hash",
+            as_of_day=pl.lit(as_of_day, dtype=pl.Date),
+            method=pl.lit(METHOD),
+        )
+        .sort("experiment_id")
+    )
+
+
+def _action() -> pl.Expr:
+    """What to do, with the arm by name: whether to send it, or to stop sending it while others go on."""
+    expected = (pl.col("shrunk_lift") * 100).round(1)
+    return (
+        pl.when(pl.col("verdict") == Verdict.WINNER)
+        .then(pl.format("Send everyone arm {}: a change of {}% is to be expected. Keep a hold-out.", "arm", expected))
+        .when((pl.col("verdict") == Verdict.CONTINUE) & pl.col("harmful_arms").is_not_null())
+        .then(pl.format("Stop sending arm {}: it does harm. Let the other arms run.", "harmful_arms"))
+        .when(pl.col("verdict") == Verdict.CONTINUE)
+        .then(pl.lit("Let the test run; nothing is to be decided tonight."))
+        .otherwise(
+            pl.col("verdict").replace_strict({name.value: text for name, text in _ACTIONS.items()}, default=None)
+        )
+    )

@@ -1,0 +1,3 @@
+"""How each step and flow performs: metrics, funnel, bottlenecks, exits, people who are stuck, revenue,
+reconciliation.
+"""

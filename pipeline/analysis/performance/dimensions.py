@@ -1,0 +1,56 @@
+"""The marts that describe rather than measure: workflows, steps and the calendar."""
+
+from datetime import date, timedelta
+
+import polars as pl
+
+from pipeline.common.time import EPOCH, day_number, end_of_day_us
+from pipeline.schemas import performance
+from pipeline.schemas.base import conform
+
+
+def workflows(workflows: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
+    """`marts.workflows` from `core.workflows` and `core.steps`."""
+    sizes = steps.group_by("workflow_id").agg(pl.len().cast(pl.Int64).alias("steps"))
+    named = workflows.join(sizes, on="workflow_id", how="left").with_columns(pl.col("steps").fill_null(0))
+    return conform(named.sort("workflow_id"), performance.Workflows)
+
+
+def steps(steps: pl.DataFrame, edges: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """`marts.steps` from `core.steps` and `core.edges`: each step with the default way on as planned tonight."""
+    now = end_of_day_us(as_of) - 1
+    names = steps.select(pl.col("step_key").alias("to_step_key"), pl.col("step_id").alias("next_step_id"))
+    onward = (
+        edges.filter(pl.col("is_default") & (pl.col("valid_from_us") <= now) & (pl.col("valid_to_us") > now))
+        .sort("from_step_key", "delay_version", "to_step_key")
+        .unique("from_step_key", keep="last", maintain_order=True)
+        .join(names, on="to_step_key")
+        .select(
+            pl.col("from_step_key").alias("step_key"),
+            "next_step_id",
+            pl.col("delay_hours").alias("planned_delay_hours"),
+            "grace_hours",
+        )
+    )
+    return conform(
+        steps.join(onward, on="step_key", how="left").sort("workflow_id", "position", "step_id"), performance.Steps
+    )
+
+
+def calendar(step_days: pl.DataFrame, entry_days: pl.DataFrame, as_of: date, maturity_days: int) -> pl.DataFrame:
+    """`marts.calendar`: every day from the first fact of `reductions.step_days` or `entry_days` to tonight."""
+    # On an empty account the calendar holds tonight alone.
+    known = pl.concat([step_days.select("day"), entry_days.select("day")]).get_column("day")
+    first = EPOCH + timedelta(days=min([day_number(as_of), *known]))
+    day = pl.col("day")
+    frame = pl.DataFrame({"day": pl.date_range(first, as_of, eager=True)}).with_columns(
+        year=day.dt.year(),
+        quarter=day.dt.quarter(),
+        month=day.dt.month(),
+        iso_year=day.dt.iso_year(),
+        iso_week=day.dt.week(),
+        weekday=day.dt.weekday(),
+        is_weekend=day.dt.weekday() >= 6,
+        is_mature=day <= as_of - timedelta(days=maturity_days),
+    )
+    return conform(frame, performance.Calendar)

@@ -1,0 +1,165 @@
+"""How far our counts of single messages agree with the totals Mailchimp reports, and why they differ where they do."""
+
+from datetime import date
+
+import polars as pl
+
+from pipeline.common.time import day_number
+from pipeline.schemas import performance
+from pipeline.schemas.base import conform
+
+# At most this many opens, and clicks, are returned per member and campaign.
+ACTIVITY_CAP = 1000
+# Mailchimp rounds the rate it reports.
+RATE_TOLERANCE = 1e-4
+# Sums run slightly below the report where members were deleted; a larger gap needs another explanation.
+DELETED_SHARE_LIMIT = 0.1
+COUNTED = ("sent", "hard_bounces", "soft_bounces", "unsubscribes", "complaints", "unique_opens", "unique_clicks")
+TOTALS = ("opens", "clicks")
+OPEN_METRICS = ("opens", "unique_opens")
+CLICK_METRICS = ("clicks", "unique_clicks", "click_rate")
+
+
+def reconciliation(
+    step_days: pl.DataFrame,
+    steps: pl.DataFrame,
+    reports: pl.DataFrame,
+    messages: pl.LazyFrame,
+    engagements: pl.LazyFrame,
+    *,
+    as_of: date,
+) -> pl.DataFrame:
+    """`marts.reconciliation`.
+
+    Args:
+        step_days: `reductions.step_days`.
+        steps: `core.steps`.
+        reports: `lake.reports`, latest.
+        messages: `core.messages`; only evidence for reasons is drawn from it.
+        engagements: `core.engagements`; the same.
+        as_of: tonight.
+
+    Returns:
+        One row per campaign with a report or a message, and metric. `reason`, the first that the evidence bears out:
+        `equal`; `no report`; `no messages` (none of this campaign was read); `capped at 1,000` (somebody reached the
+        cap of returned opens or clicks); `bounced recipients` (Mailchimp counts their opens and clicks, we only those
+        of delivered messages); `deleted members` (the report still counts them, their rows are gone);
+        `report newer than activity` and `activity newer than report` (by the latest open or click); `unexplained`.
+        `hard_bounces` include malformed addresses; `unique_clicks` is held against `unique_subscriber_clicks`.
+    """
+    compared = _counted(step_days, steps, as_of).join(
+        _reported(reports, as_of), on=["campaign_id", "metric"], how="full", coalesce=True
+    )
+    evidence = _evidence(messages, engagements, as_of).join(
+        reports.select("campaign_id", "last_open_us", "last_click_us"), on="campaign_id", how="full", coalesce=True
+    )
+    table = (
+        compared.join(
+            steps.filter(pl.col("campaign_id").is_not_null())
+            .select("campaign_id", "workflow_id", "step_id")
+            .unique("campaign_id", keep="first", maintain_order=True),
+            on="campaign_id",
+            how="left",
+        )
+        .join(evidence, on="campaign_id", how="left")
+        .with_columns(difference=pl.col("counted").fill_null(0) - pl.col("reported"))
+        .with_columns(emailed=pl.col("reported").filter(pl.col("metric") == "sent").sum().over("campaign_id"))
+        .with_columns(missing=(-pl.col("difference").filter(pl.col("metric") == "sent").sum()).over("campaign_id"))
+        .with_columns(_reason().alias("reason"), as_of_day=pl.lit(as_of))
+    )
+    return conform(table.sort("campaign_id", "metric"), performance.Reconciliation)
+
+
+def _counted(step_days: pl.DataFrame, steps: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    sums = (
+        step_days.filter(pl.col("day") <= day_number(as_of))
+        .join(steps.select("step_key", "campaign_id"), on="step_key")
+        .filter(pl.col("campaign_id").is_not_null())
+        .group_by("campaign_id")
+        .agg(pl.col(*COUNTED, *TOTALS, "delivered").sum())
+        .with_columns(
+            click_rate=pl.when(pl.col("delivered") > 0)
+            .then(pl.col("unique_clicks") / pl.col("delivered"))
+            .otherwise(0.0)
+        )
+    )
+    return _long(sums, "counted")
+
+
+def _reported(reports: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    totals = reports.filter(pl.col("as_of_day") <= day_number(as_of)).select(
+        "campaign_id",
+        sent="emails_sent",
+        hard_bounces=pl.col("hard_bounces") + pl.col("syntax_errors"),
+        soft_bounces="soft_bounces",
+        unsubscribes="unsubscribed",
+        complaints="abuse_reports",
+        unique_opens="unique_opens",
+        unique_clicks="unique_subscriber_clicks",
+        opens="opens_total",
+        clicks="clicks_total",
+        click_rate="click_rate",
+    )
+    return _long(totals, "reported")
+
+
+def _long(wide: pl.DataFrame, name: str) -> pl.DataFrame:
+    metrics = [*COUNTED, *TOTALS, "click_rate"]
+    return wide.with_columns(pl.col(metrics).cast(pl.Float64)).unpivot(
+        metrics, index="campaign_id", variable_name="metric", value_name=name
+    )
+
+
+def _evidence(messages: pl.LazyFrame, engagements: pl.LazyFrame, as_of: date) -> pl.DataFrame:
+    tonight = day_number(as_of)
+    is_bounced = pl.col("bounce_kind").is_not_null()
+    of_messages = (
+        messages.filter(pl.col("day") <= tonight)
+        .group_by("campaign_id")
+        .agg(
+            bounced_openers=(is_bounced & (pl.col("opens") > 0)).sum(),
+            bounced_clickers=(is_bounced & (pl.col("clicks") > 0)).sum(),
+            capped_opens=(pl.col("opens") >= ACTIVITY_CAP).sum(),
+            capped_clicks=(pl.col("clicks") >= ACTIVITY_CAP).sum(),
+        )
+    )
+    latest = (
+        engagements.filter(pl.col("day") <= tonight)
+        .group_by("campaign_id")
+        .agg(
+            our_last_open_us=pl.col("occurred_us").filter(pl.col("action") == "open").max(),
+            our_last_click_us=pl.col("occurred_us").filter(pl.col("action") == "click").max(),
+        )
+    )
+    return of_messages.join(latest, on="campaign_id", how="left").collect()
+
+
+def _reason() -> pl.Expr:
+    is_open, is_click = pl.col("metric").is_in(OPEN_METRICS), pl.col("metric").is_in(CLICK_METRICS)
+    is_rate, is_total = pl.col("metric") == "click_rate", pl.col("metric").is_in(TOTALS)
+    tolerance = pl.when(is_rate).then(RATE_TOLERANCE).otherwise(0.0)
+    short = pl.col("difference") < 0
+    bounced = pl.when(is_open).then("bounced_openers").when(is_click).then("bounced_clickers").otherwise(0).fill_null(0)
+    capped = pl.when(is_open).then("capped_opens").otherwise("capped_clicks").fill_null(0) > 0
+    reported_last = pl.when(is_open).then("last_open_us").when(is_click).then("last_click_us")
+    counted_last = pl.when(is_open).then("our_last_open_us").when(is_click).then("our_last_click_us").fill_null(0)
+    has_deleted = (pl.col("missing") > 0) & (pl.col("missing") <= DELETED_SHARE_LIMIT * pl.col("emailed"))
+    return (
+        pl.when(pl.col("reported").is_null())
+        .then(pl.lit("no report"))
+        .when(pl.col("difference").abs() <= tolerance)
+        .then(pl.lit("equal"))
+        .when(pl.col("counted").is_null())
+        .then(pl.lit("no messages"))
+        .when(is_total & short & capped)
+        .then(pl.lit("capped at 1,000"))
+        .when(short & ~is_total & (bounced > 0) & (is_rate | (-pl.col("difference") <= bounced)))
+        .then(pl.lit("bounced recipients"))
+        .when(has_deleted & (is_rate | (short & (is_total | (-pl.col("difference") <= pl.col("missing") + bounced)))))
+        .then(pl.lit("deleted members"))
+        .when(short & (reported_last > counted_last))
+        .then(pl.lit("report newer than activity"))
+        .when(~short & (counted_last > reported_last.fill_null(0)))
+        .then(pl.lit("activity newer than report"))
+        .otherwise(pl.lit("unexplained"))
+    )

@@ -1,0 +1,172 @@
+"""What was sent and what came of it: by step and day, and by step or workflow and window with every rate's interval."""
+
+from datetime import date, timedelta
+
+import polars as pl
+
+from pipeline.analysis.statistics.intervals import rate_with_interval, share_of
+from pipeline.common.time import AMOUNT, WINDOW_DAYS, over_windows, to_amount, to_date
+from pipeline.schemas import performance
+from pipeline.schemas.base import conform
+
+MESSAGE_COUNTS = (
+    "sent",
+    "delivered",
+    "hard_bounces",
+    "soft_bounces",
+    "opens",
+    "unique_opens",
+    "unique_human_opens",
+    "clicks",
+    "unique_clicks",
+    "unique_human_clicks",
+    "prompt_human_clicks",
+    "unique_human_engagements",
+    "unmarked_sent",
+    "unsubscribes",
+    "complaints",
+)
+AMOUNTS = ("revenue_amount", "mailchimp_compat_revenue_amount")
+COUNTS = ("entries", *MESSAGE_COUNTS, "conversions", "mailchimp_compat_conversions")
+RATES = (
+    ("delivery_rate", "delivered", "sent"),
+    ("hard_bounce_rate", "hard_bounces", "sent"),
+    ("soft_bounce_rate", "soft_bounces", "sent"),
+    ("open_rate", "unique_opens", "delivered"),
+    ("unmarked_open_rate", "unique_human_opens", "delivered"),
+    ("click_rate", "unique_clicks", "delivered"),
+    ("human_click_rate", "unique_human_clicks", "delivered"),
+    ("unsubscribe_rate", "unsubscribes", "delivered"),
+    ("complaint_rate", "complaints", "delivered"),
+    ("conversion_rate", "conversions", "delivered"),
+)
+
+
+def step_metrics_daily(
+    step_days: pl.DataFrame,
+    entry_days: pl.DataFrame,
+    credit_days: pl.DataFrame,
+    steps: pl.DataFrame,
+    workflows: pl.DataFrame,
+    *,
+    as_of: date,
+    maturity_days: int,
+    currency: str,
+) -> pl.DataFrame:
+    """`marts.step_metrics_daily`.
+
+    Args:
+        step_days: `reductions.step_days`.
+        entry_days: `reductions.entry_days`.
+        credit_days: `reductions.credit_days`.
+        steps: `core.steps`.
+        workflows: `core.workflows`.
+        as_of: tonight.
+        maturity_days: days until a message's rates stop moving.
+        currency: the workspace's currency.
+
+    Returns:
+        One row per step and day with a fact up to tonight. `unique_human_opens` is null where a message of that day
+        was sent before Mailchimp told machine opens apart.
+    """
+    keys = ["step_key", "day"]
+    frames = [
+        step_days.select(*keys, *MESSAGE_COUNTS),
+        entry_days.select(*keys, "entries"),
+        _credits(credit_days, "report", ""),
+        _credits(credit_days, "mailchimp_compat", "mailchimp_compat_"),
+    ]
+    facts = pl.concat(frames, how="diagonal").group_by(keys).agg(pl.all().sum())
+    names = steps.select("step_key", "workflow_key", "workflow_id", "step_id").join(
+        workflows.select("workflow_key", "definition_version"), on="workflow_key"
+    )
+    named = (
+        facts.join(names, on="step_key")
+        .with_columns(to_date("day"), to_amount("revenue_cents").alias("revenue_amount"))
+        .with_columns(to_amount("mailchimp_compat_revenue_cents").alias("mailchimp_compat_revenue_amount"))
+        .filter(pl.col("day") <= as_of)
+        .with_columns(
+            _known_human_opens(),
+            currency=pl.lit(currency),
+            is_mature=pl.col("day") <= as_of - timedelta(days=maturity_days),
+        )
+    )
+    return conform(named.sort("workflow_id", "step_id", "day"), performance.StepMetricsDaily)
+
+
+def step_metrics(step_metrics_daily: pl.DataFrame, *, as_of: date) -> pl.DataFrame:
+    """`marts.step_metrics` from `marts.step_metrics_daily`: a row per step that ever had a fact, and window."""
+    windowed = _windowed(step_metrics_daily, ["workflow_id", "step_id"], as_of)
+    return conform(windowed.sort("workflow_id", "step_id", "window"), performance.StepMetrics)
+
+
+def workflow_metrics(step_metrics_daily: pl.DataFrame, steps: pl.DataFrame, *, as_of: date) -> pl.DataFrame:
+    """`marts.workflow_metrics` from `marts.step_metrics_daily` and `core.steps` (which tells the first steps)."""
+    first = steps.filter(pl.col("position") == pl.col("position").min().over("workflow_id")).select(
+        "workflow_id", "step_id", is_first=True
+    )
+    daily = step_metrics_daily.join(first, on=["workflow_id", "step_id"], how="left").with_columns(
+        entrants=pl.when(pl.col("is_first")).then("entries").otherwise(0)
+    )
+    windowed = _windowed(daily, ["workflow_id"], as_of, "entrants")
+    return conform(windowed.sort("workflow_id", "window"), performance.WorkflowMetrics)
+
+
+def _credits(credit_days: pl.DataFrame, view: str, prefix: str) -> pl.DataFrame:
+    return credit_days.filter(pl.col("view") == view).select(
+        "step_key",
+        "day",
+        pl.col("conversions").alias(f"{prefix}conversions"),
+        pl.col("net_cents").alias(f"{prefix}revenue_cents"),
+    )
+
+
+def _known_human_opens() -> pl.Expr:
+    return pl.when(pl.col("unmarked_sent") == 0).then("unique_human_opens").alias("unique_human_opens")
+
+
+def _windowed(daily: pl.DataFrame, keys: list[str], as_of: date, *more: str) -> pl.DataFrame:
+    counts = [*COUNTS, *more]
+    sums = (
+        over_windows(daily, "day", as_of)
+        .group_by(*keys, "window")
+        .agg(
+            pl.col(*counts).sum(),
+            pl.col(*AMOUNTS).sum(),
+            pl.col("sent").filter(pl.col("is_mature")).sum().alias("mature_sent"),
+        )
+    )
+    first_day = daily.get_column("day").min() or as_of
+    starts = {window: as_of - timedelta(days=days - 1) if days else first_day for window, days in WINDOW_DAYS.items()}
+    windows = pl.DataFrame({"window": list(starts), "first_day": list(starts.values())})
+    grid = daily.group_by(keys).agg(pl.col("definition_version", "currency").first()).join(windows, how="cross")
+    return (
+        grid.join(sums, on=[*keys, "window"], how="left")
+        .with_columns(pl.col(*counts, "mature_sent").fill_null(0), pl.col(*AMOUNTS).cast(AMOUNT).fill_null(0))
+        .with_columns(_known_human_opens())
+        .with_columns(*_rates(), as_of_day=pl.lit(as_of), is_mature=pl.col("mature_sent") == pl.col("sent"))
+    )
+
+
+def _rates() -> list[pl.Expr]:
+    """Every rate with its interval, and the pairs of bounds where only people count but machines hide them.
+
+    Clickers who did not open are at most those counted as engaged but not as human openers, so all openers plus these
+    are at least as many as the openers or human clickers.
+    """
+    all_engaged = (
+        pl.col("unique_opens") + pl.col("unique_human_engagements") - pl.col("unique_human_opens").fill_null(0)
+    )
+    machines_known = pl.col("unmarked_sent") == 0
+    human_clicks = pl.col("unique_human_clicks")
+    revenue = pl.col("revenue_amount").cast(pl.Float64)
+    return [
+        *(rate for name, numerator, denominator in RATES for rate in rate_with_interval(name, numerator, denominator)),
+        share_of(pl.col("unique_human_opens"), pl.col("delivered")).alias("human_open_rate_low"),
+        share_of(pl.col("unique_opens"), pl.col("delivered")).alias("human_open_rate_high"),
+        share_of(human_clicks, all_engaged).alias("click_to_open_rate_low"),
+        pl.when(machines_known)
+        .then(share_of(human_clicks, pl.col("unique_human_engagements")))
+        .alias("click_to_open_rate_high"),
+        pl.when(pl.col("delivered") > 0).then(revenue / pl.col("delivered")).alias("revenue_per_recipient_amount"),
+    ]

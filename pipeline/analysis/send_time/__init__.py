@@ -1,0 +1,1 @@
+"""When each subscriber should be mailed, and how far that can be known."""

@@ -1,0 +1,145 @@
+"""What the recommended hours are worth, from messages whose hour was drawn with a known probability.
+
+Here: the lift by self-normalised and doubly robust off-policy estimates. Not here: learning the hours; the messages
+evaluated must be later than, or of other subscribers than, those the hours were learned from.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.stats import norm
+
+from pipeline.analysis.send_time.profiles import HOURS
+from pipeline.schemas.base import conform, polars_schema
+from pipeline.schemas.timing import SendTimeLift
+
+#: Below this many effective messages the normal interval does not hold.
+MINIMUM_EFFECTIVE = 100.0
+COVERAGE_Z = float(norm.ppf(0.975))
+#: A lift is shown when the lower end of its 90% interval lies above zero.
+SHOW_Z = float(norm.ppf(0.95))
+#: Share of messages to draw hours for while the lift is not known: enough to learn, too few to hurt.
+EXPLORATION_BOUNDS = (0.05, 0.30)
+
+
+@dataclass(frozen=True)
+class _Value:
+    """Engagement rate under one choice of hours.
+
+    Attributes:
+        rate: the estimate.
+        influence: contribution of each message to its error, shape (messages,); their sum is the error.
+        effective: Kish's effective number of messages.
+        matched: messages sent at the chosen hour.
+    """
+
+    rate: float
+    influence: np.ndarray
+    effective: float
+    matched: int
+
+
+def evaluate_send_times(
+    logged: pl.DataFrame, subscribers: pl.DataFrame, profiles: pl.DataFrame, *, as_of_day: date
+) -> pl.DataFrame:
+    """Lift of the recommended hours over today's, from logged propensities.
+
+    Args:
+        logged: one row per message: `subscriber_key`, `local_hour` (of sending), `is_engaged` (by a human) and
+            `propensity` (probability with which that hour was chosen; null where nothing was drawn: not used).
+        subscribers: `subscriber_send_times` as it stood before these messages.
+        profiles: `send_time_profiles` as it stood before these messages.
+        as_of_day: tonight.
+
+    Returns:
+        One row per `estimator` ('snips', 'doubly robust'): engagement rates at the recommended and at today's hours,
+        the relative `engagement_lift` with its 95% interval (clustered by subscriber, on the log scale),
+        `is_lift_shown` (lower end of the 90% interval above zero), `status` 'ok' or 'cannot be estimated',
+        `randomised_sends_needed`, and `exploration_share`: of as many messages as in `logged`, the share whose hours
+        must be drawn next for a lift to be shown (0 once it is).
+
+    SNIPS: Swaminathan and Joachims (2015). Doubly robust: Dudik et al. (2011), the correction self-normalised too.
+    """
+    ratios = profiles.select("cluster_id", "engagement_ratio", hour=pl.col("local_hour"))
+    rows = logged.filter(pl.col("propensity") > 0).join(
+        subscribers.select("subscriber_key", "cluster_id", "recommended_local_hour", "current_local_hour").drop_nulls(),
+        on="subscriber_key",
+        how="inner",
+    )
+    for name in ("local_hour", "recommended_local_hour", "current_local_hour"):
+        looked_up = ratios.rename({"hour": name, "engagement_ratio": f"{name}_ratio"})
+        rows = rows.join(looked_up, on=["cluster_id", name], how="left", maintain_order="left")
+    stamp = {"as_of_day": as_of_day, "method": "off-policy estimate from randomised hours"}
+    results = [stamp | _exploring(_estimate(rows, is_robust), len(logged)) for is_robust in (False, True)]
+    return conform(pl.DataFrame(results, schema=polars_schema(SendTimeLift)), SendTimeLift)
+
+
+def _estimate(rows: pl.DataFrame, is_robust: bool) -> dict[str, Any]:
+    outcome = rows["is_engaged"].cast(pl.Float64).to_numpy()
+    expected = {name: np.zeros(len(rows)) for name in ("local_hour", "recommended_local_hour", "current_local_hour")}
+    if is_robust and len(rows):
+        level = outcome.sum() / rows["local_hour_ratio"].sum()
+        expected = {name: level * rows[f"{name}_ratio"].to_numpy() for name in expected}
+    new, now = (
+        _value(rows, outcome, expected["local_hour"], expected[name], name)
+        for name in ("recommended_local_hour", "current_local_hour")
+    )
+    effective = min(new.effective, now.effective)
+    row: dict[str, Any] = {
+        "estimator": "doubly robust" if is_robust else "snips",
+        "randomised_sends": len(rows),
+        "recommended_sends": new.matched,
+        "current_sends": now.matched,
+        "effective_sends": effective,
+        "randomised_sends_needed": _needed(len(rows), effective),
+        "is_lift_shown": False,
+        "status": "cannot be estimated",
+    }
+    if effective < MINIMUM_EFFECTIVE or new.rate <= 0 or now.rate <= 0:
+        return row
+    _, subscriber = np.unique(rows["subscriber_key"].to_numpy(), return_inverse=True)
+    clustered = np.bincount(subscriber, weights=new.influence / new.rate - now.influence / now.rate)
+    error = float(np.linalg.norm(clustered))
+    log_ratio = float(np.log(new.rate / now.rate))
+    return row | {
+        "recommended_engagement_rate": min(new.rate, 1.0),
+        "current_engagement_rate": min(now.rate, 1.0),
+        "engagement_lift": float(np.expm1(log_ratio)),
+        "engagement_lift_low": float(np.expm1(log_ratio - COVERAGE_Z * error)),
+        "engagement_lift_high": float(np.expm1(log_ratio + COVERAGE_Z * error)),
+        "is_lift_shown": log_ratio - SHOW_Z * error > 0,
+        "status": "ok",
+    }
+
+
+def _exploring(row: dict[str, Any], messages: int) -> dict[str, Any]:
+    least, most = EXPLORATION_BOUNDS
+    wanted = min(max(row["randomised_sends_needed"] / max(messages, 1), least), most)
+    return row | {"exploration_share": 0.0 if row["is_lift_shown"] else wanted}
+
+
+def _value(
+    rows: pl.DataFrame, outcome: np.ndarray, expected_logged: np.ndarray, expected_chosen: np.ndarray, choice: str
+) -> _Value:
+    """Mean of the model under the chosen hours, corrected by what the matching messages did beyond it."""
+    matches = (rows["local_hour"] == rows[choice]).to_numpy()
+    weight = matches / rows["propensity"].to_numpy()
+    total = weight.sum()
+    if total == 0:
+        return _Value(0.0, np.zeros(len(rows)), 0.0, 0)
+    residual = outcome - expected_logged
+    correction = float((weight * residual).sum() / total)
+    base = float(expected_chosen.mean())
+    influence = (expected_chosen - base) / len(rows) + weight * (residual - correction) / total
+    return _Value(base + correction, influence, float(total**2 / (weight**2).sum()), int(matches.sum()))
+
+
+def _needed(randomised: int, effective: float) -> int:
+    """Further randomised messages until both choices have enough matching ones, at the share matched so far."""
+    if effective >= MINIMUM_EFFECTIVE:
+        return 0
+    share = effective / randomised if effective > 0 else 1 / HOURS
+    return int(np.ceil((MINIMUM_EFFECTIVE - effective) / share))

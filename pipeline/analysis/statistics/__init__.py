@@ -1,0 +1,1 @@
+"""Methods that several families of analysis share. Nothing here knows a table or a workflow."""

@@ -1,0 +1,55 @@
+"""`driptune apply | rollback`: approved changes reach Mailchimp, and come back."""
+
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+
+from pipeline.cli.decide import ACTOR
+from pipeline.settings import Settings
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+@click.command("apply")
+@click.argument("optimization_id", required=False)
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+def apply_command(optimization_id: str | None, dry_run: bool) -> None:
+    """Apply an approved change, or without an id all of them; one cut short is finished."""
+    from pipeline.operations import applying
+    from pipeline.orchestration.resources.ledger import open_ledger
+
+    settings, now = Settings(), datetime.now(UTC)
+    if dry_run and optimization_id is None:
+        raise click.UsageError("--dry-run needs the id of a record.")
+    with open_ledger(settings) as ledger:
+        if optimization_id is None:
+            applying.apply_due(settings, ledger, now=now, tell=_tell)
+        elif dry_run:
+            for line in applying.dry_run(settings, ledger, optimization_id).lines():
+                _tell(line)
+        else:
+            done = applying.apply_one(settings, ledger, optimization_id, now=now)
+            _tell(f"{optimization_id}: applied from {done.applied_day} on; {applying.written_in_words(done)}")
+
+
+@click.command()
+@click.argument("optimization_id")
+@click.option("--reason", required=True, help="Why; it is kept.")
+@ACTOR
+def rollback(optimization_id: str, reason: str, actor: str) -> None:
+    """Put back what stood before a change was applied."""
+    from pipeline.config.approvals import load_approvals
+    from pipeline.operations import applying
+    from pipeline.optimizations.review import known_approver
+    from pipeline.orchestration.resources.ledger import open_ledger
+
+    settings = Settings()
+    known_approver(load_approvals(settings.definitions), actor)
+    with open_ledger(settings) as ledger:
+        applying.roll_back(settings, ledger, optimization_id, actor=actor, reason=reason, now=datetime.now(UTC))
+    _tell(f"{optimization_id}: rolled back.")
+
+
+def _tell(line: str) -> None:
+    console.print(line, markup=False)

@@ -1,0 +1,182 @@
+"""`driptune pending | show | approve | reject | withdraw`: the ledger for people at a terminal."""
+
+import getpass
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.console import Console
+
+from pipeline.settings import Settings
+
+console = Console(highlight=False)
+ACTOR = click.option(
+    "--as", "actor", default=getpass.getuser, show_default="your login", help="Name in approvals.yaml."
+)
+REVISION = click.option("--revision", type=int, help="Revision you saw; refused if the record has moved on since.")
+EVIDENCE = click.option("--evidence", "evidence_hash", help="Start of the evidence hash you saw, as `show` prints it.")
+
+
+APPLIED = {
+    "api_patch": "driptune changes the e-mail in Mailchimp",
+    "member_fields": "driptune writes a field of each member",
+    "manual": "made by hand",
+}
+
+
+@click.command()
+def pending() -> None:
+    """List what waits for a decision, the largest expected gain first."""
+    from pipeline.optimizations.record import Status
+    from pipeline.orchestration.resources.ledger import open_ledger
+
+    with open_ledger(Settings()) as ledger:
+        records = ledger.records(Status.PENDING)
+    if not records:
+        console.print("Nothing waits for a decision.")
+        return
+    for record in sorted(records, key=lambda one: -(one.proposal.expected_value or 0)):
+        made = record.proposal
+        gain = "" if made.expected_value is None else f", {made.expected_value:+,.0f} conversions in four weeks"
+        console.print(f"{record.optimization_id}  {made.title}", markup=False, soft_wrap=True)
+        told = f"{made.kind.replace('_', ' ')}, {made.risk} risk{gain}; lapses {record.expires_at:%Y-%m-%d}"
+        console.print(f"{'':<18}{told}", style="dim", markup=False, soft_wrap=True)
+    closing = "\n`driptune show ID` gives the evidence, `driptune approve ID` and `driptune reject ID` decide."
+    console.print(closing, markup=False, soft_wrap=True)
+
+
+@click.command()
+@click.argument("optimization_id")
+@click.option("--json", "as_json", is_flag=True, help="The whole record as JSON.")
+def show(optimization_id: str, as_json: bool) -> None:
+    """Show a proposal: what would change, the evidence, and what has happened to it."""
+    from pipeline.optimizations.realised import in_a_word
+    from pipeline.orchestration.resources.ledger import open_ledger
+    from pipeline.reports.digest import published_table
+    from pipeline.schemas.loop import RealisedLift
+
+    settings = Settings()
+    with open_ledger(settings) as ledger:
+        record, events = ledger.record(optimization_id), ledger.events(optimization_id)
+    made = record.proposal
+    if as_json:
+        click.echo(record.model_dump_json(indent=2))
+        return
+    evidence = dict(made.evidence)
+    console.print(f"{made.title}\n", style="bold", markup=False)
+    _line("record", f"{optimization_id}, revision {record.revision}, {record.status}")
+    _line("kind", f"{made.kind} at {made.target}; {made.risk} risk; {APPLIED[made.apply_kind]}")
+    _line("now", json.dumps(dict(made.before), ensure_ascii=False))
+    change = dict(made.after)
+    instructions = change.pop("instructions", [])
+    if change:
+        _line("proposed", json.dumps(change, ensure_ascii=False))
+    for number, instruction in enumerate(instructions, 1):
+        _line(f"by hand, {number}", instruction)
+    _line("because", str(evidence.get("summary", "")))
+    if made.expected_lift is not None:
+        _line("promised", _with_interval(made.expected_lift, made.expected_lift_low, made.expected_lift_high))
+    tonight = in_a_word(published_table(settings.published_dir, RealisedLift))
+    for row in tonight.filter(optimization_id=optimization_id).iter_rows(named=True):
+        found = [row[f"realised_lift{end}"] for end in ("", "_low", "_high")]
+        told = row["status"] if found[0] is None else f"{_with_interval(*found)} of {row['metric']}: {row['outcome']}"
+        _line("realised", told)
+    for name in ("n", "method", "identification", "window", "source", "as_of_day", "data_version"):
+        if evidence.get(name) is not None:
+            _line(name.replace("_", " "), str(evidence[name]))
+    for guardrail in evidence.get("guardrails", []):
+        _line("guardrail", f"{guardrail['name']}: {guardrail['status']} ({guardrail['detail']})")
+    _line("approvals", f"{len(record.approvals)} of {record.approvals_required}; lapses {record.expires_at:%Y-%m-%d}")
+    _line("evidence", made.evidence_hash[:16])
+    console.print("\nHistory")
+    for event in events:
+        reason = event.payload.get("reason")
+        told = f"  {event.occurred_at:%Y-%m-%d %H:%M} {event.event_type.replace('_', ' ')} by {event.actor}"
+        console.print(told + (f": {reason}" if reason else ""), markup=False)
+
+
+@click.command()
+@click.argument("optimization_id")
+@ACTOR
+@REVISION
+@EVIDENCE
+def approve(optimization_id: str, actor: str, revision: int | None, evidence_hash: str | None) -> None:
+    """Say yes to a proposal; nothing is changed before somebody who may has done so."""
+    from pipeline.optimizations import review
+
+    _decide(optimization_id, revision, evidence_hash, review.approve, "approved", actor=actor)
+
+
+@click.command()
+@click.argument("optimization_id")
+@click.option("--reason", required=True, help="Why; it is kept and shown when the target comes up again.")
+@ACTOR
+@REVISION
+@EVIDENCE
+def reject(optimization_id: str, reason: str, actor: str, revision: int | None, evidence_hash: str | None) -> None:
+    """Say no to a proposal, with the reason."""
+    from pipeline.optimizations import review
+
+    _decide(optimization_id, revision, evidence_hash, review.reject, "rejected", actor=actor, reason=reason)
+
+
+@click.command()
+@click.argument("optimization_id")
+@click.option("--reason", required=True, help="Why.")
+@ACTOR
+def withdraw(optimization_id: str, reason: str, actor: str) -> None:
+    """Take back a proposal that nobody has decided."""
+    from pipeline.optimizations import review
+
+    _decide(optimization_id, None, None, review.withdraw, "withdrawn", actor=actor, reason=reason)
+
+
+@click.command()
+@click.argument("optimization_id")
+@ACTOR
+def done(optimization_id: str, actor: str) -> None:
+    """Say that an approved change made by hand has been made."""
+    from pipeline.optimizations import review
+
+    _decide(optimization_id, None, None, review.mark_done, "applied", actor=actor)
+
+
+def _decide(
+    optimization_id: str,
+    revision: int | None,
+    evidence_hash: str | None,
+    decide: Callable[..., Any],
+    done_word: str,
+    **terms: str,
+) -> None:
+    from pipeline.config.approvals import load_approvals
+    from pipeline.optimizations.review import Seen
+    from pipeline.orchestration.resources.ledger import open_ledger
+
+    settings = Settings()
+    with open_ledger(settings) as ledger:
+        stands = Seen.of(ledger.record(optimization_id))
+        if evidence_hash and stands.evidence_hash.startswith(evidence_hash):
+            evidence_hash = stands.evidence_hash
+        seen = Seen(optimization_id, revision or stands.revision, evidence_hash or stands.evidence_hash)
+        policy = load_approvals(settings.definitions)
+        record = decide(ledger, policy, seen, now=datetime.now(UTC), **terms)
+    missing = record.approvals_required - len(record.approvals)
+    if record.status == "pending" and missing:
+        console.print(f"{optimization_id}: noted. {missing} more approval of another person is needed.")
+    else:
+        console.print(f"{optimization_id}: {done_word}.")
+
+
+def _line(name: str, text: str) -> None:
+    console.print(f"  {name:<16}{text}", markup=False, soft_wrap=True)
+
+
+def _with_interval(value: float, low: float | None, high: float | None) -> str:
+    text = f"{value:+.1%}"
+    return text if low is None or high is None else f"{text} ({low:+.1%} to {high:+.1%})"
+
+
+decide_commands = (pending, show, approve, reject, withdraw, done)

@@ -1,0 +1,246 @@
+"""The `driptune` command: argument parsing and words for people; the work is done elsewhere.
+
+Exit codes: 0 good, 1 a clear failure, 2 wrong usage.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from typing import Any
+
+import click
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pipeline.cli.apply import apply_command, rollback
+from pipeline.cli.conflicts import conflicts
+from pipeline.cli.decide import decide_commands
+from pipeline.settings import Settings
+
+console = Console(highlight=False, soft_wrap=True)
+DAY = click.DateTime(["%Y-%m-%d"])
+
+
+class ClearFailureError(Exception):
+    """Something a person can act on; shown as one message without a traceback."""
+
+
+class Commands(click.Group):
+    """Turns expected errors into a message and exit code 1."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command; expected errors are told, not thrown."""
+        from pipeline.common.errors import LedgerError, NightlyError, disk_trouble
+        from pipeline.common.lock import WarehouseBusyError
+        from pipeline.common.outside_errors import IngestError
+        from pipeline.published.snapshot import PublishError
+
+        try:
+            return super().invoke(context)
+        except ValidationError as error:
+            for problem in error.errors():
+                click.echo(f"Setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}", err=True)
+        except (ClearFailureError, IngestError, LedgerError, NightlyError, PublishError, WarehouseBusyError) as error:
+            click.echo(str(error), err=True)
+        except Exception as error:
+            words = disk_trouble(error)
+            if words is None:
+                raise
+            click.echo(words, err=True)
+        sys.exit(1)
+
+
+@click.group(cls=Commands)
+@click.version_option(package_name="driptune")
+def main() -> None:
+    """Tune drip campaigns: honest metrics every morning, changes that only people approve."""
+
+
+@main.command()
+def demo() -> None:
+    """Run the whole nightly on the sample account and print the morning."""
+    settings = Settings()
+    if not settings.is_sample:
+        raise ClearFailureError("The demo uses the sample account. Unset MAILCHIMP_API_KEY and DRIPTUNE_MAILCHIMP_URL.")
+    _run(settings, settings.resolve_as_of())
+    console.print(
+        "\nWhere to look next"
+        f"\n  .venv/bin/driptune pending    what waits for a decision; `driptune show ID` gives the evidence"
+        f"\n  {settings.reports_dir}/index.html       the morning: a page per workflow; open it in a browser"
+        f"\n  make up                       the Dagster UI: graph, tables, checks, schedule"
+        f"\n  {settings.published_dir}/email_warehouse.duckdb   every table, for DuckDB or a BI tool"
+        f"\n  {settings.published_dir}/parquet/                 the same as Parquet"
+    )
+
+
+@main.command()
+@click.option("--as-of", type=DAY, help="Tonight; default the last complete UTC day.")
+def nightly(as_of: datetime | None) -> None:
+    """Read what is new, recompute what it touches, analyse, check and publish."""
+    settings = Settings()
+    _run(settings, as_of.date() if as_of else settings.resolve_as_of())
+
+
+@main.command()
+@click.option("--from", "first", type=DAY, required=True, help="First day to recompute.")
+@click.option("--to", "last", type=DAY, required=True, help="Last day to recompute, and tonight.")
+def backfill(first: datetime, last: datetime) -> None:
+    """Recompute the facts of a range of days in one run, and publish as of its last day."""
+    if first > last:
+        raise click.UsageError("--from must not be after --to.")
+    _run(Settings(), last.date(), first.date())
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=3000, show_default=True, type=int)
+def up(host: str, port: int) -> None:
+    """Serve the Dagster UI with schedule and sensors running, on loopback."""
+    from pipeline.serving.up import serve
+
+    console.print(
+        f"Dagster UI on http://{host}:{port}, the morning on http://{host}:{port}/reports/ (Ctrl-C ends both)"
+    )
+    serve(Settings(), host, port, lambda line: console.print(line, markup=False))
+
+
+@main.command()
+def digest() -> None:
+    """The morning in ten lines."""
+    from pipeline.operations.after_publication import morning_lines
+    from pipeline.orchestration.resources.ledger import open_ledger
+
+    settings = Settings()
+    with open_ledger(settings) as ledger:
+        lines = morning_lines(settings, ledger)
+    if not lines:
+        raise ClearFailureError("Nothing is published yet. Run driptune nightly first.")
+    for line in lines:
+        console.print(line, markup=False)
+
+
+@main.command()
+def pages() -> None:
+    """Write the pages of the morning anew, with what was decided since."""
+    from pipeline.operations.after_publication import write_morning
+    from pipeline.orchestration.resources.ledger import open_ledger
+
+    settings = Settings()
+    with open_ledger(settings) as ledger:
+        written = write_morning(settings, ledger)
+    if not written:
+        raise ClearFailureError("Nothing is published yet. Run driptune nightly first.")
+    console.print(f"Wrote {len(written)} pages; open {settings.reports_dir}/index.html.")
+
+
+@main.command()
+def verify() -> None:
+    """Check the publication against its manifest and our counts against Mailchimp's."""
+    from pipeline.operations.health import verification
+
+    _report(verification(Settings()))
+
+
+@main.command()
+def restore() -> None:
+    """Put the newest kept snapshot in place of a damaged publication."""
+    from pipeline.published import snapshot as publish
+
+    restored = publish.restore(Settings().published_dir)
+    if restored is None:
+        raise ClearFailureError("No older snapshot is kept. Run driptune nightly to publish anew.")
+    console.print(f"Restored {restored.name}, its Parquet and manifest.")
+
+
+@main.command()
+def doctor() -> None:
+    """Check settings, access, disk and versions."""
+    from pipeline.operations.health import diagnosis
+
+    _report(diagnosis(Settings()))
+
+
+@main.command()
+@click.argument("address")
+def forget(address: str) -> None:
+    """Remove a person from everything driptune keeps, old snapshots included, and publish anew."""
+    from pipeline.operations.forgetting import forget_person
+
+    settings = Settings()
+    removed, as_of = forget_person(settings, address)
+    console.print(f"Removed {removed} rows from the lake; rebuilding.")
+    _run(settings, as_of)
+    console.print("Delete the person in Mailchimp and in your event files too: driptune does not write there.")
+
+
+@main.group()
+def flows() -> None:
+    """The flow map."""
+
+
+@flows.command("init")
+def flows_init() -> None:
+    """Write a first flows.yaml from the account's classic automations, to be edited."""
+    from pipeline.operations.first_flow_map import write_first_flow_map
+
+    written = write_first_flow_map(Settings())
+    console.print(f"Wrote {written}. Read its comments, name your flows, then run driptune nightly.")
+
+
+@main.group()
+def simulate() -> None:
+    """How the methods do on your own data."""
+
+
+@simulate.command("anomalies")
+def simulate_anomalies() -> None:
+    """False alerts on your history, and how soon incidents planted into it would have been found."""
+    from pipeline.reports.anomaly_trial import trial_lines
+    from pipeline.reports.digest import read_publication
+
+    settings = Settings()
+    tables = read_publication(settings.published_dir)
+    if not tables:
+        raise ClearFailureError("Nothing is published yet, so there is no history. Run driptune nightly first.")
+    for line in trial_lines(tables, settings.holidays):
+        console.print(line, markup=False)
+
+
+for command in (conflicts, *decide_commands, apply_command, rollback):
+    main.add_command(command)
+
+
+def _run(settings: Settings, as_of: date, first: date | None = None) -> None:
+    from pipeline.cli.nightly import run_night, step_count
+    from pipeline.operations.after_publication import follow_publication, morning_lines
+    from pipeline.orchestration.resources.ledger import open_ledger
+
+    with _progress(step_count(settings)) as advance:
+        run_night(settings, as_of, advance, first)
+    with open_ledger(settings) as ledger:
+        follow_publication(settings, ledger, now=datetime.now(UTC))
+        lines = morning_lines(settings, ledger)
+    for line in lines:
+        console.print(line, markup=False)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[str], None]]:
+    """A bar on a terminal, plain lines elsewhere."""
+    if not console.is_terminal:
+        yield lambda step: console.print(f"done: {step}", markup=False)
+        return
+    columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("starting", total=total)
+        yield lambda step: bar.update(task, advance=1, description=step)
+
+
+def _report(findings: list[tuple[bool, str]]) -> None:
+    for is_good, text in findings:
+        console.print(("[green]ok   [/green]" if is_good else "[red]wrong[/red]") + " ", end="")
+        console.print(text, markup=False)
+    if not all(is_good for is_good, _ in findings):
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""What every room may use: time, errors, locks, files, hashes. Nothing here knows Mailchimp, tables or statistics."""

@@ -1,0 +1,116 @@
+"""When the user allows mail (`constraints.yaml`): quiet hours, days, and caps; without the file the defaults below.
+
+Only shape and sense are checked here. What fits a step and its audience is decided in `analysis/send_time_schedule.py`.
+"""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import polars as pl
+from pydantic import BeforeValidator, Field, model_validator
+
+from pipeline.config.reader import Definition, Location, Misplaced, Name, load_definition
+
+CONSTRAINTS_FILE = "constraints.yaml"
+Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
+# Nobody minds mail by day; by night it wakes people, and several countries forbid it for advertising.
+DEFAULT_QUIET_HOURS = (21, 7)
+_QUIET_HOURS = re.compile(r"(\d{1,2})\s*-\s*(\d{1,2})", re.ASCII)
+
+
+def parse_quiet_hours(text: Any) -> tuple[int, int] | None:
+    """Local hours of 'from-until', such as '21-07': quiet from 21:00 until 07:00. None for 'none'.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if text is None or text == "none":
+        return None
+    match = _QUIET_HOURS.fullmatch(text) if isinstance(text, str) else None
+    hours = (int(match[1]), int(match[2])) if match else (-1, -1)
+    if not all(0 <= hour <= 23 for hour in hours) or hours[0] == hours[1]:
+        shown = f"'{text}'" if isinstance(text, str) else "this"
+        raise ValueError(f"{shown} is no span of hours. Write two hours from 0 to 23, such as '21-07', or 'none'.")
+    return hours
+
+
+QuietHours = Annotated[tuple[int, int] | None, BeforeValidator(parse_quiet_hours)]
+
+
+class Limits(Definition):
+    """What limits the sends of a step, in local time; `hourly_cap` is the most recipients in one local hour."""
+
+    quiet_hours: QuietHours = DEFAULT_QUIET_HOURS
+    allowed_days: list[Weekday] = Field(default=list(WEEKDAYS), min_length=1)
+    hourly_cap: int | None = Field(default=None, ge=1)
+
+
+class WorkflowLimits(Limits):
+    """What differs for the steps of one workflow."""
+
+    id: Name
+
+
+class FrequencyCap(Definition):
+    """At most so many messages to one subscriber within so many days, whatever workflow they are of."""
+
+    messages: int = Field(ge=1)
+    days: int = Field(ge=1)
+
+
+class Constraints(Limits):
+    """The whole file."""
+
+    frequency_cap: FrequencyCap | None = None
+    workflows: list[WorkflowLimits] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _one_entry_a_workflow(self) -> "Constraints":
+        counts = Counter(workflow.id for workflow in self.workflows)
+        repeated: list[tuple[Location, str]] = [
+            (("workflows", number, "id"), f"'{workflow.id}' is written twice. Keep one.")
+            for number, workflow in enumerate(self.workflows)
+            if counts[workflow.id] > 1
+        ]
+        if repeated:
+            raise Misplaced(repeated)
+        return self
+
+    def of_steps(self, steps: pl.DataFrame) -> pl.DataFrame:
+        """The limits of every step, as `schedule_sends` reads them.
+
+        Args:
+            steps: rows with `workflow_id` and `step_id`.
+
+        Returns:
+            One row per step: `quiet_from_hour`, `quiet_until_hour`, `hourly_cap` (nullable) and `allowed_weekdays`
+            (list of 0-6, Monday = 0).
+        """
+        own = {workflow.id: workflow.model_dump(exclude_unset=True) for workflow in self.workflows}
+        rows = []
+        for workflow_id, step_id in steps.select("workflow_id", "step_id").iter_rows():
+            limits = {**self.model_dump(), **own.get(workflow_id, {})}
+            quiet_from, quiet_until = limits["quiet_hours"] or (None, None)
+            days = [WEEKDAYS.index(day) for day in limits["allowed_days"]]
+            rows.append((workflow_id, step_id, quiet_from, quiet_until, days, limits["hourly_cap"]))
+        schema: dict[str, pl.DataType | type[pl.DataType]] = {
+            "workflow_id": pl.String,
+            "step_id": pl.String,
+            "quiet_from_hour": pl.Int64,
+            "quiet_until_hour": pl.Int64,
+            "allowed_weekdays": pl.List(pl.Int64),
+            "hourly_cap": pl.Int64,
+        }
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def load_constraints(folder: Path) -> Constraints:
+    """The user's constraints.
+
+    Raises:
+        DefinitionsError: naming every mistake with line and field.
+    """
+    return load_definition(folder / CONSTRAINTS_FILE, Constraints)

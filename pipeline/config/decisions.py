@@ -1,0 +1,208 @@
+"""`rules.yaml`, `decision_points.yaml`, `content_blocks.yaml`: who may get which path or content, as users write it.
+
+Only the files' shape and sense belong here; rules are answered in `decisions/rules.py`, arms chosen in
+`decisions/selection.py`.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationInfo, model_validator
+
+from pipeline.config.flow_map import FlowMap, load_flow_map
+from pipeline.config.reader import Definition, Location, Misplaced, Name, load_definition
+from pipeline.decisions.rule_definitions import Rule, parse_rule
+from pipeline.decisions.selection import Arm, DecisionDefinition, DecisionDefinitions, DecisionPoint, Mode
+
+RULES_FILE, POINTS_FILE, BLOCKS_FILE = "rules.yaml", "decision_points.yaml", "content_blocks.yaml"
+Weight = Annotated[float, Field(gt=0, le=1_000_000)]
+_PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+
+
+class NamedRule(Definition):
+    """A condition or a group of them under a name."""
+
+    id: Name
+    when: Any
+
+
+class Rules(Definition):
+    """The file: a list under `rules`."""
+
+    rules: tuple[NamedRule, ...] = ()
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> "Rules":
+        problems = [*_repeated("rules", [rule.id for rule in self.rules])]
+        for number, rule in enumerate(self.rules):
+            try:
+                parse_rule(rule.id, rule.when)
+            except ValueError as error:
+                place, _, text = str(error).partition(": ")
+                inside = () if place == "the rule" else _location(place)
+                problems.append((("rules", number, "when", *inside), text))
+        if problems:
+            raise Misplaced(problems)
+        return self
+
+
+class Choice(Definition):
+    """A path or a variation: who may have it (everybody without a rule), and how often among equals."""
+
+    id: Name
+    rule: Name | None = None
+    priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
+    weight: Weight = 1.0
+
+    def arm(self, rules: dict[str, Rule]) -> Arm:
+        """The arm to be chosen."""
+        return Arm(self.id, rules[self.rule] if self.rule else None, self.priority, self.weight)
+
+
+class PathChoice(Choice):
+    """A path and the step it leads to."""
+
+    to: Name
+
+    def arm(self, rules: dict[str, Rule]) -> Arm:
+        """The arm to be chosen."""
+        return Arm(self.id, rules[self.rule] if self.rule else None, self.priority, self.weight, self.to)
+
+
+class Point(Definition):
+    """Where a flow branches; `default` is taken when nothing is eligible or anything fails."""
+
+    id: Name
+    workflow: Name
+    step: Name
+    mode: Mode = "rules"
+    default: Name
+    paths: tuple[PathChoice, ...] = Field(min_length=1)
+
+
+class Points(Definition):
+    """The file: a list under `decision_points`."""
+
+    decision_points: tuple[Point, ...] = ()
+
+    @model_validator(mode="after")
+    def _makes_sense(self, info: ValidationInfo) -> "Points":
+        rules, flows = _known(info)
+        problems = [*_repeated("decision_points", [point.id for point in self.decision_points])]
+        for number, point in enumerate(self.decision_points):
+            here = ("decision_points", number)
+            problems += _choice_problems((*here, "paths"), here, point.default, point.paths, rules)
+            problems += _step_problems(here, point.workflow, point.step, flows)
+            targets = _targets(flows, point.workflow, point.step)
+            for place, path in enumerate(point.paths):
+                if targets is not None and path.to not in targets:
+                    text = (
+                        f"'{path.to}' does not come after '{point.step}'. Write one of {', '.join(targets) or 'none'}."
+                    )
+                    problems.append(((*here, "paths", place, "to"), text))
+        if problems:
+            raise Misplaced(problems)
+        return self
+
+
+class Block(Definition):
+    """A place in the mail of a step whose content varies."""
+
+    id: Name
+    workflow: Name
+    step: Name
+    mode: Mode = "rules"
+    default: Name
+    variations: tuple[Choice, ...] = Field(min_length=1)
+
+
+class Blocks(Definition):
+    """The file: a list under `content_blocks`."""
+
+    content_blocks: tuple[Block, ...] = ()
+
+    @model_validator(mode="after")
+    def _makes_sense(self, info: ValidationInfo) -> "Blocks":
+        rules, flows = _known(info)
+        problems = [*_repeated("content_blocks", [block.id for block in self.content_blocks])]
+        for number, block in enumerate(self.content_blocks):
+            here = ("content_blocks", number)
+            problems += _choice_problems((*here, "variations"), here, block.default, block.variations, rules)
+            problems += _step_problems(here, block.workflow, block.step, flows)
+        if problems:
+            raise Misplaced(problems)
+        return self
+
+
+def load_decisions(folder: Path) -> DecisionDefinitions:
+    """The decisions of a definitions folder; none without the files.
+
+    Raises:
+        DefinitionsError: naming every mistake of a file with line and field.
+    """
+    named = load_definition(folder / RULES_FILE, Rules, is_typed=True).rules
+    rules = {rule.id: parse_rule(rule.id, rule.when) for rule in named}
+    known = (set(rules), load_flow_map(folder))
+    points = load_definition(folder / POINTS_FILE, Points, known=known).decision_points
+    blocks = load_definition(folder / BLOCKS_FILE, Blocks, known=known).content_blocks
+    return DecisionDefinitions(
+        tuple(rules.values()),
+        tuple(_definition(point, point.paths, rules, is_path=True) for point in points),
+        tuple(_definition(block, block.variations, rules, is_path=False) for block in blocks),
+    )
+
+
+def _definition(
+    one: Point | Block, choices: tuple[Choice, ...], rules: dict[str, Rule], *, is_path: bool
+) -> DecisionDefinition:
+    arms = tuple(choice.arm(rules) for choice in choices)
+    point = DecisionPoint(one.id, arms, one.default, one.step if is_path else None)
+    return DecisionDefinition(point, one.workflow, one.step, one.mode)
+
+
+def _known(info: ValidationInfo) -> tuple[set[str], FlowMap]:
+    """Ids of rules and the flow map that the file is held against."""
+    return info.context or (set(), FlowMap())
+
+
+def _location(place: str) -> Location:
+    """Where 'all[1].operator' points."""
+    return tuple(int(index) if index else name for name, index in _PART.findall(place))
+
+
+def _repeated(key: str, ids: list[str]) -> Iterator[tuple[Location, str]]:
+    for number, one in enumerate(ids):
+        if ids.index(one) < number:
+            yield (key, number, "id"), f"'{one}' is used twice. Give each its own id."
+
+
+def _choice_problems(
+    where: Location, here: Location, default: str, choices: tuple[Choice, ...], rules: set[str]
+) -> Iterator[tuple[Location, str]]:
+    ids = [choice.id for choice in choices]
+    for number, choice in enumerate(choices):
+        if ids.index(choice.id) < number:
+            yield (*where, number, "id"), f"'{choice.id}' is used twice. Give each its own id."
+        if choice.rule and choice.rule not in rules:
+            yield (
+                (*where, number, "rule"),
+                f"'{choice.rule}' is no rule of rules.yaml. Write its id, or the rule there.",
+            )
+    if default not in ids:
+        yield (*here, "default"), f"'{default}' is none of these. Write one of {', '.join(ids)}."
+
+
+def _step_problems(here: Location, workflow: str, step: str, flows: FlowMap) -> Iterator[tuple[Location, str]]:
+    flow = next((flow for flow in flows.flows if flow.id == workflow), None)
+    if flow is None:
+        yield (*here, "workflow"), f"'{workflow}' is no workflow of flows.yaml. Write its id."
+    elif flow.steps and step not in {one.id for one in flow.steps}:
+        yield (*here, "step"), f"'{step}' is no step of {workflow}. Write the id of a step."
+
+
+def _targets(flows: FlowMap, workflow: str, step: str) -> list[str] | None:
+    """Steps that come after a step; none where the map leaves that to Mailchimp."""
+    flow = next((flow for flow in flows.flows if flow.id == workflow), None)
+    return flow.successors().get(step) if flow and flow.steps else None

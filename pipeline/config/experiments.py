@@ -1,0 +1,148 @@
+"""The user's tests (`experiments.yaml`).
+
+Only shape and sense are checked here. What needs the step's traffic (sample, removed steps, unknown ends) is told in
+`analysis/experiment_registry.py`, so that one impossible test does not stop the others.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from pipeline.analysis.experiments.draft import Assigner, ExperimentDraft, GuardrailName, MetricName, metrics_of
+from pipeline.config.reader import Definition, Location, Misplaced, Name, load_definition
+
+EXPERIMENTS_FILE = "experiments.yaml"
+LONGEST_TAG = 10
+"""Characters of a Mailchimp merge tag."""
+
+_TAG = re.compile(rf"[A-Z][A-Z0-9_]{{0,{LONGEST_TAG - 1}}}", re.ASCII)
+
+
+def _tag(text: Any) -> str:
+    if not isinstance(text, str) or not _TAG.fullmatch(text):
+        shown = f"'{text}'" if isinstance(text, str) else "this"
+        raise ValueError(f"{shown} is no merge tag. Write at most {LONGEST_TAG} of A-Z, 0-9 and _, a letter first.")
+    return text
+
+
+def default_tag(experiment_id: str) -> str:
+    """The merge tag of a test that names none: its id without what a tag cannot hold."""
+    return ("AB" + re.sub("[^A-Z0-9]", "", experiment_id.upper()))[:LONGEST_TAG]
+
+
+class ExperimentDefinition(Definition):
+    """One test: two arms or more inside one step, the control first."""
+
+    id: Name
+    hypothesis: Name
+    owner: Name
+    workflow: Name
+    step: Name
+    arms: dict[Name, Annotated[float, Field(gt=0, lt=1)]] = Field(min_length=2)
+    primary_metric: MetricName
+    secondary_metrics: tuple[MetricName, ...] = ()
+    guardrails: tuple[GuardrailName, ...] = tuple(GuardrailName)
+    minimum_lift: float = Field(gt=0, le=10)
+    window_days: int = Field(ge=1, le=60)
+    alpha: float = Field(default=0.05, ge=0.001, le=0.2)
+    power: float = Field(default=0.9, ge=0.5, le=0.99)
+    start: date
+    end: date | None = None
+    open_ended: bool = False
+    assigned_by: Assigner = Assigner.DRIPTUNE
+    arm_field: Annotated[str, BeforeValidator(_tag)] | None = None
+
+    @property
+    def tag(self) -> str | None:
+        """The merge field that holds the arm; none where events tell it and no field was named."""
+        if self.assigned_by is Assigner.EVENTS:
+            return self.arm_field
+        return self.arm_field or default_tag(self.id)
+
+    def draft(self) -> ExperimentDraft:
+        """The test as analyses read it."""
+        return ExperimentDraft(
+            experiment_id=self.id,
+            workflow_id=self.workflow,
+            step_id=self.step,
+            hypothesis=self.hypothesis,
+            owner=self.owner,
+            shares=tuple(self.arms.items()),
+            metrics=metrics_of(self.primary_metric, self.secondary_metrics, self.guardrails),
+            minimum_lift=self.minimum_lift,
+            window_days=self.window_days,
+            alpha=self.alpha,
+            power=self.power,
+            start_day=self.start,
+            end_day=self.end,
+            is_open_ended=self.open_ended,
+            assigned_by=self.assigned_by,
+            arm_field=self.tag,
+        )
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "ExperimentDefinition":
+        if problems := list(self._problems()):
+            raise Misplaced(problems)
+        return self
+
+    def _problems(self) -> Iterator[tuple[Location, str]]:
+        total = sum(self.arms.values())
+        if abs(total - 1) > 1e-9:
+            yield ("arms",), f"the shares sum to {total:g}. Make them sum to 1."
+        if self.primary_metric in self.secondary_metrics:
+            yield ("secondary_metrics",), f"'{self.primary_metric}' is the primary metric. Name it once."
+        for name in ("secondary_metrics", "guardrails"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                yield (name,), "names a metric twice. Name it once."
+        if self.end is not None and self.end < self.start:
+            yield ("end",), f"{self.end} is before the start {self.start}. Write a later day."
+        if self.end is not None and self.open_ended:
+            yield ("end",), "an open-ended test has no end. Remove one of the two."
+        if self.assigned_by is Assigner.FIELD and self.arm_field is None:
+            yield ("arm_field",), "is missing. Name the merge field into which the sender wrote the arm."
+
+
+class ExperimentDefinitions(Definition):
+    """The file: a list under `experiments`; empty is valid."""
+
+    experiments: tuple[ExperimentDefinition, ...] = ()
+
+    @model_validator(mode="after")
+    def _are_apart(self) -> "ExperimentDefinitions":
+        problems: list[tuple[Location, str]] = []
+        for index, one in enumerate(self.experiments):
+            for other in self.experiments[:index]:
+                if other.id == one.id:
+                    problems.append((("experiments", index, "id"), f"'{one.id}' is used twice. Give each its own id."))
+                elif _meet(one, other):
+                    text = f"'{other.id}' runs on the same step at that time. Let one start after the other has ended."
+                    problems.append((("experiments", index, "start"), text))
+                if Assigner.DRIPTUNE is one.assigned_by is other.assigned_by and one.tag == other.tag:
+                    where = ("experiments", index, "arm_field" if one.arm_field else "id")
+                    problems.append((where, f"'{other.id}' uses the merge field {one.tag} already. Name another one."))
+        if problems:
+            raise Misplaced(problems)
+        return self
+
+
+def _meet(one: ExperimentDefinition, other: ExperimentDefinition) -> bool:
+    """Whether both run on one step on one day, by what the file tells: an end it leaves open is planned later."""
+    if (one.workflow, one.step) != (other.workflow, other.step):
+        return False
+    first, second = sorted((one, other), key=lambda test: test.start)
+    return first.open_ended or first.start == second.start or (first.end is not None and first.end >= second.start)
+
+
+def load_experiments(folder: Path) -> tuple[ExperimentDraft, ...]:
+    """The tests of a definitions folder; none without a file.
+
+    Raises:
+        DefinitionsError: naming every mistake with file, line and field.
+    """
+    found = load_definition(folder / EXPERIMENTS_FILE, ExperimentDefinitions)
+    return tuple(one.draft() for one in found.experiments)

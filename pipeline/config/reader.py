@@ -1,0 +1,211 @@
+"""Reads a YAML file of the user into a pydantic model, and says of every mistake its file, line and field.
+
+What a kind of file means belongs to its own module (`flow_map.py`, ...); this one knows only YAML.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from pipeline.common.outside_errors import IngestError, scrub
+
+Location = tuple[str | int, ...]
+_NULL = "tag:yaml.org,2002:null"
+_TOP = "the file"
+_EXPECTED = {
+    "int_parsing": "a whole number",
+    "bool_parsing": "true or false",
+    "date_from_datetime_parsing": "a day such as 2026-03-01",
+    "date_parsing": "a day such as 2026-03-01",
+    "list_type": "a list such as [a, b]",
+    "model_type": "fields with values, a line each",
+}
+
+
+class Definition(BaseModel):
+    """Base of everything a user defines: frozen, and a misspelt field is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+DefinitionModel = TypeVar("DefinitionModel", bound=Definition)
+
+
+class DefinitionsError(IngestError):
+    """All mistakes of one file, a line each; `problems` lists them."""
+
+    def __init__(self, file: str, problems: list[str]) -> None:
+        super().__init__(file, "has mistakes", "Correct them.")
+        self.problems = [scrub(problem) for problem in problems]
+        self.args = ("\n".join(self.problems),)
+
+
+class Misplaced(ValueError):  # noqa: N818 - a mistake of the user, collected, never seen as an exception
+    """Mistakes that a model finds between its fields, each with its location below that model."""
+
+    def __init__(self, problems: list[tuple[Location, str]]) -> None:
+        super().__init__("; ".join(text for _, text in problems))
+        self.problems = problems
+
+
+def load_definition(
+    path: Path, model: type[DefinitionModel], *, known: Any = None, is_typed: bool = False
+) -> DefinitionModel:
+    """The file as a model; the model's defaults where there is no file or nothing in it.
+
+    Args:
+        path: the file.
+        model: what it holds.
+        known: what the model's validators may ask about the rest of the world, as their context.
+        is_typed: read 5, true and 2026-03-01 as number, truth value and day. Otherwise every scalar reaches the model
+            as it is written, so that an id such as 0123 or 12e5 stays what it is.
+
+    Raises:
+        DefinitionsError: naming every mistake, such as "flows.yaml, line 14, welcome.steps[2].delay: '2 dys' is not
+            a duration. Write a number and a unit, such as '2 days'."
+    """
+    root = _compose(path)
+    if root is None or root.tag == _NULL:
+        return model()
+    repeated = [(where, "is written twice. Keep one.") for where in _repeated_fields(root)]
+    if repeated:
+        raise DefinitionsError(path.name, _placed(path, root, repeated))
+    try:
+        return model.model_validate(_plain(root, is_typed), context=known)
+    except ValidationError as error:
+        raise DefinitionsError(path.name, _describe(path, root, error)) from None
+
+
+def _compose(path: Path) -> yaml.Node | None:
+    if not path.exists():
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        _refuse_loops(root)
+    except OSError as error:
+        problem = f"{path.name}: cannot be read ({error.strerror}). Check that the file exists and its permissions."
+    except UnicodeDecodeError:
+        problem = f"{path.name}: is not UTF-8 text. Save it as UTF-8."
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = (
+            f"{path.name}{line}: is not YAML: {error.problem}. Check indentation, colons and quotes near that line."
+        )
+    except yaml.YAMLError:
+        problem = f"{path.name}: is not YAML: it holds a control character. Remove it."
+    else:
+        return root
+    raise DefinitionsError(path.name, [problem])
+
+
+def _refuse_loops(node: yaml.Node | None, above: tuple[int, ...] = ()) -> None:
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return
+    if id(node) in above:
+        raise yaml.MarkedYAMLError(problem="an anchor refers to itself", problem_mark=node.start_mark)
+    for child in _children(node):
+        _refuse_loops(child, (*above, id(node)))
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [child for pair in node.value for child in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
+
+
+def _plain(node: yaml.Node, is_typed: bool = False) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return {
+            key.value if isinstance(key, yaml.ScalarNode) else "": _plain(value, is_typed) for key, value in node.value
+        }
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(child, is_typed) for child in node.value]
+    if node.tag == _NULL:
+        return None
+    return yaml.safe_load(yaml.serialize(node)) if is_typed else node.value
+
+
+def _repeated_fields(node: yaml.Node, above: Location = ()) -> Iterator[Location]:
+    if isinstance(node, yaml.MappingNode):
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        yield from ((*above, name) for name in dict.fromkeys(names) if names.count(name) > 1)
+        for key, value in node.value:
+            yield from _repeated_fields(value, (*above, str(key.value)))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _repeated_fields(value, (*above, index))
+
+
+def _describe(path: Path, root: yaml.Node, error: ValidationError) -> list[str]:
+    found: list[tuple[Location, str]] = []
+    for problem in error.errors(include_url=False):
+        cause = problem.get("ctx", {}).get("error")
+        if isinstance(cause, Misplaced):
+            found += [((*problem["loc"], *below), text) for below, text in cause.problems]
+        else:
+            found.append((problem["loc"], _explain(problem)))
+    return _placed(path, root, found)
+
+
+def _placed(path: Path, root: yaml.Node, found: list[tuple[Location, str]]) -> list[str]:
+    places = sorted((*_place(root, where), text) for where, text in found)
+    return [f"{path.name}, line {line}, {field}: {text}" for line, field, text in places]
+
+
+def _explain(problem: Any) -> str:
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "missing":
+        return "is missing. Add it."
+    if kind == "extra_forbidden":
+        return "is not a known field. Check its spelling, or remove it."
+    if kind == "value_error":
+        return str(context["error"])
+    value = "nothing" if problem["input"] is None else f"'{problem['input']}'"
+    if kind == "literal_error":
+        return f"{value} is not known. Write {context['expected']}."
+    if not isinstance(problem["input"], str | None):
+        value = "what stands here"
+    expected = _EXPECTED.get(kind, problem["msg"].removeprefix("Input should be "))
+    return f"{value} does not fit. Write {expected}."
+
+
+def _place(root: yaml.Node, where: Location) -> tuple[int, str]:
+    """Line, from 1, and field of a location; an entry of a top-level list goes by its id."""
+    node, line, names = root, root.start_mark.line, ""
+    for depth, part in enumerate(where):
+        child = _child(node, part)
+        if child is None:
+            names += f".{part}"
+            break
+        line, node = child
+        entry = _plain(node)
+        if isinstance(part, int) and depth == 1 and isinstance(entry, dict) and isinstance(entry.get("id"), str):
+            names = entry["id"]
+        else:
+            names += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return line + 1, names.removeprefix(".") or _TOP
+
+
+def _child(node: yaml.Node, part: str | int) -> tuple[int, yaml.Node] | None:
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part].start_mark.line, node.value[part]
+    if isinstance(node, yaml.MappingNode):
+        # The last of several equal names: the one that repeats.
+        for key, value in reversed(node.value):
+            if isinstance(key, yaml.ScalarNode) and key.value == part:
+                return key.start_mark.line, value
+    return None
+
+
+def _no_control_characters(value: Any) -> Any:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ValueError("is not a name. Write some visible text.")
+    return value.strip()
+
+
+Name = Annotated[str, BeforeValidator(_no_control_characters)]

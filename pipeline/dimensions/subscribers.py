@@ -1,0 +1,67 @@
+"""The dimension of subscribers: each as last known, from members, orders and events."""
+
+import polars as pl
+
+from pipeline.dimensions.zones import resolve_zones
+from pipeline.schemas.base import conform
+from pipeline.schemas.core import CoreSubscribers
+from pipeline.settings import Settings
+
+# Of a person in several audiences the state in which mail can be sent tells most.
+STATUS_ORDER = ("subscribed", "pending", "transactional", "unsubscribed", "cleaned", "archived")
+
+
+def subscribers(members: pl.DataFrame, orders: pl.LazyFrame, events: pl.LazyFrame, settings: Settings) -> pl.DataFrame:
+    """One row per subscriber.
+
+    Args:
+        members: latest rows of `lake.members`.
+        orders: rows of `lake.orders`.
+        events: rows of `lake.events`.
+        settings: whose zone serves people without one, and which name the merge field that forms cohorts.
+
+    Returns:
+        Rows of `core.subscribers`; `plan` is that of the latest event that names one, `first_purchase_us` the earliest
+        order or purchase.
+    """
+    status_rank = pl.col("status").replace_strict(
+        {status: rank for rank, status in enumerate(STATUS_ORDER)}, default=len(STATUS_ORDER), return_dtype=pl.Int64
+    )
+    people = (
+        members.with_columns(_rank=status_rank, _first_signup_us=pl.col("signup_us").min().over("subscriber_key"))
+        .sort("_rank", pl.col("last_changed_us").neg(), "audience_id", nulls_last=True)
+        .unique("subscriber_key", keep="first", maintain_order=True)
+        .with_columns(signup_us=pl.col("_first_signup_us"), cohort_value=_field(settings.cohort_field))
+    )
+    joined = (
+        people.join(resolve_zones(members, settings), on="subscriber_key", how="left")
+        .join(first_purchases(orders, events).collect(), on="subscriber_key", how="left")
+        .join(latest_plans(events).collect(), on="subscriber_key", how="left")
+        .sort("subscriber_key")
+    )
+    return conform(joined, CoreSubscribers)
+
+
+def _field(name: str | None) -> pl.Expr:
+    """A merge field as text, null where it is empty or not there."""
+    if name is None:
+        return pl.lit(None, dtype=pl.String)
+    held = pl.col("merge_fields").str.json_path_match(f"$['{name}']")
+    return pl.when(held != "").then(held)
+
+
+def first_purchases(orders: pl.LazyFrame, events: pl.LazyFrame) -> pl.LazyFrame:
+    """`subscriber_key` and `first_purchase_us`, whichever source tells the earlier one."""
+    bought = events.filter(pl.col("event_type") == "purchase").select("subscriber_key", at="occurred_us")
+    ordered = orders.select("subscriber_key", at="processed_us")
+    return pl.concat([bought, ordered]).group_by("subscriber_key").agg(first_purchase_us=pl.col("at").min())
+
+
+def latest_plans(events: pl.LazyFrame) -> pl.LazyFrame:
+    """`subscriber_key` and `plan`, by the latest event that names one."""
+    return (
+        events.filter(pl.col("plan").is_not_null())
+        .sort("occurred_us", "event_id", "as_of_day")
+        .group_by("subscriber_key")
+        .agg(plan=pl.col("plan").last())
+    )

@@ -1,0 +1,196 @@
+"""Raw event rows to typed ones by the event contract, and the reason for each row that breaks it. Pure; no file IO."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from pipeline.events.files import run_sql
+from pipeline.lake.keys import SubscriberKeys
+from pipeline.schemas.base import polars_schema
+from pipeline.schemas.lake import Events
+from pipeline.settings import Settings
+
+# Longer ones are no ids but mistakes, such as a whole document in a column.
+LONGEST_TEXT = 256
+LONGEST_PROPERTIES = 65_536
+CONTENT = [name for name in polars_schema(Events) if name != "as_of_day"]
+_LIFTED = ("reason", "next_step_id", "assigned_delay_hours", "is_delay_randomised")
+_TEXTS = ("event_id", "event_type", "workflow_id", "step_id", "order_id", "plan", "reason", "next_step_id")
+_TIME = r"^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(:\d{2})?(?:\.(\d{1,9}))?\s*(?:Z|z|UTC|([+-])(\d{2}):?(\d{2}))?$"
+_AMOUNT = r"^([+-]?)(\d{1,13})(?:\.(\d{1,12}))?$"
+_ADDRESS = r"""[^\s"'<>=&?/,;:\\]+(?:@|%40)[^\s"'<>=&?/,;:\\]+"""
+_MICROSECONDS_PER_MINUTE = 60_000_000
+
+
+@dataclass(frozen=True)
+class ParsedEvents:
+    """`rows`: the columns of `lake.events` but the night, and `row`; `faults`: row, field, reason."""
+
+    rows: pl.DataFrame
+    faults: pl.DataFrame
+
+
+def parse_events(raw: pl.DataFrame, addresses: pl.DataFrame, keys: SubscriberKeys, settings: Settings) -> ParsedEvents:
+    """Type and judge raw rows; of several faults of a row the first field's is told.
+
+    Args:
+        raw: rows as `event_files.raw_events` gives them.
+        addresses: `lake.addresses`, for subscribers named by their external id.
+        keys: keyed hashes.
+        settings: the workspace's currency, and whether external ids are known.
+    """
+    raw = _without_monsters(raw)
+    raw = raw.with_columns(pl.col(pl.String).exclude("fault", "extra", "properties").str.strip_chars())
+    raw = raw.with_columns(pl.when(pl.col(pl.String) != "").then(pl.col(pl.String)).name.keep())
+    typed = _with_subscriber(_with_properties(raw), addresses, keys).with_columns(
+        occurred_us=instant_of(pl.col("occurred_at")),
+        cents=cents_of(pl.col("revenue")),
+        delay=pl.col("assigned_delay_hours").str.extract(r"^(\d{1,6})(?:\.0+)?$").cast(pl.Int64),
+        is_random=pl.col("is_delay_randomised")
+        .str.to_lowercase()
+        .replace_strict({"true": True, "1": True, "false": False, "0": False}, default=None, return_dtype=pl.Boolean),
+    )
+    checks = _checks(settings)
+    first = pl.coalesce([pl.when(broken).then(pl.lit(number)) for number, (_, broken, _) in enumerate(checks)])
+    typed = typed.with_columns(check=first)
+    names = pl.DataFrame(
+        {"check": range(len(checks)), "field": [one[0] for one in checks], "why": [one[2] for one in checks]},
+        schema_overrides={"check": pl.Int32},
+    )
+    faults = typed.filter(pl.col("check").is_not_null()).join(names, on="check", maintain_order="left")
+    rows = typed.filter(pl.col("check").is_null()).with_columns(
+        revenue_cents=pl.when(pl.col("event_type") == "refund").then(pl.col("cents").abs()).otherwise(pl.col("cents")),
+        currency=pl.when(pl.col("cents").is_not_null()).then(pl.lit(settings.currency)),
+        assigned_delay_hours=pl.col("delay"),
+        is_delay_randomised=pl.col("is_random"),
+    )
+    return ParsedEvents(
+        rows=rows.select(*CONTENT, "row"),
+        # A row that could not be read has its own reason.
+        faults=faults.select("row", "occurred_us", "field", reason=pl.coalesce("fault", "why")),
+    )
+
+
+def _checks(settings: Settings) -> list[tuple[str, pl.Expr, str]]:
+    """(field, broken, reason), the first that applies counts. None says what the value was."""
+    missing = "is missing"
+    person = (
+        "names nobody known: it is neither an address nor a member id, nor an external id of a member"
+        if settings.external_id_field
+        else "is neither an address nor a member id; for your own ids set DRIPTUNE_EXTERNAL_ID_FIELD"
+    )
+    flow_types, step_types = ["entry", "step_entered", "exit"], ["step_entered"]
+    return [
+        ("row", pl.col("fault").is_not_null(), ""),
+        ("event_id", pl.col("event_id").is_null(), missing),
+        ("occurred_at", pl.col("occurred_at").is_null(), missing),
+        ("occurred_at", pl.col("occurred_us").is_null(), "is not a time such as 2026-03-01T12:00:00Z"),
+        ("occurred_at", pl.col("occurred_us") < 0, "lies before 1970"),
+        ("event_type", pl.col("event_type").is_null(), missing),
+        ("subscriber", pl.col("subscriber").is_null(), missing),
+        ("subscriber", pl.col("subscriber_key").is_null(), person),
+        *_text_checks(),
+        ("workflow_id", pl.col("event_type").is_in(flow_types) & pl.col("workflow_id").is_null(), missing),
+        ("step_id", pl.col("event_type").is_in(step_types) & pl.col("step_id").is_null(), missing),
+        ("revenue", pl.col("revenue").is_not_null() & pl.col("cents").is_null(), "is not an amount such as 19.90"),
+        ("revenue", (pl.col("cents") < 0) & (pl.col("event_type") != "refund"), "is negative: write a refund instead"),
+        (
+            "currency",
+            pl.col("currency").str.to_uppercase() != settings.currency.upper(),
+            f"is not the workspace's currency {settings.currency}",
+        ),
+        ("properties", ~pl.col("is_object"), "is not a JSON object"),
+        ("properties", pl.col("is_huge"), f"exceeds {LONGEST_PROPERTIES} bytes"),
+        ("assigned_delay_hours", _unread("assigned_delay_hours", "delay"), "is not a whole number of hours"),
+        ("is_delay_randomised", _unread("is_delay_randomised", "is_random"), "is neither true nor false"),
+    ]
+
+
+def _text_checks() -> list[tuple[str, pl.Expr, str]]:
+    return [
+        check
+        for name in _TEXTS
+        for check in (
+            (name, pl.col(name).str.len_chars() > LONGEST_TEXT, f"is longer than {LONGEST_TEXT} characters"),
+            (name, pl.col(name).str.contains(r"\p{Cc}"), "holds a control character"),
+            # Ids reach the published tables, which hold no addresses.
+            (name, pl.col(name).str.contains(_ADDRESS), "holds an e-mail address: write an id"),
+        )
+    ]
+
+
+def _unread(text: str, value: str) -> pl.Expr:
+    return pl.col(text).is_not_null() & pl.col(value).is_null()
+
+
+def _without_monsters(raw: pl.DataFrame) -> pl.DataFrame:
+    """Values far too long are cut before they cost memory: just long enough to be found too long."""
+    documents = pl.col("properties", "extra")
+    is_huge = pl.sum_horizontal(documents.str.len_bytes().fill_null(0)) > LONGEST_PROPERTIES
+    return raw.with_columns(
+        pl.col(pl.String).exclude("fault", "extra", "properties").str.slice(0, LONGEST_TEXT + 1),
+        pl.when(~is_huge).then(documents).name.keep(),
+        is_huge=is_huge,
+    )
+
+
+def _with_properties(raw: pl.DataFrame) -> pl.DataFrame:
+    """Unknown columns joined into `properties`, the few with a meaning lifted out, addresses in it removed."""
+    lifted = ", ".join(f"nullif(trim(json_extract_string(everything, '$.{name}')), '') AS {name}" for name in _LIFTED)
+    without = "{" + ", ".join(f'"{name}": null' for name in _LIFTED) + "}"
+    query = f"""
+        WITH told AS (
+            SELECT row, coalesce(extra, '{{}}') AS extra, properties,
+                CASE WHEN json_valid(properties) THEN json_type(properties) END AS kind
+            FROM raw
+        ),
+        checked AS (
+            SELECT row, properties IS NULL OR coalesce(kind = 'OBJECT', FALSE) AS is_object,
+                json_merge_patch('{{}}', extra, CASE WHEN kind = 'OBJECT' THEN properties ELSE '{{}}' END) AS everything
+            FROM told
+        )
+        SELECT row, is_object, {lifted}, json_merge_patch(everything, '{without}')::VARCHAR AS properties FROM checked
+    """
+    found = run_sql(query, raw=raw.select("row", "properties", "extra"))
+    clean = pl.col("properties").str.replace_all(_ADDRESS, "(removed)")
+    return raw.drop("properties", "extra").join(
+        found.with_columns(clean), on="row", how="left", maintain_order="left", validate="1:1"
+    )
+
+
+def _with_subscriber(frame: pl.DataFrame, addresses: pl.DataFrame, keys: SubscriberKeys) -> pl.DataFrame:
+    """`subscriber_key` of an address, a member id or an external id; null for anything else."""
+    external = (
+        addresses.filter(pl.col("external_id").is_not_null())
+        .sort("subscriber_key")
+        .unique("external_id", keep="first", maintain_order=True)
+        .select(subscriber="external_id", external_key="subscriber_key")
+    )
+    name = pl.col("subscriber")
+    frame = frame.join(external, on="subscriber", how="left", maintain_order="left").with_columns(
+        address=pl.when(name.str.contains(r"^[^\s@]+@[^\s@]+$")).then(name),
+        member=pl.when(name.str.contains(r"^[0-9a-fA-F]{32}$")).then(name),
+    )
+    by_address, by_member = keys.of_address(frame["address"]), keys.of_member_id(frame["member"])
+    return frame.with_columns(subscriber_key=pl.coalesce(by_address, by_member, pl.col("external_key")).cast(pl.Int64))
+
+
+def instant_of(text: pl.Expr) -> pl.Expr:
+    """Microseconds since 1970 of an ISO 8601 time; one without a zone is UTC, finer digits are cut off."""
+    part = text.str.extract_groups(_TIME).struct
+    seconds = part[2].fill_null(":00")
+    local = (part[0] + "T" + part[1] + seconds).str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
+    fraction = part[3].str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64).fill_null(0)
+    hours, minutes = part[5].cast(pl.Int64).fill_null(0), part[6].cast(pl.Int64).fill_null(0)
+    offset = (hours * 60 + minutes) * _MICROSECONDS_PER_MINUTE
+    signed = pl.when(part[4] == "-").then(-offset).otherwise(offset)
+    return pl.when((hours < 24) & (minutes < 60)).then(local.dt.epoch("us") + fraction - signed)
+
+
+def cents_of(text: pl.Expr) -> pl.Expr:
+    """Cents of a decimal amount, exactly; halves are rounded away from zero."""
+    part = text.str.extract_groups(_AMOUNT).struct
+    digits = part[2].fill_null("").str.pad_end(3, "0")
+    whole = part[1].cast(pl.Int64) * 100 + digits.str.slice(0, 2).cast(pl.Int64)
+    rounded = whole + (digits.str.slice(2, 1).cast(pl.Int64) >= 5).cast(pl.Int64)
+    return pl.when(part[0] == "-").then(-rounded).otherwise(rounded)

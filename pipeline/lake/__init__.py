@@ -1,0 +1,1 @@
+"""What came in, as typed and immutable Parquet, and the keys that stand for people. Nothing is interpreted here."""

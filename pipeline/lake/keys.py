@@ -1,0 +1,96 @@
+"""Keyed hashes that stand for people and IP addresses everywhere but in the private table of addresses.
+
+Who holds the data but not the secret can neither undo a key nor test a guessed address against it.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import overload
+
+import polars as pl
+
+from pipeline.common.files import TEMPORARY_SUFFIX, sync
+from pipeline.settings import Settings
+
+SAMPLE_SECRET = b"driptune sample account"  # fixed, so that the keys in the sample's truth file never change
+SECRET_BYTES = 32
+
+
+class SubscriberKeys:
+    """HMAC-SHA256 cut to 63 bits: positive, and fit for any engine's BIGINT. Null stays null."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    @overload
+    def of_member_id(self, value: str) -> int: ...
+    @overload
+    def of_member_id(self, value: pl.Series) -> pl.Series: ...
+    def of_member_id(self, value: str | pl.Series) -> int | pl.Series:
+        """Subscriber key of a Mailchimp member id (32 hex digits, in either case)."""
+        return _apply(value, self._of_member_id)
+
+    @overload
+    def of_address(self, value: str) -> int: ...
+    @overload
+    def of_address(self, value: pl.Series) -> pl.Series: ...
+    def of_address(self, value: str | pl.Series) -> int | pl.Series:
+        """Subscriber key of an e-mail address: that of its member id."""
+        return _apply(value, lambda address: self._of_member_id(member_id(address)))
+
+    @overload
+    def of_ip(self, value: str) -> int: ...
+    @overload
+    def of_ip(self, value: pl.Series) -> pl.Series: ...
+    def of_ip(self, value: str | pl.Series) -> int | pl.Series:
+        """Key of an IP address."""
+        return _apply(value, lambda address: self._hash("ip", address.strip().lower()))
+
+    def _of_member_id(self, value: str) -> int:
+        return self._hash("member", value.lower())
+
+    def _hash(self, domain: str, value: str) -> int:
+        digest = hmac.digest(self._secret, f"{domain}:{value}".encode("utf-8", "surrogatepass"), "sha256")
+        return int.from_bytes(digest[:8], "big") >> 1
+
+
+def member_id(address: str) -> str:
+    """Mailchimp's member id of an address: the MD5 of its lower-cased form."""
+    return hashlib.md5(address.strip().lower().encode(), usedforsecurity=False).hexdigest()
+
+
+def load_keys(settings: Settings) -> SubscriberKeys:
+    """The keys of this installation; those of the sample account are the same everywhere."""
+    return SubscriberKeys(SAMPLE_SECRET if settings.is_sample else load_secret(settings.data_dir))
+
+
+def load_secret(data_dir: Path) -> bytes:
+    """The secret of `data_dir`/secret.key (mode 0600), drawn once; of two processes that draw, one wins for both."""
+    path = data_dir / "secret.key"
+    if not path.exists():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        drawn = data_dir / f".secret.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+        with os.fdopen(os.open(drawn, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(drawn, path)
+        except FileExistsError:
+            pass
+        finally:
+            drawn.unlink()
+        sync(data_dir)
+    return path.read_bytes()
+
+
+def _apply(value: str | pl.Series, of_one: Callable[[str], int]) -> int | pl.Series:
+    if isinstance(value, str):
+        return of_one(value)
+    distinct = value.drop_nulls().unique()
+    keys = pl.Series([of_one(one) for one in distinct.to_list()], dtype=pl.Int64)
+    return value.replace_strict(distinct, keys, default=None, return_dtype=pl.Int64)

@@ -1,0 +1,239 @@
+"""The lake: what came in, typed, day-partitioned, immutable Parquet under `root/TABLE/day=YYYY-MM-DD/`.
+
+Storage only: what a row means is for its reader, how it is fetched for the sibling modules. Files change in two cases
+only: when a person is forgotten, and when a row turns out never to have been true. Readers then start anew.
+"""
+
+import hashlib
+import io
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.common.files import TEMPORARY_SUFFIX, read_state, sync, write_atomically, write_state
+from pipeline.schemas.base import Table, conform, empty, identity, polars_schema, tables_of
+from pipeline.schemas.lake import Addresses, Quarantine
+
+EPOCH = date(1970, 1, 1)
+MICROSECONDS_PER_DAY = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class QuarantinedRow:
+    """A row that broke its contract: where it stands and what was wrong, never what it held."""
+
+    source: str
+    reference: str
+    field: str
+    reason: str
+
+
+class Lake:
+    """Typed tables of immutable files; of two rows with one natural key the later night wins."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def append(self, model: type[Table], frame: pl.DataFrame, as_of: date) -> int:
+        """Write the rows that say something new and return their number.
+
+        A row is new unless the version of its natural key that is in force on `as_of` has the same content, so that
+        a night run twice writes nothing the second time. Of rows with one key in one batch the greatest by content
+        stays.
+
+        Args:
+            model: the table.
+            frame: its rows; `as_of_day` is set here.
+            as_of: the night that read them.
+
+        Raises:
+            pandera.errors.SchemaErrors: if a value breaks the table's contract; nothing is written then.
+        """
+        where = identity(model)
+        night = (as_of - EPOCH).days
+        columns = list(polars_schema(model))
+        content = [name for name in columns if name != "as_of_day"]
+        rows = conform(frame.with_columns(as_of_day=pl.lit(night, dtype=pl.Int64)), model)
+        rows = self._without_forgotten(rows)
+        rows = rows.sort(content).unique(where.natural_key, keep="last", maintain_order=True)
+        day = pl.col(where.partition).floordiv(MICROSECONDS_PER_DAY) if where.partition else pl.lit(night)
+        rows = rows.with_columns(day.alias("_day"))
+
+        files = self.files(model)
+        if where.partition in where.natural_key:
+            touched = {self._folder(model, number) for number in rows["_day"].unique()}
+            files = [file for file in files if file.parent in touched]
+        known = _scan(model, files).filter(pl.col("as_of_day") <= night)
+        known = known.join(rows.lazy().select(where.natural_key), on=where.natural_key, how="semi", nulls_equal=True)
+        in_force = _latest(known, where.natural_key, columns).collect()
+        rows = rows.join(in_force, on=content, how="anti", nulls_equal=True, maintain_order="left")
+
+        for (number,), batch in rows.partition_by("_day", as_dict=True, include_key=False).items():
+            body = _encode(batch)
+            write_atomically(self._folder(model, number) / _file_name(f"{as_of:%Y%m%d}", body), body)
+        return rows.height
+
+    def scan(self, model: type[Table]) -> pl.LazyFrame:
+        """All versions of all rows."""
+        return _scan(model, self.files(model))
+
+    def latest(self, model: type[Table]) -> pl.LazyFrame:
+        """One row per natural key: that of the latest night, of several in one night the greatest by content."""
+        return _latest(self.scan(model), identity(model).natural_key, list(polars_schema(model)))
+
+    def files(self, model: type[Table]) -> list[Path]:
+        """The table's files, by day and name; a name is the night and a hash of the content."""
+        return sorted((self.root / identity(model).name).glob("day=*/*.parquet"))
+
+    def all_files(self) -> list[Path]:
+        """The files of every table, whatever release wrote them."""
+        return sorted(self.root.glob("*/day=*/*.parquet"))
+
+    def quarantine(self, rows: list[QuarantinedRow], as_of: date) -> int:
+        """Set aside rows that broke their contract; returns how many were not there before."""
+        return self.append(Quarantine, pl.DataFrame([asdict(row) for row in rows]), as_of) if rows else 0
+
+    def addresses(self) -> pl.DataFrame:
+        """The private table of addresses."""
+        return pl.read_parquet(self._addresses_file) if self._addresses_file.exists() else empty(Addresses)
+
+    def addresses_are_whole(self) -> bool:
+        """Whether the private table still is what was written, asked of its bytes: reading damaged ones can crash."""
+        written = read_state(_hashes_of(self._addresses_file)).get("sha256")
+        # An older release kept no hash.
+        if written is None or not self._addresses_file.exists():
+            return True
+        return _hash(self._addresses_file.read_bytes()) in written
+
+    def remember_addresses(self, frame: pl.DataFrame) -> int:
+        """Insert or replace addresses by subscriber and return how many rows were new or changed."""
+        before = self.addresses()
+        incoming = self._without_forgotten(conform(frame, Addresses))
+        incoming = incoming.unique("subscriber_key", keep="last", maintain_order=True)
+        changed = incoming.join(before, on=incoming.columns, how="anti", nulls_equal=True)
+        if changed.height:
+            kept = before.join(changed, on="subscriber_key", how="anti")
+            _write_addresses(self._addresses_file, _encode(pl.concat([kept, changed]).sort("subscriber_key")))
+        return changed.height
+
+    def discard(self, model: type[Table], rows: pl.DataFrame) -> int:
+        """Rewrite files so that no version of these rows, by natural key, is left; returns how many there were.
+
+        Args:
+            model: the table.
+            rows: natural keys, and the partition column as it stands in the lake.
+        """
+        where = identity(model)
+        files = self.files(model)
+        if where.partition:
+            days = rows.select(pl.col(where.partition).floordiv(MICROSECONDS_PER_DAY)).to_series().unique()
+            folders = {self._folder(model, number) for number in days}
+            files = [file for file in files if file.parent in folders]
+        return sum(_remove(model, file, rows.select(where.natural_key)) for file in files)
+
+    def forget(self, subscriber_key: int) -> int:
+        """Rewrite every file that holds a subscriber, without them; returns the number of rows removed.
+
+        Remains of writes that a crash cut short go too. What still stands in the user's own files and in Mailchimp is
+        theirs to clean; `append` drops it from now on, by a hash of the key that tells nobody who it was.
+        """
+        forgotten = self._forgotten() | {_hash_of_key(subscriber_key)}
+        write_state(self._forgotten_file, {"keys": sorted(forgotten)})
+        removed, gone = 0, pl.DataFrame({"subscriber_key": [subscriber_key]}, schema={"subscriber_key": pl.Int64})
+        for model in tables_of("lake"):
+            if "subscriber_key" in polars_schema(model):
+                files = [self._addresses_file] if model is Addresses else self.files(model)
+                removed += sum(_remove(model, file, gone) for file in files if file.exists())
+        for leftover in self.root.rglob(f".*{TEMPORARY_SUFFIX}"):
+            leftover.unlink()
+        return removed
+
+    @property
+    def _addresses_file(self) -> Path:
+        return self.root / "addresses" / "addresses.parquet"
+
+    @property
+    def _forgotten_file(self) -> Path:
+        return self.root / "state" / "forgotten.json"
+
+    def _forgotten(self) -> set[str]:
+        return set(read_state(self._forgotten_file).get("keys", []))
+
+    def _without_forgotten(self, rows: pl.DataFrame) -> pl.DataFrame:
+        forgotten = self._forgotten()
+        if not forgotten or "subscriber_key" not in rows.columns:
+            return rows
+        gone = [key for key in rows["subscriber_key"].unique() if _hash_of_key(key) in forgotten]
+        return rows.filter(~pl.col("subscriber_key").is_in(gone))
+
+    def _folder(self, model: type[Table], day_number: int) -> Path:
+        day = date.fromordinal(EPOCH.toordinal() + day_number)
+        return self.root / identity(model).name / f"day={day.isoformat()}"
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a file still is what was written, which its name tells."""
+    return file.name == _file_name(file.stem.partition("-")[0], file.read_bytes())
+
+
+def _file_name(night: str, body: bytes) -> str:
+    return f"{night}-{_hash(body)[:16]}.parquet"
+
+
+def _hash_of_key(subscriber_key: int) -> str:
+    return hashlib.sha256(f"forgotten {subscriber_key}".encode()).hexdigest()
+
+
+def _scan(model: type[Table], files: list[Path]) -> pl.LazyFrame:
+    if not files:
+        return empty(model).lazy()
+    # A file of an older release may lack a column of today's.
+    return pl.scan_parquet(
+        files, hive_partitioning=False, schema=polars_schema(model), missing_columns="insert", extra_columns="ignore"
+    )
+
+
+def _latest(versions: pl.LazyFrame, natural_key: tuple[str, ...], columns: list[str]) -> pl.LazyFrame:
+    order = ["as_of_day", *(name for name in columns if name not in (*natural_key, "as_of_day"))]
+    return versions.sort(order).unique(list(natural_key), keep="last", maintain_order=True)
+
+
+def _encode(frame: pl.DataFrame) -> bytes:
+    body = io.BytesIO()
+    frame.write_parquet(body, compression="zstd")
+    return body.getvalue()
+
+
+def _hash(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def _hashes_of(addresses: Path) -> Path:
+    return addresses.parent.parent / "state" / "addresses.json"
+
+
+def _write_addresses(file: Path, body: bytes) -> None:
+    """Write the table that keeps its name, and first what tells whether it is whole: before a crash, and after."""
+    versions = [file.read_bytes(), body] if file.exists() else [body]
+    write_state(_hashes_of(file), {"sha256": [_hash(version) for version in versions]})
+    write_atomically(file, body)
+
+
+def _remove(model: type[Table], file: Path, gone: pl.DataFrame) -> int:
+    rows = pl.read_parquet(file, hive_partitioning=False)
+    kept = rows.join(gone, on=gone.columns, how="anti", nulls_equal=True, maintain_order="left")
+    removed = rows.height - kept.height
+    if removed and kept.height:
+        body = _encode(kept)
+        if model is Addresses:
+            _write_addresses(file, body)
+        else:
+            write_atomically(file, body)
+            file.rename(file.with_name(_file_name(file.stem.partition("-")[0], body)))
+            sync(file.parent)
+    elif removed:
+        file.unlink()
+        sync(file.parent)
+    return removed

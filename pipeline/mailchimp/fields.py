@@ -1,0 +1,231 @@
+"""Reading fields of API items: strict about types, lenient about Mailchimp's ways of saying 'nothing'.
+
+Which fields make which table is declared in `mailchimp_rows`.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+import polars as pl
+
+from pipeline.common.outside_errors import ContractBrokenError
+from pipeline.lake.store import QuarantinedRow
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+LARGEST_INTEGER = 2**63 - 1
+# Fewer broken rows, or a smaller share, are taken for damaged data and not for an API that changed.
+SHAPE_CHANGED_ROWS = 10
+SHAPE_CHANGED_SHARE = 0.1
+_MEMBER_ID = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
+_ADDRESS = re.compile(r"[^\s\"'<>=&?/,;:()\[\]{}]+(?:@|%40)[^\s\"'<>=&?/,;:()\[\]{}]+", re.IGNORECASE)
+
+Read = Callable[[Any], Any]
+
+
+class BrokenError(Exception):
+    """A value breaks its contract; the text says how, never what it held."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """Where a column stands in an item and how it is read; without `required`, an absent value becomes `default`."""
+
+    path: str
+    read: Read
+    required: bool = True
+    default: Any = None
+
+
+@dataclass
+class Parsed:
+    """Columns read from items, the indexes of the items they come from, and the rows that broke their contract."""
+
+    columns: dict[str, list[Any]]
+    kept: list[int] = field(default_factory=list)
+    quarantined: list[QuarantinedRow] = field(default_factory=list)
+
+    def frame(self, schema: dict[str, pl.DataType]) -> pl.DataFrame:
+        """The good rows; columns the schema does not name keep the type of their content."""
+        return pl.DataFrame(
+            {name: pl.Series(name, values, dtype=schema.get(name)) for name, values in self.columns.items()}
+        )
+
+
+def read_items(source: str, endpoint: str, fields: dict[str, Field], items: Sequence[Any]) -> Parsed:
+    """The items' columns, with every item that breaks the contract set aside.
+
+    Args:
+        source: lake table the rows are meant for.
+        endpoint: where the items come from; with the position it becomes the reference of a quarantined row.
+        fields: how each column is read.
+        items: API items.
+
+    Raises:
+        ContractBrokenError: if many items are broken, since then the API has changed its shape.
+    """
+    parsed = Parsed({name: [] for name in fields})
+    wanted = [(one.path.split("."), one) for one in fields.values()]
+    rows = []
+    for index, item in enumerate(items):
+        try:
+            rows.append([_value(item, path, one) for path, one in wanted])
+        except BrokenError as error:
+            where, why = error.args
+            parsed.quarantined.append(QuarantinedRow(source, f"{endpoint} item {index + 1}", where, why))
+        else:
+            parsed.kept.append(index)
+    for name, values in zip(fields, zip(*rows, strict=True), strict=False):
+        parsed.columns[name] = list(values)
+    refuse_changed_shape(endpoint, parsed.quarantined, len(items))
+    return parsed
+
+
+def refuse_changed_shape(endpoint: str, quarantined: list[QuarantinedRow], items: int) -> None:
+    """Stops a pull when too many items are broken.
+
+    Raises:
+        ContractBrokenError: naming the first broken field.
+    """
+    if len(quarantined) >= SHAPE_CHANGED_ROWS and len(quarantined) > items * SHAPE_CHANGED_SHARE:
+        first = quarantined[0]
+        raise ContractBrokenError(
+            endpoint,
+            f"{len(quarantined)} of {items} items break the contract; the first {first.reason}",
+            "The API changed its shape; nothing was written. Update driptune.",
+            first.field,
+        )
+
+
+def _value(item: Any, path: list[str], wanted: Field) -> Any:
+    value = item
+    for part in path:
+        if not isinstance(value, dict):
+            if wanted.required or value not in (None, ""):
+                raise BrokenError(wanted.path, "has no object around it")
+            break
+        value = value.get(part)
+    if value is not None:
+        try:
+            value = wanted.read(value)
+        except BrokenError as error:
+            raise BrokenError(wanted.path, error.args[0]) from None
+        if value is not None:
+            return value
+    if wanted.required:
+        raise BrokenError(wanted.path, "is missing or empty")
+    return wanted.default
+
+
+def text(value: Any) -> str | None:
+    """Text; empty means none."""
+    if not isinstance(value, str):
+        raise BrokenError("is not text")
+    return value or None
+
+
+def free_text(value: Any) -> str | None:
+    """Text that people wrote, without the addresses they wrote into it."""
+    return without_addresses(text(value))
+
+
+def without_addresses(value: Any) -> Any:
+    """The text, or the texts within lists and objects, with every e-mail address replaced."""
+    if isinstance(value, str):
+        return _ADDRESS.sub("(address)", value) if "@" in value or "%40" in value else value
+    if isinstance(value, dict):
+        return {name: without_addresses(inner) for name, inner in value.items()}
+    return [without_addresses(inner) for inner in value] if isinstance(value, list) else value
+
+
+def instant(value: Any) -> int | None:
+    """Epoch microseconds of an ISO 8601 time with offset; Mailchimp writes "" for none."""
+    if not isinstance(value, str):
+        raise BrokenError("is not a time in ISO 8601")
+    if not value:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        raise BrokenError("is not a time in ISO 8601") from None
+    if found.tzinfo is None:
+        raise BrokenError("is a time without an offset")
+    return (found - EPOCH) // MICROSECOND
+
+
+def integer(value: Any) -> int:
+    """A whole number that fits 64 bits."""
+    number(value)
+    if value != int(value):
+        raise BrokenError("is not an integer")
+    return int(value)
+
+
+def amount_of_things(value: Any) -> int:
+    """A count: an integer that is not negative."""
+    found = integer(value)
+    if found < 0:
+        raise BrokenError("is a negative count")
+    return found
+
+
+def number(value: Any) -> float:
+    """A number that fits 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > LARGEST_INTEGER:
+        raise BrokenError("is not a number of 64 bits")
+    return float(value)
+
+
+def cents(value: Any) -> int:
+    """Hundredths of an amount of money, from its decimal writing."""
+    return int((Decimal(str(number(value))) * 100).quantize(Decimal(1), ROUND_HALF_EVEN))
+
+
+def boolean(value: Any) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise BrokenError("is not true or false")
+    return value
+
+
+def member_id(value: Any) -> str:
+    """MD5 of a lower-cased address."""
+    if not isinstance(value, str) or not _MEMBER_ID.fullmatch(value):
+        raise BrokenError("is not a member id")
+    return value.lower()
+
+
+def address(value: Any) -> str:
+    """An e-mail address."""
+    if not isinstance(value, str) or "@" not in value:
+        raise BrokenError("is not an address")
+    return value
+
+
+def one_of(*allowed: str) -> Read:
+    """Text from a closed set."""
+
+    def read(value: Any) -> str:
+        if value not in allowed:
+            raise BrokenError(f"is none of {', '.join(allowed)}")
+        return str(value)
+
+    return read
+
+
+def list_of_items(value: Any) -> list[Any]:
+    """A list."""
+    if not isinstance(value, list):
+        raise BrokenError("is not a list")
+    return value
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """An object."""
+    if not isinstance(value, dict):
+        raise BrokenError("is not an object")
+    return value

@@ -1,0 +1,1 @@
+"""What a command, a sensor or a job does, without Dagster: follow a publication, apply, forget, verify."""

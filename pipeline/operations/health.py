@@ -1,0 +1,158 @@
+"""What `driptune verify` and `driptune doctor` find: pairs of (is it good, what was seen and what to do)."""
+
+import shutil
+import sys
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import polars as pl
+from sqlalchemy.exc import DatabaseError
+
+from pipeline.common.errors import LedgerError, disk_trouble
+from pipeline.common.outside_errors import IngestError
+from pipeline.config.approvals import load_approvals
+from pipeline.config.conflicts import load_conflict_rules
+from pipeline.config.constraints import load_constraints
+from pipeline.config.decisions import load_decisions
+from pipeline.config.experiments import load_experiments
+from pipeline.config.flow_map import load_flow_map
+from pipeline.config.mutes import load_mutes
+from pipeline.lake.store import Lake, is_whole
+from pipeline.mailchimp.connection import connect
+from pipeline.orchestration.resources.ledger import open_ledger
+from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest, content_hash
+from pipeline.settings import Settings
+
+Finding = tuple[bool, str]
+# A nightly keeps the working file, the new publication and the old ones at once.
+LEAST_FREE_BYTES = 2_000_000_000
+OTHER_DEFINITIONS = (load_constraints, load_mutes, load_experiments, load_decisions, load_conflict_rules)
+PACKAGES = ("dagster", "dagster-duckdb", "duckdb", "polars", "pandera")
+
+
+def verification(settings: Settings) -> list[Finding]:
+    """Whether publication and ledger are as they were written, and how far our counts agree with Mailchimp's."""
+    try:
+        manifest = Manifest.read(settings.published_dir)
+    except (ValueError, TypeError, KeyError):
+        return [(False, "manifest.json cannot be read: damaged. Run driptune restore.")]
+    if manifest is None:
+        return [(False, f"Nothing is published in {settings.published_dir}. Run driptune nightly.")]
+    findings = [_parquet_matches(settings.published_dir, table.name, table.sha256) for table in manifest.tables]
+    findings.append(_snapshot_matches(settings.published_dir / SNAPSHOT_NAME, manifest))
+    findings += [_lake(settings), _addresses(settings)]
+    if all(is_good for is_good, _ in findings) and "reconciliation" in {table.name for table in manifest.tables}:
+        findings.append(_reconciled(pl.read_parquet(settings.published_dir / "parquet" / "reconciliation.parquet")))
+    return [*findings, *_ledger(settings)]
+
+
+def diagnosis(settings: Settings) -> list[Finding]:
+    """Versions, folders, disk, definitions and access to Mailchimp."""
+    return [
+        (sys.version_info >= (3, 11), f"Python {sys.version.split()[0]}"),
+        (True, ", ".join(f"{name} {version(name)}" for name in PACKAGES)),
+        _disk(settings.data_dir),
+        _definitions(settings),
+        _mailchimp(settings),
+    ]
+
+
+def _parquet_matches(published_dir: Path, name: str, expected: str) -> Finding:
+    import duckdb
+
+    path = published_dir / "parquet" / f"{name}.parquet"
+    try:
+        # Polars ends the whole process on some damaged files, so DuckDB reads first; what only Polars reads of a file
+        # can be damaged as well.
+        with duckdb.connect() as connection:
+            rows = connection.sql("SELECT * FROM read_parquet($file)", params={"file": str(path)}).pl()
+        is_equal = content_hash(rows) == expected and content_hash(pl.read_parquet(path)) == expected
+    except Exception:  # on damaged bytes readers fail in every way
+        return False, f"{name}.parquet cannot be read. Run driptune nightly to publish anew."
+    return is_equal, f"{name}.parquet " + ("is as published" if is_equal else "differs from the manifest: damaged")
+
+
+def _snapshot_matches(path: Path, manifest: Manifest) -> Finding:
+    import duckdb
+
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            held = Manifest.of(connection, manifest.run_id, date.fromisoformat(manifest.as_of))
+        if held != manifest or manifest.as_text() != (path.parent / "manifest.json").read_text():
+            return False, f"{path.name} differs from the manifest: one of them is damaged. Run driptune restore."
+    except (duckdb.Error, ValueError):
+        return False, f"{path.name} cannot be opened: damaged. Run driptune restore."
+    return True, f"{path.name} is as published"
+
+
+def _lake(settings: Settings) -> Finding:
+    files = Lake(settings.lake_dir).all_files()
+    damaged = [file for file in files if not is_whole(file)]
+    if damaged:
+        return False, f"lake: {len(damaged)} damaged files, such as {damaged[0].name}. Restore them from a backup."
+    return True, f"lake: {len(files)} files, each as it was written"
+
+
+def _addresses(settings: Settings) -> Finding:
+    """Whether the addresses are as they were written."""
+    try:
+        is_whole = Lake(settings.lake_dir).addresses_are_whole()
+    except (OSError, ValueError):
+        is_whole = False
+    damage = "is damaged. Delete it: the next nightly reads it anew, or restore it."
+    return is_whole, f"lake: addresses.parquet {'is as it was written' if is_whole else damage}"
+
+
+def _reconciled(reconciliation: pl.DataFrame) -> Finding:
+    unexplained = reconciliation.filter(pl.col("reason") == "unexplained").height
+    rows = reconciliation.height
+    return unexplained == 0, f"{rows} counts held against Mailchimp's reports, {unexplained} unexplained differences"
+
+
+def _ledger(settings: Settings) -> list[Finding]:
+    """Whether every event of the ledger follows the one before, and those published still stand in it."""
+    try:
+        with open_ledger(settings) as ledger:
+            problems, hashes = ledger.verify(), {event.hash for event in ledger.events()}
+    except (DatabaseError, LedgerError, ValueError) as error:
+        if trouble := disk_trouble(error):
+            return [(False, f"ledger: cannot be read. {trouble}")]
+        return [(False, "ledger: cannot be read: damaged. Restore it from a backup.")]
+    path = settings.published_dir / "parquet" / "optimization_events.parquet"
+    try:
+        published = set(pl.read_parquet(path, columns=["hash"])["hash"]) if path.exists() else set()
+    except pl.exceptions.PolarsError:
+        published = set()  # told above
+    if gone := len(published - hashes):
+        problems.append(f"{gone} events that were published are no longer in the ledger.")
+    if problems:
+        return [(False, f"ledger: {problem} Restore it from a backup.") for problem in problems]
+    return [(True, f"ledger: {len(hashes)} events, none changed or missing")]
+
+
+def _disk(data_dir: Path) -> Finding:
+    data_dir.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(data_dir).free
+    return free >= LEAST_FREE_BYTES, f"{free / 1e9:.1f} GB free in {data_dir}"
+
+
+def _definitions(settings: Settings) -> Finding:
+    try:
+        flow_map = load_flow_map(settings.definitions)
+        approvals = load_approvals(settings.definitions)
+        for load in OTHER_DEFINITIONS:
+            load(settings.definitions)
+    except IngestError as error:
+        return False, str(error)
+    told = f"{len(flow_map.flows)} flows and {len(approvals.approvers)} approvers"
+    return True, f"{told} defined in {settings.definitions}"
+
+
+def _mailchimp(settings: Settings) -> Finding:
+    try:
+        with connect(settings, settings.resolve_as_of()) as client:
+            name = client.get("/", {"fields": "account_name"})["account_name"]
+    except IngestError as error:
+        return False, str(error)
+    return True, "the sample account answers" if settings.is_sample else f"Mailchimp answers for the account '{name}'"

@@ -1,0 +1,3 @@
+"""Everything that Dagster needs to know: assets, checks, jobs, schedules, sensors, resources. No statistics and no
+SQL text.
+"""

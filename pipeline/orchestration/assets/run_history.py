@@ -1,0 +1,72 @@
+"""Which nights ran, when, and what they read: rows of `marts.runs` from Dagster's own records."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+import polars as pl
+
+from pipeline.lake.store import EPOCH, Lake
+from pipeline.orchestration.partitions import tonight
+from pipeline.schemas.base import conform, polars_schema, tables_of
+from pipeline.schemas.lake import Quarantine
+from pipeline.schemas.performance import Runs
+from pipeline.settings import Settings
+
+# What stands in the table is history for people; a year of nights is enough to see a trend in it.
+RUNS_KEPT = 400
+STATUS = {dg.DagsterRunStatus.SUCCESS: "success", dg.DagsterRunStatus.FAILURE: "failure"}
+
+
+def run_history(
+    records: Sequence[dg.RunRecord], current_run_id: str, lake: Lake, settings: Settings, version: str, now: datetime
+) -> pl.DataFrame:
+    """One row per recorded nightly that ended, and the current one, which has succeeded if it is published.
+
+    Args:
+        records: Dagster's records of the nightly job.
+        current_run_id: the run that publishes.
+        lake: counts what each night read and set aside.
+        settings: to tell the night of a run without a partition.
+        version: of the code that runs.
+        now: end of the current run.
+    """
+    rows = []
+    for record in records[:RUNS_KEPT]:
+        run = record.dagster_run
+        is_current = run.run_id == current_run_id
+        if not is_current and run.status not in STATUS:
+            continue
+        rows.append(
+            {
+                "run_id": run.run_id,
+                "as_of_day": tonight(run.tags, settings),
+                "version": version,
+                "started_at": _instant(record.start_time) or now.replace(tzinfo=None),
+                "finished_at": now.replace(tzinfo=None) if is_current else _instant(record.end_time),
+                "status": "success" if is_current else STATUS[run.status],
+            }
+        )
+    columns = {name: dtype for name, dtype in polars_schema(Runs).items() if not name.startswith("rows_")}
+    runs = pl.DataFrame(rows, schema=columns)
+    return conform(runs.join(rows_by_night(lake), on="as_of_day", how="left"), Runs)
+
+
+def rows_by_night(lake: Lake) -> pl.DataFrame:
+    """`as_of_day`, `rows_read` and `rows_quarantined` of every night that wrote to the lake."""
+    counted = [
+        lake.scan(model)
+        .group_by("as_of_day")
+        .agg(
+            rows_read=pl.len().cast(pl.Int64) * int(model is not Quarantine),
+            rows_quarantined=pl.len().cast(pl.Int64) * int(model is Quarantine),
+        )
+        for model in tables_of("lake")
+        if "as_of_day" in polars_schema(model)
+    ]
+    night = pl.lit(EPOCH) + pl.duration(days="as_of_day")
+    return pl.concat(counted).group_by(as_of_day=night.cast(pl.Date)).sum().collect()
+
+
+def _instant(timestamp: float | None) -> datetime | None:
+    return datetime.fromtimestamp(timestamp, UTC).replace(tzinfo=None) if timestamp is not None else None

@@ -1,0 +1,124 @@
+"""What watches: failed and dead runs, and what a new publication or an approval asks for."""
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import dagster as dg
+import requests
+
+from pipeline.operations.after_publication import follow_publication, morning_lines
+from pipeline.operations.applying import is_due, is_kept_in_step
+from pipeline.optimizations.record import IN_EFFECT, Status, digest
+from pipeline.orchestration.dead_runs import end_dead_nightlies
+from pipeline.orchestration.jobs import apply_changes
+from pipeline.orchestration.resources.ledger import open_ledger
+from pipeline.published.snapshot import Manifest
+from pipeline.settings import Settings
+
+ALERT_TIMEOUT_SECONDS = 10
+SECONDS_BETWEEN_LOOKS = 60
+
+
+def failure_alert(settings: Settings) -> dg.SensorDefinition:
+    """Log every failed run and tell the configured webhook, with names and ids only."""
+
+    @dg.run_failure_sensor(
+        name="alert_on_failure",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells the log and the webhook in DRIPTUNE_ALERT_WEBHOOK that a run failed.",
+    )
+    def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
+        failed = [event.step_key for event in context.get_step_failure_events() if event.step_key]
+        alert = {
+            "text": f"driptune: run of '{context.dagster_run.job_name}' failed in {', '.join(failed) or 'start-up'}",
+            "run_id": context.dagster_run.run_id,
+            "failed_steps": failed,
+        }
+        context.log.error(alert["text"])
+        if settings.alert_webhook is not None:
+            send(settings.alert_webhook.get_secret_value(), alert, context.log)
+
+    return alert_on_failure
+
+
+def propose(settings: Settings) -> dg.SensorDefinition:
+    """Turn each new publication into pending records. It starts no run: a record costs milliseconds, a run seconds."""
+
+    @dg.sensor(
+        name="propose",
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Puts on record what a new publication suggests; people decide in the inbox or with `driptune`.",
+    )
+    def propose_changes(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        manifest = Manifest.read(settings.published_dir)
+        # A day of its own, so that what nobody decides lapses although nothing new is published.
+        cursor = f"{manifest.version if manifest else 'nothing'} {datetime.now(UTC).date()}"
+        if cursor == context.cursor:
+            return dg.SkipReason("Nothing new is published.")
+        with open_ledger(settings) as ledger:
+            followed = follow_publication(settings, ledger, now=datetime.now(UTC))
+            lines = morning_lines(settings, ledger)
+        for failure in followed.failures:
+            context.log.error("No proposals of one analysis: %s", failure)
+        is_new = manifest is not None and not (context.cursor or "").startswith(manifest.version)
+        if settings.digest_webhook is not None and is_new:
+            text = "\n".join(line.strip() for line in lines)
+            send(settings.digest_webhook.get_secret_value(), {"text": text}, context.log)
+        context.update_cursor(cursor)
+        counts = (
+            f"{len(followed.proposed)} new proposals, {len(followed.lapsed)} lapsed, {len(followed.verified)} verified"
+        )
+        return dg.SkipReason(f"{counts}.")
+
+    return propose_changes
+
+
+def apply_approved(settings: Settings) -> dg.SensorDefinition:
+    """Start the job that applies, when something is approved, was cut short, or has newcomers after a publication."""
+
+    @dg.sensor(
+        name="apply_approved",
+        job_name=apply_changes.name,
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Applies what people approved; nothing is written without an approved record.",
+    )
+    def apply_what_is_approved(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        manifest = Manifest.read(settings.published_dir)
+        with open_ledger(settings) as ledger:
+            records = ledger.records(Status.APPROVED, Status.APPLYING, *IN_EFFECT)
+        due = [f"{record.optimization_id} {record.revision}" for record in records if is_due(record)]
+        kept = [record.optimization_id for record in records if is_kept_in_step(record)]
+        if manifest is None or not (due or kept):
+            return dg.SkipReason("Nothing is approved and not applied yet.")
+        # The hour, so that what Mailchimp could not take is tried again.
+        hour = f"{datetime.now(UTC):%Y-%m-%d %H}" if due else ""
+        return dg.RunRequest(run_key=digest([due, kept, manifest.version, hour]))
+
+    return apply_what_is_approved
+
+
+def end_dead_runs(settings: Settings) -> dg.SensorDefinition:
+    """Mark as failed what a power cut or a kill left 'started': nothing else of Dagster's would notice for hours."""
+
+    @dg.sensor(
+        name="end_dead_runs",
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Ends nightlies whose process is gone, so that the next one can start.",
+    )
+    def end_what_is_dead(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        ended = end_dead_nightlies(context.instance, settings.working_file, datetime.now(UTC))
+        return dg.SkipReason(f"{len(ended)} dead runs ended: {', '.join(ended)}" if ended else "No run is dead.")
+
+    return end_what_is_dead
+
+
+def send(url: str, message: Mapping[str, object], log: logging.Logger) -> None:
+    """Post a message; a webhook that does not answer is logged without its address, which may hold a secret."""
+    try:
+        requests.post(url, json=message, timeout=ALERT_TIMEOUT_SECONDS, allow_redirects=False).raise_for_status()
+    except requests.RequestException as error:
+        log.error("The webhook did not take the message (%s).", type(error).__name__)

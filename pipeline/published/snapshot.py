@@ -1,0 +1,245 @@
+"""Publishing: one atomic snapshot of the marts, its Parquet twin, and the manifest that vouches for both.
+
+Readers never see a half-written file: everything is built under temporary names and synced, then renamed at one go, and
+a manifest stands only beside the files that it names.
+What stands in the marts is decided elsewhere.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from pipeline.common.files import sync
+from pipeline.schemas.base import identity, tables_of
+
+SNAPSHOT_NAME = "email_warehouse.duckdb"
+# DuckDB 2.0's default storage cannot be opened by any 1.x client, and BI tools trail.
+STORAGE_VERSION = "v1.0.0"
+READ_ONLY = 0o444
+# A finished temporary file, and the name it is to take.
+Staged = tuple[Path, Path]
+# These tables tell of the run itself, so they differ although the results are the same.
+RUN_TABLES = frozenset({"runs"})
+# These tell of what people and driptune decided; evidence that rests on the data must not change because of them.
+LEDGER_TABLES = frozenset({"optimizations", "optimization_events", "realised_lift"})
+
+
+class PublishError(Exception):
+    """The marts could not be published; the last publication is untouched."""
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """One table of a publication: `sha256` is over its sorted content, whatever wrote it."""
+
+    name: str
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a publication consists of; `version` is a hash of the content of every table but the run's own."""
+
+    run_id: str
+    as_of: str
+    version: str
+    tables: tuple[PublishedTable, ...]
+
+    @classmethod
+    def read(cls, published_dir: Path) -> "Manifest | None":
+        """The manifest of the standing publication, or none."""
+        path = published_dir / "manifest.json"
+        if not path.exists():
+            return None
+        content = json.loads(path.read_text())
+        content["tables"] = tuple(PublishedTable(**table) for table in content["tables"])
+        return cls(**content)
+
+    @classmethod
+    def of(cls, connection: duckdb.DuckDBPyConnection, run_id: str, as_of: date) -> "Manifest":
+        """The manifest of the marts as they stand in the working file."""
+        tables = []
+        for name in mart_names(connection):
+            frame = connection.sql(f"SELECT * FROM marts.{name}").pl()
+            tables.append(PublishedTable(name, frame.height, content_hash(frame)))
+        version = _version(as_of.isoformat(), tables, without=RUN_TABLES)
+        return cls(run_id, as_of.isoformat(), version, tuple(tables))
+
+    @property
+    def data_version(self) -> str:
+        """The version of what follows from the data alone: decisions do not change it."""
+        return _version(self.as_of, self.tables, without=RUN_TABLES | LEDGER_TABLES)
+
+    def as_text(self) -> str:
+        """The manifest as it stands in its file."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def _version(as_of: str, tables: Iterable[PublishedTable], without: frozenset[str]) -> str:
+    content = [table.sha256 for table in tables if table.name not in without]
+    return hashlib.sha256("".join([as_of, *content]).encode()).hexdigest()[:16]
+
+
+def mart_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Names of the declared marts that stand in the working file, sorted."""
+    query = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'marts'"
+    present = {name for (name,) in connection.execute(query).fetchall()}
+    return sorted(present & {identity(model).name for model in tables_of("marts")})
+
+
+def content_hash(frame: pl.DataFrame) -> str:
+    """SHA-256 of a frame's sorted rows as CSV, so that equal content has an equal hash."""
+    ordered = frame.select(sorted(frame.columns))
+    text = ordered.sort(ordered.columns).write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%.6f")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def publish(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest, *, keep: int) -> bool:
+    """Publish the marts of the working file as snapshot, Parquet and manifest.
+
+    Args:
+        connection: the working file, with schema `marts`.
+        published_dir: where readers look.
+        manifest: what is to be published.
+        keep: how many older snapshots stay in `published_dir/snapshots`.
+
+    Returns:
+        Whether anything was written: False if the standing publication holds the same content.
+
+    Raises:
+        PublishError: if the disk refuses; the last publication stays readable.
+    """
+    standing = Manifest.read(published_dir)
+    if standing is not None and standing.version == manifest.version and (published_dir / SNAPSHOT_NAME).exists():
+        return False
+    try:
+        (published_dir / "parquet").mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(published_dir)
+        staged = [
+            _stage_snapshot(connection, published_dir, manifest),
+            *_stage_parquet(connection, published_dir, manifest),
+        ]
+        _keep_standing(published_dir, standing, keep)
+        _swap(staged, published_dir, manifest)
+    except (OSError, duckdb.IOException) as error:
+        with suppress(OSError):
+            _remove_leftovers(published_dir)  # what did not fit is not left to fill the disk
+        raise PublishError(
+            f"The publication could not be written to '{published_dir.name}': {_plain(error)}. "
+            "The last publication is untouched. Free space or make the folder writable, then run again."
+        ) from error
+    return True
+
+
+def restore(published_dir: Path) -> Path | None:
+    """Put the newest kept snapshot in place of a damaged one; returns which, or none if there is none.
+
+    Its Parquet twin and manifest are written anew from it.
+    """
+    kept = _snapshots(published_dir)
+    if not kept:
+        return None
+    newest = kept[-1]
+    as_of, version = newest.stem.rsplit("_", 1)
+    staged = [_stage_copy(newest, published_dir / SNAPSHOT_NAME)]
+    with duckdb.connect(str(newest), read_only=True) as connection:
+        manifest = Manifest.of(connection, run_id=f"restored-{version}", as_of=date.fromisoformat(as_of))
+        staged += _stage_parquet(connection, published_dir, manifest)
+    _swap(staged, published_dir, manifest)
+    return newest
+
+
+def _stage_snapshot(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest) -> Staged:
+    temporary = published_dir / f".{manifest.version}.building"
+    quoted = str(temporary).replace("'", "''")
+    connection.execute(f"ATTACH '{quoted}' AS publication (STORAGE_VERSION '{STORAGE_VERSION}')")
+    try:
+        connection.execute("CREATE SCHEMA publication.marts")
+        for table in manifest.tables:
+            connection.execute(f"CREATE TABLE publication.marts.{table.name} AS SELECT * FROM marts.{table.name}")
+        connection.execute("CHECKPOINT publication")
+    finally:
+        connection.execute("DETACH publication")
+    if temporary.with_name(temporary.name + ".wal").exists():
+        raise PublishError("The snapshot was not fully checkpointed. Run again; the last publication is untouched.")
+    return _staged(temporary, published_dir / SNAPSHOT_NAME)
+
+
+def _stage_parquet(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest) -> list[Staged]:
+    folder, staged = published_dir / "parquet", []
+    for table in manifest.tables:
+        temporary = folder / f".{table.name}.building"
+        connection.sql(f"SELECT * FROM marts.{table.name}").pl().write_parquet(temporary)
+        staged.append(_staged(temporary, folder / f"{table.name}.parquet"))
+    return staged
+
+
+def _stage_copy(source: Path, target: Path) -> Staged:
+    temporary = target.with_name(f".{target.name}.building")
+    shutil.copyfile(source, temporary)
+    return _staged(temporary, target)
+
+
+def _staged(temporary: Path, target: Path) -> Staged:
+    """Make a finished temporary file durable."""
+    temporary.chmod(READ_ONLY)
+    sync(temporary)
+    return temporary, target
+
+
+def _swap(staged: Sequence[Staged], published_dir: Path, manifest: Manifest) -> None:
+    """Give the staged files their names. While a manifest stands, the files are those it names: it goes first.
+
+    Whatever could fail for want of space has happened before; a run killed in here leaves no manifest, so that the
+    next one publishes anew.
+    """
+    place, folder = published_dir / "manifest.json", published_dir / "parquet"
+    temporary = published_dir / ".manifest.building"
+    temporary.write_text(manifest.as_text())
+    finished = _staged(temporary, place)
+    place.unlink(missing_ok=True)
+    sync(published_dir)
+    for source, target in staged:
+        os.replace(source, target)
+    published = {target for _, target in staged}
+    for stale in set(folder.glob("*.parquet")) - published:
+        stale.unlink()
+    sync(folder)
+    sync(published_dir)
+    os.replace(*finished)
+    sync(published_dir)
+
+
+def _keep_standing(published_dir: Path, standing: Manifest | None, keep: int) -> None:
+    snapshot = published_dir / SNAPSHOT_NAME
+    if standing is not None and snapshot.exists():
+        folder = published_dir / "snapshots"
+        folder.mkdir(exist_ok=True)
+        target = folder / f"{standing.as_of}_{standing.version}.duckdb"
+        if not target.exists():
+            os.link(snapshot, target)
+    for old in _snapshots(published_dir)[:-keep]:
+        old.unlink()
+
+
+def _snapshots(published_dir: Path) -> list[Path]:
+    return sorted((published_dir / "snapshots").glob("*.duckdb"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def _remove_leftovers(published_dir: Path) -> None:
+    for leftover in [*published_dir.glob(".*.building*"), *(published_dir / "parquet").glob(".*.building")]:
+        leftover.unlink()
+
+
+def _plain(error: Exception) -> str:
+    return error.strerror or "unknown" if isinstance(error, OSError) else "the database file could not be written"

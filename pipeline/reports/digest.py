@@ -1,0 +1,152 @@
+"""The morning in at most ten lines, from the published marts alone."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.optimizations.realised import Kept, in_a_word
+from pipeline.published.snapshot import Manifest
+from pipeline.schemas.base import Table, empty, identity
+
+Tables = Mapping[str, pl.DataFrame]
+
+
+class PublishedTables(Mapping[str, pl.DataFrame]):
+    """The tables of a publication by name, each read when it is first asked for; `manifest` is a row on them all."""
+
+    def __init__(self, published_dir: Path, manifest: Manifest) -> None:
+        self._folder = published_dir / "parquet"
+        self._names = tuple(table.name for table in manifest.tables)
+        line = {"as_of": manifest.as_of, "version": manifest.version, "tables": len(manifest.tables)}
+        self._read = {"manifest": pl.DataFrame([line])}
+
+    def __getitem__(self, name: str) -> pl.DataFrame:
+        """The table, read once."""
+        if name not in self._read:
+            if name not in self._names:
+                raise KeyError(name)
+            self._read[name] = pl.read_parquet(self._folder / f"{name}.parquet")
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of all tables."""
+        return iter((*self._names, "manifest"))
+
+    def __len__(self) -> int:
+        """How many tables there are."""
+        return len(self._names) + 1
+
+
+WINDOW = "28d"
+
+
+def read_publication(published_dir: Path) -> Tables:
+    """The tables of the standing publication; none if nothing is published."""
+    manifest = Manifest.read(published_dir)
+    return PublishedTables(published_dir, manifest) if manifest else {}
+
+
+def published_table(published_dir: Path, model: type[Table]) -> pl.DataFrame:
+    """One table of the standing publication; empty if nothing, or nothing of that name, is published."""
+    tables, name = read_publication(published_dir), identity(model).name
+    return tables[name] if name in tables else empty(model)
+
+
+def summary(tables: Tables, waiting: int) -> list[str]:
+    """What the night found, and how many proposals are `waiting` for a decision."""
+    manifest = tables["manifest"].row(0, named=True)
+    lines = [f"\nThe morning after {manifest['as_of']} ({manifest['tables']} tables, version {manifest['version']})"]
+    lines += _volume(tables["workflow_metrics"])
+    lines += _bottleneck(tables["bottlenecks"])
+    lines += _alarms(tables["anomalies"])
+    lines += _tests(tables["experiment_verdicts"])
+    lines += _changes(tables["realised_lift"]) if "realised_lift" in tables else []
+    lines += _stuck(tables["stuck_subscribers"])
+    lines += _reconciliation(tables["reconciliation"])
+    lines += _quarantine(tables["quarantine"])
+    lines.append(
+        f"  decisions   {waiting:,} proposals wait: driptune pending" if waiting else "  decisions   nothing waits"
+    )
+    return lines
+
+
+def _volume(workflow_metrics: pl.DataFrame) -> list[str]:
+    window = workflow_metrics.filter((pl.col("window") == WINDOW) & (pl.col("delivered") > 0))
+    if window.is_empty():
+        return ["  mail        nothing was sent in the last 28 days"]
+    total = window.select(pl.col("sent", "delivered", "unique_human_clicks").sum()).row(0, named=True)
+    rate = total["unique_human_clicks"] / total["delivered"]
+    return [
+        f"  mail        {total['sent']:,} sent in 28 days, {rate:.1%} clicked by people "
+        f"({total['unique_human_clicks']:,} of {total['delivered']:,} delivered)"
+    ]
+
+
+def _bottleneck(bottlenecks: pl.DataFrame) -> list[str]:
+    known = bottlenecks.filter(pl.col("status") == "ok").sort("rank")
+    if known.is_empty():
+        return ["  drop-off    no transition has been followed long enough yet"]
+    worst = known.row(0, named=True)
+    return [
+        f"  drop-off    biggest avoidable loss: {worst['workflow_id']}, {worst['from_step_id']} -> "
+        f"{worst['to_step_id']}: {worst['drop_off_rate']:.1%} lost "
+        f"({worst['drop_off_rate_low']:.1%} to {worst['drop_off_rate_high']:.1%}), "
+        f"first with probability {worst['first_rank_probability']:.2f}"
+    ]
+
+
+def _alarms(anomalies: pl.DataFrame) -> list[str]:
+    standing = anomalies.filter(pl.col("is_latest") & pl.col("is_adverse") & ~pl.col("is_muted"))
+    causes = standing.unique("cause_id", keep="first", maintain_order=True)
+    if causes.is_empty():
+        return ["  alarms      nothing is out of line"]
+    first = causes.row(0, named=True)
+    place = f"{first['workflow_id']}, {first['step_id']}" if first["scope"] == "step" else "the whole account"
+    more = f", and {causes.height - 1} more" if causes.height > 1 else ""
+    return [f"  alarms      {place}: {first['metric']} out of line since {first['cause_first_day']}{more}"]
+
+
+def _tests(verdicts: pl.DataFrame) -> list[str]:
+    counts = verdicts.group_by("verdict").len().sort("len", "verdict", descending=[True, False])
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.iter_rows())
+    return [f"  tests       {told}"] if told else []
+
+
+def _changes(realised: pl.DataFrame) -> list[str]:
+    """What became of applied changes; the one that does harm, or else brought most, with its lift."""
+    tonight = in_a_word(realised)
+    if tonight.is_empty():
+        return []
+    counts = tonight.group_by("outcome").len().sort("len", "outcome", descending=[True, False])
+    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.iter_rows())
+    known = tonight.filter(pl.col("is_significant") & pl.col("realised_lift_low").is_not_null())
+    first = known.sort(pl.col("outcome") == Kept.HARM, "realised_lift", descending=True).head(1)
+    for row in first.iter_rows(named=True):
+        ends = f"{row['realised_lift_low']:+.0%} to {row['realised_lift_high']:+.0%}"
+        promise = "" if row["promised_lift"] is None else f", promised {row['promised_lift']:+.0%}"
+        told += f"; {row['optimization_id']}: {row['metric']} {row['realised_lift']:+.0%} ({ends}){promise}"
+    return [f"  changes     {told}"]
+
+
+def _stuck(stuck: pl.DataFrame) -> list[str]:
+    if stuck.is_empty():
+        return ["  stuck       nobody"]
+    causes = stuck.group_by("cause").len().sort("len", "cause", descending=[True, False])
+    return [f"  stuck       {stuck.height:,} people: " + ", ".join(f"{n} {cause}" for cause, n in causes.iter_rows())]
+
+
+def _reconciliation(reconciliation: pl.DataFrame) -> list[str]:
+    explained = reconciliation.filter(~pl.col("reason").is_in(["equal", "unexplained"])).height
+    unexplained = reconciliation.filter(pl.col("reason") == "unexplained").height
+    return [
+        f"  agreement   {reconciliation.height:,} counts held against Mailchimp's reports: "
+        f"{explained} differ for a known reason, {unexplained} unexplained"
+    ]
+
+
+def _quarantine(quarantine: pl.DataFrame) -> list[str]:
+    return [
+        f"  quarantine  {quarantine.height:,} rows broke their contract"
+        + (", see quarantine" if len(quarantine) else "")
+    ]

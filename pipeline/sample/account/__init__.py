@@ -1,0 +1,1 @@
+"""The generator of the sample account and its known truth."""

@@ -1,0 +1,117 @@
+"""Send times: share of the oracle's uplift, calibration of the confidence, coverage of the lift, and the filter."""
+
+from collections.abc import Iterator
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from pipeline.analysis.send_time.evaluation import evaluate_send_times
+from pipeline.analysis.send_time.filter import flag_machine_engagement
+from pipeline.analysis.send_time.subscribers import analyse_send_times
+from tests.acceptance.simulations import Check
+from tests.worlds.engagement import engagement_events
+from tests.worlds.send_times import HOURS, Population, population
+
+TONIGHT = date(2026, 3, 1)
+SECTION = "2 send time"
+#: Share of the oracle's uplift to reach, by sends per subscriber.
+SHARES = {3: 0.0, 10: 0.50, 30: 0.72, 100: 0.85}
+
+
+def run(scale: float = 1.0, seed: int = 202) -> list[Check]:
+    """Compare every recommendation with the truth that generated it."""
+    worlds = max(int(5 * scale), 2)
+    subscribers = max(int(4_000 * scale), 1_500)
+    checks = []
+    for sends, target in SHARES.items():
+        reached = np.array(list(_recommendations(worlds, subscribers, sends, seed)))
+        checks.append(_check(f"share of the oracle's uplift at {sends} sends", reached[:, 0], target, ">="))
+        if sends >= 10:
+            checks.append(_check(f"calibration error at {sends} sends", reached[:, 1], 0.10, "<="))
+    checks += _coverage(max(int(400 * scale), 40), subscribers, seed)
+    return checks + _filter(worlds, subscribers, seed)
+
+
+def _recommendations(worlds: int, subscribers: int, sends: int, seed: int) -> Iterator[tuple[float, float]]:
+    for number in range(worlds):
+        world = population(np.random.default_rng([seed, sends, number]), subscribers=subscribers, sends=sends)
+        result = analyse_send_times(world.hours, world.sends, as_of_day=TONIGHT).subscribers
+        yield uplift_share(world, result), calibration_error(world, result)
+
+
+def uplift_share(world: Population, result: pl.DataFrame) -> float:
+    """Gain of the recommended over today's hour, as a share of the gain of each subscriber's true best hour."""
+    chosen, now, best = _true_rates(world, result)
+    return float((chosen - now).sum() / (best - now).sum())
+
+
+def calibration_error(world: Population, result: pl.DataFrame) -> float:
+    """Mean distance between the stated confidence and how often it was right, over tenths of confidence."""
+    chosen, now, _ = _true_rates(world, result)
+    stated = result["confidence_probability"].fill_null(1.0).to_numpy()
+    right = chosen >= now
+    tenth = np.minimum((stated * 10).astype(int), 9)
+    return float(sum(abs((stated - right)[tenth == number].sum()) for number in range(10)) / len(stated))
+
+
+def _true_rates(world: Population, result: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    truth = world.truth[result["subscriber_key"].to_numpy()]
+    row = np.arange(len(truth))
+    chosen = truth[row, result["recommended_local_hour"].to_numpy()]
+    return chosen, truth[row, result["current_local_hour"].to_numpy()], truth.max(axis=1)
+
+
+def _coverage(runs: int, subscribers: int, seed: int) -> list[Check]:
+    """Hours learned from the past, messages drawn afterwards: 60% of the audience explores every hour."""
+    rng = np.random.default_rng([seed, 1])
+    world = population(rng, subscribers=subscribers, sends=30)
+    past = analyse_send_times(world.hours, world.sends, as_of_day=TONIGHT)
+    chosen, now, _ = _true_rates(world, past.subscribers)
+    true = chosen.mean() / now.mean() - 1
+    inside: dict[str, list[bool]] = {"snips": [], "doubly robust": []}
+    for _ in range(runs):
+        logged = _logged(world, past.subscribers, rng)
+        for row in evaluate_send_times(logged, past.subscribers, past.profiles, as_of_day=TONIGHT).iter_rows(
+            named=True
+        ):
+            inside[row["estimator"]].append(row["engagement_lift_low"] <= true <= row["engagement_lift_high"])
+    checks = []
+    for estimator, hits in inside.items():
+        checks.append(_check(f"coverage of the lift's interval, {estimator}", np.array(hits), 0.92, ">="))
+        checks.append(_check(f"coverage not above, {estimator}", np.array(hits), 0.98, "<="))
+    return checks
+
+
+def _logged(world: Population, subscribers: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
+    """Three messages to each subscriber: the recommended hour with 40%, else an hour drawn from all."""
+    key = np.repeat(subscribers["subscriber_key"].to_numpy(), 3)
+    recommended = np.repeat(subscribers["recommended_local_hour"].to_numpy(), 3)
+    is_randomised = rng.random(len(key)) < 0.6
+    hour = np.where(is_randomised, rng.integers(0, HOURS, len(key)), recommended)
+    return pl.DataFrame(
+        {
+            "subscriber_key": key,
+            "local_hour": hour,
+            "is_engaged": rng.random(len(key)) < world.truth[key, hour],
+            "propensity": 0.6 / HOURS + 0.4 * (hour == recommended),
+        }
+    )
+
+
+def _filter(worlds: int, subscribers: int, seed: int) -> list[Check]:
+    purity, retention = [], []
+    for number in range(worlds):
+        events = engagement_events(np.random.default_rng([seed, 2, number]), subscribers=subscribers, messages=20)
+        kept = flag_machine_engagement(events).filter(~pl.col("is_machine"))
+        purity.append(kept["is_human"].mean())
+        retention.append(kept["is_human"].sum() / events["is_human"].sum())
+    return [
+        _check("filter: share of humans among what is kept", np.array(purity), 0.98, ">="),
+        _check("filter: share of human events kept", np.array(retention), 0.90, ">="),
+    ]
+
+
+def _check(measure: str, values: np.ndarray, target: float, direction: str) -> Check:
+    error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    return Check(SECTION, measure, float(values.mean()), target, direction, error)

@@ -1,0 +1,1 @@
+"""The suites of `make torture`: each measures how one promise holds."""

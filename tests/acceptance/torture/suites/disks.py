@@ -1,0 +1,91 @@
+"""R10: a disk that is full or read-only, a small one mounted for the purpose (needs root)."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from tests.acceptance.torture import Row
+from tests.acceptance.torture.installation import Installation
+from tests.acceptance.torture.state import unopenable_publication
+from tests.acceptance.torture.victims import account
+from tests.mailchimp.fake_account import NIGHT
+from tests.mailchimp.loopback import serve
+
+DISK = "256m"
+# Left free when a night starts: from nothing to what is only just too little.
+LEFT_KILOBYTES = (0, 256, 2_048, 8_192)
+
+
+def measure(quick: bool) -> Iterator[Row]:
+    """A published night; then nights without space, and one that finds space again."""
+    if os.geteuid() != 0:
+        yield Row("R10", "full and read-only disk", "not tried: mounting needs root", "a clear message", False)
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="driptune-torture-") as name,
+        _disk(Path(name)) as disk,
+        serve(account().answer) as url,
+    ):
+        place = Installation(disk / "account", url)
+        night = NIGHT
+        _must(place.nightly(night))
+        unclear, damaged, stuck, failed = [], 0, 0, 0
+        for left in LEFT_KILOBYTES[1:3] if quick else LEFT_KILOBYTES:
+            night += timedelta(days=1)
+            filler = disk / "filler"
+            _fill(filler, left * 1024)
+            code, said = place.nightly(night)
+            failed += code != 0
+            unclear += _unclear(code, said)
+            damaged += bool(unopenable_publication(place.settings))
+            filler.unlink()
+            damaged += place.run("verify")[0]
+            stuck += place.nightly(night)[0] != 0
+        yield Row("R10", f"{failed} nights on a full disk: told without a clear message", f"{len(unclear)}", "0",
+                  not unclear and failed > 0)  # fmt: skip
+        yield Row("R10", "publications unreadable meanwhile or changed; nights that failed with space again",
+                  f"{damaged}; {stuck}", "0; 0", damaged + stuck == 0)  # fmt: skip
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        code, said = place.nightly(night + timedelta(days=1))
+        is_readable = not unopenable_publication(place.settings)
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        recovered = place.nightly(night + timedelta(days=1))[0] == 0
+        words = _unclear(code, said)
+        holds = code == 1 and not words and is_readable and recovered
+        reached = "clear message, old publication readable, recovered" if holds else "no"
+        yield Row("R10", "a night on a read-only disk", reached, "the same", holds)
+        for text in unclear + words:
+            print(text[-1500:])
+
+
+def _unclear(code: int, said: str) -> list[str]:
+    """The words of a failed night if they are no clear message: one that names the disk and is no traceback."""
+    is_clear = "Traceback" not in said and any(word in said.lower() for word in ("space", "disk", "read-only"))
+    return [] if code == 0 or (code == 1 and is_clear) else [said]
+
+
+@contextmanager
+def _disk(folder: Path) -> Iterator[Path]:
+    place = folder / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def _fill(filler: Path, left: int) -> None:
+    free = os.statvfs(filler.parent)
+    size = free.f_bavail * free.f_frsize - left
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
+def _must(told: tuple[int, str]) -> None:
+    if told[0]:
+        raise RuntimeError(told[1])

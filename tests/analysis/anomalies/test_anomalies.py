@@ -1,0 +1,272 @@
+"""Anomalies: tails against scipy, honesty of statuses and baselines, alarms on known truth, grouping and mutes."""
+
+from datetime import date, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from pipeline.analysis.anomalies.baseline import MOST_CENSORED_DAYS
+from pipeline.analysis.anomalies.history import HISTORY_DAYS, watched_history
+from pipeline.analysis.anomalies.incidents import account_alerts, anomalies, notifications
+from pipeline.analysis.anomalies.nights import (
+    RateMetric,
+    anomaly_baselines,
+    detect_rate_anomalies,
+    detect_volume_anomalies,
+    metric_trends,
+)
+from pipeline.analysis.anomalies.state import WARM_UP_DAYS
+from pipeline.analysis.anomalies.tails import beta_binomial_score, negative_binomial_score, predictive_band
+from tests.acceptance.simulations import anomalies as simulation
+
+FIRST = date(2026, 1, 1)
+DAYS = 100
+TONIGHT = FIRST + timedelta(days=DAYS - 1)
+RATES = [("click_rate", "clicks", "sent")]
+
+
+def day(number: int) -> date:
+    return FIRST + timedelta(days=number)
+
+
+def history(steps: int = 1, sends: int = 400, rate: float = 0.03, days: int = DAYS, seed: int = 5) -> pl.DataFrame:
+    """Every step of workflow 'w' sends about the same every day and is clicked at one rate."""
+    random = np.random.default_rng(seed)
+    sent = random.poisson(sends, days * steps)
+    return pl.DataFrame(
+        {
+            "day": [day(number) for number in range(days) for _ in range(steps)],
+            "workflow_id": ["w"] * days * steps,
+            "step_id": [f"s{step}" for _ in range(days) for step in range(steps)],
+            "sent": sent,
+            "clicks": random.binomial(sent, rate),
+        }
+    )
+
+
+def without(frame: pl.DataFrame, column: str, since: int, until: int = DAYS, step: str = "s0") -> pl.DataFrame:
+    """The frame with one step's column set to zero on some days."""
+    hit = pl.col("day").is_between(day(since), day(until), closed="left") & (pl.col("step_id") == step)
+    return frame.with_columns(pl.when(hit).then(0).otherwise(column).alias(column))
+
+
+@pytest.mark.parametrize(("count", "trials", "rate", "dispersion"), [(0, 300, 0.02, 0.02), (14, 900, 0.006, 0.3)])
+def test_small_counts_have_the_exact_mid_p_of_the_beta_binomial(count, trials, rate, dispersion):
+    concentration = (1 - rate) / (rate * dispersion) - 1
+    reference = stats.betabinom(trials, rate * concentration, (1 - rate) * concentration)
+    expected = stats.norm.ppf(reference.cdf(count) - reference.pmf(count) / 2)
+    ours = beta_binomial_score(*(np.array([float(x)]) for x in (count, trials, rate, dispersion)))
+    assert ours[0] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.3, 0.7])
+def test_large_counts_are_close_to_the_beta_binomial(rate):
+    trials, dispersion = 5_000, 0.01 * (1 - rate)
+    concentration = (1 - rate) / (rate * dispersion) - 1
+    reference = stats.betabinom(trials, rate * concentration, (1 - rate) * concentration)
+    counts = reference.ppf(stats.norm.cdf([-2.0, 0.0, 2.0])).astype(float)
+    expected = stats.norm.ppf(reference.cdf(counts) - reference.pmf(counts) / 2)
+    ours = beta_binomial_score(counts, *(np.full(3, value) for value in (float(trials), rate, dispersion)))
+    assert ours == pytest.approx(expected, abs=0.2)
+
+
+@pytest.mark.parametrize("count", [0.0, 5.0, 30.0, 90.0])
+def test_volumes_have_the_exact_mid_p_of_the_negative_binomial(count):
+    mean, dispersion = 30.0, 0.1
+    reference = stats.nbinom(1 / dispersion, 1 / (1 + mean * dispersion))
+    tail = min(reference.cdf(count), reference.sf(count - 1)) - reference.pmf(count) / 2
+    ours = negative_binomial_score(np.array([count]), np.array([mean]), np.array([dispersion]))
+    assert abs(ours[0]) == pytest.approx(-stats.norm.ppf(tail), abs=1e-6)
+
+
+def test_the_band_holds_the_scores_it_promises():
+    expected, trials, dispersion = (np.array([x]) for x in (400.0, 10_000.0, 0.02))
+    for bound in predictive_band(expected, trials, dispersion, 1.96):
+        assert abs(beta_binomial_score(bound, trials, expected / trials, dispersion)[0]) == pytest.approx(
+            1.96, abs=0.02
+        )
+
+
+def test_a_quiet_history_has_no_alarm_and_its_band_holds_the_true_rate():
+    baselines = anomaly_baselines(history(), as_of_day=TONIGHT, rates=RATES, volumes=["sent"])
+    late = baselines.filter((pl.col("day") > day(40)) & (pl.col("metric") == "click_rate"))
+    assert not late["is_anomaly"].any()
+    assert late["expected_value"].to_numpy() == pytest.approx(0.03, rel=0.2)
+    assert late.select(pl.col("value").is_between("expected_value_low", "expected_value_high").mean()).item() > 0.9
+
+
+def test_a_baseline_row_never_contains_the_day_it_scores():
+    clean = history()
+    forecasts = [
+        anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
+        .filter(pl.col("day") == TONIGHT)
+        .select("expected_value", "dispersion", "baseline_days")
+        for frame in (clean, without(clean, "clicks", DAYS - 1))
+    ]
+    assert forecasts[0].equals(forecasts[1])
+
+
+def test_days_after_tonight_change_nothing():
+    frame = history()
+    early = day(60)
+    cut = anomaly_baselines(frame.filter(pl.col("day") <= early), as_of_day=early, rates=RATES, volumes=[])
+    assert cut.equals(anomaly_baselines(frame, as_of_day=early, rates=RATES, volumes=[]))
+
+
+def test_a_stop_is_found_counted_as_one_incident_and_its_end_is_no_second_one():
+    stopped = without(history(), "clicks", 70, 85)
+    baselines = anomaly_baselines(stopped, as_of_day=TONIGHT, rates=RATES, volumes=[])
+    alarms = baselines.filter("is_anomaly")["day"].to_list()
+    assert alarms == [day(70 + late) for late in range(MOST_CENSORED_DAYS)]
+    changes = baselines.drop_nulls("change").select("day", "change").rows()
+    assert changes == [(day(70 + MOST_CENSORED_DAYS), "new level"), (day(85), "former level")]
+    assert anomalies(baselines)["incident_id"].n_unique() == 1
+
+
+def test_a_silent_step_is_found_the_first_night_even_if_its_rows_vanish():
+    frame = history(sends=30)
+    gone = frame.filter(pl.col("day") < day(80))
+    found = detect_volume_anomalies(gone, as_of_day=day(80), volumes=["sent"])
+    assert found["day"].to_list() == [day(80)]
+    assert found.item(0, "numerator") == 0
+    assert found.item(0, "is_adverse")
+
+
+def test_holidays_are_neither_scored_nor_learnt():
+    feast = day(80)
+    frame = without(history(), "clicks", 80, 81)
+    found = detect_rate_anomalies(frame, as_of_day=TONIGHT, rates=RATES, holidays=[feast])
+    assert found.is_empty()
+    assert not detect_rate_anomalies(frame, as_of_day=TONIGHT, rates=RATES).is_empty()
+
+
+def test_slow_decay_raises_a_drift_alarm():
+    random = np.random.default_rng(8)
+    falling = 0.05 * np.exp(-0.02 * np.maximum(np.arange(DAYS) - 40, 0))
+    frame = history(sends=2_000).with_columns(clicks=random.binomial(2_000, falling), sent=pl.lit(2_000))
+    baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
+    assert "drift" in baselines["change"].to_list()
+    assert "drift" in anomalies(baselines)["anomaly_kind"].to_list()
+
+
+def test_a_shift_too_small_for_single_nights_is_confirmed_by_drift_and_becomes_the_level():
+    """A fifth less from day 40 on: within a score of two a night, for ever."""
+    random = np.random.default_rng(9)
+    rate = np.where(np.arange(DAYS) < 40, 0.05, 0.04)
+    frame = history().with_columns(clicks=random.binomial(2_000, rate), sent=pl.lit(2_000))
+    baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
+    drifts = baselines.filter(pl.col("change") == "drift")["day"].to_list()
+    assert day(40) < drifts[0] < day(70)
+    assert baselines.filter(pl.col("day") == TONIGHT).item(0, "expected_value") == pytest.approx(0.04, rel=0.06)
+
+
+@pytest.mark.parametrize("days", [1, WARM_UP_DAYS - 1])
+def test_too_little_history_says_how_much_is_missing(days):
+    baselines = anomaly_baselines(history(days=days), as_of_day=day(days - 1), rates=RATES, volumes=["sent"])
+    assert set(baselines["status"]) == {"not enough data"}
+    tonight = baselines.filter(pl.col("day") == day(days - 1))
+    assert set(tonight["days_needed"]) == {WARM_UP_DAYS - days + 1}
+    assert tonight["expected_value"].null_count() == tonight.height
+
+
+@pytest.mark.parametrize("clicks", [0, 400])
+def test_constant_series_give_finite_numbers(clicks):
+    frame = history().with_columns(sent=pl.lit(400), clicks=pl.lit(clicks))
+    baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=["sent"])
+    numbers = baselines.filter(pl.col("status") == "ok").select(pl.selectors.float())
+    assert numbers.select(pl.all().is_finite().all()).row(0) == (True,) * numbers.width
+    assert not baselines["is_anomaly"].any()
+
+
+def test_unknown_immature_and_empty_days_are_named():
+    marked = history().with_columns(
+        clicks=pl.when(pl.col("day") == day(50)).then(None).otherwise("clicks"),
+        sent=pl.when(pl.col("day") == day(51)).then(0).otherwise("sent"),
+        is_mature=pl.col("day") < day(98),
+    )
+    rows = anomaly_baselines(marked, as_of_day=TONIGHT, rates=RATES, volumes=[])
+    status = dict(rows.select("day", "status").rows())
+    named = [status[day(number)] for number in (50, 51, 97, 98)]
+    assert named == ["unknown", "nothing sent", "ok", "not mature"]
+
+
+def test_an_empty_frame_gives_empty_tables():
+    baselines = anomaly_baselines(history().clear(), as_of_day=TONIGHT, rates=RATES, volumes=["sent"])
+    assert baselines.is_empty()
+    assert anomalies(baselines).is_empty()
+    assert metric_trends(baselines).is_empty()
+    assert notifications(anomalies(baselines), as_of_day=TONIGHT).is_empty()
+
+
+def test_an_outage_of_the_account_is_one_notification():
+    frame = history(steps=12).with_columns(clicks=pl.when(pl.col("day") == TONIGHT).then(0).otherwise("clicks"))
+    baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
+    assert account_alerts(baselines).filter("is_alert")["day"].to_list() == [TONIGHT]
+    told = notifications(anomalies(baselines), as_of_day=TONIGHT)
+    assert told["cause_scope"].to_list() == ["account"]
+    assert told.item(0, "steps") > 6
+    assert told.item(0, "is_adverse")
+
+
+def test_steps_of_one_workflow_that_fail_together_are_one_cause_and_its_evidence_can_be_looked_up():
+    quiet = history(steps=10, seed=6).with_columns(workflow_id=pl.lit("quiet"))
+    frame = pl.concat([without(without(history(steps=2), "clicks", 98), "clicks", 98, step="s1"), quiet])
+    found = anomalies(anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[]))
+    told = notifications(found, as_of_day=TONIGHT).row(0, named=True)
+    assert (told["cause_scope"], told["workflow_id"], told["step_id"], told["steps"]) == ("workflow", "w", None, 2)
+    assert found.filter(pl.col("cause_id") == told["cause_id"]).height == told["alarms"]
+    assert told["cause_id"] in told["evidence"]
+
+
+@pytest.mark.parametrize(("until", "is_muted"), [(DAYS - 1, True), (DAYS - 2, False)])
+def test_a_mute_holds_until_its_last_day(until, is_muted):
+    frame = without(history(steps=3), "clicks", DAYS - 1)
+    mutes = pl.DataFrame({"workflow_id": ["w"], "step_id": ["s0"], "metric": [None], "until": [day(until)]})
+    baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
+    told = notifications(anomalies(baselines, mutes=mutes), as_of_day=TONIGHT)
+    assert told["is_muted"].to_list() == [is_muted]
+
+
+def test_trends_pool_the_week_and_mark_changes():
+    frame = without(history(), "clicks", 70, 85)
+    trends = metric_trends(anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=["sent"]))
+    rates = trends.filter((pl.col("metric") == "click_rate") & (pl.col("day") == day(60)))
+    week = frame.filter(pl.col("day").is_between(day(54), day(60)))
+    assert rates.item(0, "smoothed_value") == pytest.approx(week["clicks"].sum() / week["sent"].sum())
+    assert {"anomaly", "new level", "former level"} <= set(trends["change_marker"])
+
+
+def test_small_acceptance_simulation():
+    missed = [check for check in simulation.run(scale=0.2) if not check.holds]
+    assert missed == []
+
+
+def test_a_rate_that_is_final_after_a_day_is_scored_up_to_yesterday_and_told_tonight():
+    """Mailchimp's five days hide the other rates; a stop of prompt clicks since three days is told all the same."""
+    late = history().with_columns(is_mature=pl.col("day") <= day(DAYS - 6))
+    rates = [RateMetric("prompt", "clicks", "sent", "lower", 1), RateMetric("slow", "clicks", "sent")]
+    baselines = anomaly_baselines(without(late, "clicks", DAYS - 4), as_of_day=TONIGHT, rates=rates, volumes=[])
+    scored = baselines.filter(pl.col("status") == "ok").group_by("metric").agg(pl.col("day").max())
+    assert dict(scored.iter_rows()) == {"prompt": day(DAYS - 2), "slow": day(DAYS - 6)}
+    told = notifications(anomalies(baselines), as_of_day=TONIGHT).row(0, named=True)
+    assert (told["metrics"], told["first_day"], told["is_new"]) == ("prompt", day(DAYS - 4), False)
+
+
+def test_entries_that_no_event_tells_are_not_watched():
+    entered = history().with_columns(entries=pl.col("sent"))
+    for kind, is_watched in (("flow", True), ("automation", False)):
+        workflows = pl.DataFrame({"workflow_id": ["w"], "kind": [kind]})
+        watched = watched_history(entered, workflows, as_of_day=TONIGHT)
+        baselines = anomaly_baselines(watched, as_of_day=TONIGHT, rates=[], volumes=["entries", "sent"])
+        assert ("entries" in baselines["metric"]) is is_watched
+
+
+def test_half_a_year_is_watched():
+    long = history(days=HISTORY_DAYS + 30)
+    last = long["day"].max()
+    watched = watched_history(
+        long.with_columns(entries=0), pl.DataFrame(schema={"workflow_id": pl.String, "kind": pl.String}), as_of_day=last
+    )
+    assert watched["day"].n_unique() == HISTORY_DAYS

@@ -1,0 +1,91 @@
+"""Hours drawn by lot: their propensities, their log, and the lift that they alone can show."""
+
+from datetime import date, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline.analysis.send_time.evaluation import evaluate_send_times
+from pipeline.analysis.send_time.exploration import PERIOD_DAYS, assign_hours, logged_assignments, sent_as_assigned
+from pipeline.analysis.send_time.profiles import HOURS
+from pipeline.common.time import day_number
+
+TONIGHT = date(2026, 6, 14)
+ALLOWED = [8, 9, 18, 19]
+BEST, NOW = 18, 9
+RATES = {8: 0.10, 9: 0.10, 18: 0.16, 19: 0.12}
+
+
+def subscribers(count: int, recommended: int | None = BEST) -> pl.DataFrame:
+    return pl.DataFrame({"subscriber_key": np.arange(count) * 7919 + 3}).with_columns(
+        recommended_local_hour=pl.lit(recommended, dtype=pl.Int64),
+        current_local_hour=pl.lit(NOW, dtype=pl.Int64),
+        cluster_id=pl.lit(0, dtype=pl.Int64),
+    )
+
+
+def log_of(assignments: pl.DataFrame, night: date = TONIGHT) -> pl.DataFrame:
+    return logged_assignments(assignments).with_columns(as_of_day=pl.lit(day_number(night), dtype=pl.Int64))
+
+
+def mailed(assignments: pl.DataFrame, day: date) -> pl.DataFrame:
+    """One message to each at the assigned hour, engaging as the hour's true rate says."""
+    generator = np.random.default_rng(5)
+    chance = assignments["assigned_local_hour"].replace_strict(RATES, return_dtype=pl.Float64).to_numpy()
+    return assignments.select(
+        "subscriber_key",
+        day=pl.lit(day_number(day), dtype=pl.Int64),
+        local_hour="assigned_local_hour",
+        is_engaged=pl.Series(generator.random(assignments.height) < chance),
+    )
+
+
+def test_an_hour_comes_with_the_probability_it_was_drawn_with() -> None:
+    drawn = assign_hours(subscribers(200_000), share=0.2, allowed=ALLOWED, as_of_day=TONIGHT)
+    assert drawn["is_randomised"].mean() == pytest.approx(0.2, abs=0.005)
+    for hour, rows in drawn.group_by("assigned_local_hour"):
+        assert rows["choice_probability"].unique().to_list() == pytest.approx(
+            [rows.height / drawn.height], abs=0.005
+        ), hour
+
+
+def test_a_draw_stands_for_its_period_and_is_another_in_the_next() -> None:
+    nights = [assign_hours(subscribers(2_000), share=0.5, allowed=ALLOWED, as_of_day=day) for day in (
+        TONIGHT, TONIGHT + timedelta(days=1), TONIGHT + timedelta(days=PERIOD_DAYS)
+    )]  # fmt: skip
+    columns = ["subscriber_key", "assigned_local_hour", "is_randomised"]
+    assert nights[0].select(columns).equals(nights[1].select(columns))
+    both = (nights[0]["is_randomised"] & nights[2]["is_randomised"]).mean()
+    assert both == pytest.approx(0.25, abs=0.04)
+
+
+def test_those_never_mailed_are_only_explored() -> None:
+    drawn = assign_hours(subscribers(1_000, None), share=0.3, allowed=range(HOURS), as_of_day=TONIGHT)
+    assert drawn["is_randomised"].all()
+    assert drawn["choice_probability"].unique().to_list() == pytest.approx([0.3 / HOURS])
+
+
+def test_only_messages_sent_as_assigned_before_have_a_propensity() -> None:
+    assigned = assign_hours(subscribers(50), share=0.5, allowed=ALLOWED, as_of_day=TONIGHT)
+    tomorrow = TONIGHT + timedelta(days=1)
+    sends = pl.concat([mailed(assigned, day) for day in (TONIGHT, tomorrow)])
+    elsewhere = sends.with_columns(local_hour=pl.lit(3, dtype=pl.Int64))
+    known = sent_as_assigned(pl.concat([sends, elsewhere]), log_of(assigned), used_from=TONIGHT)
+    has = known.filter(pl.col("propensity").is_not_null())
+    assert has.height == assigned.height
+    assert set(has["day"]) == {day_number(tomorrow)}
+    assert sent_as_assigned(sends, log_of(assigned), used_from=None)["propensity"].null_count() == sends.height
+    assert sent_as_assigned(sends, log_of(assigned), used_from=tomorrow).height == assigned.height
+
+
+def test_the_lift_of_the_recommended_hour_is_known_once_hours_are_drawn() -> None:
+    everyone = subscribers(60_000)
+    assigned = assign_hours(everyone, share=0.2, allowed=ALLOWED, as_of_day=TONIGHT)
+    sends = sent_as_assigned(mailed(assigned, TONIGHT + timedelta(days=1)), log_of(assigned), used_from=TONIGHT)
+    profiles = pl.DataFrame({"cluster_id": 0, "local_hour": range(HOURS), "engagement_ratio": 1.0})
+    lifts = evaluate_send_times(sends, everyone, profiles, as_of_day=TONIGHT)
+    truth = RATES[BEST] / RATES[NOW] - 1
+    for row in lifts.to_dicts():
+        assert row["is_lift_shown"]
+        assert row["engagement_lift_low"] < truth < row["engagement_lift_high"]

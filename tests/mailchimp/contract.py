@@ -1,0 +1,76 @@
+"""A transport adapter that lets no request out that breaks Mailchimp's published contract."""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import requests
+from openapi_core import Config, OpenAPI
+from openapi_core.contrib.requests import RequestsOpenAPIRequest
+from openapi_core.exceptions import OpenAPIError
+
+from pipeline.mailchimp.transport import DeadlineAdapter
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+]00:00)")
+CONTRACT = Path(__file__).parents[2] / "../shared/mailchimp/marketing-openapi.json"
+
+
+class ContractViolationError(AssertionError):
+    """A request that Mailchimp does not promise to understand."""
+
+
+@cache
+def contract() -> tuple[OpenAPI, dict[str, Any]]:
+    """The contract and its raw document; the official document itself fails strict validation, so that is off."""
+    document = json.loads(CONTRACT.read_text())
+    return OpenAPI.from_dict(document, config=Config(spec_validator_cls=None)), document
+
+
+class ContractAdapter(DeadlineAdapter):
+    """Checks every outgoing request and sends it on."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        check(request)
+        return super().send(request, *args, **kwargs)
+
+
+def check(request: requests.PreparedRequest) -> str:
+    """The path template of a request that keeps the contract.
+
+    Raises:
+        ContractViolationError: if it does not.
+    """
+    parts = urlsplit(str(request.url))
+    body = request.body if isinstance(request.body, bytes) else None
+    return _check(str(request.method), parts.path + (f"?{parts.query}" if parts.query else ""), body)
+
+
+@cache
+def _check(method: str, target: str, body: bytes | None) -> str:
+    api, document = contract()
+    url = document["servers"][0]["url"] + target
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    names = [name for name, _ in query]
+    try:
+        sent = {} if body is None else {"data": body, "headers": {"Content-Type": "application/json"}}
+        request = requests.Request(method, url, auth=("any", "key"), **sent)
+        api.unmarshal_request(RequestsOpenAPIRequest(request.prepare())).raise_for_errors()
+    except OpenAPIError as error:
+        raise ContractViolationError(f"{parts.path}: {error}") from error
+    template = next(path for path in document["paths"] if _fits(path, parts.path))
+    operation = document["paths"][template][method.lower()]
+    unknown = set(names) - {one["name"] for one in operation["parameters"] if one["in"] == "query"}
+    if unknown or len(names) > len(set(names)) or {"fields", "exclude_fields"} <= set(names):
+        raise ContractViolationError(f"{template}: query {names}")
+    if not all(_MOMENT.fullmatch(value) for name, value in query if name.startswith(("since", "before"))):
+        raise ContractViolationError(f"{template}: a moment is not in whole seconds of UTC, which Mailchimp needs")
+    return str(template)
+
+
+def _fits(template: str, path: str) -> bool:
+    pieces, wanted = path.strip("/").split("/"), template.strip("/").split("/")
+    return len(pieces) == len(wanted) and all(a == b or b.startswith("{") for a, b in zip(pieces, wanted, strict=True))

@@ -1,0 +1,135 @@
+"""The graph as a newcomer sees it: groups, dependencies, checks, schedule, descriptions."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pipeline.definitions import build_defs
+from pipeline.orchestration.assets.publication import published_marts
+from pipeline.reports.pages import PAGES_PATH
+from pipeline.reports.pages.reference import DICTIONARY, table_entries
+from pipeline.schemas.base import identity
+from pipeline.settings import Settings
+
+GROUPS = {
+    "lake",
+    "dimensions",
+    "facts",
+    "reductions",
+    "performance",
+    "cohorts",
+    "timing",
+    "decisions",
+    "experiments",
+    "monitoring",
+    "loop",
+    "publication",
+}
+CONTRACT = {
+    "workflows", "steps", "calendar", "step_metrics_daily", "step_metrics", "workflow_metrics", "metric_changes",
+    "funnel", "bottlenecks", "exit_reasons", "stuck_subscribers", "time_to_next_step", "revenue_attribution",
+    "reconciliation", "runs", "quarantine", "data_dictionary",
+    "delay_curves", "delay_recommendations", "send_time_clusters", "send_time_profiles", "subscriber_send_times",
+    "engagement_hours", "send_schedules", "send_time_assignments", "send_time_lift",
+    "cohort_triangles", "cohort_metrics", "cohort_comparison", "cohort_insights",
+    "experiments", "experiment_assignments", "experiment_results", "experiment_verdicts", "member_field_values",
+    "anomaly_baselines", "anomalies", "metric_trends", "opportunities",
+    "workflow_conflicts", "conflict_replay", "capped_sends", "path_decisions", "content_decisions", "rule_coverage",
+    "decision_lint", "policy_values",
+    "optimizations", "optimization_events", "realised_lift",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def defs() -> dg.Definitions:
+    return build_defs(Settings(_env_file=None))
+
+
+@pytest.fixture(scope="module")
+def graph(defs: dg.Definitions):
+    return defs.resolve_asset_graph()
+
+
+def test_definitions_load_as_the_workspace_loads_them(defs: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_the_groups_follow_the_flow_of_data(graph) -> None:
+    assert {graph.get(key).group_name for key in graph.get_all_asset_keys()} == GROUPS
+
+
+def test_every_table_of_the_contract_is_published(graph) -> None:
+    assert {identity(model).name for model in published_marts()} == CONTRACT
+    parents = graph.get(dg.AssetKey(["published", "email_warehouse"])).parent_keys
+    assert {key.path[-1] for key in parents} == CONTRACT
+
+
+def test_every_asset_says_what_it_is_who_owns_it_and_when_it_is_late(graph) -> None:
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description, key
+        assert node.owners, key
+        assert node.kinds, key
+        assert node.freshness_policy_or_from_metadata, key
+
+
+def test_every_mart_leads_to_its_place_in_the_dictionary(graph) -> None:
+    for entry in table_entries():
+        url = graph.get(dg.AssetKey(["marts", entry.name])).metadata["meaning"].value
+        assert url == f"{PAGES_PATH}/{DICTIONARY}#{entry.name}"
+
+
+def test_facts_and_reductions_show_columns_and_their_lineage(graph) -> None:
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        if node.group_name in {"facts", "reductions"}:
+            columns = {column.name for column in node.metadata["dagster/column_schema"].columns}
+            assert set(node.metadata["dagster/column_lineage"].deps_by_column) == columns
+            assert node.partitions_def is not None
+
+
+def test_a_mart_is_checked_before_anything_that_needs_it(graph) -> None:
+    for model in published_marts():
+        key = dg.AssetKey([identity(model).schema, identity(model).name])
+        checks = graph.get_check_keys_for_assets({key})
+        assert checks, key
+        assert all(graph.get(check).blocking for check in checks)
+
+
+def test_funnel_reads_transitions_and_dimensions_only(graph) -> None:
+    parents = graph.get(dg.AssetKey(["marts", "funnel"])).parent_keys
+    assert {key.to_user_string() for key in parents} == {
+        "core/edges",
+        "core/steps",
+        "reductions/funnel_transitions",
+        "reductions/transition_hours",
+    }
+
+
+def test_reading_from_outside_is_retried(defs: dg.Definitions) -> None:
+    nodes = {node.name: node for node in defs.resolve_job_def("nightly").nodes}
+    reading = [node for name, node in nodes.items() if name.startswith("read_") and name != "read_flow_map"]
+    assert len(reading) >= 6
+    assert all(node.definition.retry_policy and node.definition.retry_policy.max_retries > 0 for node in reading)
+
+
+def test_the_schedule_runs_in_the_configured_zone_and_is_on() -> None:
+    settings = Settings(timezone="America/New_York", nightly_cron="15 2 * * *", _env_file=None)
+    schedule = build_defs(settings).resolve_schedule_def("every_night")
+    assert schedule.cron_schedule == "15 2 * * *"
+    assert schedule.execution_timezone == "America/New_York"
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+
+
+def test_freshness_warns_before_it_fails(graph) -> None:
+    policy = graph.get(dg.AssetKey(["published", "email_warehouse"])).freshness_policy_or_from_metadata
+    assert policy.warn_window.to_timedelta() < policy.fail_window.to_timedelta()
+    assert policy.warn_window.to_timedelta() > timedelta(days=1)
+
+
+def test_loading_the_definitions_writes_nothing(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", mailchimp_url="http://127.0.0.1:9/3.0", _env_file=None)
+    build_defs(settings).resolve_job_def("nightly")
+    assert list(tmp_path.iterdir()) == []

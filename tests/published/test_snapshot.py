@@ -1,0 +1,157 @@
+"""Publishing: equal content is published once, readers never see a mixture, damage is found, old snapshots return."""
+
+import os
+import threading
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from pipeline.orchestration.resources.warehouse import session
+from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest, PublishError, content_hash, publish, restore
+
+AS_OF = date(2026, 6, 29)
+READERS = 3
+PUBLICATIONS = 12
+
+
+def marts(connection: duckdb.DuckDBPyConnection, value: int) -> Manifest:
+    """Two marts that always carry the same value, so that a mixture would show."""
+    connection.execute("CREATE SCHEMA IF NOT EXISTS marts")
+    for name in ("funnel", "steps"):
+        connection.execute(f"CREATE OR REPLACE TABLE marts.{name} AS SELECT {value} AS value FROM range(1000)")
+    return Manifest.of(connection, f"run-{value}", AS_OF)
+
+
+def published_value(folder: Path) -> int:
+    with duckdb.connect(str(folder / SNAPSHOT_NAME), read_only=True) as connection:
+        values = connection.execute(
+            "SELECT DISTINCT value FROM (FROM marts.funnel UNION ALL FROM marts.steps)"
+        ).fetchall()
+    assert len(values) == 1
+    return values[0][0]
+
+
+@pytest.fixture
+def working(tmp_path: Path):
+    with session(str(tmp_path / "working.duckdb")) as connection:
+        yield connection
+
+
+def test_the_snapshot_its_parquet_and_the_manifest_agree(working, tmp_path: Path) -> None:
+    manifest = marts(working, 1)
+    assert publish(working, tmp_path / "published", manifest, keep=3)
+    assert Manifest.read(tmp_path / "published") == manifest
+    for table in manifest.tables:
+        parquet = tmp_path / "published" / "parquet" / f"{table.name}.parquet"
+        assert content_hash(pl.read_parquet(parquet)) == table.sha256
+        assert oct(parquet.stat().st_mode & 0o777) == "0o444"
+    assert published_value(tmp_path / "published") == 1
+    assert not list((tmp_path / "published").rglob(".*"))
+
+
+def test_equal_content_is_not_published_again(working, tmp_path: Path) -> None:
+    publish(working, tmp_path / "published", marts(working, 1), keep=3)
+    before = (tmp_path / "published" / SNAPSHOT_NAME).stat().st_mtime_ns
+    assert not publish(working, tmp_path / "published", marts(working, 1), keep=3)
+    assert (tmp_path / "published" / SNAPSHOT_NAME).stat().st_mtime_ns == before
+
+
+def test_the_hash_is_of_the_content_not_of_the_order() -> None:
+    frame = pl.DataFrame({"a": [1, 2], "b": ["x", None]})
+    assert content_hash(frame) == content_hash(frame.reverse().select("b", "a"))
+    assert content_hash(frame) != content_hash(frame.with_columns(b=pl.lit("")))
+
+
+def test_only_the_newest_old_snapshots_are_kept_and_the_newest_restores(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    for value in range(6):
+        publish(working, folder, marts(working, value), keep=3)
+    assert len(list((folder / "snapshots").iterdir())) == 3
+    (folder / SNAPSHOT_NAME).unlink()
+    (folder / SNAPSHOT_NAME).write_bytes(b"damaged")
+    assert restore(folder) is not None
+    assert published_value(folder) == 4
+    manifest = Manifest.read(folder)
+    assert manifest is not None
+    assert manifest.tables == marts(working, 4).tables
+
+
+def test_readers_see_one_version_while_publishing_goes_on(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    publish(working, folder, marts(working, 0), keep=2)
+    done = threading.Event()
+    failures: list[BaseException] = []
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                published_value(folder)
+            except BaseException as error:
+                failures.append(error)
+                return
+
+    readers = [threading.Thread(target=read) for _ in range(READERS)]
+    for reader in readers:
+        reader.start()
+    for value in range(1, PUBLICATIONS):
+        publish(working, folder, marts(working, value), keep=2)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert failures == []
+    assert published_value(folder) == PUBLICATIONS - 1
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_the_old_publication_stays(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    publish(working, folder, marts(working, 1), keep=3)
+    (folder / f".{marts(working, 2).version}.building").mkdir()
+    with pytest.raises(PublishError, match="last publication is untouched"):
+        publish(working, folder, marts(working, 2), keep=3)
+    assert published_value(folder) == 1
+    assert Manifest.read(folder) is not None
+
+
+def test_a_leftover_of_a_killed_run_does_not_stop_the_next(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    publish(working, folder, marts(working, 1), keep=3)
+    (folder / f".{marts(working, 2).version}.building").write_bytes(b"half a file")
+    assert publish(working, folder, marts(working, 2), keep=3)
+    assert published_value(folder) == 2
+
+
+def test_a_run_killed_among_the_renames_leaves_no_manifest_and_the_next_publishes_anew(
+    working, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "published"
+    first = marts(working, 1)
+    publish(working, folder, first, keep=3)
+    second = marts(working, 2)
+    replace, calls = os.replace, iter([None, KeyboardInterrupt])
+
+    def killed(source: Path, target: Path) -> None:
+        if error := next(calls):
+            raise error
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            publish(working, folder, second, keep=3)
+    assert published_value(folder) == 2
+    assert Manifest.read(folder) is None
+    assert publish(working, folder, marts(working, 1), keep=3)
+    assert published_value(folder) == 1
+    assert Manifest.read(folder) == first
+
+
+def test_decisions_change_the_version_but_not_that_of_the_data(working) -> None:
+    before = marts(working, 1)
+    working.execute("CREATE TABLE marts.optimizations AS SELECT 1 AS value")
+    decided = Manifest.of(working, "run", AS_OF)
+    assert decided.version != before.version
+    assert decided.data_version == before.data_version == before.version
+    assert marts(working, 2).data_version != before.data_version
