@@ -42,7 +42,7 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $(STAMP)
 
 docs: $(STAMP)  ## write the generated parts of the README anew
-	$(BIN)/python -m pipeline.orchestration.catalogue README.md
+	$(BIN)/python -m pipeline.cli.catalogue README.md
 
 pages: $(STAMP)  ## every page of the standing morning in Chromium: errors, requests, size, contrast, keyboard
 	$(BIN)/python -m tests.acceptance.pages

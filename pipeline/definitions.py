@@ -6,7 +6,6 @@ import dagster as dg
 
 from pipeline.lake.keys import load_keys
 from pipeline.lake.store import Lake
-from pipeline.mailchimp.connection import mailchimp_resource
 from pipeline.orchestration.assets.cohorts import cohort_assets
 from pipeline.orchestration.assets.coordination import coordination_assets
 from pipeline.orchestration.assets.decisions import decision_assets
@@ -21,6 +20,7 @@ from pipeline.orchestration.assets.reductions import sql_assets
 from pipeline.orchestration.assets.timing import timing_assets
 from pipeline.orchestration.jobs import apply_changes, nightly
 from pipeline.orchestration.resources.ledger import ledger_resource
+from pipeline.orchestration.resources.mailchimp import mailchimp_resource
 from pipeline.orchestration.resources.warehouse import Warehouse, WarehouseIOManager
 from pipeline.orchestration.schedules import nightly_schedule
 from pipeline.orchestration.sensors import apply_approved, end_dead_runs, failure_alert, propose

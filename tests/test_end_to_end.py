@@ -16,14 +16,15 @@ from pipeline.analysis.delays.recommendations import MINIMUM_ENTRANTS
 from pipeline.analysis.experiments.exposures import Facts
 from pipeline.analysis.experiments.registry import register
 from pipeline.cli.nightly import Night, run_night
-from pipeline.common.outside_errors import IngestError
+from pipeline.common.errors import SourceError
 from pipeline.config.constraints import DEFAULT_QUIET_HOURS
 from pipeline.config.experiments import load_experiments
 from pipeline.decisions.log import model_from_text, replay
 from pipeline.lake.store import Lake
 from pipeline.operations.proposed_workflow import check_workflow
+from pipeline.published.reader import read_publication
 from pipeline.published.snapshot import SNAPSHOT_NAME
-from pipeline.reports.digest import read_publication, summary
+from pipeline.reports.digest import summary
 from pipeline.reports.pages.site import file_name, write_pages
 from pipeline.schemas import lake
 from pipeline.settings import SAMPLE_TONIGHT, Settings
@@ -348,7 +349,7 @@ def test_a_workflow_is_checked_before_it_starts(settings: Settings, night: Night
     assert "would have been in it" in lines[0]
     assert any("yields to onboarding (delay)" in line for line in lines)
     assert lines[-1].startswith("  mail    with it:")
-    with pytest.raises(IngestError, match="no workflow"):
+    with pytest.raises(SourceError, match="no workflow"):
         list(check_workflow(settings, "nowhere"))
 
 

@@ -17,9 +17,9 @@ from pipeline.operations.forgetting import forget_person
 from pipeline.optimizations import review
 from pipeline.optimizations.apply import apply
 from pipeline.optimizations.journal import WRITTEN
+from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
 from pipeline.optimizations.review import Seen
-from pipeline.orchestration.resources.ledger import open_ledger
 from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest
 from pipeline.sample.account import population
 from pipeline.sample.account.world import PLANTED

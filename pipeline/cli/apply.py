@@ -17,7 +17,7 @@ console = Console(highlight=False, soft_wrap=True)
 def apply_command(optimization_id: str | None, dry_run: bool) -> None:
     """Apply an approved change, or without an id all of them; one cut short is finished."""
     from pipeline.operations import applying
-    from pipeline.orchestration.resources.ledger import open_ledger
+    from pipeline.optimizations.ledger import open_ledger
 
     settings, now = Settings(), datetime.now(UTC)
     if dry_run and optimization_id is None:
@@ -41,8 +41,8 @@ def rollback(optimization_id: str, reason: str, actor: str) -> None:
     """Put back what stood before a change was applied."""
     from pipeline.config.approvals import load_approvals
     from pipeline.operations import applying
+    from pipeline.optimizations.ledger import open_ledger
     from pipeline.optimizations.review import known_approver
-    from pipeline.orchestration.resources.ledger import open_ledger
 
     settings = Settings()
     known_approver(load_approvals(settings.definitions), actor)

@@ -29,8 +29,8 @@ APPLIED = {
 @click.command()
 def pending() -> None:
     """List what waits for a decision, the largest expected gain first."""
+    from pipeline.optimizations.ledger import open_ledger
     from pipeline.optimizations.record import Status
-    from pipeline.orchestration.resources.ledger import open_ledger
 
     with open_ledger(Settings()) as ledger:
         records = ledger.records(Status.PENDING)
@@ -52,9 +52,9 @@ def pending() -> None:
 @click.option("--json", "as_json", is_flag=True, help="The whole record as JSON.")
 def show(optimization_id: str, as_json: bool) -> None:
     """Show a proposal: what would change, the evidence, and what has happened to it."""
+    from pipeline.optimizations.ledger import open_ledger
     from pipeline.optimizations.realised import in_a_word
-    from pipeline.orchestration.resources.ledger import open_ledger
-    from pipeline.reports.digest import published_table
+    from pipeline.published.reader import published_table
     from pipeline.schemas.loop import RealisedLift
 
     settings = Settings()
@@ -152,8 +152,8 @@ def _decide(
     **terms: str,
 ) -> None:
     from pipeline.config.approvals import load_approvals
+    from pipeline.optimizations.ledger import open_ledger
     from pipeline.optimizations.review import Seen
-    from pipeline.orchestration.resources.ledger import open_ledger
 
     settings = Settings()
     with open_ledger(settings) as ledger:

@@ -17,14 +17,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline.cli.apply import apply_command, rollback
 from pipeline.cli.conflicts import conflicts
 from pipeline.cli.decide import decide_commands
+from pipeline.common.errors import DriptuneError, disk_trouble
 from pipeline.settings import Settings
 
 console = Console(highlight=False, soft_wrap=True)
 DAY = click.DateTime(["%Y-%m-%d"])
-
-
-class ClearFailureError(Exception):
-    """Something a person can act on; shown as one message without a traceback."""
 
 
 class Commands(click.Group):
@@ -32,17 +29,12 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command; expected errors are told, not thrown."""
-        from pipeline.common.errors import LedgerError, NightlyError, disk_trouble
-        from pipeline.common.lock import WarehouseBusyError
-        from pipeline.common.outside_errors import IngestError
-        from pipeline.published.snapshot import PublishError
-
         try:
             return super().invoke(context)
         except ValidationError as error:
             for problem in error.errors():
                 click.echo(f"Setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}", err=True)
-        except (ClearFailureError, IngestError, LedgerError, NightlyError, PublishError, WarehouseBusyError) as error:
+        except DriptuneError as error:
             click.echo(str(error), err=True)
         except Exception as error:
             words = disk_trouble(error)
@@ -63,7 +55,7 @@ def demo() -> None:
     """Run the whole nightly on the sample account and print the morning."""
     settings = Settings()
     if not settings.is_sample:
-        raise ClearFailureError("The demo uses the sample account. Unset MAILCHIMP_API_KEY and DRIPTUNE_MAILCHIMP_URL.")
+        raise DriptuneError("The demo uses the sample account. Unset MAILCHIMP_API_KEY and DRIPTUNE_MAILCHIMP_URL.")
     _run(settings, settings.resolve_as_of())
     console.print(
         "\nWhere to look next"
@@ -110,13 +102,13 @@ def up(host: str, port: int) -> None:
 def digest() -> None:
     """The morning in ten lines."""
     from pipeline.operations.after_publication import morning_lines
-    from pipeline.orchestration.resources.ledger import open_ledger
+    from pipeline.optimizations.ledger import open_ledger
 
     settings = Settings()
     with open_ledger(settings) as ledger:
         lines = morning_lines(settings, ledger)
     if not lines:
-        raise ClearFailureError("Nothing is published yet. Run driptune nightly first.")
+        raise DriptuneError("Nothing is published yet. Run driptune nightly first.")
     for line in lines:
         console.print(line, markup=False)
 
@@ -125,13 +117,13 @@ def digest() -> None:
 def pages() -> None:
     """Write the pages of the morning anew, with what was decided since."""
     from pipeline.operations.after_publication import write_morning
-    from pipeline.orchestration.resources.ledger import open_ledger
+    from pipeline.optimizations.ledger import open_ledger
 
     settings = Settings()
     with open_ledger(settings) as ledger:
         written = write_morning(settings, ledger)
     if not written:
-        raise ClearFailureError("Nothing is published yet. Run driptune nightly first.")
+        raise DriptuneError("Nothing is published yet. Run driptune nightly first.")
     console.print(f"Wrote {len(written)} pages; open {settings.reports_dir}/index.html.")
 
 
@@ -150,7 +142,7 @@ def restore() -> None:
 
     restored = publish.restore(Settings().published_dir)
     if restored is None:
-        raise ClearFailureError("No older snapshot is kept. Run driptune nightly to publish anew.")
+        raise DriptuneError("No older snapshot is kept. Run driptune nightly to publish anew.")
     console.print(f"Restored {restored.name}, its Parquet and manifest.")
 
 
@@ -197,13 +189,13 @@ def simulate() -> None:
 @simulate.command("anomalies")
 def simulate_anomalies() -> None:
     """False alerts on your history, and how soon incidents planted into it would have been found."""
+    from pipeline.published.reader import read_publication
     from pipeline.reports.anomaly_trial import trial_lines
-    from pipeline.reports.digest import read_publication
 
     settings = Settings()
     tables = read_publication(settings.published_dir)
     if not tables:
-        raise ClearFailureError("Nothing is published yet, so there is no history. Run driptune nightly first.")
+        raise DriptuneError("Nothing is published yet, so there is no history. Run driptune nightly first.")
     for line in trial_lines(tables, settings.holidays):
         console.print(line, markup=False)
 
@@ -215,7 +207,7 @@ for command in (conflicts, *decide_commands, apply_command, rollback):
 def _run(settings: Settings, as_of: date, first: date | None = None) -> None:
     from pipeline.cli.nightly import run_night, step_count
     from pipeline.operations.after_publication import follow_publication, morning_lines
-    from pipeline.orchestration.resources.ledger import open_ledger
+    from pipeline.optimizations.ledger import open_ledger
 
     with _progress(step_count(settings)) as advance:
         run_night(settings, as_of, advance, first)

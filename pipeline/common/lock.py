@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.common.errors import DriptuneError
+
 POLL_SECONDS = 0.1
+# A nightly that meets a running one waits for it this long: longer than any measured nightly.
+DEFAULT_WAIT_SECONDS = 3600.0
 
 
-class WarehouseBusyError(Exception):
+class WarehouseBusyError(DriptuneError):
     """Another process held the working file for longer than this one was told to wait."""
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from pipeline.common.outside_errors import IngestError, scrub
+from pipeline.common.errors import SourceError, scrub
 
 Location = tuple[str | int, ...]
 _NULL = "tag:yaml.org,2002:null"
@@ -34,7 +34,7 @@ class Definition(BaseModel):
 DefinitionModel = TypeVar("DefinitionModel", bound=Definition)
 
 
-class DefinitionsError(IngestError):
+class DefinitionsError(SourceError):
     """All mistakes of one file, a line each; `problems` lists them."""
 
     def __init__(self, file: str, problems: list[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.common.outside_errors import IngestError
+from pipeline.common.errors import SourceError
 from pipeline.config.flow_map import FLOWS_FILE, Flow, FlowMap, Step
 from pipeline.schemas.base import Table, conform, polars_schema
 from pipeline.schemas.core import CoreEdges, CoreSteps, CoreWorkflows
@@ -82,7 +82,7 @@ def dimensions(
         settings: whose `default_grace_hours` is used where the map names none.
 
     Raises:
-        IngestError: if the map lists a flow without steps that is no classic automation.
+        SourceError: if the map lists a flow without steps that is no classic automation.
     """
     emails = emails_by_automation(automation_emails)
     found = [*_mapped(flow_map, automations, emails)]
@@ -112,7 +112,7 @@ def _mapped(flow_map: FlowMap, automations: pl.DataFrame, emails: dict[str, list
             yield _Workflow(flow, "flow", flow.name or flow.id, flow.trigger, flow.status)
         else:
             what = f"'{flow.id}' has no steps, and no classic automation has this id"
-            raise IngestError(FLOWS_FILE, what, "List its steps, or correct the id.", "steps")
+            raise SourceError(FLOWS_FILE, what, "List its steps, or correct the id.", "steps")
 
 
 def _unmapped(

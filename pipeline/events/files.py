@@ -14,7 +14,7 @@ import fsspec
 import polars as pl
 from polars.exceptions import PolarsError
 
-from pipeline.common.outside_errors import IngestError, scrub
+from pipeline.common.errors import SourceError, scrub
 
 COLUMNS = (
     "event_id",
@@ -63,7 +63,7 @@ def find_event_files(source: str) -> list[EventFile]:
     """The event files of a folder (and those below it), a glob or a URL, by name; an empty folder has none.
 
     Raises:
-        IngestError: if the place cannot be reached.
+        SourceError: if the place cannot be reached.
     """
     place = scrub(source)
     try:
@@ -80,11 +80,11 @@ def find_event_files(source: str) -> list[EventFile]:
             filesystem.ls(root)
             infos = list(filesystem.find(root, detail=True, on_error="raise").values())
     except FileNotFoundError:
-        raise IngestError(place, "is not there", "Correct DRIPTUNE_EVENTS, or create the folder.") from None
+        raise SourceError(place, "is not there", "Correct DRIPTUNE_EVENTS, or create the folder.") from None
     except ImportError as error:
-        raise IngestError(place, str(error), "Install what is missing, or use a local folder.") from None
+        raise SourceError(place, str(error), "Install what is missing, or use a local folder.") from None
     except Exception as error:  # every filesystem has its own
-        raise IngestError(place, f"cannot be read ({type(error).__name__})", _ADVICE) from None
+        raise SourceError(place, f"cannot be read ({type(error).__name__})", _ADVICE) from None
     files = [_event_file(filesystem, root, info) for info in infos if info.get("type") == "file"]
     return sorted((file for file in files if _kind(file.name) and not _is_hidden(file.name)), key=lambda one: one.name)
 
@@ -93,13 +93,13 @@ def fetch_event_file(file: EventFile) -> bytes:
     """The file's content, unpacked.
 
     Raises:
-        IngestError: if it cannot be read.
+        SourceError: if it cannot be read.
     """
     try:
         with file.filesystem.open(file.path, "rb", compression="infer") as stream:
             return stream.read()
     except Exception as error:  # every filesystem has its own
-        raise IngestError(file.name, f"cannot be read ({type(error).__name__})", _ADVICE) from None
+        raise SourceError(file.name, f"cannot be read ({type(error).__name__})", _ADVICE) from None
 
 
 def raw_events(name: str, content: bytes) -> pl.DataFrame:
@@ -109,17 +109,17 @@ def raw_events(name: str, content: bytes) -> pl.DataFrame:
     `extra` is a JSON object of the unknown columns.
 
     Raises:
-        IngestError: if the file as a whole makes no sense.
+        SourceError: if the file as a whole makes no sense.
     """
     kind = _kind(name) or ""
     try:
         return _READERS[kind](content)
     except MissingColumns as error:
         advice = f"Write the columns {', '.join(COLUMNS)}; only the first {len(REQUIRED)} are needed."
-        raise IngestError(name, str(error), advice) from None
+        raise SourceError(name, str(error), advice) from None
     except (PolarsError, duckdb.Error) as error:
         what = f"is no valid {kind} file ({type(error).__name__})"
-        raise IngestError(name, what, "Write the file anew, or remove it.") from None
+        raise SourceError(name, what, "Write the file anew, or remove it.") from None
 
 
 def _kind(name: str) -> str | None:

@@ -71,7 +71,7 @@ def ingest_events(
         as_of: tonight; the events of later days stay for their night.
 
     Raises:
-        IngestError: if the source or a file cannot be read; what was read before is kept.
+        SourceError: if the source or a file cannot be read; what was read before is kept.
     """
     if source is None:
         return EventSummary()

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.common.outside_errors import NotFoundError, RequestRefusedError
+from pipeline.common.errors import NotFoundError, RequestRefusedError
 from pipeline.mailchimp.client import MailchimpClient
 from pipeline.optimizations.changes import STATUS_OF, Change
 from pipeline.optimizations.journal import WRITTEN

@@ -66,7 +66,7 @@ def pull_activity(
     """Sends, opens, clicks, bounces, unsubscribes and complaints of every campaign whose report has moved.
 
     Raises:
-        IngestError: campaigns of earlier batches are written and noted, the rest is not.
+        SourceError: campaigns of earlier batches are written and noted, the rest is not.
     """
     pull = Pull(client, lake, keys, settings, as_of)
     state = WindowState(lake)

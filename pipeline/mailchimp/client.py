@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit
 import requests
 import urllib3
 
-from pipeline.common import outside_errors as errors
+from pipeline.common import errors
 from pipeline.mailchimp.transport import DeadlineAdapter, seconds_left, set_deadline, strict_json
 from pipeline.settings import Settings
 
@@ -88,7 +88,7 @@ class MailchimpClient:
             ids: values for the template's fields.
 
         Raises:
-            IngestError: one typed error; a `TransientError` once the budget is spent.
+            SourceError: one typed error; a `TransientError` once the budget is spent.
         """
         return self._insist("GET", endpoint, params, None, ids)
 
@@ -105,7 +105,7 @@ class MailchimpClient:
             The JSON object answered; empty for an answer without content.
 
         Raises:
-            IngestError: as `get`; a `RequestRefusedError` where Mailchimp does not take the value.
+            SourceError: as `get`; a `RequestRefusedError` where Mailchimp does not take the value.
         """
         return self._insist(method, endpoint, None, body, ids)
 
@@ -151,7 +151,7 @@ class MailchimpClient:
 
         Raises:
             PagingError: if pages repeat; nothing of a listing is returned unless all of it is.
-            IngestError: as `get`.
+            SourceError: as `get`.
         """
         items: list[Any] = []
         seen: set[int] = set()
@@ -179,7 +179,7 @@ class MailchimpClient:
         """All items of a collection that knows no paging and takes no parameters.
 
         Raises:
-            IngestError: as `get`.
+            SourceError: as `get`.
         """
         return _items(self.get(endpoint, **ids), key, endpoint)
 
@@ -286,7 +286,7 @@ def _read(response: requests.Response, deadline: float, cap: int, endpoint: str)
     return b"".join(pieces)
 
 
-def _network_error(endpoint: str, error: Exception, deadline: float, seconds: float) -> errors.IngestError:
+def _network_error(endpoint: str, error: Exception, deadline: float, seconds: float) -> errors.SourceError:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return errors.ConfigurationError(
             endpoint, "the server's certificate is not trusted", "Check DRIPTUNE_MAILCHIMP_URL and REQUESTS_CA_BUNDLE."
@@ -302,7 +302,7 @@ def _network_error(endpoint: str, error: Exception, deadline: float, seconds: fl
     )
 
 
-def _status_error(endpoint: str, response: requests.Response, body: bytes) -> errors.IngestError:
+def _status_error(endpoint: str, response: requests.Response, body: bytes) -> errors.SourceError:
     status = response.status_code
     try:
         problem = strict_json(body)

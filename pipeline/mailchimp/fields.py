@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.common.outside_errors import ContractBrokenError
+from pipeline.common.errors import ContractBrokenError
 from pipeline.lake.store import QuarantinedRow
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.common.outside_errors import ConfigurationError, NotFoundError
+from pipeline.common.errors import ConfigurationError, NotFoundError
 from pipeline.lake.keys import SubscriberKeys
 from pipeline.lake.store import Lake
 from pipeline.mailchimp import rows as parse
@@ -54,7 +54,7 @@ def pull_account_and_audiences(
 
     Raises:
         ConfigurationError: if the lake holds another account's data.
-        IngestError: nothing is written then; so for every function here.
+        SourceError: nothing is written then; so for every function here.
     """
     pull = Pull(client, lake, keys, settings, as_of)
     account = client.get("/", {"fields": "account_id,account_name,account_timezone"})

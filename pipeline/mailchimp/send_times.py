@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.common.outside_errors import NotFoundError
+from pipeline.common.errors import NotFoundError
 from pipeline.config.flow_map import Flow, load_flow_map
 from pipeline.lake.store import Lake
 from pipeline.mailchimp import rows as parse
@@ -61,7 +61,7 @@ def read_feeds(client: MailchimpClient, recipients: list[Recipient]) -> dict[str
     """Member id -> campaign id -> time of sending in epoch microseconds; without those whom Mailchimp has deleted.
 
     Raises:
-        IngestError: if any feed fails otherwise.
+        SourceError: if any feed fails otherwise.
     """
     params: dict[str, str | int] = {
         "activity_filters": "sent",

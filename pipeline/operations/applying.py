@@ -14,8 +14,8 @@ from pipeline.optimizations.apply import Checkpoint, NotApplicableError
 from pipeline.optimizations.changes import ChangePlan
 from pipeline.optimizations.ledger import Ledger, StaleRecordError
 from pipeline.optimizations.record import IN_EFFECT, Kind, Record, Status
+from pipeline.published.reader import Tables, read_publication
 from pipeline.published.snapshot import Manifest
-from pipeline.reports.digest import Tables, read_publication
 from pipeline.settings import Settings
 
 Tell = Callable[[str], None]
@@ -36,7 +36,7 @@ def reach(settings: Settings) -> Iterator[World]:
 
     Raises:
         NotApplicableError: if nothing is published.
-        IngestError: if the account cannot be reached.
+        SourceError: if the account cannot be reached.
     """
     manifest = Manifest.read(settings.published_dir)
     if manifest is None:

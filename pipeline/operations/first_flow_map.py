@@ -3,7 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.common.outside_errors import IngestError
+from pipeline.common.errors import SourceError
 from pipeline.config.flow_map import FLOWS_FILE
 from pipeline.dimensions.flow_draft import initial_flow_map
 from pipeline.lake.keys import load_keys
@@ -18,11 +18,11 @@ def write_first_flow_map(settings: Settings) -> Path:
     """Write `flows.yaml` into the folder of definitions and return its path.
 
     Raises:
-        IngestError: if there is one already, or the account cannot be read.
+        SourceError: if there is one already, or the account cannot be read.
     """
     path = settings.definitions / FLOWS_FILE
     if path.exists():
-        raise IngestError(str(path), "exists already", "Edit it, or name another folder in DRIPTUNE_DEFINITIONS.")
+        raise SourceError(str(path), "exists already", "Edit it, or name another folder in DRIPTUNE_DEFINITIONS.")
     as_of = settings.resolve_as_of()
     with TemporaryDirectory() as folder, connect(settings, as_of) as client:
         lake = Lake(Path(folder))

@@ -3,10 +3,9 @@
 import shutil
 from datetime import date
 
-from pipeline.common.lock import exclusive
+from pipeline.common.lock import DEFAULT_WAIT_SECONDS, exclusive
 from pipeline.lake.keys import load_keys
 from pipeline.lake.store import Lake
-from pipeline.orchestration.resources.warehouse import DEFAULT_WAIT_SECONDS
 from pipeline.published.snapshot import Manifest
 from pipeline.settings import Settings
 

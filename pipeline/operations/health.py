@@ -9,8 +9,7 @@ from pathlib import Path
 import polars as pl
 from sqlalchemy.exc import DatabaseError
 
-from pipeline.common.errors import LedgerError, disk_trouble
-from pipeline.common.outside_errors import IngestError
+from pipeline.common.errors import LedgerError, SourceError, disk_trouble
 from pipeline.config.approvals import load_approvals
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
@@ -20,7 +19,7 @@ from pipeline.config.flow_map import load_flow_map
 from pipeline.config.mutes import load_mutes
 from pipeline.lake.store import Lake, is_whole
 from pipeline.mailchimp.connection import connect
-from pipeline.orchestration.resources.ledger import open_ledger
+from pipeline.optimizations.ledger import open_ledger
 from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest, content_hash
 from pipeline.settings import Settings
 
@@ -143,7 +142,7 @@ def _definitions(settings: Settings) -> Finding:
         approvals = load_approvals(settings.definitions)
         for load in OTHER_DEFINITIONS:
             load(settings.definitions)
-    except IngestError as error:
+    except SourceError as error:
         return False, str(error)
     told = f"{len(flow_map.flows)} flows and {len(approvals.approvers)} approvers"
     return True, f"{told} defined in {settings.definitions}"
@@ -153,6 +152,6 @@ def _mailchimp(settings: Settings) -> Finding:
     try:
         with connect(settings, settings.resolve_as_of()) as client:
             name = client.get("/", {"fields": "account_name"})["account_name"]
-    except IngestError as error:
+    except SourceError as error:
         return False, str(error)
     return True, "the sample account answers" if settings.is_sample else f"Mailchimp answers for the account '{name}'"

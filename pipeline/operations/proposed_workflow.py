@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-import duckdb
 import polars as pl
 
-from pipeline.common.outside_errors import IngestError
+from pipeline.common.errors import SourceError
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
 from pipeline.config.flow_map import Flow, FlowMap, load_flow_map
 from pipeline.config.reader import load_definition
 from pipeline.decisions.conflicts import REPLAY_DAYS, conflict_replay
 from pipeline.decisions.memberships import MICROSECONDS_PER_DAY, planned_messages, planned_stays, stays
+from pipeline.engine.reading import read_tables
 from pipeline.lake.store import EPOCH, Lake
 from pipeline.published.snapshot import Manifest
 from pipeline.schemas import lake as tables
@@ -41,7 +41,7 @@ def check_workflow(settings: Settings, workflow: str) -> Iterator[str]:
         workflow: id of a workflow that runs or stands in flows.yaml, or a YAML file with one flow.
 
     Raises:
-        IngestError: if the workflow is unknown, or no nightly has run.
+        SourceError: if the workflow is unknown, or no nightly has run.
     """
     facts = _read(settings)
     flow = _find(settings, workflow)
@@ -102,12 +102,12 @@ def _find(settings: Settings, workflow: str) -> Flow:
     if path.suffix in (".yaml", ".yml"):
         found = load_definition(path, FlowMap).flows
         if len(found) != 1:
-            raise IngestError(workflow, f"holds {len(found)} flows", "Write the one flow to be checked.")
+            raise SourceError(workflow, f"holds {len(found)} flows", "Write the one flow to be checked.")
         return found[0]
     for flow in load_flow_map(settings.definitions).flows:
         if flow.id == workflow:
             return flow
-    raise IngestError(workflow, "is no workflow of flows.yaml", "Write its id, or a YAML file with the flow in it.")
+    raise SourceError(workflow, "is no workflow of flows.yaml", "Write its id, or a YAML file with the flow in it.")
 
 
 def _with(workflows: pl.DataFrame, flow: Flow) -> pl.DataFrame:
@@ -146,10 +146,6 @@ def _hours(flow: Flow) -> list[int]:
 def _read(settings: Settings) -> Facts:
     manifest = Manifest.read(settings.published_dir)
     if manifest is None:
-        raise IngestError("driptune conflicts", "no nightly has run yet", "Run driptune nightly first.")
-    try:
-        with duckdb.connect(str(settings.working_file), read_only=True) as connection:
-            frames = (connection.sql(f"FROM core.{name}").pl() for name in ("workflows", "step_entries", "messages"))
-            return Facts(date.fromisoformat(str(manifest.as_of)), *frames)
-    except duckdb.IOException as error:
-        raise IngestError("the working file", "cannot be read now", "Wait for the nightly to end.") from error
+        raise SourceError("driptune conflicts", "no nightly has run yet", "Run driptune nightly first.")
+    frames = read_tables(settings.working_file, ("core.workflows", "core.step_entries", "core.messages"))
+    return Facts(date.fromisoformat(manifest.as_of), *frames)

@@ -92,7 +92,7 @@ def apply(
 
     Raises:
         NotApplicableError: if nobody approved it, a person does all of it, or what it rests on has changed.
-        IngestError: if Mailchimp cannot be reached; the application is resumed by the next call.
+        SourceError: if Mailchimp cannot be reached; the application is resumed by the next call.
     """
     record = ledger.record(optimization_id)
     if record.status is Status.APPROVED:

@@ -4,7 +4,8 @@ Who may decide belongs to `review`; here is only what may follow what, and that 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -26,6 +27,7 @@ from pipeline.optimizations.states import (
 from pipeline.optimizations.tables import events as event_table
 from pipeline.optimizations.tables import open_engine, writing
 from pipeline.optimizations.tables import states as state_table
+from pipeline.settings import Settings
 
 
 class StaleRecordError(LedgerError):
@@ -258,3 +260,17 @@ def _record(connection: sa.Connection, optimization_id: str) -> Record:
 
 def _event(row: sa.Row[Any]) -> Event:
     return Event.model_validate({**row._mapping, "payload": json.loads(row.payload)})
+
+
+@contextmanager
+def open_ledger(settings: Settings) -> Iterator[Ledger]:
+    """The configured ledger until the block ends.
+
+    Raises:
+        LedgerError: if it cannot be opened.
+    """
+    ledger = Ledger.open(settings.ledger_address)
+    try:
+        yield ledger
+    finally:
+        ledger.close()

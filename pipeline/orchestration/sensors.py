@@ -9,10 +9,10 @@ import requests
 
 from pipeline.operations.after_publication import follow_publication, morning_lines
 from pipeline.operations.applying import is_due, is_kept_in_step
+from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.record import IN_EFFECT, Status, digest
 from pipeline.orchestration.dead_runs import end_dead_nightlies
 from pipeline.orchestration.jobs import apply_changes
-from pipeline.orchestration.resources.ledger import open_ledger
 from pipeline.published.snapshot import Manifest
 from pipeline.settings import Settings
 

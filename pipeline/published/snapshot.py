@@ -18,6 +18,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from pipeline.common.errors import DriptuneError
 from pipeline.common.files import sync
 from pipeline.schemas.base import identity, tables_of
 
@@ -33,7 +34,7 @@ RUN_TABLES = frozenset({"runs"})
 LEDGER_TABLES = frozenset({"optimizations", "optimization_events", "realised_lift"})
 
 
-class PublishError(Exception):
+class PublishError(DriptuneError):
     """The marts could not be published; the last publication is untouched."""
 
 

@@ -1,56 +1,11 @@
 """The morning in at most ten lines, from the published marts alone."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-
 import polars as pl
 
 from pipeline.optimizations.realised import Kept, in_a_word
-from pipeline.published.snapshot import Manifest
-from pipeline.schemas.base import Table, empty, identity
-
-Tables = Mapping[str, pl.DataFrame]
-
-
-class PublishedTables(Mapping[str, pl.DataFrame]):
-    """The tables of a publication by name, each read when it is first asked for; `manifest` is a row on them all."""
-
-    def __init__(self, published_dir: Path, manifest: Manifest) -> None:
-        self._folder = published_dir / "parquet"
-        self._names = tuple(table.name for table in manifest.tables)
-        line = {"as_of": manifest.as_of, "version": manifest.version, "tables": len(manifest.tables)}
-        self._read = {"manifest": pl.DataFrame([line])}
-
-    def __getitem__(self, name: str) -> pl.DataFrame:
-        """The table, read once."""
-        if name not in self._read:
-            if name not in self._names:
-                raise KeyError(name)
-            self._read[name] = pl.read_parquet(self._folder / f"{name}.parquet")
-        return self._read[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """The names of all tables."""
-        return iter((*self._names, "manifest"))
-
-    def __len__(self) -> int:
-        """How many tables there are."""
-        return len(self._names) + 1
-
+from pipeline.published.reader import Tables
 
 WINDOW = "28d"
-
-
-def read_publication(published_dir: Path) -> Tables:
-    """The tables of the standing publication; none if nothing is published."""
-    manifest = Manifest.read(published_dir)
-    return PublishedTables(published_dir, manifest) if manifest else {}
-
-
-def published_table(published_dir: Path, model: type[Table]) -> pl.DataFrame:
-    """One table of the standing publication; empty if nothing, or nothing of that name, is published."""
-    tables, name = read_publication(published_dir), identity(model).name
-    return tables[name] if name in tables else empty(model)
 
 
 def summary(tables: Tables, waiting: int) -> list[str]:

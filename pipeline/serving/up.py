@@ -15,9 +15,9 @@ from dagster_webserver.app import create_app_from_workspace_process_context
 
 from pipeline.config.approvals import load_approvals
 from pipeline.operations.applying import dry_run
+from pipeline.optimizations.ledger import open_ledger
 from pipeline.orchestration.instance import open_instance
-from pipeline.orchestration.resources.ledger import open_ledger
-from pipeline.reports.digest import published_table
+from pipeline.published.reader import published_table
 from pipeline.reports.pages import PAGES_PATH
 from pipeline.schemas.loop import RealisedLift
 from pipeline.serving.beside import Beside, pages

@@ -26,10 +26,10 @@ from pipeline.lake.store import Lake
 from pipeline.mailchimp.account import MailchimpAccount
 from pipeline.mailchimp.connection import connect
 from pipeline.optimizations.changes import is_held_out
+from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.realised import in_a_word
 from pipeline.optimizations.record import IN_EFFECT, Record, Status
-from pipeline.orchestration.resources.ledger import open_ledger
-from pipeline.reports.digest import published_table
+from pipeline.published.reader import published_table
 from pipeline.sample.account.world import PLANTED
 from pipeline.schemas.loop import RealisedLift
 from pipeline.settings import SAMPLE_TONIGHT, Settings

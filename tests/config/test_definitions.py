@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.common.outside_errors import IngestError
+from pipeline.common.errors import SourceError
 from pipeline.config.flow_map import FlowMap, load_flow_map, parse_duration
 from pipeline.config.reader import DefinitionsError
 from pipeline.dimensions.flow_draft import initial_flow_map
@@ -312,7 +312,7 @@ def test_a_paused_automation_is_paused_and_a_flow_of_nothing_is_refused(tmp_path
     paused = automations("w1", status="paused")
     made = dimensions(FlowMap(), paused, emails(("w1", "e1", 1, 0)), campaigns(), SETTINGS)
     assert made.workflows["status"].to_list() == ["paused"]
-    with pytest.raises(IngestError, match="'ghost' has no steps"):
+    with pytest.raises(SourceError, match="'ghost' has no steps"):
         dimensions(load(tmp_path, "flows: [{id: ghost}]"), paused, emails(), campaigns(), SETTINGS)
 
 

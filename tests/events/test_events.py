@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from pipeline.common.outside_errors import IngestError
+from pipeline.common.errors import SourceError
 from pipeline.events.files import COLUMNS, LONGEST_ROW, RAW
 from pipeline.events.reading import EventSummary, ingest_events
 from pipeline.events.rows import CONTENT, LONGEST_PROPERTIES, LONGEST_TEXT, cents_of, instant_of, parse_events
@@ -296,16 +296,16 @@ def test_rows_that_cannot_be_read_are_named_by_file_and_row(tmp_path):
 def test_a_file_that_cannot_be_read_is_named_with_what_to_do(tmp_path, name, body, said):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / name).write_bytes(body)
-    with pytest.raises(IngestError, match=said) as caught:
+    with pytest.raises(SourceError, match=said) as caught:
         read(tmp_path / "in", Lake(tmp_path / "lake"))
     assert caught.value.endpoint == name
     assert caught.value.advice
 
 
 def test_places_that_cannot_be_reached_are_named_without_their_query(tmp_path):
-    with pytest.raises(IngestError, match="is not there"):
+    with pytest.raises(SourceError, match="is not there"):
         read(tmp_path / "absent", Lake(tmp_path / "lake"))
-    with pytest.raises(IngestError, match="cannot be read") as caught:
+    with pytest.raises(SourceError, match="cannot be read") as caught:
         read("nosuch://host/a.csv?token=s3cr3t", Lake(tmp_path / "lake"))
     assert "s3cr3t" not in str(caught.value)
 
@@ -344,7 +344,7 @@ def test_files_on_a_web_server(tmp_path):
     lake = Lake(tmp_path / "lake")
     address = f"http://127.0.0.1:{server.server_port}"
     read(f"{address}/a.ndjson", lake)
-    with pytest.raises(IngestError):
+    with pytest.raises(SourceError):
         read(f"{address}/absent.ndjson?token=s3cr3t", lake)
     server.shutdown()
     assert content(lake)["event_id"].to_list() == ["1"]

@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from pipeline.common import outside_errors as errors
+from pipeline.common import errors
 from tests.mailchimp.loopback import send
 
 Page = dict[str, Any]
@@ -28,8 +28,8 @@ class Fault:
 
     name: str
     answer: Break
-    always: type[errors.IngestError] | None
-    once: type[errors.IngestError] | None = None
+    always: type[errors.SourceError] | None
+    once: type[errors.SourceError] | None = None
 
 
 def problem(status: int, **headers: str) -> Break:

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.common import outside_errors as errors
+from pipeline.common import errors
 from pipeline.mailchimp import client as mailchimp
 from pipeline.mailchimp.pulling import WindowState
 from pipeline.mailchimp.pulls import pull_account_and_audiences, pull_members
@@ -85,7 +85,7 @@ def assert_complete(night: Night) -> None:
     assert set(night.lake.latest(tables.Members).collect()["subscriber_key"]) == set(map(subscriber, range(MEMBERS)))
 
 
-def assert_clear(error: errors.IngestError, log: str) -> None:
+def assert_clear(error: errors.SourceError, log: str) -> None:
     assert error.endpoint.replace(AUDIENCE, "{list_id}") == "/lists/{list_id}/members"
     assert str(error).startswith(error.endpoint)
     assert str(error).endswith(error.advice)
@@ -105,7 +105,7 @@ def test_a_fault_that_stays_is_one_clear_error(fault: Fault, tmp_path: Path, cap
             assert_complete(night)
             return
         started = time.monotonic()
-        with pytest.raises(errors.IngestError) as raised:
+        with pytest.raises(errors.SourceError) as raised:
             night.pull(pull_members)
         assert is_final or time.monotonic() - started <= 1.1 * BUDGET_SECONDS + SLACK_SECONDS
         assert type(raised.value) is fault.always
@@ -144,7 +144,7 @@ def test_in_a_storm_of_faults_a_listing_is_whole_or_one_typed_error(tmp_path: Pa
                 found = night.client.listing(
                     "/lists/{list_id}/members", "members", {"fields": "members.id,total_items"}, list_id=AUDIENCE
                 )
-            except errors.IngestError as error:
+            except errors.SourceError as error:
                 assert_clear(error, "")
             else:
                 assert [one["id"] for one in found] == [one["id"] for one in EVERYONE]

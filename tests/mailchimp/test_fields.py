@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.common.outside_errors import ContractBrokenError, scrub
+from pipeline.common.errors import ContractBrokenError, scrub
 from pipeline.mailchimp import fields as read
 from pipeline.mailchimp import rows
 from pipeline.mailchimp.fields import SHAPE_CHANGED_ROWS, BrokenError, Field, read_items

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.common import outside_errors as errors
+from pipeline.common import errors
 from pipeline.mailchimp import pulls as pull
 from pipeline.mailchimp.fields import instant
 from pipeline.schemas import lake as tables

@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
 from pipeline.cli.main import main
+from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.record import Status
-from pipeline.orchestration.resources.ledger import open_ledger
 from pipeline.orchestration.sensors import propose
 from pipeline.published.snapshot import Manifest, PublishedTable
 from pipeline.settings import Settings

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from pipeline.common.outside_errors import IngestError, TransientError
+from pipeline.common.errors import SourceError, TransientError
 from pipeline.events.reading import ingest_events
 from pipeline.lake.store import EPOCH
 from pipeline.mailchimp import pulls as pull
@@ -29,7 +29,7 @@ def _final_errors_final() -> Iterator[None]:
     """Retry only what another attempt may cure: a wrong key or a broken file is told at once."""
     try:
         yield
-    except IngestError as error:
+    except SourceError as error:
         raise dg.Failure(str(error), allow_retries=isinstance(error, TransientError)) from None
 
 

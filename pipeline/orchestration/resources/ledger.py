@@ -5,22 +5,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from pipeline.optimizations.ledger import Ledger
+from pipeline.optimizations.ledger import Ledger, open_ledger
 from pipeline.settings import Settings
-
-
-@contextmanager
-def open_ledger(settings: Settings) -> Iterator[Ledger]:
-    """The configured ledger until the block ends.
-
-    Raises:
-        LedgerError: if it cannot be opened.
-    """
-    ledger = Ledger.open(settings.ledger_address)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
 
 
 def ledger_resource(settings: Settings) -> dg.ResourceDefinition:

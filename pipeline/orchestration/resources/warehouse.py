@@ -18,11 +18,9 @@ from dagster_duckdb import DuckDBIOManager
 from dagster_duckdb.io_manager import DuckDbClient
 from pydantic import PrivateAttr
 
-from pipeline.common.lock import exclusive
+from pipeline.common.lock import DEFAULT_WAIT_SECONDS, exclusive
 from pipeline.schemas.base import Table, conform, empty, find, identity
 
-# A nightly that meets a running one waits for it this long: longer than any measured nightly.
-DEFAULT_WAIT_SECONDS = 3600.0
 # The full rebuild of 100 million events was measured to fit into less.
 MEMORY_LIMIT = "3GiB"
 

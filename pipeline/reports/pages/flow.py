@@ -6,7 +6,7 @@ from functools import cached_property, partial
 
 import polars as pl
 
-from pipeline.reports.digest import Tables
+from pipeline.published.reader import Tables
 
 
 @dataclass(frozen=True)

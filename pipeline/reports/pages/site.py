@@ -14,7 +14,8 @@ import polars as pl
 
 from pipeline.charts.drawing import draw_all, fingerprint
 from pipeline.optimizations.record import Record
-from pipeline.reports.digest import WINDOW, Tables, summary
+from pipeline.published.reader import Tables
+from pipeline.reports.digest import WINDOW, summary
 from pipeline.reports.pages.flow import Flow, flows
 from pipeline.reports.pages.model import Cell, Page, Section
 from pipeline.reports.pages.reference import write_reference

@@ -17,8 +17,7 @@ from starlette.routing import Mount, Route
 from pipeline.analysis.experiments.plan import MetricRole
 from pipeline.charts.drawing import drawn
 from pipeline.charts.figures import realised_figure
-from pipeline.common.errors import LedgerError
-from pipeline.common.outside_errors import IngestError
+from pipeline.common.errors import LedgerError, SourceError
 from pipeline.optimizations import review
 from pipeline.optimizations.approval_policy import ApprovalPolicy
 from pipeline.optimizations.changes import ChangePlan
@@ -151,7 +150,7 @@ class Inbox:
     async def _preview(self, request: Request, optimization_id: str) -> Response:
         try:
             found = await run_in_threadpool(self._dry_run, optimization_id)
-        except (LedgerError, IngestError) as error:
+        except (LedgerError, SourceError) as error:
             return await self._show(request, 409, problem=str(error))
         return await self._show(request, would_write=found.lines())
 

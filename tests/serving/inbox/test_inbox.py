@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
-from pipeline.common.outside_errors import UnavailableError
+from pipeline.common.errors import UnavailableError
 from pipeline.optimizations.approval_policy import ApprovalPolicy, Approver
 from pipeline.optimizations.changes import Change, ChangePlan
 from pipeline.optimizations.ledger import Ledger

@@ -3,7 +3,7 @@
 import polars as pl
 
 from pipeline.charts.figures import lift_figure
-from pipeline.reports.digest import Tables
+from pipeline.published.reader import Tables
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Figure, Section

@@ -9,7 +9,8 @@ import polars as pl
 from pipeline.analysis.performance.metric_changes import RATES
 from pipeline.analysis.statistics.intervals import rate_with_interval
 from pipeline.optimizations.proposals.evidence import COMPLAINT_WARNING, UNSUBSCRIBE_WARNING
-from pipeline.reports.digest import WINDOW, Tables
+from pipeline.published.reader import Tables
+from pipeline.reports.digest import WINDOW
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.cells import share
 from pipeline.reports.pages.flow import Flow

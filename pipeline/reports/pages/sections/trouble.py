@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from pipeline.reports.digest import Tables
+from pipeline.published.reader import Tables
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.model import Cell, Section
 

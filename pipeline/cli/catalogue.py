@@ -1,6 +1,6 @@
 """The parts of the README that are generated: the picture of the asset graph and the table catalogue.
 
-`python -m pipeline.orchestration.catalogue README.md` (or `make docs`) writes them between their markers.
+`python -m pipeline.cli.catalogue README.md` (or `make docs`) writes them between their markers.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """The generated parts of the README are those of today's code."""
 
-from pipeline.orchestration.catalogue import with_sections
+from pipeline.cli.catalogue import with_sections
 from pipeline.settings import PROJECT_ROOT
 
 
