@@ -41,8 +41,8 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	touch $(STAMP)
 
-docs: $(STAMP)  ## write the generated parts of the README anew
-	$(BIN)/python -m pipeline.cli.catalogue README.md
+docs: $(STAMP)  ## write the generated pages of docs anew
+	$(BIN)/python docs/generate.py
 
 pages: $(STAMP)  ## every page of the standing morning in Chromium: errors, requests, size, contrast, keyboard
 	$(BIN)/python -m tests.acceptance.pages

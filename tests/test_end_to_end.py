@@ -28,7 +28,7 @@ from pipeline.reports.digest import summary
 from pipeline.reports.pages.site import file_name, write_pages
 from pipeline.schemas import lake
 from pipeline.settings import SAMPLE_TONIGHT, Settings
-from tests.acceptance.bi.queries import PLACE, readme_queries
+from tests.acceptance.bi.queries import PLACE, documented_queries
 from tests.reports.pages.numbers import unfounded
 
 STEP = ["workflow_id", "step_id"]
@@ -224,7 +224,7 @@ def test_the_data_dictionary_names_every_published_column(settings: Settings, ta
 
 
 def test_every_query_of_the_readme_has_an_answer(settings: Settings, night: Night) -> None:
-    opening, queries = readme_queries()
+    opening, queries = documented_queries()
     with duckdb.connect() as connection:
         connection.execute(opening.replace(PLACE, str(settings.published_dir / SNAPSHOT_NAME)))
         answers = {query: len(connection.execute(query).fetchall()) for query in queries}

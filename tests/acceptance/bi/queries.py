@@ -1,4 +1,4 @@
-"""The example queries of the README, as a person would paste them."""
+"""The example queries of the documentation, as a person would paste them."""
 
 import duckdb
 
@@ -7,10 +7,10 @@ from pipeline.settings import PROJECT_ROOT
 PLACE = "data/published/email_warehouse.duckdb"
 
 
-def readme_queries() -> tuple[str, list[str]]:
+def documented_queries() -> tuple[str, list[str]]:
     """The statements that open the published file at `PLACE`, and the queries after them."""
-    readme = (PROJECT_ROOT / "README.md").read_text()
-    block = readme.partition("<!-- queries -->\n```sql\n")[2].partition("```")[0]
+    page = (PROJECT_ROOT / "docs" / "recipes.md").read_text()
+    block = page.partition("<!-- queries -->\n```sql\n")[2].partition("```")[0]
     statements = [one.query for one in duckdb.extract_statements(block)]
     opening = [text for text in statements if "ATTACH" in text or text.lstrip().startswith("USE")]
     return ";".join(opening), [text for text in statements if text not in opening]

@@ -1,4 +1,4 @@
-"""`make torture`: run every suite, print reached beside target and, if asked, write the table into the README."""
+"""`make torture`: run every suite, print reached beside target and, if asked, write the table into docs/measured.md."""
 
 import argparse
 import importlib
@@ -9,10 +9,8 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.settings import PROJECT_ROOT
+from tests.acceptance.markers import MEASURED, write_between_markers
 from tests.acceptance.torture import Row, suites
-
-START, END = "<!-- torture -->", "<!-- end of torture -->"
 
 
 def suite_names() -> list[str]:
@@ -21,27 +19,11 @@ def suite_names() -> list[str]:
 
 
 def as_markdown(rows: Iterable[Row]) -> str:
-    """The table as the README shows it, by number of the promise."""
-    lines = ["| # | what was done | reached | hold to | holds |", "|---|---|---|---|---|"]
+    """The table as docs/measured.md shows it, by number of the promise."""
+    lines = ["| what was done | reached | hold to | holds |", "|---|---|---|---|"]
     ordered = sorted(rows, key=lambda row: int(row.number[1:]))
-    lines += [
-        f"| {row.number} | {row.measure} | {row.reached} | {row.target} | {'yes' if row.holds else 'no'} |"
-        for row in ordered
-    ]
+    lines += [f"| {row.measure} | {row.reached} | {row.target} | {'yes' if row.holds else 'no'} |" for row in ordered]
     return "\n".join(lines)
-
-
-def write_between_markers(text: str, path: Path) -> None:
-    """Replace what stands between the markers of a file.
-
-    Raises:
-        ValueError: if the file has no markers.
-    """
-    head, start, rest = path.read_text().partition(START)
-    _, end, tail = rest.partition(END)
-    if not start or not end:
-        raise ValueError(f"{path.name} has no '{START}' followed by '{END}'. Add both lines.")
-    path.write_text(f"{head}{START}\n{text}\n{END}{tail}")
 
 
 def main() -> int:
@@ -49,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.acceptance.torture", description=__doc__)
     parser.add_argument("suites", nargs="*", help="modules of tests/acceptance/torture/suites to run; default all")
     parser.add_argument("--quick", action="store_true", help="a small share of it, in a couple of minutes")
-    parser.add_argument("--write", type=Path, nargs="?", const=PROJECT_ROOT / "README.md", help="file with markers")
+    parser.add_argument("--write", type=Path, nargs="?", const=MEASURED, help="file with markers")
     arguments = parser.parse_args()
     rows: list[Row] = []
     broken_off: list[str] = []
@@ -67,7 +49,7 @@ def main() -> int:
             traceback.print_exc()
         print(f"  {time.perf_counter() - started:.0f} s", flush=True)
     if arguments.write and not broken_off:
-        write_between_markers(as_markdown(rows), arguments.write)
+        write_between_markers("torture", as_markdown(rows), arguments.write)
     failures = sum(not row.holds for row in rows) + len(broken_off)
     print(f"\n{failures} missed" if failures else "\nall reached")
     return 1 if failures else 0

@@ -1,0 +1,117 @@
+"""Writes the generated parts of the documentation: the asset graph, the table catalogue and the methods.
+
+`make docs` runs it. `tests/docs` checks that what stands in the files is what today's code says.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from pipeline.definitions import build_defs
+from pipeline.reports.pages.docstrings import Block
+from pipeline.reports.pages.reference import Method, TableEntry, methods, table_entries
+from pipeline.settings import Settings
+
+DOCS = Path(__file__).parent
+START, END = "<!-- asset graph -->", "<!-- end of asset graph -->"
+
+
+def asset_graph() -> str:
+    """The asset graph by group as a Mermaid flow chart: a box for each group, an arrow where one reads another."""
+    graph = build_defs(Settings(_env_file=None)).resolve_asset_graph()
+    members: dict[str, list[dg.AssetKey]] = defaultdict(list)
+    for asset_key in graph.toposorted_asset_keys:
+        members[graph.get(asset_key).group_name].append(asset_key)
+    lines = ["```mermaid", "flowchart LR"]
+    for group, asset_keys in members.items():
+        names = "<br/>".join(sorted(asset_key.path[-1] for asset_key in asset_keys))
+        lines.append(f'  {group}["<b>{group}</b><br/>{names}"]')
+    arrows = {
+        (graph.get(parent).group_name, group)
+        for group, asset_keys in members.items()
+        for asset_key in asset_keys
+        for parent in graph.get(asset_key).parent_keys
+        if graph.get(parent).group_name != group
+    }
+    lines += [f"  {source} --> {target}" for source, target in sorted(arrows)]
+    return "\n".join([*lines, "```"])
+
+
+def with_graph(text: str) -> str:
+    """The text of the architecture page with today's asset graph between its markers."""
+    before, _, rest = text.partition(START)
+    return f"{before}{START}\n{asset_graph()}\n{END}{rest.partition(END)[2]}"
+
+
+def tables_page() -> str:
+    """Every published table: what a row is, its key, and every column with type, unit and meaning."""
+    intro = (
+        "# Tables\n\nThese tables stand in schema `marts` of `published/email_warehouse.duckdb`, and as "
+        "`published/parquet/TABLE.parquet`. The same words stand in the table `data_dictionary` and on the page "
+        "`reports/dictionary.html`.\n"
+    )
+    return "\n".join([intro, *(_table(entry) for entry in table_entries())])
+
+
+def methods_page() -> str:
+    """Every method: what it estimates and how, and how far it was right where the truth was known."""
+    intro = (
+        "# Methods\n\nThese texts are the documentation of the code that makes the numbers. The figures beside them "
+        "come from simulations in which the truth is known. A target holds within two standard errors.\n"
+    )
+    return "\n".join([intro, *(_method(method) for method in methods())])
+
+
+def _table(entry: TableEntry) -> str:
+    lines = [
+        f"## {entry.name}\n",
+        _prose(entry.meaning),
+        f"Key: {', '.join(f'`{name}`' for name in entry.natural_key)}\n",
+    ]
+    lines += ["| column | type | unit | meaning |", "|---|---|---|---|"]
+    lines += [f"| {name} | {kind} | {unit} | {_cell(meaning)} |" for name, meaning, unit, kind in entry.rows]
+    return "\n".join([*lines, ""])
+
+
+def _method(method: Method) -> str:
+    lines = [f"## {method.chapter.title}\n"]
+    if method.figures:
+        lines += [f"`python -m tests.acceptance.simulate {method.chapter.simulation}`:\n"]
+        lines += ["| measure | reached | target | standard error | holds |", "|---|---|---|---|---|"]
+        lines += ["| " + " | ".join(map(_cell, figure)) + " |" for figure in method.figures]
+        lines.append("")
+    for module, _ in method.modules:
+        lines += [f"### {module.name.replace('_', ' ').capitalize()}\n", _prose(module.blocks)]
+    return "\n".join(lines)
+
+
+def _prose(blocks: Sequence[Block]) -> str:
+    lines = []
+    for block in blocks:
+        if block.text:
+            lines.append(f"{block.text}\n")
+        lines += [f"- `{term}`: {meaning}" for term, meaning in block.terms]
+        if block.code:
+            lines.append(f"```python\n{block.code}\n```\n")
+    return "\n".join([*lines, ""])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def pages() -> dict[Path, str]:
+    """Every generated file with the text that it should hold."""
+    architecture = DOCS / "architecture.md"
+    return {
+        architecture: with_graph(architecture.read_text(encoding="utf-8")),
+        DOCS / "tables.md": tables_page(),
+        DOCS / "methods.md": methods_page(),
+    }
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
