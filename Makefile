@@ -10,7 +10,7 @@ demo: $(STAMP)  ## the whole nightly on the sample account, from nothing
 
 test: $(STAMP) lint  ## lint, types and tests: exactly what CI runs
 	# Files stay whole, so that a nightly is run once for all its tests; the two longest ones start first.
-	$(BIN)/pytest -n 2 --dist loadfile tests/test_end_to_end.py tests/cli/test_cli.py tests
+	$(BIN)/pytest -n 2 --dist loadfile tests/end_to_end tests/cli/test_cli.py tests
 
 up: $(STAMP)  ## Dagster UI with schedule and sensors
 	$(BIN)/driptune up
