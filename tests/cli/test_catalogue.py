@@ -1,7 +1,7 @@
 """The generated parts of the README are those of today's code."""
 
 from pipeline.cli.catalogue import with_sections
-from pipeline.settings import PROJECT_ROOT
+from tests.checkout import PROJECT_ROOT
 
 
 def test_the_readme_shows_todays_graph_and_tables() -> None:

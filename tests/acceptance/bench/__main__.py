@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline.settings import PROJECT_ROOT
 from tests.acceptance.bench import rows
 from tests.acceptance.bench.analyses import analyses
 from tests.acceptance.bench.orchestration import dagster_share
 from tests.acceptance.bench.pages import pages_of_many_flows
 from tests.acceptance.bench.rows import Account, Row
+from tests.checkout import PROJECT_ROOT
 
 DEFAULT_SCALES = (1_000_000, 10_000_000)
 START, END = "<!-- performance -->", "<!-- end of performance -->"

@@ -9,8 +9,8 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.settings import PROJECT_ROOT
 from tests.acceptance.torture import Row, suites
+from tests.checkout import PROJECT_ROOT
 
 START, END = "<!-- torture -->", "<!-- end of torture -->"
 
