@@ -91,11 +91,10 @@ def backfill(first: datetime, last: datetime) -> None:
 @click.option("--port", default=3000, show_default=True, type=int)
 def up(host: str, port: int) -> None:
     """Serve the Dagster UI with schedule and sensors running, on loopback."""
-    from pipeline.serving.up import serve
+    from pipeline.serving.up import address_here, serve
 
-    console.print(
-        f"Dagster UI on http://{host}:{port}, the morning on http://{host}:{port}/reports/ (Ctrl-C ends both)"
-    )
+    here = address_here(host, port)
+    console.print(f"Dagster UI on {here}, the morning on {here}/reports/ (Ctrl-C ends both)")
     serve(Settings(), host, port, lambda line: console.print(line, markup=False))
 
 

@@ -52,10 +52,15 @@ def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None])
         )
         for approver in load_approvals(settings.definitions).approvers:
             token = sessions.link_token(approver.name)
-            tell(f"Inbox for {approver.name}, once: http://{host}:{port}{PREFIX}/login?token={token}")
+            tell(f"Inbox for {approver.name}, once: {address_here(host, port)}{PREFIX}/login?token={token}")
         beside = {PREFIX: inbox.app(), PAGES_PATH: pages(settings.reports_dir)}
         hosts = frozenset({f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}"})
         uvicorn.run(Guard(Beside(app, beside), hosts), host=host, port=port, log_level="warning")
+
+
+def address_here(host: str, port: int) -> str:
+    """Where a browser on this host reaches what is served; 0.0.0.0 stands for every address, and is none itself."""
+    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
 
 
 @contextmanager
