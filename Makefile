@@ -90,8 +90,8 @@ export CHECK_PYTHON
 # Installs a lock file and tells how far it is. pip itself writes hundreds of lines, or none.
 define install
 @echo "Installing the packages of $(1) into $(VENV). The first time this takes a few minutes."
-$(BIN)/pip install --disable-pip-version-check --progress-bar off --require-hashes -r $(1) | \
-awk -v all=$$(grep -c == $(1)) '/^Collecting/ && ++n % 20 == 0 { print "  " n " of about " all " fetched" } \
+@$(BIN)/pip install --disable-pip-version-check --progress-bar off --require-hashes -r $(1) | \
+awk -v all=$$(grep -c == $(1)) '/^Collecting/ && ++n % 20 == 0 { print "  " n " of at most " all " fetched" } \
 /^Installing/ { print "  " n " fetched; unpacking them" } { fflush() }'
 endef
 
