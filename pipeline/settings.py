@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
-SQL_DIR = PROJECT_ROOT / "sql"
+PACKAGE = Path(__file__).resolve().parent
+# In a checkout the SQL and the sample's definitions stand beside the package. A wheel holds them in a folder of the
+# package (see `pyproject.toml`).
+_IN_WHEEL = PACKAGE / "_resources"
+RESOURCES = _IN_WHEEL if _IN_WHEEL.is_dir() else PACKAGE.parent
+SQL_DIR = RESOURCES / "sql"
+WORKSPACE_FILE = RESOURCES / "workspace.yaml"
+SAMPLE_DEFINITIONS = RESOURCES / "data" / "definitions"
 SAMPLE_FIRST_DAY = date(2026, 1, 1)
 SAMPLE_TONIGHT = date(2026, 6, 29)
 SAMPLE_DATA = Path("data")
@@ -37,7 +43,7 @@ class Settings(BaseSettings):
     )
     events: str | None = Field(default=None, description="Folder, glob or URL of event files.")
     definitions: Path = Field(
-        default_factory=lambda given: (SAMPLE_DATA if _is_sample(given) else given["data_dir"]) / "definitions",
+        default_factory=lambda given: SAMPLE_DEFINITIONS if _is_sample(given) else given["data_dir"] / "definitions",
         description="Folder of the user's YAML files. The sample's approvers have no say over a real account.",
     )
     ledger_url: SecretStr | None = Field(
@@ -197,3 +203,19 @@ class Settings(BaseSettings):
         if self.as_of is None and self.is_sample:
             return SAMPLE_TONIGHT
         return self.as_of or ((now or datetime.now(UTC)).date() - timedelta(days=1))
+
+
+class SampleSettings(Settings):
+    """The sample account with every default. Neither `.env` nor the environment is read: they may name an account."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed to the model."""
+        return (init_settings,)

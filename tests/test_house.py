@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import PROJECT_ROOT
+from tests.checkout import PROJECT_ROOT
 
 MOST_FILES, MOST_LINES = 14, 400
 ROOMS = ("pipeline", "tests", "sql")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import Settings
+from pipeline.config.flow_map import load_flow_map
+from pipeline.settings import SAMPLE_DEFINITIONS, SampleSettings, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,7 @@ def places(**given: str) -> tuple[str, str]:
 
 
 def test_the_sample_and_an_account_share_neither_data_nor_approvers(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert places() == ("data", "data/definitions")
+    assert places() == ("data", SAMPLE_DEFINITIONS.as_posix())
     assert places(mailchimp_url="https://us1.api.mailchimp.com/3.0") == ("data/account", "data/account/definitions")
     monkeypatch.setenv("MAILCHIMP_API_KEY", "abc-us1")
     assert places() == ("data/account", "data/account/definitions")
@@ -27,8 +28,25 @@ def test_the_sample_and_an_account_share_neither_data_nor_approvers(monkeypatch:
 
 def test_definitions_stand_in_the_data_folder_unless_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DRIPTUNE_DATA_DIR", str(tmp_path))
-    assert places() == (tmp_path.as_posix(), "data/definitions")
+    assert places() == (tmp_path.as_posix(), SAMPLE_DEFINITIONS.as_posix())
     monkeypatch.setenv("MAILCHIMP_API_KEY", "abc-us1")
     assert places() == (tmp_path.as_posix(), f"{tmp_path.as_posix()}/definitions")
     monkeypatch.setenv("DRIPTUNE_DEFINITIONS", "mine")
     assert places() == (tmp_path.as_posix(), "mine")
+
+
+def test_the_samples_definitions_are_found_from_every_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_flow_map(Settings().definitions).flows
+
+
+def test_the_sample_takes_no_setting_of_an_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text("MAILCHIMP_API_KEY=abc-us1\nDRIPTUNE_DEFINITIONS=mine\n")
+    monkeypatch.setenv("DRIPTUNE_DATA_DIR", "an-accounts")
+    monkeypatch.setenv("DRIPTUNE_LEDGER_URL", "postgresql://an.accounts.host/ledger")
+    assert not Settings().is_sample
+    sample = SampleSettings()
+    assert sample.is_sample
+    assert (sample.data_dir, sample.definitions) == (Path("data"), SAMPLE_DEFINITIONS)
+    assert sample.ledger_address == f"sqlite:///{tmp_path}/data/ledger/ledger.sqlite"

@@ -3,10 +3,12 @@
 Exit codes: 0 good, 1 a clear failure, 2 wrong usage.
 """
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,7 +20,7 @@ from pipeline.cli.apply import apply_command, rollback
 from pipeline.cli.conflicts import conflicts
 from pipeline.cli.decide import decide_commands
 from pipeline.common.errors import DriptuneError, disk_trouble
-from pipeline.settings import Settings
+from pipeline.settings import SampleSettings, Settings
 
 console = Console(highlight=False, soft_wrap=True)
 DAY = click.DateTime(["%Y-%m-%d"])
@@ -52,19 +54,18 @@ def main() -> None:
 
 @main.command()
 def demo() -> None:
-    """Run the whole nightly on the sample account and print the morning."""
-    settings = Settings()
-    if not settings.is_sample:
-        raise DriptuneError("The demo uses the sample account. Unset MAILCHIMP_API_KEY and DRIPTUNE_MAILCHIMP_URL.")
+    """Run the whole nightly on the sample account and print the morning; an account of yours is left alone."""
+    given = Settings()
+    settings = given if given.is_sample else SampleSettings()
     _run(settings, settings.resolve_as_of())
-    console.print(
-        "\nWhere to look next"
-        f"\n  .venv/bin/driptune pending    what waits for a decision; `driptune show ID` gives the evidence"
-        f"\n  {settings.reports_dir}/index.html       the morning: a page per workflow; open it in a browser"
-        f"\n  make up                       the Dagster UI: graph, tables, checks, schedule"
-        f"\n  {settings.published_dir}/email_warehouse.duckdb   every table, for DuckDB or a BI tool"
-        f"\n  {settings.published_dir}/parquet/                 the same as Parquet"
-    )
+    _print_next_looks(settings)
+    if not given.is_sample:
+        console.print(
+            "\nThe settings here name an account of your own, and every command but the demo means that account. "
+            "Run the two commands above where neither .env nor the environment names an account, with "
+            f"DRIPTUNE_DATA_DIR={settings.data_dir.resolve()}",
+            markup=False,
+        )
 
 
 @main.command()
@@ -90,11 +91,10 @@ def backfill(first: datetime, last: datetime) -> None:
 @click.option("--port", default=3000, show_default=True, type=int)
 def up(host: str, port: int) -> None:
     """Serve the Dagster UI with schedule and sensors running, on loopback."""
-    from pipeline.serving.up import serve
+    from pipeline.serving.up import address_here, serve
 
-    console.print(
-        f"Dagster UI on http://{host}:{port}, the morning on http://{host}:{port}/reports/ (Ctrl-C ends both)"
-    )
+    here = address_here(host, port)
+    console.print(f"Dagster UI on {here}, the morning on {here}/reports/ (Ctrl-C ends both)")
     serve(Settings(), host, port, lambda line: console.print(line, markup=False))
 
 
@@ -202,6 +202,30 @@ def simulate_anomalies() -> None:
 
 for command in (conflicts, *decide_commands, apply_command, rollback):
     main.add_command(command)
+
+
+def _print_next_looks(settings: Settings) -> None:
+    command = _command()
+    looks = {
+        f"{settings.reports_dir}/index.html": "the morning: a page per workflow; open it in a browser",
+        f"{settings.published_dir}/email_warehouse.duckdb": "every table, for DuckDB or a BI tool",
+        f"{settings.published_dir}/parquet/": "the same as Parquet",
+        f"{command} pending": f"what waits for a decision; `{command} show ID` gives the evidence",
+        f"{command} up": "the Dagster UI: graph, tables, checks, schedule",
+    }
+    width = max(map(len, looks))
+    console.print("\nWhere to look next")
+    for where, what in looks.items():
+        console.print(f"  {where:<{width}}  {what}", markup=False)
+
+
+def _command() -> str:
+    """How this installation's command is called from here: by its name if the shell finds it, else by its path."""
+    executable = Path(sys.executable).with_name("driptune")
+    if shutil.which("driptune") == str(executable):
+        return "driptune"
+    here = Path.cwd()
+    return str(executable.relative_to(here) if executable.is_relative_to(here) else executable)
 
 
 def _run(settings: Settings, as_of: date, first: date | None = None) -> None:

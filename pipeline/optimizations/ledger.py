@@ -46,10 +46,15 @@ class Ledger:
         """The ledger at a SQLAlchemy URL, made or brought up to date if need be.
 
         Raises:
-            LedgerError: if the database cannot be reached or opened.
+            LedgerError: if the database cannot be reached or opened, or its driver is not installed.
         """
         try:
             return cls(open_engine(url))
+        except ModuleNotFoundError as error:
+            raise LedgerError(
+                f"The ledger's database needs the Python package '{error.name}', which is not installed. "
+                "Install it beside driptune; for PostgreSQL: pip install 'psycopg[binary]'"
+            ) from None
         except sa.exc.SQLAlchemyError as error:
             raise LedgerError(
                 f"The ledger cannot be opened ({type(error).__name__}). Check DRIPTUNE_LEDGER_URL, and that the "

@@ -24,9 +24,7 @@ from pipeline.serving.beside import Beside, pages
 from pipeline.serving.guard import Guard
 from pipeline.serving.inbox.app import PREFIX, Inbox
 from pipeline.serving.inbox.sessions import Sessions
-from pipeline.settings import PROJECT_ROOT, Settings
-
-WORKSPACE_FILE = PROJECT_ROOT / "workspace.yaml"
+from pipeline.settings import WORKSPACE_FILE, Settings
 
 
 def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None]) -> None:
@@ -52,10 +50,15 @@ def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None])
         )
         for approver in load_approvals(settings.definitions).approvers:
             token = sessions.link_token(approver.name)
-            tell(f"Inbox for {approver.name}, once: http://{host}:{port}{PREFIX}/login?token={token}")
+            tell(f"Inbox for {approver.name}, once: {address_here(host, port)}{PREFIX}/login?token={token}")
         beside = {PREFIX: inbox.app(), PAGES_PATH: pages(settings.reports_dir)}
         hosts = frozenset({f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}"})
         uvicorn.run(Guard(Beside(app, beside), hosts), host=host, port=port, log_level="warning")
+
+
+def address_here(host: str, port: int) -> str:
+    """Where a browser on this host reaches what is served; 0.0.0.0 stands for every address, and is none itself."""
+    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
 
 
 @contextmanager

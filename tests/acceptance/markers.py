@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.settings import PROJECT_ROOT
+from tests.checkout import PROJECT_ROOT
 
 MEASURED = PROJECT_ROOT / "docs" / "measured.md"
 

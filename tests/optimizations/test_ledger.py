@@ -162,3 +162,8 @@ def test_a_file_that_is_no_ledger_is_told_in_words(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_text("something else, long enough to be looked at as a database header")
     with pytest.raises(LedgerError, match=r"cannot be opened .*DRIPTUNE_LEDGER_URL"):
         Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite")
+
+
+def test_a_database_whose_driver_is_not_installed_is_told_in_words() -> None:
+    with pytest.raises(LedgerError, match=r"needs the Python package 'MySQLdb', which is not installed"):
+        Ledger.open("mysql://nobody@127.0.0.1:1/ledger")

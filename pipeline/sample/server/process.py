@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from pipeline.sample.account.generate import SampleAccount
-from pipeline.settings import PROJECT_ROOT
+from pipeline.settings import PACKAGE
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def serve(
         RuntimeError: if the server does not start.
     """
     command = [sys.executable, "-m", "pipeline.sample.server.app"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=PROJECT_ROOT) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=PACKAGE.parent) as process:
         assert process.stdin
         assert process.stdout
         try:

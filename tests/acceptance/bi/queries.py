@@ -2,7 +2,7 @@
 
 import duckdb
 
-from pipeline.settings import PROJECT_ROOT
+from tests.checkout import PROJECT_ROOT
 
 PLACE = "data/published/email_warehouse.duckdb"
 

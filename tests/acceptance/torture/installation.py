@@ -6,8 +6,9 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from pipeline.settings import PROJECT_ROOT, Settings
+from pipeline.settings import Settings
 from tests.acceptance.torture.victims import settings_of
+from tests.checkout import PROJECT_ROOT
 from tests.mailchimp.fake_account import API_KEY
 
 COMMAND = "from pipeline.cli.main import main; main()"

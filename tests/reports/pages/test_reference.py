@@ -12,7 +12,7 @@ from pipeline.reports.pages.docstrings import Block, blocks
 from pipeline.reports.pages.reference import ACCEPTANCE, CHAPTERS, DICTIONARY, METHODS
 from pipeline.reports.pages.site import write_pages
 from pipeline.schemas.base import tables_of
-from pipeline.settings import PROJECT_ROOT
+from tests.checkout import PROJECT_ROOT
 from tests.worlds.published import account
 
 

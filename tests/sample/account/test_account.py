@@ -11,7 +11,8 @@ from pipeline.sample.account.generate import SampleAccount, generate
 from pipeline.sample.account.world import CURRENCY, DAY_US, PLANTED, SECOND_US, SERIES
 from pipeline.sample.server.view import View, look
 from pipeline.sample.truth import truth
-from pipeline.settings import PROJECT_ROOT, SAMPLE_TONIGHT, Settings
+from pipeline.settings import SAMPLE_TONIGHT, Settings
+from tests.checkout import PROJECT_ROOT
 
 FRAMES = ("journeys", "entries", "messages", "activity", "orders", "visits")
 

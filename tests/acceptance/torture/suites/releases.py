@@ -16,10 +16,10 @@ from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import Status
 from pipeline.optimizations.review import Seen
 from pipeline.published.snapshot import RUN_TABLES, Manifest
-from pipeline.settings import PROJECT_ROOT
 from tests.acceptance.torture import Row
 from tests.acceptance.torture.installation import Installation
 from tests.acceptance.torture.victims import account
+from tests.checkout import PROJECT_ROOT
 from tests.mailchimp.fake_account import NIGHT
 from tests.mailchimp.loopback import serve
 from tests.optimizations.conftest import NOW, POLICY, proposal
