@@ -1,4 +1,4 @@
-"""The parts of the README that are generated: the picture of the asset graph and the table catalogue.
+"""The generated parts of the README: the picture of the asset graph, and the catalogue of the published tables.
 
 `python -m pipeline.cli.catalogue README.md` (or `make docs`) writes them between their markers.
 """
@@ -6,54 +6,31 @@
 import sys
 from collections import defaultdict
 from pathlib import Path
-
-import dagster as dg
+from typing import get_args
 
 from pipeline.definitions import build_defs
-from pipeline.orchestration.assets.publication import published_marts
-from pipeline.schemas.base import identity, polars_schema
+from pipeline.orchestration.asset import Group
+from pipeline.schemas.base import identity, polars_schema, tables_of
 from pipeline.settings import Settings
-
-GROUP_ORDER = (
-    "lake",
-    "dimensions",
-    "facts",
-    "reductions",
-    "performance",
-    "cohorts",
-    "timing",
-    "monitoring",
-    "publication",
-)
 
 
 def asset_graph() -> str:
-    """The asset graph by group as a Mermaid flow chart: a box per group, an arrow where a group reads another."""
+    """The asset graph as a Mermaid flow chart: a box for each group, and an arrow where a group reads another."""
     graph = build_defs(Settings()).resolve_asset_graph()
-    members: dict[str, list[dg.AssetKey]] = defaultdict(list)
-    for asset_key in graph.get_all_asset_keys():
-        members[graph.get(asset_key).group_name].append(asset_key)
-    order = [*GROUP_ORDER, *sorted(set(members) - set(GROUP_ORDER))]
-    lines = ["```mermaid", "flowchart LR"]
-    for group in order:
-        if group in members:
-            names = "<br/>".join(sorted(asset_key.path[-1] for asset_key in members[group]))
-            lines.append(f'  {group}["<b>{group}</b><br/>{names}"]')
-    arrows = {
-        (graph.get(parent).group_name, group)
-        for group, asset_keys in members.items()
-        for asset_key in asset_keys
-        for parent in graph.get(asset_key).parent_keys
-        if graph.get(parent).group_name != group
-    }
-    lines += [f"  {source} --> {target}" for source, target in sorted(arrows)]
-    return "\n".join([*lines, "```"])
+    names: dict[str | None, list[str]] = defaultdict(list)
+    arrows = set()
+    for node in map(graph.get, graph.get_all_asset_keys()):
+        names[node.group_name].append(node.key.path[-1])
+        sources = {graph.get(parent).group_name for parent in node.parent_keys} - {node.group_name}
+        arrows |= {f"  {source} --> {node.group_name}" for source in sources}
+    boxes = [f'  {group}["<b>{group}</b><br/>{"<br/>".join(sorted(names[group]))}"]' for group in get_args(Group)]
+    return "\n".join(["```mermaid", "flowchart LR", *boxes, *sorted(arrows), "```"])
 
 
 def table_catalogue() -> str:
     """Every published table with its meaning, key and number of columns, as a Markdown table."""
     lines = ["| table | one row per, and meaning | key | columns |", "|---|---|---|---|"]
-    for model in sorted(published_marts(), key=lambda model: identity(model).name):
+    for model in sorted(tables_of("marts"), key=lambda model: identity(model).name):
         place = identity(model)
         meaning = " ".join((model.__doc__ or "").split())
         keys = ", ".join(f"`{name}`" for name in place.natural_key)

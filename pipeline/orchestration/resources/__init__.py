@@ -1,1 +1,1 @@
-"""What assets are given to work with: the warehouse, the lake, Mailchimp, the publication. No statistics here."""
+"""What assets are given to work with. No statistics belong here."""
