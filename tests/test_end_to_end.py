@@ -15,7 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 from pipeline.analysis.delays.recommendations import MINIMUM_ENTRANTS
 from pipeline.analysis.experiments.exposures import Facts
 from pipeline.analysis.experiments.registry import register
-from pipeline.cli.nightly import Night, run_night
+from pipeline.cli.nightly import run_night
 from pipeline.common.errors import SourceError
 from pipeline.config.constraints import DEFAULT_QUIET_HOURS
 from pipeline.config.experiments import load_experiments
@@ -35,7 +35,7 @@ STEP = ["workflow_id", "step_id"]
 COUNTS = ["sent", "hard_bounces", "soft_bounces", "delivered", "unsubscribes", "complaints", "unique_human_clicks"]
 
 
-def ignore(step: str) -> None:
+def ignore(step: str, steps: int) -> None:
     """Progress nobody watches."""
 
 
@@ -45,17 +45,17 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def night(settings: Settings) -> Night:
-    return run_night(settings, SAMPLE_TONIGHT, ignore)
+def night(settings: Settings) -> None:
+    run_night(settings, SAMPLE_TONIGHT, ignore)
 
 
 @pytest.fixture(scope="module")
-def tables(settings: Settings, night: Night) -> dict[str, pl.DataFrame]:
+def tables(settings: Settings, night: None) -> dict[str, pl.DataFrame]:
     return dict(read_publication(settings.published_dir))
 
 
 @pytest.fixture(scope="module")
-def truth(settings: Settings, night: Night) -> dict[str, Any]:
+def truth(settings: Settings, night: None) -> dict[str, Any]:
     return json.loads((settings.sample_dir / "truth.json").read_text())
 
 
@@ -201,7 +201,7 @@ def test_bad_events_are_counted_with_reasons(tables: dict[str, pl.DataFrame]) ->
     assert quarantine.filter(pl.col("reason") == "").height == 0
 
 
-def test_credits_never_exceed_the_orders(settings: Settings, night: Night) -> None:
+def test_credits_never_exceed_the_orders(settings: Settings, night: None) -> None:
     with duckdb.connect(str(settings.working_file), read_only=True) as connection:
         [(repeated,)] = connection.execute(
             "SELECT count(*) - count(DISTINCT (conversion_id, view)) FROM core.credits"
@@ -223,7 +223,7 @@ def test_the_data_dictionary_names_every_published_column(settings: Settings, ta
     assert sorted(described) == sorted(columns)
 
 
-def test_every_query_of_the_readme_has_an_answer(settings: Settings, night: Night) -> None:
+def test_every_query_of_the_readme_has_an_answer(settings: Settings, night: None) -> None:
     opening, queries = readme_queries()
     with duckdb.connect() as connection:
         connection.execute(opening.replace(PLACE, str(settings.published_dir / SNAPSHOT_NAME)))
@@ -339,7 +339,7 @@ def test_colliding_flows_are_found_and_the_lower_priority_yields(
     assert tonight["reason"].str.contains("priority 5 is below 30").all()
 
 
-def test_a_workflow_is_checked_before_it_starts(settings: Settings, night: Night, tmp_path: Path) -> None:
+def test_a_workflow_is_checked_before_it_starts(settings: Settings, night: None, tmp_path: Path) -> None:
     proposed = tmp_path / "review.yaml"
     proposed.write_text(
         "flows:\n  - id: review\n    category: promotional\n    trigger: purchase\n"
@@ -374,7 +374,7 @@ def test_two_equal_arms_are_told_apart_on_no_night(tables: dict[str, pl.DataFram
 
 
 def test_a_test_changed_after_its_start_is_refused_with_the_difference(
-    settings: Settings, night: Night, tmp_path: Path
+    settings: Settings, night: None, tmp_path: Path
 ) -> None:
     written = (settings.definitions / "experiments.yaml").read_text(encoding="utf-8")
     changed = written.replace("minimum_lift: 0.3 ", "minimum_lift: 0.4 ").replace("window_days: 7 ", "window_days: 5 ")
@@ -411,7 +411,7 @@ def test_decisions_cover_every_subscriber_and_count_the_defaults(
     assert (decisions["is_default"] == decisions["default_reason"].is_not_null()).all()
 
 
-def test_decisions_about_to_be_served_can_be_replayed(settings: Settings, night: Night) -> None:
+def test_decisions_about_to_be_served_can_be_replayed(settings: Settings, night: None) -> None:
     kept = Lake(settings.lake_dir)
     models = {row["model_version"]: row["model"] for row in kept.latest(lake.PolicyModels).collect().to_dicts()}
     logged = kept.latest(lake.Decisions).collect()
@@ -422,7 +422,7 @@ def test_decisions_about_to_be_served_can_be_replayed(settings: Settings, night:
         assert (again["arm"], again["is_default"]) == (row["arm"], row["is_default"])
 
 
-def test_no_address_leaves_the_private_table(settings: Settings, night: Night) -> None:
+def test_no_address_leaves_the_private_table(settings: Settings, night: None) -> None:
     private = settings.lake_dir / "addresses"
     marks = [b"@sample.example"]
     for path in settings.data_dir.rglob("*"):
@@ -431,7 +431,7 @@ def test_no_address_leaves_the_private_table(settings: Settings, night: Night) -
             assert not any(mark in content for mark in marks), path.relative_to(settings.data_dir)
 
 
-def test_files_of_state_are_private_and_published_ones_read_only(settings: Settings, night: Night) -> None:
+def test_files_of_state_are_private_and_published_ones_read_only(settings: Settings, night: None) -> None:
     def mode(path: Path) -> str:
         return oct(path.stat().st_mode & 0o777)
 

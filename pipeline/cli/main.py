@@ -1,6 +1,6 @@
-"""The `driptune` command: argument parsing and words for people; the work is done elsewhere.
+"""The `driptune` command: it parses arguments and talks to people. The work is done elsewhere.
 
-Exit codes: 0 good, 1 a clear failure, 2 wrong usage.
+Exit codes: 0 for success, 1 for a failure that the message explains, 2 for wrong usage.
 """
 
 import sys
@@ -28,7 +28,7 @@ class Commands(click.Group):
     """Turns expected errors into a message and exit code 1."""
 
     def invoke(self, context: click.Context) -> Any:
-        """Run the command; expected errors are told, not thrown."""
+        """Run the command. An expected error is printed without a traceback."""
         try:
             return super().invoke(context)
         except ValidationError as error:
@@ -47,12 +47,12 @@ class Commands(click.Group):
 @click.group(cls=Commands)
 @click.version_option(package_name="driptune")
 def main() -> None:
-    """Tune drip campaigns: honest metrics every morning, changes that only people approve."""
+    """Tune drip campaigns: honest metrics every morning, and changes that only people approve."""
 
 
 @main.command()
 def demo() -> None:
-    """Run the whole nightly on the sample account and print the morning."""
+    """Run the whole nightly on the sample account and print its digest."""
     settings = Settings()
     if not settings.is_sample:
         raise DriptuneError("The demo uses the sample account. Unset MAILCHIMP_API_KEY and DRIPTUNE_MAILCHIMP_URL.")
@@ -68,7 +68,7 @@ def demo() -> None:
 
 
 @main.command()
-@click.option("--as-of", type=DAY, help="Tonight; default the last complete UTC day.")
+@click.option("--as-of", type=DAY, help="The night to run. The default is the last complete UTC day.")
 def nightly(as_of: datetime | None) -> None:
     """Read what is new, recompute what it touches, analyse, check and publish."""
     settings = Settings()
@@ -76,31 +76,31 @@ def nightly(as_of: datetime | None) -> None:
 
 
 @main.command()
-@click.option("--from", "first", type=DAY, required=True, help="First day to recompute.")
-@click.option("--to", "last", type=DAY, required=True, help="Last day to recompute, and tonight.")
+@click.option("--from", "first", type=DAY, required=True, help="The first day to recompute.")
+@click.option("--to", "last", type=DAY, required=True, help="The last day to recompute, and the night to publish.")
 def backfill(first: datetime, last: datetime) -> None:
-    """Recompute the facts of a range of days in one run, and publish as of its last day."""
+    """Recompute the facts of a range of days in one run, and publish as of the last day."""
     if first > last:
         raise click.UsageError("--from must not be after --to.")
     _run(Settings(), last.date(), first.date())
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=3000, show_default=True, type=int)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=3000, show_default=True, type=int, help="The port to listen on.")
 def up(host: str, port: int) -> None:
-    """Serve the Dagster UI with schedule and sensors running, on loopback."""
+    """Serve the Dagster UI, the inbox and the pages on this machine, with schedule and sensors running."""
     from pipeline.serving.up import serve
 
     console.print(
-        f"Dagster UI on http://{host}:{port}, the morning on http://{host}:{port}/reports/ (Ctrl-C ends both)"
+        f"The Dagster UI is on http://{host}:{port}, the pages are on http://{host}:{port}/reports/. Ctrl-C ends both."
     )
     serve(Settings(), host, port, lambda line: console.print(line, markup=False))
 
 
 @main.command()
 def digest() -> None:
-    """The morning in ten lines."""
+    """Print the digest of the last night, in at most ten lines."""
     from pipeline.operations.after_publication import morning_lines
     from pipeline.optimizations.ledger import open_ledger
 
@@ -115,7 +115,7 @@ def digest() -> None:
 
 @main.command()
 def pages() -> None:
-    """Write the pages of the morning anew, with what was decided since."""
+    """Write the pages anew, with what was decided since the last night."""
     from pipeline.operations.after_publication import write_morning
     from pipeline.optimizations.ledger import open_ledger
 
@@ -129,7 +129,7 @@ def pages() -> None:
 
 @main.command()
 def verify() -> None:
-    """Check the publication against its manifest and our counts against Mailchimp's."""
+    """Check lake, publication and ledger for damage, and our counts against Mailchimp's."""
     from pipeline.operations.health import verification
 
     _report(verification(Settings()))
@@ -137,18 +137,18 @@ def verify() -> None:
 
 @main.command()
 def restore() -> None:
-    """Put the newest kept snapshot in place of a damaged publication."""
+    """Put the newest snapshot that was kept in place of a damaged publication."""
     from pipeline.published import snapshot as publish
 
     restored = publish.restore(Settings().published_dir)
     if restored is None:
         raise DriptuneError("No older snapshot is kept. Run driptune nightly to publish anew.")
-    console.print(f"Restored {restored.name}, its Parquet and manifest.")
+    console.print(f"Restored {restored.name}, its Parquet files and its manifest.")
 
 
 @main.command()
 def doctor() -> None:
-    """Check settings, access, disk and versions."""
+    """Check versions, disk space, definitions and access to Mailchimp."""
     from pipeline.operations.health import diagnosis
 
     _report(diagnosis(Settings()))
@@ -157,24 +157,24 @@ def doctor() -> None:
 @main.command()
 @click.argument("address")
 def forget(address: str) -> None:
-    """Remove a person from everything driptune keeps, old snapshots included, and publish anew."""
+    """Remove the person with ADDRESS from everything driptune keeps, old snapshots included, and publish anew."""
     from pipeline.operations.forgetting import forget_person
 
     settings = Settings()
     removed, as_of = forget_person(settings, address)
-    console.print(f"Removed {removed} rows from the lake; rebuilding.")
+    console.print(f"Removed {removed} rows from the lake. Everything is now rebuilt without them.")
     _run(settings, as_of)
-    console.print("Delete the person in Mailchimp and in your event files too: driptune does not write there.")
+    console.print("Delete the person in Mailchimp and in your event files too. driptune does not write there.")
 
 
 @main.group()
 def flows() -> None:
-    """The flow map."""
+    """Work with the flow map."""
 
 
 @flows.command("init")
 def flows_init() -> None:
-    """Write a first flows.yaml from the account's classic automations, to be edited."""
+    """Write a first flows.yaml from the account's classic automations, for you to edit."""
     from pipeline.operations.first_flow_map import write_first_flow_map
 
     written = write_first_flow_map(Settings())
@@ -183,12 +183,12 @@ def flows_init() -> None:
 
 @main.group()
 def simulate() -> None:
-    """How the methods do on your own data."""
+    """Try the methods on your own data."""
 
 
 @simulate.command("anomalies")
 def simulate_anomalies() -> None:
-    """False alerts on your history, and how soon incidents planted into it would have been found."""
+    """Count false alerts on your history, and tell how soon planted incidents would have been found."""
     from pipeline.published.reader import read_publication
     from pipeline.reports.anomaly_trial import trial_lines
 
@@ -205,12 +205,12 @@ for command in (conflicts, *decide_commands, apply_command, rollback):
 
 
 def _run(settings: Settings, as_of: date, first: date | None = None) -> None:
-    from pipeline.cli.nightly import run_night, step_count
+    from pipeline.cli.nightly import run_night
     from pipeline.operations.after_publication import follow_publication, morning_lines
     from pipeline.optimizations.ledger import open_ledger
 
-    with _progress(step_count(settings)) as advance:
-        run_night(settings, as_of, advance, first)
+    with _progress() as progress:
+        run_night(settings, as_of, progress, first)
     with open_ledger(settings) as ledger:
         follow_publication(settings, ledger, now=datetime.now(UTC))
         lines = morning_lines(settings, ledger)
@@ -219,15 +219,15 @@ def _run(settings: Settings, as_of: date, first: date | None = None) -> None:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[str], None]]:
+def _progress() -> Iterator[Callable[[str, int], None]]:
     """A bar on a terminal, plain lines elsewhere."""
     if not console.is_terminal:
-        yield lambda step: console.print(f"done: {step}", markup=False)
+        yield lambda step, steps: console.print(f"done: {step}", markup=False)
         return
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("starting", total=total)
-        yield lambda step: bar.update(task, advance=1, description=step)
+        task = bar.add_task("starting", total=None)
+        yield lambda step, steps: bar.update(task, advance=1, total=steps, description=step)
 
 
 def _report(findings: list[tuple[bool, str]]) -> None:
