@@ -52,34 +52,40 @@ def main() -> None:
 
 @main.command()
 def demo() -> None:
-    """Run the whole nightly on the sample account and print its digest."""
+    """Run the whole nightly on the sample account."""
     settings = Settings()
     if not settings.is_sample:
         raise DriptuneError("The demo uses the sample account. Unset MAILCHIMP_API_KEY and DRIPTUNE_MAILCHIMP_URL.")
     _run(settings, settings.resolve_as_of())
     console.print(
         "\nWhere to look next"
-        f"\n  .venv/bin/driptune pending    what waits for a decision; `driptune show ID` gives the evidence"
-        f"\n  {settings.reports_dir}/index.html       the morning: a page per workflow; open it in a browser"
-        f"\n  make up                       the Dagster UI: graph, tables, checks, schedule"
-        f"\n  {settings.published_dir}/email_warehouse.duckdb   every table, for DuckDB or a BI tool"
-        f"\n  {settings.published_dir}/parquet/                 the same as Parquet"
+        f"\n  .venv/bin/driptune pending    lists what waits for a decision; `driptune show ID` gives the evidence"
+        f"\n  {settings.reports_dir}/index.html       has a page for each workflow; open it in a browser"
+        f"\n  make up                       serves the Dagster UI: graph, tables, checks, schedule"
+        f"\n  {settings.published_dir}/email_warehouse.duckdb   holds every table, for DuckDB or a BI tool"
+        f"\n  {settings.published_dir}/parquet/                 holds the same tables as Parquet"
     )
 
 
 @main.command()
 @click.option("--as-of", type=DAY, help="The night to run. The default is the last complete UTC day.")
 def nightly(as_of: datetime | None) -> None:
-    """Read what is new, recompute what it touches, analyse, check and publish."""
+    """Read what is new, analyse it, check it and publish.
+
+    Only what the new data touches is recomputed.
+    """
     settings = Settings()
     _run(settings, as_of.date() if as_of else settings.resolve_as_of())
 
 
 @main.command()
 @click.option("--from", "first", type=DAY, required=True, help="The first day to recompute.")
-@click.option("--to", "last", type=DAY, required=True, help="The last day to recompute, and the night to publish.")
+@click.option("--to", "last", type=DAY, required=True, help="The last day to recompute. It is the night of the run.")
 def backfill(first: datetime, last: datetime) -> None:
-    """Recompute the facts of a range of days in one run, and publish as of the last day."""
+    """Recompute the facts of a range of days in one run.
+
+    What is published is as of the last day.
+    """
     if first > last:
         raise click.UsageError("--from must not be after --to.")
     _run(Settings(), last.date(), first.date())
@@ -89,7 +95,10 @@ def backfill(first: datetime, last: datetime) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=3000, show_default=True, type=int, help="The port to listen on.")
 def up(host: str, port: int) -> None:
-    """Serve the Dagster UI, the inbox and the pages on this machine, with schedule and sensors running."""
+    """Serve the Dagster UI, the inbox and the pages.
+
+    The schedule and the sensors run until the command ends.
+    """
     from pipeline.serving.up import serve
 
     console.print(
@@ -100,13 +109,13 @@ def up(host: str, port: int) -> None:
 
 @main.command()
 def digest() -> None:
-    """Print the digest of the last night, in at most ten lines."""
-    from pipeline.operations.after_publication import morning_lines
+    """Print the digest of the last night in at most ten lines."""
+    from pipeline.operations.after_publication import digest_lines
     from pipeline.optimizations.ledger import open_ledger
 
     settings = Settings()
     with open_ledger(settings) as ledger:
-        lines = morning_lines(settings, ledger)
+        lines = digest_lines(settings, ledger)
     if not lines:
         raise DriptuneError("Nothing is published yet. Run driptune nightly first.")
     for line in lines:
@@ -115,13 +124,16 @@ def digest() -> None:
 
 @main.command()
 def pages() -> None:
-    """Write the pages anew, with what was decided since the last night."""
-    from pipeline.operations.after_publication import write_morning
+    """Write the pages anew.
+
+    They then show what was decided since the last night.
+    """
+    from pipeline.operations.after_publication import write_all_pages
     from pipeline.optimizations.ledger import open_ledger
 
     settings = Settings()
     with open_ledger(settings) as ledger:
-        written = write_morning(settings, ledger)
+        written = write_all_pages(settings, ledger)
     if not written:
         raise DriptuneError("Nothing is published yet. Run driptune nightly first.")
     console.print(f"Wrote {len(written)} pages; open {settings.reports_dir}/index.html.")
@@ -129,7 +141,10 @@ def pages() -> None:
 
 @main.command()
 def verify() -> None:
-    """Check lake, publication and ledger for damage, and our counts against Mailchimp's."""
+    """Check lake, publication and ledger for damage.
+
+    The published counts are compared with Mailchimp's.
+    """
     from pipeline.operations.health import verification
 
     _report(verification(Settings()))
@@ -137,7 +152,7 @@ def verify() -> None:
 
 @main.command()
 def restore() -> None:
-    """Put the newest snapshot that was kept in place of a damaged publication."""
+    """Put the newest kept snapshot in place of a damaged one."""
     from pipeline.published import snapshot as publish
 
     restored = publish.restore(Settings().published_dir)
@@ -148,7 +163,7 @@ def restore() -> None:
 
 @main.command()
 def doctor() -> None:
-    """Check versions, disk space, definitions and access to Mailchimp."""
+    """Check versions, disk, definitions and access to Mailchimp."""
     from pipeline.operations.health import diagnosis
 
     _report(diagnosis(Settings()))
@@ -157,7 +172,10 @@ def doctor() -> None:
 @main.command()
 @click.argument("address")
 def forget(address: str) -> None:
-    """Remove the person with ADDRESS from everything driptune keeps, old snapshots included, and publish anew."""
+    """Remove a person from everything that driptune keeps.
+
+    ADDRESS is the person's e-mail address. Old snapshots are removed, too, and everything is published anew.
+    """
     from pipeline.operations.forgetting import forget_person
 
     settings = Settings()
@@ -174,7 +192,10 @@ def flows() -> None:
 
 @flows.command("init")
 def flows_init() -> None:
-    """Write a first flows.yaml from the account's classic automations, for you to edit."""
+    """Write a first flows.yaml for you to edit.
+
+    It describes the account's classic automations.
+    """
     from pipeline.operations.first_flow_map import write_first_flow_map
 
     written = write_first_flow_map(Settings())
@@ -188,7 +209,10 @@ def simulate() -> None:
 
 @simulate.command("anomalies")
 def simulate_anomalies() -> None:
-    """Count false alerts on your history, and tell how soon planted incidents would have been found."""
+    """Try the anomaly detector on your history.
+
+    It tells how many alerts would have been false, and how soon planted incidents would have been found.
+    """
     from pipeline.published.reader import read_publication
     from pipeline.reports.anomaly_trial import trial_lines
 
@@ -206,14 +230,14 @@ for command in (conflicts, *decide_commands, apply_command, rollback):
 
 def _run(settings: Settings, as_of: date, first: date | None = None) -> None:
     from pipeline.cli.nightly import run_night
-    from pipeline.operations.after_publication import follow_publication, morning_lines
+    from pipeline.operations.after_publication import digest_lines, follow_publication
     from pipeline.optimizations.ledger import open_ledger
 
     with _progress() as progress:
         run_night(settings, as_of, progress, first)
     with open_ledger(settings) as ledger:
         follow_publication(settings, ledger, now=datetime.now(UTC))
-        lines = morning_lines(settings, ledger)
+        lines = digest_lines(settings, ledger)
     for line in lines:
         console.print(line, markup=False)
 

@@ -4,10 +4,10 @@ What all assets have in common is said here and nowhere else: owners, freshness,
 checks, and how tables are read and kept. No asset is defined here.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from datetime import date, timedelta
-from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 import dagster as dg
 import polars as pl
@@ -21,7 +21,7 @@ from pipeline.orchestration.checks import check_results, check_specs
 from pipeline.orchestration.partitions import tonight
 from pipeline.orchestration.resources.warehouse import Warehouse
 from pipeline.reports.pages import PAGES_PATH
-from pipeline.schemas.base import Table, describe_columns, identity
+from pipeline.schemas.base import Model, Table, describe_columns, identity
 from pipeline.settings import Settings
 
 Group = Literal[
@@ -44,7 +44,7 @@ Metadata: TypeAlias = Mapping[str, Any]
 Summary: TypeAlias = Callable[[pl.DataFrame], Metadata]
 
 OWNERS = ["team:lifecycle-data"]
-# A nightly that failed once is late in the morning; one that failed twice needs a person.
+# A table is only late in the morning after one failed nightly. After two, a person is needed.
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
 RESOURCES: dict[Any, str] = {
     Lake: "lake",
@@ -55,7 +55,6 @@ RESOURCES: dict[Any, str] = {
 }
 PREVIEW_ROWS = 8
 PERSONAL_COLUMNS = ("subscriber_key", "merge_fields", "tags", "url")
-Model = TypeVar("Model", bound=Table)
 
 
 class Latest(DataFrame[Model]):
@@ -78,12 +77,12 @@ def asset(
     *models: type[Table],
     group: Group,
     name: str | None = None,
-    kinds: Collection[str] = ("polars",),
+    kinds: tuple[str, ...] = ("polars",),
     after: Iterable[dg.AssetKey] = (),
     summary: Summary | tuple[Summary, ...] = lambda rows: {},
     retry_policy: dg.RetryPolicy | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """Make the assets that hold the tables `models` of a function that returns their rows.
+    """Turn a function that returns the rows of the tables `models` into the assets that hold these tables.
 
     The function is given what its parameters are annotated with:
 
@@ -92,27 +91,30 @@ def asset(
     - A dataclass whose fields are annotated so, and hence several tables.
     - `Night`, a resource (`Lake`, `Ledger`, `MailchimpClient`, `SubscriberKeys`, `Warehouse`), or Dagster's context.
 
-    The function returns a frame; for several models it returns a frame for each in their order. The frame replaces a
-    table of the warehouse. It is appended to a table of the lake, which leaves out rows that it holds already. A
-    function that has written its table itself returns metadata in place of the frame.
+    The function returns a frame, or for several models a frame for each in their order. A table of the warehouse is
+    replaced by the frame. To a table of the lake the frame is appended, without the rows that the table holds already.
+    A function that writes its tables itself returns metadata in place of frames.
 
     Args:
         models: the tables that one call of the function makes.
         group: the assets' group in the graph.
-        name: the name of the step; by default that of the table, or for several tables that of the function.
-        kinds: what the UI marks the assets with.
+        name: the name of the step. By default it is named like the table, or for several tables like the function.
+        kinds: the marks that the assets have in the UI.
         after: assets that must be made before, although the function takes none of their rows.
-        summary: for each model, a function of its rows that tells three to six numbers to show beside the run, and
-            perhaps a chart.
+        summary: tells three to six numbers about the rows to show beside the run, and perhaps a chart. For several
+            models it is a tuple of such functions in their order.
         retry_policy: when and how often a failing step is tried again.
+
+    Raises:
+        TypeError: if a parameter is annotated with anything else.
     """
     keys = [asset_key(model) for model in models]
     summaries = summary if isinstance(summary, tuple) else (summary,) * len(models)
 
     def make(function: Callable[..., Any]) -> dg.AssetsDefinition:
-        parameters = {name: hint for name, hint in get_type_hints(function).items() if name != "return"}
-        needed = {asset_key(model) for hint in parameters.values() for model in _tables(hint)}.union(after)
-        resources = {RESOURCES[hint] for hint in parameters.values() if hint in RESOURCES}
+        hints = {taken: hint for taken, hint in get_type_hints(function).items() if taken != "return"}
+        needed = {asset_key(model) for hint in hints.values() for model in _tables(hint)}.union(after)
+        resources = {RESOURCES[hint] for hint in hints.values() if hint in RESOURCES}
 
         @dg.multi_asset(
             name=name or ("__".join(keys[0].path) if len(keys) == 1 else function.__name__),
@@ -122,7 +124,7 @@ def asset(
             retry_policy=retry_policy,
         )
         def made(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
-            results = function(**{name: _given(hint, context) for name, hint in parameters.items()})
+            results = function(**{taken: _given(hint, context) for taken, hint in hints.items()})
             each = [results] if isinstance(results, (pl.DataFrame, Mapping)) else results
             for model, result, summarise in zip(models, each, summaries, strict=True):
                 yield _kept(model, result, summarise, context)
@@ -139,7 +141,7 @@ def asset_key(model: type[Table]) -> dg.AssetKey:
 
 
 def spec(model: type[Table], group: Group, **more: Any) -> dg.AssetSpec:
-    """The specification of an asset that holds the model's table; `more` adds to it, or replaces what it says."""
+    """The specification of an asset that holds the model's table. `more` adds to what it says, or replaces it."""
     told = {"description": model.__doc__, "metadata": describe(model)} | more
     return dg.AssetSpec(asset_key(model), group_name=group, owners=OWNERS, freshness_policy=FRESHNESS, **told)
 

@@ -55,15 +55,15 @@ def conflict_replay(
     return conflicts.conflict_replay(past, workflows, rules, as_of_day=night.as_of)
 
 
-@asset(
-    marts.CappedSends,
-    group="decisions",
-    summary=lambda rows: {
+def _moved_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    return {
         "messages_moved": rows.height,
         "subscribers": rows["subscriber_key"].n_unique(),
         "workflows": rows["workflow_id"].n_unique(),
-    },
-)
+    }
+
+
+@asset(marts.CappedSends, group="decisions", summary=_moved_summary)
 def capped_sends(
     entries: DataFrame[core.CoreStepEntries],
     steps: DataFrame[core.CoreSteps],
@@ -78,6 +78,10 @@ def capped_sends(
     if cap is None or cap.days != 1:
         return empty(marts.CappedSends)
     planned = planned_sends(entries, steps, edges, subscribers, zone_offsets, as_of=night.as_of)
-    moved = conflicts.cap_sends(planned, workflows, daily_cap=cap.messages).filter("is_capped").drop("is_capped")
-    method = f"at most {cap.messages} a local day, by priority"
+    return _moved(planned, workflows, cap.messages, night)
+
+
+def _moved(planned: pl.DataFrame, workflows: pl.DataFrame, daily_cap: int, night: Night) -> pl.DataFrame:
+    moved = conflicts.cap_sends(planned, workflows, daily_cap=daily_cap).filter("is_capped").drop("is_capped")
+    method = f"at most {daily_cap} a local day, by priority"
     return moved.with_columns(as_of_day=pl.lit(night.as_of), method=pl.lit(method))

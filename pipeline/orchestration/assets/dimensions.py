@@ -11,7 +11,7 @@ from pipeline.dimensions.zones import zone_offsets
 from pipeline.orchestration.asset import Latest, Night, Scan, asset
 from pipeline.schemas import core, lake
 
-# Offsets reach past tonight to a year's end, so that they change, and facts are rebuilt for it, once a year.
+# The offsets reach to the end of next year. So they change once a year, and facts are rebuilt for them once a year.
 OLDEST_OFFSET_DAY = date(2012, 1, 1)
 
 

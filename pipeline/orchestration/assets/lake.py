@@ -21,7 +21,7 @@ from pipeline.orchestration.asset import Latest, Metadata, Night, asset, asset_k
 from pipeline.schemas import lake as tables
 from pipeline.schemas.base import Table, identity
 
-# The client retries each call for minutes by itself; two more tries of the whole step, then a person is told.
+# The client itself retries each call for minutes. The whole step is tried twice more before a person is told.
 RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 

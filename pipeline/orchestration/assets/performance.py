@@ -184,11 +184,11 @@ def avoidable_losses(
     )
 
 
-@asset(
-    marts.StuckSubscribers,
-    group="performance",
-    summary=lambda rows: {"people": rows.height, "causes": rows["cause"].n_unique()},
-)
+def _causes(rows: pl.DataFrame) -> dict[str, Any]:
+    return {"people": rows.height, "causes": rows["cause"].n_unique()}
+
+
+@asset(marts.StuckSubscribers, group="performance", summary=_causes)
 def stuck_subscribers(
     entries: DataFrame[core.CoreStepEntries],
     departures: DataFrame[core.CoreDepartures],
@@ -207,11 +207,11 @@ def stuck_subscribers(
     )
 
 
-@asset(
-    marts.Reconciliation,
-    group="performance",
-    summary=lambda rows: dict(rows["reason"].value_counts().iter_rows()),
-)
+def _reasons(rows: pl.DataFrame) -> dict[str, Any]:
+    return dict(rows["reason"].value_counts().iter_rows())
+
+
+@asset(marts.Reconciliation, group="performance", summary=_reasons)
 def reconciled(
     step_days: DataFrame[reductions.StepDays],
     steps: DataFrame[core.CoreSteps],

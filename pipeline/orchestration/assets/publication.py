@@ -1,7 +1,8 @@
-"""The last of the night: tables about the run itself, and the publication after every blocking check has passed."""
+"""The last assets of the night: tables about the run itself, and the publication after every check has passed."""
 
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -37,7 +38,7 @@ def dictionary() -> pl.DataFrame:
     return data_dictionary(tables_of("marts"))
 
 
-# After everything else, so that this night's rows are counted.
+# Comes after everything else, so that all rows of this night are counted.
 @asset(marts.Runs, group="publication", after={*LAKE, *MARTS} - {asset_key(marts.Runs)})
 def runs(context: dg.AssetExecutionContext, lake: Lake, night: Night) -> pl.DataFrame:
     """The nights that ran, as Dagster recorded them."""
@@ -55,20 +56,19 @@ def runs(context: dg.AssetExecutionContext, lake: Lake, night: Night) -> pl.Data
     freshness_policy=FRESHNESS,
 )
 def published(
-    context: dg.AssetExecutionContext,
-    warehouse: dg.ResourceParam[Warehouse],
-    settings: dg.ResourceParam[Settings],
+    context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult[None]:
     """Publish the marts, unless the same content is published already."""
     manifest = Manifest.of(warehouse.connection, context.run_id, tonight(context.run.tags, settings))
     is_new = publish(warehouse.connection, settings.published_dir, manifest, keep=settings.snapshots_kept)
-    return dg.MaterializeResult(
-        metadata={
-            "version": manifest.version,
-            "as_of_day": manifest.as_of,
-            "tables": len(manifest.tables),
-            "total_rows": sum(table.rows for table in manifest.tables),
-            "is_new": is_new,
-            "pages": dg.MetadataValue.url(f"{PAGES_PATH}/index.html"),
-        }
-    )
+    return dg.MaterializeResult(metadata={"is_new": is_new, **_manifest_summary(manifest)})
+
+
+def _manifest_summary(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "version": manifest.version,
+        "as_of_day": manifest.as_of,
+        "tables": len(manifest.tables),
+        "total_rows": sum(table.rows for table in manifest.tables),
+        "pages": dg.MetadataValue.url(f"{PAGES_PATH}/index.html"),
+    }

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline.common.time import day_number
-from pipeline.engine import Engine, Model, Window, column_lineage, models
+from pipeline.engine import Engine, Model, RunResult, Window, column_lineage, models
 from pipeline.lake.store import Lake
 from pipeline.orchestration.asset import PREVIEW_ROWS, Group, asset_key, describe, preview, spec
 from pipeline.orchestration.partitions import DAYS, day_range
@@ -57,24 +57,31 @@ def build_facts_and_reductions(
     settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Recompute the days that new files, changed definitions or the run's partitions make due."""
-    parameters: dict[str, int | str] = {
-        "currency": settings.currency,
-        "shared_ip_recipients": settings.shared_ip_recipients,
-        "default_grace_hours": settings.default_grace_hours,
-    }
-    engine = Engine(warehouse.connection, SQL_DIR, lake.root, parameters)
+    engine = Engine(warehouse.connection, SQL_DIR, lake.root, _parameters(settings))
     first, last = day_range(context.run.tags, settings)
     engine.touch(Window(day_number(first), day_number(last)))
     for name, model in engine.models.items():
         if asset_key(model.schema) in context.selected_asset_keys:
-            built = engine.build(name)
-            [(rows,)] = warehouse.connection.execute(f"SELECT count(*) FROM {name}").fetchall()
-            metadata = {
-                "dagster/row_count": rows,
-                "rows": preview(warehouse.connection.sql(f"SELECT * FROM {name} LIMIT {PREVIEW_ROWS}").pl()),
-                "rows_deleted": built.rows_deleted,
-                "rows_inserted": built.rows_inserted,
-                "windows": len(built.windows),
-                "seconds": round(built.seconds, 3),
-            }
+            metadata = _build_summary(engine.build(name), warehouse)
             yield dg.MaterializeResult(asset_key(model.schema), metadata=metadata)
+
+
+def _parameters(settings: Settings) -> dict[str, int | str]:
+    return {
+        "currency": settings.currency,
+        "shared_ip_recipients": settings.shared_ip_recipients,
+        "default_grace_hours": settings.default_grace_hours,
+    }
+
+
+def _build_summary(built: RunResult, warehouse: Warehouse) -> dict[str, Any]:
+    [(rows,)] = warehouse.connection.execute(f"SELECT count(*) FROM {built.model}").fetchall()
+    first_rows = warehouse.connection.sql(f"SELECT * FROM {built.model} LIMIT {PREVIEW_ROWS}").pl()
+    return {
+        "dagster/row_count": rows,
+        "rows": preview(first_rows),
+        "rows_deleted": built.rows_deleted,
+        "rows_inserted": built.rows_inserted,
+        "windows": len(built.windows),
+        "seconds": round(built.seconds, 3),
+    }

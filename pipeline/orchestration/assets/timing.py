@@ -1,4 +1,4 @@
-"""Assets of the timing tables, when to send and how long to wait: each calls pure functions of `pipeline/analysis`."""
+"""Assets of the timing tables: when to send, and how long to wait. Each calls pure functions of `pipeline/analysis`."""
 
 from datetime import date, timedelta
 from typing import Any
@@ -175,10 +175,10 @@ def lift(
     log: Latest[lake.SendTimeAssignments],
     night: Night,
 ) -> pl.DataFrame:
-    """What the recommended hours bring, on messages whose hour was drawn; the hours are those learnt before them."""
+    """What recommended hours bring, on messages whose hour was drawn after the recommended hours were learnt."""
     used_from, days = night.settings.send_times_used_from, night.settings.send_time_days
     sends = sent_as_assigned(engaged_sends(messages, as_of=night.as_of, days=days), log, used_from=used_from)
-    # While no hour is followed there is nothing to evaluate, and nothing to learn the hours for.
+    # Before the assigned hours are used there is nothing to evaluate, and no need to learn them.
     before = min(used_from or date.min + timedelta(days=days), night.as_of) - timedelta(days=1)
     learnt = _send_times(hours, messages, night.settings, before)
     return evaluate_send_times(sends, learnt.subscribers, learnt.profiles, as_of_day=night.as_of)

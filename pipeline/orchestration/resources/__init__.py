@@ -1,1 +1,1 @@
-"""What assets are given to work with. No statistics belong here."""
+"""The resource that only runs use: the working file of the warehouse."""
