@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from pipeline.analysis.experiments.draft import MetricName
-from pipeline.cli.nightly import Night, run_night
+from pipeline.cli.nightly import run_night
 from pipeline.lake.keys import load_keys, member_id
 from pipeline.lake.store import Lake
 from pipeline.mailchimp.account import MailchimpAccount
@@ -29,7 +29,7 @@ from tests.optimizations.conftest import POLICY
 FEW_NEW_SUBSCRIBERS = 1_500
 
 
-def ignore(step: str) -> None:
+def ignore(step: str, steps: int) -> None:
     """Progress nobody watches."""
 
 
@@ -46,11 +46,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def night(settings: Settings, few_people: None) -> Night:
-    return run_night(settings, SAMPLE_TONIGHT, ignore)
+def night(settings: Settings, few_people: None) -> None:
+    run_night(settings, SAMPLE_TONIGHT, ignore)
 
 
-def test_a_second_nightly_on_the_same_input_changes_nothing(settings: Settings, night: Night) -> None:
+def test_a_second_nightly_on_the_same_input_changes_nothing(settings: Settings, night: None) -> None:
     before = Manifest.read(settings.published_dir)
     published_at = (settings.published_dir / SNAPSHOT_NAME).stat().st_mtime_ns
     lake = {path: path.stat().st_mtime_ns for path in settings.lake_dir.rglob("*.parquet")}
@@ -60,7 +60,7 @@ def test_a_second_nightly_on_the_same_input_changes_nothing(settings: Settings, 
     assert {path: path.stat().st_mtime_ns for path in settings.lake_dir.rglob("*.parquet")} == lake
 
 
-def test_the_next_night_adds_a_day(settings: Settings, night: Night) -> None:
+def test_the_next_night_adds_a_day(settings: Settings, night: None) -> None:
     tomorrow: date = SAMPLE_TONIGHT + timedelta(days=1)
     run_night(settings, tomorrow, ignore)
     calendar = pl.read_parquet(settings.published_dir / "parquet" / "calendar.parquet")
@@ -68,7 +68,7 @@ def test_the_next_night_adds_a_day(settings: Settings, night: Night) -> None:
     assert len(list((settings.published_dir / "snapshots").iterdir())) == 1
 
 
-def test_what_dagster_keeps_of_a_night_names_no_subscriber(settings: Settings, night: Night) -> None:
+def test_what_dagster_keeps_of_a_night_names_no_subscriber(settings: Settings, night: None) -> None:
     """Its records are not rebuilt when a person is forgotten."""
     kept = b"".join(path.read_bytes() for path in settings.dagster_home.rglob("*") if path.is_file())
     long_numbers = {int(number) for number in re.findall(rb"\d{15,19}", kept)}
@@ -77,7 +77,7 @@ def test_what_dagster_keeps_of_a_night_names_no_subscriber(settings: Settings, n
     assert long_numbers.isdisjoint(keys.to_list())
 
 
-def test_an_applied_winner_is_measured_against_those_kept_out(settings: Settings, night: Night) -> None:
+def test_an_applied_winner_is_measured_against_those_kept_out(settings: Settings, night: None) -> None:
     """The whole way of a change: record, approval, the stand-in account, later nights, lift beside the promise."""
     flow, step, test = PLANTED.experiment
     winner = Proposal(
@@ -115,7 +115,7 @@ def test_an_applied_winner_is_measured_against_those_kept_out(settings: Settings
     assert told["held_out_exposures"] > 0
 
 
-def test_a_forgotten_person_leaves_no_byte(settings: Settings, night: Night) -> None:
+def test_a_forgotten_person_leaves_no_byte(settings: Settings, night: None) -> None:
     """Runs last: it takes the publication away until the next nightly."""
     address = Lake(settings.lake_dir).addresses()["email_address"][0]
     key = load_keys(settings).of_address(address)

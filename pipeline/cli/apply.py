@@ -1,4 +1,4 @@
-"""`driptune apply | rollback`: approved changes reach Mailchimp, and come back."""
+"""`driptune apply` and `driptune rollback`: approved changes are written to Mailchimp, and taken back."""
 
 from datetime import UTC, datetime
 
@@ -15,7 +15,10 @@ console = Console(highlight=False, soft_wrap=True)
 @click.argument("optimization_id", required=False)
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 def apply_command(optimization_id: str | None, dry_run: bool) -> None:
-    """Apply an approved change, or without an id all of them; one cut short is finished."""
+    """Apply an approved change, or all of them without an ID.
+
+    An application that was cut short is finished.
+    """
     from pipeline.operations import applying
     from pipeline.optimizations.ledger import open_ledger
 
@@ -30,12 +33,12 @@ def apply_command(optimization_id: str | None, dry_run: bool) -> None:
                 _tell(line)
         else:
             done = applying.apply_one(settings, ledger, optimization_id, now=now)
-            _tell(f"{optimization_id}: applied from {done.applied_day} on; {applying.written_in_words(done)}")
+            _tell(f"{optimization_id}: applied from {done.applied_day} on; {applying.written_in_words(done)}.")
 
 
 @click.command()
 @click.argument("optimization_id")
-@click.option("--reason", required=True, help="Why; it is kept.")
+@click.option("--reason", required=True, help="The reason. It is kept in the ledger.")
 @ACTOR
 def rollback(optimization_id: str, reason: str, actor: str) -> None:
     """Put back what stood before a change was applied."""

@@ -1,4 +1,4 @@
-"""`driptune conflicts`."""
+"""`driptune conflicts`: what a workflow would have run into."""
 
 import click
 
@@ -8,7 +8,10 @@ from pipeline.settings import Settings
 @click.command()
 @click.argument("workflow")
 def conflicts(workflow: str) -> None:
-    """What WORKFLOW (an id of flows.yaml, or a YAML file with one flow) would have collided with in the past month."""
+    """Show what WORKFLOW would have collided with lately.
+
+    WORKFLOW is an id of flows.yaml, or a YAML file with one flow. It is tried on the past 30 days.
+    """
     from pipeline.operations.proposed_workflow import check_workflow
 
     for line in check_workflow(Settings(), workflow):

@@ -1,4 +1,4 @@
-"""`driptune pending | show | approve | reject | withdraw`: the ledger for people at a terminal."""
+"""`driptune pending | show | approve | reject | withdraw | done`: the ledger at a terminal."""
 
 import getpass
 import json
@@ -13,22 +13,28 @@ from pipeline.settings import Settings
 
 console = Console(highlight=False)
 ACTOR = click.option(
-    "--as", "actor", default=getpass.getuser, show_default="your login", help="Name in approvals.yaml."
+    "--as", "actor", default=getpass.getuser, show_default="your login", help="Your name in approvals.yaml."
 )
-REVISION = click.option("--revision", type=int, help="Revision you saw; refused if the record has moved on since.")
-EVIDENCE = click.option("--evidence", "evidence_hash", help="Start of the evidence hash you saw, as `show` prints it.")
-
+REVISION = click.option(
+    "--revision", type=int, help="The revision that you saw. A record that has changed since is left alone."
+)
+EVIDENCE = click.option(
+    "--evidence", "evidence_hash", help="The start of the evidence hash that you saw. `show` prints it."
+)
 
 APPLIED = {
     "api_patch": "driptune changes the e-mail in Mailchimp",
     "member_fields": "driptune writes a field of each member",
-    "manual": "made by hand",
+    "manual": "a person makes the change by hand",
 }
 
 
 @click.command()
 def pending() -> None:
-    """List what waits for a decision, the largest expected gain first."""
+    """List the proposals that wait for a decision.
+
+    The proposal with the largest expected gain comes first.
+    """
     from pipeline.optimizations.ledger import open_ledger
     from pipeline.optimizations.record import Status
 
@@ -43,15 +49,15 @@ def pending() -> None:
         console.print(f"{record.optimization_id}  {made.title}", markup=False, soft_wrap=True)
         told = f"{made.kind.replace('_', ' ')}, {made.risk} risk{gain}; lapses {record.expires_at:%Y-%m-%d}"
         console.print(f"{'':<18}{told}", style="dim", markup=False, soft_wrap=True)
-    closing = "\n`driptune show ID` gives the evidence, `driptune approve ID` and `driptune reject ID` decide."
+    closing = "\n`driptune show ID` gives the evidence. `driptune approve ID` and `driptune reject ID` decide."
     console.print(closing, markup=False, soft_wrap=True)
 
 
 @click.command()
 @click.argument("optimization_id")
-@click.option("--json", "as_json", is_flag=True, help="The whole record as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
 def show(optimization_id: str, as_json: bool) -> None:
-    """Show a proposal: what would change, the evidence, and what has happened to it."""
+    """Show a proposal, its evidence and its history."""
     from pipeline.optimizations.ledger import open_ledger
     from pipeline.optimizations.realised import in_a_word
     from pipeline.published.reader import published_table
@@ -103,7 +109,10 @@ def show(optimization_id: str, as_json: bool) -> None:
 @REVISION
 @EVIDENCE
 def approve(optimization_id: str, actor: str, revision: int | None, evidence_hash: str | None) -> None:
-    """Say yes to a proposal; nothing is changed before somebody who may has done so."""
+    """Approve a proposal.
+
+    Nothing is changed before everybody whose approval is needed has given it.
+    """
     from pipeline.optimizations import review
 
     _decide(optimization_id, revision, evidence_hash, review.approve, "approved", actor=actor)
@@ -111,12 +120,12 @@ def approve(optimization_id: str, actor: str, revision: int | None, evidence_has
 
 @click.command()
 @click.argument("optimization_id")
-@click.option("--reason", required=True, help="Why; it is kept and shown when the target comes up again.")
+@click.option("--reason", required=True, help="The reason. It is shown when the target comes up again.")
 @ACTOR
 @REVISION
 @EVIDENCE
 def reject(optimization_id: str, reason: str, actor: str, revision: int | None, evidence_hash: str | None) -> None:
-    """Say no to a proposal, with the reason."""
+    """Reject a proposal, and say why."""
     from pipeline.optimizations import review
 
     _decide(optimization_id, revision, evidence_hash, review.reject, "rejected", actor=actor, reason=reason)
@@ -124,10 +133,10 @@ def reject(optimization_id: str, reason: str, actor: str, revision: int | None, 
 
 @click.command()
 @click.argument("optimization_id")
-@click.option("--reason", required=True, help="Why.")
+@click.option("--reason", required=True, help="The reason. It is kept in the ledger.")
 @ACTOR
 def withdraw(optimization_id: str, reason: str, actor: str) -> None:
-    """Take back a proposal that nobody has decided."""
+    """Withdraw a proposal that nobody has decided."""
     from pipeline.optimizations import review
 
     _decide(optimization_id, None, None, review.withdraw, "withdrawn", actor=actor, reason=reason)
@@ -137,7 +146,7 @@ def withdraw(optimization_id: str, reason: str, actor: str) -> None:
 @click.argument("optimization_id")
 @ACTOR
 def done(optimization_id: str, actor: str) -> None:
-    """Say that an approved change made by hand has been made."""
+    """Record that a person has made an approved change by hand."""
     from pipeline.optimizations import review
 
     _decide(optimization_id, None, None, review.mark_done, "applied", actor=actor)
@@ -165,7 +174,7 @@ def _decide(
         record = decide(ledger, policy, seen, now=datetime.now(UTC), **terms)
     missing = record.approvals_required - len(record.approvals)
     if record.status == "pending" and missing:
-        console.print(f"{optimization_id}: noted. {missing} more approval of another person is needed.")
+        console.print(f"{optimization_id}: your approval is recorded. It needs {missing} more, by another person.")
     else:
         console.print(f"{optimization_id}: {done_word}.")
 

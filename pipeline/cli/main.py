@@ -1,6 +1,6 @@
-"""The `driptune` command: argument parsing and words for people; the work is done elsewhere.
+"""The `driptune` command: it parses arguments and talks to people. The work is done elsewhere.
 
-Exit codes: 0 good, 1 a clear failure, 2 wrong usage.
+Exit codes: 0 for success, 1 for a failure that the message explains, 2 for wrong usage.
 """
 
 import shutil
@@ -30,7 +30,7 @@ class Commands(click.Group):
     """Turns expected errors into a message and exit code 1."""
 
     def invoke(self, context: click.Context) -> Any:
-        """Run the command; expected errors are told, not thrown."""
+        """Run the command. An expected error is printed without a traceback."""
         try:
             return super().invoke(context)
         except ValidationError as error:
@@ -49,12 +49,12 @@ class Commands(click.Group):
 @click.group(cls=Commands)
 @click.version_option(package_name="driptune")
 def main() -> None:
-    """Tune drip campaigns: honest metrics every morning, changes that only people approve."""
+    """Tune drip campaigns: honest metrics every morning, and changes that only people approve."""
 
 
 @main.command()
 def demo() -> None:
-    """Run the whole nightly on the sample account and print the morning; an account of yours is left alone."""
+    """Run the whole nightly on the sample account. Your own account is left alone."""
     given = Settings()
     settings = given if given.is_sample else SampleSettings()
     _run(settings, settings.resolve_as_of())
@@ -69,44 +69,53 @@ def demo() -> None:
 
 
 @main.command()
-@click.option("--as-of", type=DAY, help="Tonight; default the last complete UTC day.")
+@click.option("--as-of", type=DAY, help="The night to run. The default is the last complete UTC day.")
 def nightly(as_of: datetime | None) -> None:
-    """Read what is new, recompute what it touches, analyse, check and publish."""
+    """Read what is new, analyse it, check it and publish.
+
+    Only what the new data touches is recomputed.
+    """
     settings = Settings()
     _run(settings, as_of.date() if as_of else settings.resolve_as_of())
 
 
 @main.command()
-@click.option("--from", "first", type=DAY, required=True, help="First day to recompute.")
-@click.option("--to", "last", type=DAY, required=True, help="Last day to recompute, and tonight.")
+@click.option("--from", "first", type=DAY, required=True, help="The first day to recompute.")
+@click.option("--to", "last", type=DAY, required=True, help="The last day to recompute. It is the night of the run.")
 def backfill(first: datetime, last: datetime) -> None:
-    """Recompute the facts of a range of days in one run, and publish as of its last day."""
+    """Recompute the facts of a range of days in one run.
+
+    What is published is as of the last day.
+    """
     if first > last:
         raise click.UsageError("--from must not be after --to.")
     _run(Settings(), last.date(), first.date())
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=3000, show_default=True, type=int)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=3000, show_default=True, type=int, help="The port to listen on.")
 def up(host: str, port: int) -> None:
-    """Serve the Dagster UI with schedule and sensors running, on loopback."""
+    """Serve the Dagster UI, the inbox and the pages.
+
+    The schedule and the sensors run until the command ends.
+    """
     from pipeline.serving.up import address_here, serve
 
     here = address_here(host, port)
-    console.print(f"Dagster UI on {here}, the morning on {here}/reports/ (Ctrl-C ends both)")
+    console.print(f"The Dagster UI is on {here}, the pages are on {here}/reports/. Ctrl-C ends both.")
     serve(Settings(), host, port, lambda line: console.print(line, markup=False))
 
 
 @main.command()
 def digest() -> None:
-    """The morning in ten lines."""
-    from pipeline.operations.after_publication import morning_lines
+    """Print the digest of the last night in at most ten lines."""
+    from pipeline.operations.after_publication import digest_lines
     from pipeline.optimizations.ledger import open_ledger
 
     settings = Settings()
     with open_ledger(settings) as ledger:
-        lines = morning_lines(settings, ledger)
+        lines = digest_lines(settings, ledger)
     if not lines:
         raise DriptuneError("Nothing is published yet. Run driptune nightly first.")
     for line in lines:
@@ -115,13 +124,16 @@ def digest() -> None:
 
 @main.command()
 def pages() -> None:
-    """Write the pages of the morning anew, with what was decided since."""
-    from pipeline.operations.after_publication import write_morning
+    """Write the pages anew.
+
+    They then show what was decided since the last night.
+    """
+    from pipeline.operations.after_publication import write_all_pages
     from pipeline.optimizations.ledger import open_ledger
 
     settings = Settings()
     with open_ledger(settings) as ledger:
-        written = write_morning(settings, ledger)
+        written = write_all_pages(settings, ledger)
     if not written:
         raise DriptuneError("Nothing is published yet. Run driptune nightly first.")
     console.print(f"Wrote {len(written)} pages; open {settings.reports_dir}/index.html.")
@@ -129,7 +141,10 @@ def pages() -> None:
 
 @main.command()
 def verify() -> None:
-    """Check the publication against its manifest and our counts against Mailchimp's."""
+    """Check lake, publication and ledger for damage.
+
+    The published counts are compared with Mailchimp's.
+    """
     from pipeline.operations.health import verification
 
     _report(verification(Settings()))
@@ -137,18 +152,18 @@ def verify() -> None:
 
 @main.command()
 def restore() -> None:
-    """Put the newest kept snapshot in place of a damaged publication."""
+    """Put the newest kept snapshot in place of a damaged one."""
     from pipeline.published import snapshot as publish
 
     restored = publish.restore(Settings().published_dir)
     if restored is None:
         raise DriptuneError("No older snapshot is kept. Run driptune nightly to publish anew.")
-    console.print(f"Restored {restored.name}, its Parquet and manifest.")
+    console.print(f"Restored {restored.name}, its Parquet files and its manifest.")
 
 
 @main.command()
 def doctor() -> None:
-    """Check settings, access, disk and versions."""
+    """Check versions, disk, definitions and access to Mailchimp."""
     from pipeline.operations.health import diagnosis
 
     _report(diagnosis(Settings()))
@@ -157,24 +172,30 @@ def doctor() -> None:
 @main.command()
 @click.argument("address")
 def forget(address: str) -> None:
-    """Remove a person from everything driptune keeps, old snapshots included, and publish anew."""
+    """Remove a person from everything that driptune keeps.
+
+    ADDRESS is the person's e-mail address. Old snapshots are removed, too, and everything is published anew.
+    """
     from pipeline.operations.forgetting import forget_person
 
     settings = Settings()
     removed, as_of = forget_person(settings, address)
-    console.print(f"Removed {removed} rows from the lake; rebuilding.")
+    console.print(f"Removed {removed} rows from the lake. Everything is now rebuilt without them.")
     _run(settings, as_of)
-    console.print("Delete the person in Mailchimp and in your event files too: driptune does not write there.")
+    console.print("Delete the person in Mailchimp and in your event files too. driptune does not write there.")
 
 
 @main.group()
 def flows() -> None:
-    """The flow map."""
+    """Work with the flow map."""
 
 
 @flows.command("init")
 def flows_init() -> None:
-    """Write a first flows.yaml from the account's classic automations, to be edited."""
+    """Write a first flows.yaml for you to edit.
+
+    It describes the account's classic automations.
+    """
     from pipeline.operations.first_flow_map import write_first_flow_map
 
     written = write_first_flow_map(Settings())
@@ -183,12 +204,15 @@ def flows_init() -> None:
 
 @main.group()
 def simulate() -> None:
-    """How the methods do on your own data."""
+    """Try the methods on your own data."""
 
 
 @simulate.command("anomalies")
 def simulate_anomalies() -> None:
-    """False alerts on your history, and how soon incidents planted into it would have been found."""
+    """Try the anomaly detector on your history.
+
+    It tells how many alerts would have been false, and how soon planted incidents would have been found.
+    """
     from pipeline.published.reader import read_publication
     from pipeline.reports.anomaly_trial import trial_lines
 
@@ -229,29 +253,29 @@ def _command() -> str:
 
 
 def _run(settings: Settings, as_of: date, first: date | None = None) -> None:
-    from pipeline.cli.nightly import run_night, step_count
-    from pipeline.operations.after_publication import follow_publication, morning_lines
+    from pipeline.cli.nightly import run_night
+    from pipeline.operations.after_publication import digest_lines, follow_publication
     from pipeline.optimizations.ledger import open_ledger
 
-    with _progress(step_count(settings)) as advance:
-        run_night(settings, as_of, advance, first)
+    with _progress() as progress:
+        run_night(settings, as_of, progress, first)
     with open_ledger(settings) as ledger:
         follow_publication(settings, ledger, now=datetime.now(UTC))
-        lines = morning_lines(settings, ledger)
+        lines = digest_lines(settings, ledger)
     for line in lines:
         console.print(line, markup=False)
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[str], None]]:
+def _progress() -> Iterator[Callable[[str, int], None]]:
     """A bar on a terminal, plain lines elsewhere."""
     if not console.is_terminal:
-        yield lambda step: console.print(f"done: {step}", markup=False)
+        yield lambda step, steps: console.print(f"done: {step}", markup=False)
         return
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("starting", total=total)
-        yield lambda step: bar.update(task, advance=1, description=step)
+        task = bar.add_task("starting", total=None)
+        yield lambda step, steps: bar.update(task, advance=1, total=steps, description=step)
 
 
 def _report(findings: list[tuple[bool, str]]) -> None:

@@ -1,7 +1,6 @@
 """Runs the nightly job in this process, on the instance that the UI shares, and says in one sentence why it failed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date
 
 import dagster as dg
@@ -13,34 +12,27 @@ from pipeline.orchestration.jobs import nightly
 from pipeline.orchestration.partitions import range_tags
 from pipeline.settings import Settings
 
-Progress = Callable[[str], None]
+# Is told the name of each step when it ends, and how many steps there are.
+Progress = Callable[[str, int], None]
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-@dataclass(frozen=True)
-class Night:
-    """A finished nightly."""
-
-    run_id: str
-    as_of: date
-
-
-def run_night(settings: Settings, as_of: date, progress: Progress, first: date | None = None) -> Night:
+def run_night(settings: Settings, as_of: date, progress: Progress, first: date | None = None) -> None:
     """Run the nightly for `as_of`, or as one backfill for the days from `first` to `as_of`.
 
     Args:
-        settings: where everything is.
+        settings: say where everything is.
         as_of: tonight.
-        progress: told the name of each step as it ends.
-        first: first day whose facts are recomputed although nothing new came in for them.
+        progress: is told of each step that ends.
+        first: the first day whose facts are recomputed although nothing new came in for them.
 
     Raises:
-        NightlyError: naming the step that failed, and why.
+        NightlyError: names each step that failed, and says why.
     """
     settings.working_file.parent.mkdir(parents=True, exist_ok=True)
-    job = build_defs(settings).resolve_job_def(nightly.name).with_hooks({_progress_hook(progress)})
+    job = build_defs(settings).resolve_job_def(nightly.name)
     with open_instance(settings.dagster_home) as instance:
-        result = job.execute_in_process(
+        result = job.with_hooks({_telling(progress, len(job.nodes))}).execute_in_process(
             instance=instance,
             run_config=QUIET,
             raise_on_error=False,
@@ -49,24 +41,18 @@ def run_night(settings: Settings, as_of: date, progress: Progress, first: date |
         )
     if not result.success:
         raise NightlyError("\n".join(_failures(result)))
-    return Night(result.run_id, as_of)
 
 
-def step_count(settings: Settings) -> int:
-    """How many steps a nightly has."""
-    return len(build_defs(settings).resolve_job_def(nightly.name).nodes)
-
-
-def _progress_hook(progress: Progress) -> dg.HookDefinition:
+def _telling(progress: Progress, steps: int) -> dg.HookDefinition:
     @dg.success_hook
     def tell(context: dg.HookContext) -> None:
-        progress(context.op.name)
+        progress(context.op.name, steps)
 
     return tell
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
-    """A line per failed step; what failed outside of any step only if none did."""
+    """A line for each failed step. What failed outside of any step is told only if no step failed."""
     steps, job = [], []
     for event in result.all_events:
         if event.is_step_failure:

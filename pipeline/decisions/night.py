@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import polars as pl
+from pandera.typing.polars import DataFrame
 
 from pipeline.decisions.learning import EVALUATION_FLOOR, FLOOR, PolicyModel, fit_policy
 from pipeline.decisions.lint import lint_decision_points, rule_coverage
@@ -14,6 +15,7 @@ from pipeline.decisions.log import against_rules, empty_log, learning_log, logge
 from pipeline.decisions.memberships import stays
 from pipeline.decisions.profile import FEATURES, subscriber_profiles
 from pipeline.decisions.selection import DecisionDefinition, DecisionDefinitions, decide
+from pipeline.schemas import core, reductions
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.decisions import ContentDecisions, DecisionLint, PathDecisions, RuleCoverage
 from pipeline.schemas.lake import Decisions, PolicyModels
@@ -23,14 +25,14 @@ from pipeline.schemas.lake import Decisions, PolicyModels
 class Facts:
     """Core facts and reductions that decisions look at."""
 
-    subscribers: pl.DataFrame
-    messages: pl.DataFrame
-    conversions: pl.DataFrame
-    subscriber_hours: pl.DataFrame
-    step_entries: pl.DataFrame
-    workflows: pl.DataFrame
-    steps: pl.DataFrame
-    edges: pl.DataFrame
+    subscribers: DataFrame[core.CoreSubscribers]
+    messages: DataFrame[core.CoreMessages]
+    conversions: DataFrame[core.CoreConversions]
+    subscriber_hours: DataFrame[reductions.SubscriberHours]
+    step_entries: DataFrame[core.CoreStepEntries]
+    workflows: DataFrame[core.CoreWorkflows]
+    steps: DataFrame[core.CoreSteps]
+    edges: DataFrame[core.CoreEdges]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""What follows every publication, whoever saw it first: proposals go on record, what nobody decided lapses, and the
-pages of the morning are written.
+"""What follows every publication: its proposals are recorded, old undecided ones lapse, and the pages are written.
+
+The command that published does this, and so does the sensor that sees the publication.
 """
 
 from datetime import datetime
@@ -30,9 +31,9 @@ class Followed(NamedTuple):
 
 
 def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> Followed:
-    """Put on record what the standing publication suggests; doing so again changes nothing.
+    """Record what the standing publication suggests. Doing so again changes nothing.
 
-    Reads the published tables alone, never the working file.
+    Only the published tables are read, never the working file.
 
     Raises:
         DefinitionsError: if approvals.yaml has mistakes.
@@ -43,18 +44,18 @@ def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> 
     found, failures = standing_proposals(settings)
     proposed = ledger.propose(found, now=now, policy=policy)
     verified = verify_what_works(ledger, published_table(settings.published_dir, RealisedLift), now=now)
-    write_morning(settings, ledger)
+    write_all_pages(settings, ledger)
     return Followed(proposed, lapsed, verified, failures)
 
 
-def write_morning(settings: Settings, ledger: Ledger) -> list[str]:
-    """Write the pages of the standing publication and of the ledger as it is; returns the files' names."""
+def write_all_pages(settings: Settings, ledger: Ledger) -> list[str]:
+    """Write the pages of the standing publication and of the ledger as it is now, and return the files' names."""
     tables = read_publication(settings.published_dir)
     return write_pages(tables, ledger.records(), settings.reports_dir) if tables else []
 
 
 def standing_proposals(settings: Settings) -> tuple[list[Proposal], list[str]]:
-    """What the standing publication suggests, and analyses that could not be read."""
+    """What the standing publication suggests, and the analyses that could not be read."""
     manifest = Manifest.read(settings.published_dir)
     if manifest is None:
         return [], []
@@ -62,7 +63,7 @@ def standing_proposals(settings: Settings) -> tuple[list[Proposal], list[str]]:
     return proposals_from(tables, data_version=manifest.data_version, code_version=version("driptune"))
 
 
-def morning_lines(settings: Settings, ledger: Ledger) -> list[str]:
-    """The morning in at most ten lines; none if nothing is published."""
+def digest_lines(settings: Settings, ledger: Ledger) -> list[str]:
+    """The digest in at most ten lines. There are none if nothing is published."""
     tables = read_publication(settings.published_dir)
     return summary(tables, len(ledger.records(Status.PENDING))) if tables else []

@@ -1,4 +1,4 @@
-"""Applying what was approved, to the configured account: by the command, and by the job that the sensor starts."""
+"""Applying approved changes to the configured account. The command does this, and the job that the sensor starts."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class World:
-    """The account, the standing publication, and the first day that it does not cover."""
+    """The account, the standing publication, and the first day that the publication does not cover."""
 
     account: MailchimpAccount
     tables: Tables
@@ -48,7 +48,7 @@ def reach(settings: Settings) -> Iterator[World]:
 
 
 def dry_run(settings: Settings, ledger: Ledger, optimization_id: str) -> ChangePlan:
-    """What applying a record would change now; nothing is written."""
+    """What applying a record would change now. Nothing is written."""
     with reach(settings) as world:
         return applications.plan(ledger.journal, ledger.record(optimization_id), world.account, world.tables)
 
@@ -61,7 +61,7 @@ def apply_one(
     now: datetime,
     checkpoint: Checkpoint = lambda place: None,
 ) -> Record:
-    """Apply an approved record, or finish an application cut short."""
+    """Apply an approved record, or finish an application that was cut short."""
     with reach(settings) as world:
         return _apply(settings, ledger, optimization_id, world, now, checkpoint)
 
@@ -83,14 +83,14 @@ def is_due(record: Record) -> bool:
 
 
 def is_kept_in_step(record: Record) -> bool:
-    """Whether people who come later are to get the record's value too, or be marked as kept out."""
+    """Whether subscribers who join later are to get the record's value too, or to be marked as held out."""
     proposal = record.proposal
     is_standing = proposal.writes_field and proposal.kind is not Kind.ROLLBACK
     return is_standing and (record.status in IN_EFFECT or (record.is_holdout_set and record.status is Status.APPLYING))
 
 
 def apply_due(settings: Settings, ledger: Ledger, *, now: datetime, tell: Tell) -> None:
-    """Apply everything approved, finish what was cut short, and keep what is in effect in step."""
+    """Apply everything that is approved, finish what was cut short, and give newcomers the values in effect."""
     due = [record for record in ledger.records(Status.APPROVED, Status.APPLYING) if is_due(record)]
     kept = [record for record in ledger.records(Status.APPLYING, *IN_EFFECT) if is_kept_in_step(record)]
     if not due and not kept:
@@ -99,16 +99,16 @@ def apply_due(settings: Settings, ledger: Ledger, *, now: datetime, tell: Tell) 
         for record in kept:
             with _told(tell):
                 written = applications.keep_in_step(ledger, record, world.account, world.tables, now=now)
-                tell(f"{record.optimization_id}: {written:,} kept in step")
+                tell(f"{record.optimization_id}: {written:,} values written for newcomers.")
         for record in due:
             with _told(tell):
                 done = _apply(settings, ledger, record.optimization_id, world, now, lambda place: None)
-                tell(f"{done.optimization_id}: applied; {written_in_words(done)}")
+                tell(f"{done.optimization_id}: applied; {written_in_words(done)}.")
 
 
 @contextmanager
 def _told(tell: Tell) -> Iterator[None]:
-    """Tell why one record was left, and go on: it is not due any more, or somebody else is writing it."""
+    """Tell why a record was left alone, and go on. It is no longer due, or another process is writing it."""
     try:
         yield
     except (NotApplicableError, StaleRecordError) as error:
@@ -119,7 +119,7 @@ def written_in_words(record: Record) -> str:
     """What an application wrote."""
     writes = record.details["writes"]
     if not writes:
-        return "nothing had to be written, it stands so already"
+        return "nothing had to be written, because the account already has these values"
     return ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(writes.items()))
 
 

@@ -1,4 +1,4 @@
-"""`driptune flows init`: a first flow map from what the account tells of its classic automations."""
+"""`driptune flows init`: a first flow map from the account's classic automations and campaigns."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ def write_first_flow_map(settings: Settings) -> Path:
     """Write `flows.yaml` into the folder of definitions and return its path.
 
     Raises:
-        SourceError: if there is one already, or the account cannot be read.
+        SourceError: if the file exists already, or the account cannot be read.
     """
     path = settings.definitions / FLOWS_FILE
     if path.exists():

@@ -1,4 +1,4 @@
-"""Forgetting a person: out of the lake, the working file and every publication, so that no byte of ours names them."""
+"""Forgetting a person: they are removed from the lake, the working file and every publication."""
 
 import shutil
 from datetime import date
@@ -14,12 +14,12 @@ def forget_person(settings: Settings, address: str) -> tuple[int, date]:
     """Remove a person from everything this installation keeps.
 
     Args:
-        settings: where everything is.
+        settings: say where everything is.
         address: the person's e-mail address.
 
     Returns:
-        Rows removed from the lake, and the night as of which to publish anew. Without a new nightly nothing is
-        published, because the working file and all publications are deleted: they hold the person's rows.
+        The number of rows removed from the lake, and the night as of which to publish anew. The working file and all
+        publications hold the person's rows and are deleted, so nothing is published until the next nightly.
     """
     manifest = Manifest.read(settings.published_dir)
     as_of = date.fromisoformat(manifest.as_of) if manifest else settings.resolve_as_of()

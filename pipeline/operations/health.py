@@ -1,4 +1,4 @@
-"""What `driptune verify` and `driptune doctor` find: pairs of (is it good, what was seen and what to do)."""
+"""What `driptune verify` and `driptune doctor` find. A finding is whether it is good, and what was seen or is to do."""
 
 import shutil
 import sys
@@ -24,18 +24,18 @@ from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest, content_hash
 from pipeline.settings import Settings
 
 Finding = tuple[bool, str]
-# A nightly keeps the working file, the new publication and the old ones at once.
+# During a nightly the working file, the new publication and the old ones are on the disk at the same time.
 LEAST_FREE_BYTES = 2_000_000_000
 OTHER_DEFINITIONS = (load_constraints, load_mutes, load_experiments, load_decisions, load_conflict_rules)
-PACKAGES = ("dagster", "dagster-duckdb", "duckdb", "polars", "pandera")
+PACKAGES = ("dagster", "duckdb", "polars", "pandera")
 
 
 def verification(settings: Settings) -> list[Finding]:
-    """Whether publication and ledger are as they were written, and how far our counts agree with Mailchimp's."""
+    """Whether publication, lake and ledger are as they were written, and our counts agree with Mailchimp's."""
     try:
         manifest = Manifest.read(settings.published_dir)
     except (ValueError, TypeError, KeyError):
-        return [(False, "manifest.json cannot be read: damaged. Run driptune restore.")]
+        return [(False, "manifest.json is damaged and cannot be read. Run driptune restore.")]
     if manifest is None:
         return [(False, f"Nothing is published in {settings.published_dir}. Run driptune nightly.")]
     findings = [_parquet_matches(settings.published_dir, table.name, table.sha256) for table in manifest.tables]
@@ -62,14 +62,15 @@ def _parquet_matches(published_dir: Path, name: str, expected: str) -> Finding:
 
     path = published_dir / "parquet" / f"{name}.parquet"
     try:
-        # Polars ends the whole process on some damaged files, so DuckDB reads first; what only Polars reads of a file
-        # can be damaged as well.
+        # Polars ends the whole process on some damaged files, so DuckDB reads first. Polars reads parts of a file that
+        # DuckDB does not, and these can be damaged, too.
         with duckdb.connect() as connection:
             rows = connection.sql("SELECT * FROM read_parquet($file)", params={"file": str(path)}).pl()
         is_equal = content_hash(rows) == expected and content_hash(pl.read_parquet(path)) == expected
-    except Exception:  # on damaged bytes readers fail in every way
+    except Exception:  # Readers raise errors of every kind on damaged bytes.
         return False, f"{name}.parquet cannot be read. Run driptune nightly to publish anew."
-    return is_equal, f"{name}.parquet " + ("is as published" if is_equal else "differs from the manifest: damaged")
+    damage = "differs from the manifest: it is damaged. Run driptune restore."
+    return is_equal, f"{name}.parquet {'is as published' if is_equal else damage}"
 
 
 def _snapshot_matches(path: Path, manifest: Manifest) -> Finding:
@@ -79,9 +80,9 @@ def _snapshot_matches(path: Path, manifest: Manifest) -> Finding:
         with duckdb.connect(str(path), read_only=True) as connection:
             held = Manifest.of(connection, manifest.run_id, date.fromisoformat(manifest.as_of))
         if held != manifest or manifest.as_text() != (path.parent / "manifest.json").read_text():
-            return False, f"{path.name} differs from the manifest: one of them is damaged. Run driptune restore."
+            return False, f"{path.name} differs from the manifest: one of the two is damaged. Run driptune restore."
     except (duckdb.Error, ValueError):
-        return False, f"{path.name} cannot be opened: damaged. Run driptune restore."
+        return False, f"{path.name} is damaged and cannot be opened. Run driptune restore."
     return True, f"{path.name} is as published"
 
 
@@ -89,51 +90,51 @@ def _lake(settings: Settings) -> Finding:
     files = Lake(settings.lake_dir).all_files()
     damaged = [file for file in files if not is_whole(file)]
     if damaged:
-        return False, f"lake: {len(damaged)} damaged files, such as {damaged[0].name}. Restore them from a backup."
-    return True, f"lake: {len(files)} files, each as it was written"
+        return False, f"lake: {len(damaged)} files are damaged, such as {damaged[0].name}. Restore them from a backup."
+    return True, f"lake: {len(files)} files are as they were written"
 
 
 def _addresses(settings: Settings) -> Finding:
-    """Whether the addresses are as they were written."""
+    """Whether the private table of addresses is as it was written."""
     try:
         is_whole = Lake(settings.lake_dir).addresses_are_whole()
     except (OSError, ValueError):
         is_whole = False
-    damage = "is damaged. Delete it: the next nightly reads it anew, or restore it."
+    damage = "is damaged. Restore it from a backup, or delete it: the next nightly reads it anew."
     return is_whole, f"lake: addresses.parquet {'is as it was written' if is_whole else damage}"
 
 
 def _reconciled(reconciliation: pl.DataFrame) -> Finding:
     unexplained = reconciliation.filter(pl.col("reason") == "unexplained").height
-    rows = reconciliation.height
-    return unexplained == 0, f"{rows} counts held against Mailchimp's reports, {unexplained} unexplained differences"
+    compared = f"{reconciliation.height} counts were compared with Mailchimp's reports"
+    return unexplained == 0, f"{compared}; {unexplained} differences are unexplained"
 
 
 def _ledger(settings: Settings) -> list[Finding]:
-    """Whether every event of the ledger follows the one before, and those published still stand in it."""
+    """Whether every event of the ledger follows from the one before, and all published events are still in it."""
     try:
         with open_ledger(settings) as ledger:
             problems, hashes = ledger.verify(), {event.hash for event in ledger.events()}
     except (DatabaseError, LedgerError, ValueError) as error:
         if trouble := disk_trouble(error):
-            return [(False, f"ledger: cannot be read. {trouble}")]
-        return [(False, "ledger: cannot be read: damaged. Restore it from a backup.")]
+            return [(False, f"ledger: it cannot be read. {trouble}")]
+        return [(False, "ledger: it is damaged and cannot be read. Restore it from a backup.")]
     path = settings.published_dir / "parquet" / "optimization_events.parquet"
     try:
         published = set(pl.read_parquet(path, columns=["hash"])["hash"]) if path.exists() else set()
     except pl.exceptions.PolarsError:
-        published = set()  # told above
+        published = set()  # The finding on the file tells that it is damaged.
     if gone := len(published - hashes):
         problems.append(f"{gone} events that were published are no longer in the ledger.")
     if problems:
         return [(False, f"ledger: {problem} Restore it from a backup.") for problem in problems]
-    return [(True, f"ledger: {len(hashes)} events, none changed or missing")]
+    return [(True, f"ledger: {len(hashes)} events, of which none was changed or is missing")]
 
 
 def _disk(data_dir: Path) -> Finding:
     data_dir.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(data_dir).free
-    return free >= LEAST_FREE_BYTES, f"{free / 1e9:.1f} GB free in {data_dir}"
+    return free >= LEAST_FREE_BYTES, f"{free / 1e9:.1f} GB are free in {data_dir}"
 
 
 def _definitions(settings: Settings) -> Finding:
@@ -144,8 +145,8 @@ def _definitions(settings: Settings) -> Finding:
             load(settings.definitions)
     except SourceError as error:
         return False, str(error)
-    told = f"{len(flow_map.flows)} flows and {len(approvals.approvers)} approvers"
-    return True, f"{told} defined in {settings.definitions}"
+    defined = f"{len(flow_map.flows)} flows and {len(approvals.approvers)} approvers"
+    return True, f"{defined} are defined in {settings.definitions}"
 
 
 def _mailchimp(settings: Settings) -> Finding:

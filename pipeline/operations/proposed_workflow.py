@@ -1,4 +1,4 @@
-"""`driptune conflicts`: what a workflow would have run into over the past month, before it is started."""
+"""`driptune conflicts`: what a workflow would have collided with over the past month, before it is started."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,14 +8,15 @@ from pathlib import Path
 import polars as pl
 
 from pipeline.common.errors import SourceError
+from pipeline.common.time import DAY_US, HOUR_US, end_of_day_us
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
 from pipeline.config.flow_map import Flow, FlowMap, load_flow_map
 from pipeline.config.reader import load_definition
 from pipeline.decisions.conflicts import REPLAY_DAYS, conflict_replay
-from pipeline.decisions.memberships import MICROSECONDS_PER_DAY, planned_messages, planned_stays, stays
+from pipeline.decisions.memberships import planned_messages, planned_stays, stays
 from pipeline.engine.reading import read_tables
-from pipeline.lake.store import EPOCH, Lake
+from pipeline.lake.store import Lake
 from pipeline.published.snapshot import Manifest
 from pipeline.schemas import lake as tables
 from pipeline.settings import Settings
@@ -37,8 +38,8 @@ def check_workflow(settings: Settings, workflow: str) -> Iterator[str]:
     """Lines on the collisions and the mail load of a workflow over the past 30 days.
 
     Args:
-        settings: where everything is.
-        workflow: id of a workflow that runs or stands in flows.yaml, or a YAML file with one flow.
+        settings: say where everything is.
+        workflow: the id of a workflow of flows.yaml, running or not, or a YAML file with one flow.
 
     Raises:
         SourceError: if the workflow is unknown, or no nightly has run.
@@ -64,7 +65,7 @@ def check_workflow(settings: Settings, workflow: str) -> Iterator[str]:
 
 def _conflicts(rows: pl.DataFrame, flow: Flow) -> Iterator[str]:
     if rows.is_empty():
-        yield "  no conflict: no rule of conflicts.yaml met two stays at once"
+        yield "  no conflict: nobody was in two workflows of a rule of conflicts.yaml at once"
     for row in rows.sort("subscribers", descending=True).iter_rows(named=True):
         yields = row["workflow_id"] == flow.id
         other = row["prevailing_workflow_id"] if yields else row["workflow_id"]
@@ -77,7 +78,7 @@ def _conflicts(rows: pl.DataFrame, flow: Flow) -> Iterator[str]:
 
 
 def _load(mailed: pl.DataFrame, added: pl.DataFrame, as_of: date, settings: Settings) -> Iterator[str]:
-    """How many messages a subscriber gets a day, now and with the workflow, and how often the cap would be passed."""
+    """How many messages a subscriber gets a day, now and with the workflow, and how often the cap is passed."""
     since = pl.col("day") > as_of - timedelta(days=REPLAY_DAYS)
     for label, frame in (("now", mailed), ("with it", pl.concat([mailed, added]))):
         daily = frame.filter(since).group_by("subscriber_key", "day").len()
@@ -119,16 +120,16 @@ def _with(workflows: pl.DataFrame, flow: Flow) -> pl.DataFrame:
 
 
 def _entries(settings: Settings, flow: Flow, as_of: date) -> pl.DataFrame:
-    """Whom the trigger would have let in, at its moment: sign-ups, or events of that type."""
-    end_us = ((as_of - EPOCH).days + 1) * MICROSECONDS_PER_DAY
+    """The subscribers whom the trigger would have let in, and when. They signed up, or had an event of that type."""
+    end_us = end_of_day_us(as_of)
     lake = Lake(settings.lake_dir)
     if flow.trigger == SIGNUP:
         moments = lake.latest(tables.Members).select("subscriber_key", pl.col("signup_us").alias("entered_us"))
     else:
         of_type = lake.latest(tables.Events).filter(pl.col("event_type") == flow.trigger)
         moments = of_type.select("subscriber_key", pl.col("occurred_us").alias("entered_us"))
-    longest = max(_hours(flow), default=0) * MICROSECONDS_PER_DAY // 24
-    window = pl.col("entered_us").is_between(end_us - REPLAY_DAYS * MICROSECONDS_PER_DAY - longest, end_us - 1)
+    longest = max(_hours(flow), default=0) * HOUR_US
+    window = pl.col("entered_us").is_between(end_us - REPLAY_DAYS * DAY_US - longest, end_us - 1)
     return moments.filter(window).sort("entered_us").unique("subscriber_key", keep="last").collect()
 
 

@@ -1,3 +1,4 @@
-"""Everything that Dagster needs to know: assets, checks, jobs, schedules, sensors, resources. No statistics and no
-SQL text.
+"""Everything that Dagster needs to know: assets, checks, jobs, schedules, sensors, resources.
+
+No statistics and no SQL text belong here.
 """

@@ -1,33 +1,149 @@
-"""What the UI shows of a table, taken from its model: columns with units, description, owners, freshness.
+"""The asset decorator: it makes the assets of a function, and gives the function what its annotations ask for.
 
-Also the decorators by which a pure function over tables becomes an asset, or several. No asset is defined here.
+What all assets have in common is said here and nowhere else: owners, freshness, description, metadata, preview and
+checks, and how tables are read and kept. No asset is defined here.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, is_dataclass
 from datetime import date, timedelta
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 import dagster as dg
 import polars as pl
+from pandera.typing.polars import DataFrame, LazyFrame
 
+from pipeline.lake.keys import SubscriberKeys
+from pipeline.lake.store import Lake
+from pipeline.mailchimp.client import MailchimpClient
+from pipeline.optimizations.ledger import Ledger
 from pipeline.orchestration.checks import check_results, check_specs
 from pipeline.orchestration.partitions import tonight
+from pipeline.orchestration.resources.warehouse import Warehouse
 from pipeline.reports.pages import PAGES_PATH
-from pipeline.schemas.base import Table, describe_columns, identity
+from pipeline.schemas.base import Model, Table, describe_columns, identity
 from pipeline.settings import Settings
 
+Group = Literal[
+    "lake",
+    "dimensions",
+    "facts",
+    "reductions",
+    "performance",
+    "cohorts",
+    "timing",
+    "experiments",
+    "decisions",
+    "monitoring",
+    "loop",
+    "publication",
+]
+"""The groups of the graph, in the order in which data flows through them."""
+
+Metadata: TypeAlias = Mapping[str, Any]
+Summary: TypeAlias = Callable[[pl.DataFrame], Metadata]
+
 OWNERS = ["team:lifecycle-data"]
-# A nightly that failed once is late in the morning; one that failed twice needs a person.
+# A table is only late in the morning after one failed nightly. After two, a person is needed.
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
+RESOURCES: dict[Any, str] = {
+    Lake: "lake",
+    Ledger: "ledger",
+    MailchimpClient: "mailchimp",
+    SubscriberKeys: "keys",
+    Warehouse: "warehouse",
+}
 PREVIEW_ROWS = 8
 PERSONAL_COLUMNS = ("subscriber_key", "merge_fields", "tags", "url")
 
 
+class Latest(DataFrame[Model]):
+    """Annotates a parameter that takes a table of the lake: the latest version of each row."""
+
+
+class Scan(LazyFrame[Model]):
+    """Annotates a parameter that takes a table of the lake lazily: all versions of all rows, too many to hold."""
+
+
+@dataclass(frozen=True)
+class Night:
+    """The night that a run is for, and the settings."""
+
+    as_of: date
+    settings: Settings
+
+
+def asset(
+    *models: type[Table],
+    group: Group,
+    name: str | None = None,
+    kinds: tuple[str, ...] = ("polars",),
+    after: Iterable[dg.AssetKey] = (),
+    summary: Summary | tuple[Summary, ...] = lambda rows: {},
+    retry_policy: dg.RetryPolicy | None = None,
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Turn a function that returns the rows of the tables `models` into the assets that hold these tables.
+
+    The function is given what its parameters are annotated with:
+
+    - `DataFrame[model]`, `Latest[model]` or `Scan[model]`: a table, which becomes a dependency of the assets. The first
+      is a table of the warehouse, the others are tables of the lake.
+    - A dataclass whose fields are annotated so, and hence several tables.
+    - `Night`, a resource (`Lake`, `Ledger`, `MailchimpClient`, `SubscriberKeys`, `Warehouse`), or Dagster's context.
+
+    The function returns a frame, or for several models a frame for each in their order. A table of the warehouse is
+    replaced by the frame. To a table of the lake the frame is appended, without the rows that the table holds already.
+    A function that writes its tables itself returns metadata in place of frames.
+
+    Args:
+        models: the tables that one call of the function makes.
+        group: the assets' group in the graph.
+        name: the name of the step. By default it is named like the table, or for several tables like the function.
+        kinds: the marks that the assets have in the UI.
+        after: assets that must be made before, although the function takes none of their rows.
+        summary: tells three to six numbers about the rows to show beside the run, and perhaps a chart. For several
+            models it is a tuple of such functions in their order.
+        retry_policy: when and how often a failing step is tried again.
+
+    Raises:
+        TypeError: if a parameter is annotated with anything else.
+    """
+    keys = [asset_key(model) for model in models]
+    summaries = summary if isinstance(summary, tuple) else (summary,) * len(models)
+
+    def make(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        hints = {taken: hint for taken, hint in get_type_hints(function).items() if taken != "return"}
+        needed = {asset_key(model) for hint in hints.values() for model in _tables(hint)}.union(after)
+        resources = {RESOURCES[hint] for hint in hints.values() if hint in RESOURCES}
+
+        @dg.multi_asset(
+            name=name or ("__".join(keys[0].path) if len(keys) == 1 else function.__name__),
+            specs=[spec(model, group, kinds=set(kinds), deps=needed.difference(keys)) for model in models],
+            check_specs=[check for model in models for check in check_specs(model, asset_key(model))],
+            required_resource_keys={"settings", "lake", "warehouse", *resources},
+            retry_policy=retry_policy,
+        )
+        def made(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+            results = function(**{taken: _given(hint, context) for taken, hint in hints.items()})
+            each = [results] if isinstance(results, (pl.DataFrame, Mapping)) else results
+            for model, result, summarise in zip(models, each, summaries, strict=True):
+                yield _kept(model, result, summarise, context)
+
+        return made
+
+    return make
+
+
 def asset_key(model: type[Table]) -> dg.AssetKey:
-    """The key of the asset that makes the model's table."""
+    """The key of the asset that holds the model's table."""
     place = identity(model)
     return dg.AssetKey([place.schema, place.name])
+
+
+def spec(model: type[Table], group: Group, **more: Any) -> dg.AssetSpec:
+    """The specification of an asset that holds the model's table. `more` adds to what it says, or replaces it."""
+    told = {"description": model.__doc__, "metadata": describe(model)} | more
+    return dg.AssetSpec(asset_key(model), group_name=group, owners=OWNERS, freshness_policy=FRESHNESS, **told)
 
 
 def describe(model: type[Table]) -> dict[str, Any]:
@@ -46,171 +162,60 @@ def describe(model: type[Table]) -> dict[str, Any]:
     return described
 
 
-def spec(model: type[Table], group: str, **more: Any) -> dg.AssetSpec:
-    """The specification of an asset that holds the model's table."""
-    return dg.AssetSpec(
-        asset_key(model),
-        description=model.__doc__,
-        group_name=group,
-        metadata=describe(model),
-        owners=OWNERS,
-        freshness_policy=FRESHNESS,
-        **more,
-    )
-
-
 def preview(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
-    """The first rows as a small table, of nobody in particular: Dagster keeps it longer than a person may be kept."""
+    """The first rows as a small table, without personal columns: Dagster keeps it longer than a person may be kept."""
     shape = pl.Config(tbl_rows=PREVIEW_ROWS, tbl_cols=12, fmt_str_lengths=40, tbl_width_chars=400)
     markdown = pl.Config(tbl_formatting="MARKDOWN", tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True)
     with shape, markdown:
         return dg.MetadataValue.md(str(frame.drop(PERSONAL_COLUMNS, strict=False).head(PREVIEW_ROWS)))
 
 
-def table_asset(
-    model: type[Table],
-    *,
-    group: str,
-    reads: Mapping[str, type[Table]],
-    reads_lake: Mapping[str, type[Table]] = MappingProxyType({}),
-    scans_lake: Mapping[str, type[Table]] = MappingProxyType({}),
-    summary: Callable[[pl.DataFrame], Mapping[str, Any]] = lambda frame: {},
-) -> Callable[[Callable[..., pl.DataFrame]], dg.AssetsDefinition]:
-    """Make an asset of `function(as_of, settings, **frames)`, which returns the model's rows for tonight.
+def _tables(hint: Any) -> set[type[Table]]:
+    """The models of the tables that an annotation asks for.
 
-    Args:
-        model: the table the asset holds.
-        group: the asset's group in the graph.
-        reads: for each frame the function takes, the model of the table it comes from.
-        reads_lake: the same for tables of the lake, of which the function gets the latest version of each row.
-        scans_lake: the same, but lazily and with all versions of each row: for tables too large to hold.
-        summary: three to six numbers worth showing beside the run.
+    Raises:
+        TypeError: if it asks for something that assets are not given.
     """
-
-    def make(function: Callable[..., pl.DataFrame]) -> dg.AssetsDefinition:
-        @dg.asset(
-            key=asset_key(model),
-            group_name=group,
-            kinds={"polars"},
-            description=model.__doc__,
-            metadata=describe(model),
-            owners=OWNERS,
-            freshness_policy=FRESHNESS,
-            ins={name: dg.AssetIn(key=asset_key(source)) for name, source in reads.items()},
-            deps=[asset_key(source) for source in {*reads_lake.values(), *scans_lake.values()}],
-            required_resource_keys={"settings", "warehouse", "lake"},
-            check_specs=check_specs(model, asset_key(model)),
-        )
-        def asset(
-            context: dg.AssetExecutionContext, **frames: pl.DataFrame
-        ) -> Iterator[dg.Output | dg.AssetCheckResult]:
-            settings: Settings = context.resources.settings
-            as_of: date = tonight(context.run.tags, settings)
-            latest = {name: context.resources.lake.latest(source).collect() for name, source in reads_lake.items()}
-            scans = {name: context.resources.lake.scan(source) for name, source in scans_lake.items()}
-            result = function(as_of=as_of, settings=settings, **frames, **latest, **scans)
-            metadata = {"as_of_day": as_of.isoformat(), "rows": preview(result), **summary(result)}
-            yield dg.Output(result, metadata=metadata)
-            yield from check_results(model, result)
-
-        return asset
-
-    return make
+    if hint in (Night, dg.AssetExecutionContext, *RESOURCES):
+        return set()
+    if is_dataclass(hint):
+        return {model for field in get_type_hints(hint).values() for model in _tables(field)}
+    for model in get_args(hint):
+        if get_origin(hint) in ((Latest, Scan) if identity(model).schema == "lake" else (DataFrame,)):
+            return {model}
+    raise TypeError(f"{hint} is nothing that an asset is given. The docstring of `asset` says what is.")
 
 
-def log_asset(
-    model: type[Table],
-    *,
-    group: str,
-    reads: Mapping[str, type[Table]],
-    reads_lake: Mapping[str, type[Table]] = MappingProxyType({}),
-) -> Callable[[Callable[..., pl.DataFrame]], dg.AssetsDefinition]:
-    """Make an asset of `function(as_of, settings, **frames)`, whose rows are appended to a log of the lake.
-
-    Args:
-        model: the lake's table; rows it holds already are not written again.
-        group: the asset's group in the graph.
-        reads: as in `table_asset`.
-        reads_lake: as in `table_asset`; the log itself may be among them, as it stands before tonight's rows.
-    """
-
-    def make(function: Callable[..., pl.DataFrame]) -> dg.AssetsDefinition:
-        @dg.asset(
-            key=asset_key(model),
-            group_name=group,
-            kinds={"polars", "parquet"},
-            description=model.__doc__,
-            metadata=describe(model),
-            owners=OWNERS,
-            freshness_policy=FRESHNESS,
-            ins={name: dg.AssetIn(key=asset_key(source)) for name, source in reads.items()},
-            deps=[asset_key(source) for source in reads_lake.values() if source is not model],
-            required_resource_keys={"settings", "lake"},
-        )
-        def log(context: dg.AssetExecutionContext, **frames: pl.DataFrame) -> dg.MaterializeResult:
-            settings: Settings = context.resources.settings
-            as_of: date = tonight(context.run.tags, settings)
-            lake = context.resources.lake
-            latest = {name: lake.latest(source).collect() for name, source in reads_lake.items()}
-            rows = function(as_of=as_of, settings=settings, **frames, **latest)
-            return dg.MaterializeResult(metadata={"new_rows": lake.append(model, rows, as_of)})
-
-        return log
-
-    return make
+def _given(hint: Any, context: dg.AssetExecutionContext) -> Any:
+    """What an annotation asks for, in this run."""
+    resources = context.resources
+    if hint is dg.AssetExecutionContext:
+        return context
+    if hint is Night:
+        return Night(tonight(context.run.tags, resources.settings), resources.settings)
+    if hint in RESOURCES:
+        return getattr(resources, RESOURCES[hint])
+    if isinstance(hint, type) and is_dataclass(hint):
+        return hint(**{name: _given(field, context) for name, field in get_type_hints(hint).items()})
+    form, [model] = get_origin(hint), get_args(hint)
+    if form is Scan:
+        return resources.lake.scan(model)
+    return resources.lake.latest(model).collect() if form is Latest else resources.warehouse.read(model)
 
 
-def tables_asset(
-    models: Sequence[type[Table]],
-    *,
-    group: str,
-    reads: Mapping[str, type[Table]],
-    reads_lake: Mapping[str, type[Table]] = MappingProxyType({}),
-    summaries: Mapping[type[Table], Callable[[pl.DataFrame], Mapping[str, Any]]] = MappingProxyType({}),
-) -> Callable[[Callable[..., Sequence[pl.DataFrame]]], dg.AssetsDefinition]:
-    """Make assets of one `function(as_of, settings, **frames)`, which returns the rows of each model in their order.
-
-    Args:
-        models: the tables the assets hold, which one computation makes together.
-        group: the assets' group in the graph.
-        reads: as in `table_asset`.
-        reads_lake: as in `table_asset`.
-        summaries: for a model, three to six numbers worth showing beside the run, and perhaps a chart.
-    """
-
-    def make(function: Callable[..., Sequence[pl.DataFrame]]) -> dg.AssetsDefinition:
-        @dg.multi_asset(
-            name=function.__name__,
-            outs={
-                identity(model).name: dg.AssetOut(
-                    key=asset_key(model),
-                    group_name=group,
-                    kinds={"polars"},
-                    description=model.__doc__,
-                    metadata=describe(model),
-                    owners=OWNERS,
-                    freshness_policy=FRESHNESS,
-                )
-                for model in models
-            },
-            ins={name: dg.AssetIn(key=asset_key(source)) for name, source in reads.items()},
-            deps=[asset_key(source) for source in reads_lake.values()],
-            required_resource_keys={"settings", "warehouse", "lake"},
-            check_specs=[check for model in models for check in check_specs(model, asset_key(model))],
-        )
-        def assets(
-            context: dg.AssetExecutionContext, **frames: pl.DataFrame
-        ) -> Iterator[dg.Output | dg.AssetCheckResult]:
-            settings: Settings = context.resources.settings
-            as_of: date = tonight(context.run.tags, settings)
-            latest = {name: context.resources.lake.latest(source).collect() for name, source in reads_lake.items()}
-            results = function(as_of=as_of, settings=settings, **frames, **latest)
-            for model, rows in zip(models, results, strict=True):
-                summary = summaries[model](rows) if model in summaries else {}
-                metadata = {"as_of_day": as_of.isoformat(), "rows": preview(rows), **summary}
-                yield dg.Output(rows, output_name=identity(model).name, metadata=metadata)
-                yield from check_results(model, rows)
-
-        return assets
-
-    return make
+def _kept(
+    model: type[Table], result: pl.DataFrame | Metadata, summarise: Summary, context: dg.AssetExecutionContext
+) -> dg.MaterializeResult[Any]:
+    """Keep the rows where the model's table is, and tell what the UI shows of them."""
+    key, as_of, resources = asset_key(model), _given(Night, context).as_of, context.resources
+    if not isinstance(result, pl.DataFrame):
+        return dg.MaterializeResult(key, metadata=result)
+    if identity(model).schema == "lake":
+        return dg.MaterializeResult(key, metadata={"new_rows": resources.lake.append(model, result, as_of)})
+    metadata = {
+        "as_of_day": as_of.isoformat(),
+        "dagster/row_count": resources.warehouse.replace(model, result),
+        "rows": preview(result),
+        **summarise(result),
+    }
+    return dg.MaterializeResult(key, metadata=metadata, check_results=list(check_results(model, key, result)))

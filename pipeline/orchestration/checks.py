@@ -1,6 +1,7 @@
-"""Asset checks of a table: what must hold before anything is published. All of them block what comes after.
+"""Asset checks of the marts: what must hold of a whole table before anything is published. All of them are blocking.
 
-They run beside the table's own step; what a single column may hold is pandera's business, before the table is written.
+Pandera checks the columns and their values before a table is written. Asset checks compare rows and columns with each
+other. They run in the step of their table, after it was written, and stop what comes after that step.
 """
 
 from collections.abc import Iterator
@@ -15,30 +16,34 @@ RATE_CHECK = "rates_lie_within_their_bounds"
 
 
 def check_specs(model: type[Table], asset_key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """The checks that apply to the model's table."""
-    specs = [dg.AssetCheckSpec(KEY_CHECK, asset=asset_key, blocking=True, description="One row per natural key.")]
+    """The checks that apply to the model's table. Only marts have any."""
+    if identity(model).schema != "marts":
+        return []
+    texts = {KEY_CHECK: "One row per natural key."}
     if _rates(model):
-        text = "Every rate lies between its low and its high."
-        specs.append(dg.AssetCheckSpec(RATE_CHECK, asset=asset_key, blocking=True, description=text))
-    return specs
+        texts[RATE_CHECK] = "Every rate lies between its low and its high."
+    return [dg.AssetCheckSpec(name, asset=asset_key, blocking=True, description=text) for name, text in texts.items()]
 
 
-def check_results(model: type[Table], frame: pl.DataFrame) -> Iterator[dg.AssetCheckResult]:
+def check_results(model: type[Table], asset_key: dg.AssetKey, frame: pl.DataFrame) -> Iterator[dg.AssetCheckResult]:
     """The result of every check of `check_specs` on the rows of a table."""
-    place = identity(model)
-    asset_key = dg.AssetKey([place.schema, place.name])
-    yield _result(KEY_CHECK, asset_key, frame.height - frame.unique(place.natural_key).height)
-    if rates := _rates(model):
-        outside = [(pl.col(rate) < pl.col(f"{rate}_low")) | (pl.col(rate) > pl.col(f"{rate}_high")) for rate in rates]
-        yield _result(RATE_CHECK, asset_key, frame.filter(pl.any_horizontal(outside)).height)
+    for check in check_specs(model, asset_key):
+        failing = _repeated(model, frame) if check.name == KEY_CHECK else _out_of_bounds(model, frame)
+        metadata = {"failing_rows": failing}
+        yield dg.AssetCheckResult(check_name=check.name, asset_key=asset_key, passed=not failing, metadata=metadata)
+
+
+def _repeated(model: type[Table], frame: pl.DataFrame) -> int:
+    return frame.height - frame.unique(identity(model).natural_key).height
+
+
+def _out_of_bounds(model: type[Table], frame: pl.DataFrame) -> int:
+    outside = [
+        (pl.col(rate) < pl.col(f"{rate}_low")) | (pl.col(rate) > pl.col(f"{rate}_high")) for rate in _rates(model)
+    ]
+    return frame.filter(pl.any_horizontal(outside)).height
 
 
 def _rates(model: type[Table]) -> list[str]:
     columns = polars_schema(model)
     return [name for name in columns if f"{name}_low" in columns and f"{name}_high" in columns]
-
-
-def _result(name: str, asset_key: dg.AssetKey, failing_rows: int) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        check_name=name, asset_key=asset_key, passed=failing_rows == 0, metadata={"failing_rows": failing_rows}
-    )

@@ -1,4 +1,4 @@
-"""Nightlies that Dagster takes for running although their process is gone: a power cut and kill -9 tell nobody."""
+"""Nightlies that Dagster takes for running although a power cut or a kill has ended their process."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,30 +8,31 @@ import dagster as dg
 from pipeline.common.lock import WarehouseBusyError, exclusive
 from pipeline.orchestration.jobs import nightly
 
-# Between its start and taking the lock a run imports and connects, which was measured to take seconds.
+# A run imports and connects before it takes the lock, which was measured to take seconds.
 YOUNG = timedelta(seconds=60)
 ACTIVE = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 def end_dead_nightlies(instance: dg.DagsterInstance, working_file: Path, now: datetime) -> list[str]:
-    """Mark as failed every started nightly that does not hold the working file's lock; returns their ids.
+    """Mark as failed every started nightly that does not hold the working file's lock, and return their ids.
 
-    The lock dies with its holder, so a free one means that none of them is alive. Those that have just started have
-    not taken it yet and are left alone.
+    The lock is released when its holder ends, so if it is free, none of them is alive. Nightlies that have just started
+    may not have taken it yet and are left alone.
     """
     filters = dg.RunsFilter(job_name=nightly.name, statuses=ACTIVE)
     if not instance.get_run_records(filters, limit=1):
         return []
     try:
         with exclusive(working_file.with_suffix(".lock"), wait_seconds=0):
-            # Read under the lock: a run that ended while we looked is no longer among them.
+            # The records are read under the lock, so that a run that has just ended is no longer among them.
             records = instance.get_run_records(filters)
             dead = [
                 one for one in records if one.start_time and now.timestamp() - one.start_time > YOUNG.total_seconds()
             ]
             for record in dead:
                 instance.report_run_failed(
-                    record.dagster_run, "The process of this run is gone (power cut or kill). The next one starts anew."
+                    record.dagster_run,
+                    "The process of this run is gone, after a power cut or a kill. The next run starts anew.",
                 )
     except WarehouseBusyError:
         return []

@@ -1,4 +1,4 @@
-"""Dagster's instance: its home and the settings that keep nightlies coming after a power cut."""
+"""Dagster's instance: its home folder, and settings with which nightlies go on after a power cut."""
 
 import os
 from pathlib import Path
@@ -7,21 +7,21 @@ import dagster as dg
 
 from pipeline.common.lock import exclusive
 
-# Creating the databases was measured to take one; on a slow disk several.
+# Creating the databases was measured to take one second, and several on a slow disk.
 CREATION_SECONDS = 60.0
 
 DAGSTER_YAML = """\
-# Written by driptune; edit freely, it is not overwritten.
+# Written by driptune once. You may edit it: it is not overwritten.
 telemetry:
   enabled: false
 nux:
   enabled: false
 concurrency:
   runs:
-    # The working file has one writer; a second run would only wait for it.
+    # One run at a time can write the working file. A second run would only wait for it.
     max_concurrent_runs: 1
 run_monitoring:
-  # Without it, a run that a power cut left 'started' would block every later nightly.
+  # Without monitoring, a run that a power cut left 'started' would block every later nightly.
   enabled: true
   poll_interval_seconds: 30
   start_timeout_seconds: 180
@@ -39,7 +39,7 @@ retention:
 
 
 def prepare_home(home: Path) -> Path:
-    """Create Dagster's home with its configuration and name it in the environment; returns its absolute path."""
+    """Create Dagster's home with its configuration, name it in the environment, and return its absolute path."""
     home = home.resolve()
     home.mkdir(parents=True, exist_ok=True)
     configuration = home / "dagster.yaml"
@@ -50,7 +50,7 @@ def prepare_home(home: Path) -> Path:
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
-    """The instance that CLI, UI and daemon share."""
-    # Two that come first at once would both create the databases.
+    """The instance that the command, the UI and the daemon share."""
+    # Two processes that start at the same time would both create the databases.
     with exclusive(prepare_home(home) / ".lock", CREATION_SECONDS):
         return dg.DagsterInstance.get()

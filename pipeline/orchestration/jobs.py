@@ -1,4 +1,4 @@
-"""The jobs: the nightly, which is the whole graph in one process, and the one that applies what was approved."""
+"""The jobs: the nightly runs the whole graph in one process, and another job applies what was approved."""
 
 from datetime import UTC, datetime
 
@@ -8,22 +8,22 @@ from pipeline.operations.applying import apply_due
 from pipeline.optimizations.ledger import Ledger
 from pipeline.settings import Settings
 
-# Above any measured nightly; Dagster ends a run that takes longer, so that no zombie blocks the next one.
+# No measured nightly took as long. Dagster ends a run that does, so that it cannot block the next one.
 MAX_RUNTIME_SECONDS = 4 * 3600
-# The UI keeps every event; in the terminal of `driptune up` they would bury the links that let approvers in.
+# The UI keeps every event. In the terminal of `driptune up` they would bury the links that let approvers in.
 CALM = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
 
 nightly = dg.define_asset_job(
     "nightly",
     selection=dg.AssetSelection.all(),
-    description="Read what is new, recompute what it touches, analyse, check, publish.",
+    description="Reads what is new, recomputes what it touches, analyses, checks and publishes.",
     executor_def=dg.in_process_executor,
     tags={"dagster/max_runtime": str(MAX_RUNTIME_SECONDS)},
     config=CALM,
 )
 
 
-@dg.op(description="Write approved changes to Mailchimp; finish what a crash cut short; give newcomers their values.")
+@dg.op(description="Writes approved changes to Mailchimp, finishes what a crash cut short, and gives newcomers values.")
 def write_changes(
     context: dg.OpExecutionContext, ledger: dg.ResourceParam[Ledger], settings: dg.ResourceParam[Settings]
 ) -> None:
@@ -38,5 +38,5 @@ def write_changes(
     tags={"dagster/max_runtime": str(MAX_RUNTIME_SECONDS)},
 )
 def apply_changes() -> None:
-    """One step: records are applied one after the other."""
+    """Apply one record after the other, in one step."""
     write_changes()

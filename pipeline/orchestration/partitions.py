@@ -1,4 +1,4 @@
-"""The one partition definition: UTC days whose data a table holds completely, and 'tonight' as a run's tags tell it."""
+"""The partitions, which are UTC days, and the night and days that a run is for, as its tags tell them."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -16,20 +16,20 @@ DAYS = dg.DailyPartitionsDefinition(start_date=SAMPLE_FIRST_DAY.isoformat())
 
 
 def tonight(tags: Mapping[str, str], settings: Settings) -> date:
-    """The night a run is for: its partition, the end of its range of partitions, or the settings' night."""
+    """The night that a run is for: its partition, or the last of its partitions, or the night of the settings."""
     key = tags.get(ASSET_PARTITION_RANGE_END_TAG) or tags.get(PARTITION_NAME_TAG)
     return date.fromisoformat(key) if key else settings.resolve_as_of()
 
 
 def day_range(tags: Mapping[str, str], settings: Settings) -> tuple[date, date]:
-    """First and last day a run is for; both the same in a nightly."""
+    """The first and the last day that a run is for. They are the same in a nightly."""
     last = tonight(tags, settings)
     first = tags.get(ASSET_PARTITION_RANGE_START_TAG)
     return (date.fromisoformat(first) if first else last), last
 
 
 def range_tags(first: date, last: date) -> dict[str, str]:
-    """Run tags that make one run cover the days from `first` to `last`."""
+    """The tags of a run that covers the days from `first` to `last`."""
     return {
         ASSET_PARTITION_RANGE_START_TAG: first.isoformat(),
         ASSET_PARTITION_RANGE_END_TAG: last.isoformat(),

@@ -1,4 +1,4 @@
-"""When the nightly runs."""
+"""The schedule of the nightly."""
 
 import dagster as dg
 
@@ -7,7 +7,7 @@ from pipeline.settings import Settings
 
 
 def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """The nightly, every night at the configured time; one run a night, however often the tick is repeated."""
+    """Run the nightly at the configured time. A tick that is repeated starts no second run for a night."""
 
     @dg.schedule(
         name="every_night",

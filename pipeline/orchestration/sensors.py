@@ -1,4 +1,4 @@
-"""What watches: failed and dead runs, and what a new publication or an approval asks for."""
+"""The sensors. They watch for failed runs, dead runs, new publications and approvals."""
 
 import logging
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import requests
 
-from pipeline.operations.after_publication import follow_publication, morning_lines
+from pipeline.operations.after_publication import digest_lines, follow_publication
 from pipeline.operations.applying import is_due, is_kept_in_step
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.record import IN_EFFECT, Status, digest
@@ -21,7 +21,7 @@ SECONDS_BETWEEN_LOOKS = 60
 
 
 def failure_alert(settings: Settings) -> dg.SensorDefinition:
-    """Log every failed run and tell the configured webhook, with names and ids only."""
+    """Log every failed run and tell the configured webhook. Only names and ids are told."""
 
     @dg.run_failure_sensor(
         name="alert_on_failure",
@@ -43,25 +43,25 @@ def failure_alert(settings: Settings) -> dg.SensorDefinition:
 
 
 def propose(settings: Settings) -> dg.SensorDefinition:
-    """Turn each new publication into pending records. It starts no run: a record costs milliseconds, a run seconds."""
+    """Turn each new publication into pending records. No run is started, because a run takes seconds."""
 
     @dg.sensor(
         name="propose",
         minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Puts on record what a new publication suggests; people decide in the inbox or with `driptune`.",
+        description="Records what a new publication suggests. People decide in the inbox or with `driptune`.",
     )
     def propose_changes(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         manifest = Manifest.read(settings.published_dir)
-        # A day of its own, so that what nobody decides lapses although nothing new is published.
+        # The day is part of the cursor, so that undecided records lapse although nothing new is published.
         cursor = f"{manifest.version if manifest else 'nothing'} {datetime.now(UTC).date()}"
         if cursor == context.cursor:
             return dg.SkipReason("Nothing new is published.")
         with open_ledger(settings) as ledger:
             followed = follow_publication(settings, ledger, now=datetime.now(UTC))
-            lines = morning_lines(settings, ledger)
+            lines = digest_lines(settings, ledger)
         for failure in followed.failures:
-            context.log.error("No proposals of one analysis: %s", failure)
+            context.log.error("An analysis made no proposals, because it could not be read: %s", failure)
         is_new = manifest is not None and not (context.cursor or "").startswith(manifest.version)
         if settings.digest_webhook is not None and is_new:
             text = "\n".join(line.strip() for line in lines)
@@ -76,14 +76,14 @@ def propose(settings: Settings) -> dg.SensorDefinition:
 
 
 def apply_approved(settings: Settings) -> dg.SensorDefinition:
-    """Start the job that applies, when something is approved, was cut short, or has newcomers after a publication."""
+    """Start the job that applies: after an approval, a crash, or a publication that may bring newcomers."""
 
     @dg.sensor(
         name="apply_approved",
         job_name=apply_changes.name,
         minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Applies what people approved; nothing is written without an approved record.",
+        description="Applies what people approved. Nothing is written without an approved record.",
     )
     def apply_what_is_approved(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         manifest = Manifest.read(settings.published_dir)
@@ -92,8 +92,8 @@ def apply_approved(settings: Settings) -> dg.SensorDefinition:
         due = [f"{record.optimization_id} {record.revision}" for record in records if is_due(record)]
         kept = [record.optimization_id for record in records if is_kept_in_step(record)]
         if manifest is None or not (due or kept):
-            return dg.SkipReason("Nothing is approved and not applied yet.")
-        # The hour, so that what Mailchimp could not take is tried again.
+            return dg.SkipReason("Nothing that is approved waits to be applied.")
+        # The hour is part of the key, so that what Mailchimp could not take is tried again.
         hour = f"{datetime.now(UTC):%Y-%m-%d %H}" if due else ""
         return dg.RunRequest(run_key=digest([due, kept, manifest.version, hour]))
 
@@ -101,23 +101,23 @@ def apply_approved(settings: Settings) -> dg.SensorDefinition:
 
 
 def end_dead_runs(settings: Settings) -> dg.SensorDefinition:
-    """Mark as failed what a power cut or a kill left 'started': nothing else of Dagster's would notice for hours."""
+    """Mark as failed what a power cut or a kill left 'started'. Dagster alone would notice it after hours."""
 
     @dg.sensor(
         name="end_dead_runs",
         minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Ends nightlies whose process is gone, so that the next one can start.",
+        description="Ends nightlies whose process is gone, so that the next nightly can start.",
     )
     def end_what_is_dead(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         ended = end_dead_nightlies(context.instance, settings.working_file, datetime.now(UTC))
-        return dg.SkipReason(f"{len(ended)} dead runs ended: {', '.join(ended)}" if ended else "No run is dead.")
+        return dg.SkipReason(f"{len(ended)} dead runs were ended: {', '.join(ended)}." if ended else "No run is dead.")
 
     return end_what_is_dead
 
 
 def send(url: str, message: Mapping[str, object], log: logging.Logger) -> None:
-    """Post a message; a webhook that does not answer is logged without its address, which may hold a secret."""
+    """Post a message. A failure is logged without the webhook's address, which may hold a secret."""
     try:
         requests.post(url, json=message, timeout=ALERT_TIMEOUT_SECONDS, allow_redirects=False).raise_for_status()
     except requests.RequestException as error:

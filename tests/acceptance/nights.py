@@ -22,7 +22,7 @@ def published_tables(data_dir: Path, nights: list[date], first: date | None = No
     """Run the nights in a fresh folder, or one backfill from `first` to the last; what is published then, by name."""
     settings = Settings(data_dir=data_dir, _env_file=None)
     for night in nights:
-        run_night(settings, night, lambda step: None, first)
+        run_night(settings, night, lambda step, steps: None, first)
         print(f"  as of {night}", flush=True)
     manifest = Manifest.read(settings.published_dir)
     assert manifest is not None

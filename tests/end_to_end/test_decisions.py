@@ -13,7 +13,6 @@ from sklearn.metrics import adjusted_rand_score
 from pipeline.analysis.delays.recommendations import MINIMUM_ENTRANTS
 from pipeline.analysis.experiments.exposures import Facts
 from pipeline.analysis.experiments.registry import register
-from pipeline.cli.nightly import Night
 from pipeline.common.errors import SourceError
 from pipeline.config.constraints import DEFAULT_QUIET_HOURS
 from pipeline.config.experiments import load_experiments
@@ -137,7 +136,7 @@ def test_colliding_flows_are_found_and_the_lower_priority_yields(
     assert tonight["reason"].str.contains("priority 5 is below 30").all()
 
 
-def test_a_workflow_is_checked_before_it_starts(settings: Settings, night: Night, tmp_path: Path) -> None:
+def test_a_workflow_is_checked_before_it_starts(settings: Settings, night: None, tmp_path: Path) -> None:
     proposed = tmp_path / "review.yaml"
     proposed.write_text(
         "flows:\n  - id: review\n    category: promotional\n    trigger: purchase\n"
@@ -172,7 +171,7 @@ def test_two_equal_arms_are_told_apart_on_no_night(tables: dict[str, pl.DataFram
 
 
 def test_a_test_changed_after_its_start_is_refused_with_the_difference(
-    settings: Settings, night: Night, tmp_path: Path
+    settings: Settings, night: None, tmp_path: Path
 ) -> None:
     written = (settings.definitions / "experiments.yaml").read_text(encoding="utf-8")
     changed = written.replace("minimum_lift: 0.3 ", "minimum_lift: 0.4 ").replace("window_days: 7 ", "window_days: 5 ")
@@ -203,7 +202,7 @@ def test_decisions_cover_every_subscriber_and_count_the_defaults(
     assert (decisions["is_default"] == decisions["default_reason"].is_not_null()).all()
 
 
-def test_decisions_about_to_be_served_can_be_replayed(settings: Settings, night: Night) -> None:
+def test_decisions_about_to_be_served_can_be_replayed(settings: Settings, night: None) -> None:
     kept = Lake(settings.lake_dir)
     models = {row["model_version"]: row["model"] for row in kept.latest(lake.PolicyModels).collect().to_dicts()}
     logged = kept.latest(lake.Decisions).collect()

@@ -8,7 +8,6 @@ import duckdb
 import polars as pl
 import pytest
 
-from pipeline.cli.nightly import Night
 from pipeline.settings import SAMPLE_TONIGHT, Settings
 
 STEP = ["workflow_id", "step_id"]
@@ -76,7 +75,7 @@ def test_bad_events_are_counted_with_reasons(tables: dict[str, pl.DataFrame]) ->
     assert quarantine.filter(pl.col("reason") == "").height == 0
 
 
-def test_credits_never_exceed_the_orders(settings: Settings, night: Night) -> None:
+def test_credits_never_exceed_the_orders(settings: Settings, night: None) -> None:
     with duckdb.connect(str(settings.working_file), read_only=True) as connection:
         [(repeated,)] = connection.execute(
             "SELECT count(*) - count(DISTINCT (conversion_id, view)) FROM core.credits"

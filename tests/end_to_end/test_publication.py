@@ -7,7 +7,6 @@ import duckdb
 import polars as pl
 from polars import selectors
 
-from pipeline.cli.nightly import Night
 from pipeline.published.snapshot import SNAPSHOT_NAME
 from pipeline.reports.digest import summary
 from pipeline.reports.pages.site import file_name, write_pages
@@ -25,7 +24,7 @@ def test_the_data_dictionary_names_every_published_column(settings: Settings, ta
     assert sorted(described) == sorted(columns)
 
 
-def test_every_documented_query_has_an_answer(settings: Settings, night: Night) -> None:
+def test_every_documented_query_has_an_answer(settings: Settings, night: None) -> None:
     opening, queries = documented_queries()
     with duckdb.connect() as connection:
         connection.execute(opening.replace(PLACE, str(settings.published_dir / SNAPSHOT_NAME)))
@@ -40,7 +39,7 @@ def test_no_published_number_is_not_a_number(tables: dict[str, pl.DataFrame]) ->
             assert column.drop_nulls().is_finite().all(), f"{name}.{column.name}"
 
 
-def test_no_address_leaves_the_private_table(settings: Settings, night: Night) -> None:
+def test_no_address_leaves_the_private_table(settings: Settings, night: None) -> None:
     private = settings.lake_dir / "addresses"
     marks = [b"@sample.example"]
     for path in settings.data_dir.rglob("*"):
@@ -49,7 +48,7 @@ def test_no_address_leaves_the_private_table(settings: Settings, night: Night) -
             assert not any(mark in content for mark in marks), path.relative_to(settings.data_dir)
 
 
-def test_files_of_state_are_private_and_published_ones_read_only(settings: Settings, night: Night) -> None:
+def test_files_of_state_are_private_and_published_ones_read_only(settings: Settings, night: None) -> None:
     def mode(path: Path) -> str:
         return oct(path.stat().st_mode & 0o777)
 

@@ -2,31 +2,18 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import dagster as dg
 import pytest
 
 from pipeline.definitions import build_defs
-from pipeline.orchestration.assets.publication import published_marts
+from pipeline.orchestration.asset import Group, asset_key
 from pipeline.reports.pages import PAGES_PATH
 from pipeline.reports.pages.reference import DICTIONARY, table_entries
-from pipeline.schemas.base import identity
+from pipeline.schemas.base import identity, tables_of
 from pipeline.settings import Settings
 
-GROUPS = {
-    "lake",
-    "dimensions",
-    "facts",
-    "reductions",
-    "performance",
-    "cohorts",
-    "timing",
-    "decisions",
-    "experiments",
-    "monitoring",
-    "loop",
-    "publication",
-}
 CONTRACT = {
     "workflows", "steps", "calendar", "step_metrics_daily", "step_metrics", "workflow_metrics", "metric_changes",
     "funnel", "bottlenecks", "exit_reasons", "stuck_subscribers", "time_to_next_step", "revenue_attribution",
@@ -56,14 +43,15 @@ def test_definitions_load_as_the_workspace_loads_them(defs: dg.Definitions) -> N
     dg.Definitions.validate_loadable(defs)
 
 
-def test_the_groups_follow_the_flow_of_data(graph) -> None:
-    assert {graph.get(key).group_name for key in graph.get_all_asset_keys()} == GROUPS
+def test_every_group_has_assets_and_no_asset_is_in_another(graph) -> None:
+    assert {graph.get(key).group_name for key in graph.get_all_asset_keys()} == set(get_args(Group))
 
 
 def test_every_table_of_the_contract_is_published(graph) -> None:
-    assert {identity(model).name for model in published_marts()} == CONTRACT
+    assert {identity(model).name for model in tables_of("marts")} == CONTRACT
     parents = graph.get(dg.AssetKey(["published", "email_warehouse"])).parent_keys
     assert {key.path[-1] for key in parents} == CONTRACT
+    assert all(graph.get(key).is_materializable for key in parents)
 
 
 def test_every_asset_says_what_it_is_who_owns_it_and_when_it_is_late(graph) -> None:
@@ -91,8 +79,8 @@ def test_facts_and_reductions_show_columns_and_their_lineage(graph) -> None:
 
 
 def test_a_mart_is_checked_before_anything_that_needs_it(graph) -> None:
-    for model in published_marts():
-        key = dg.AssetKey([identity(model).schema, identity(model).name])
+    for model in tables_of("marts"):
+        key = asset_key(model)
         checks = graph.get_check_keys_for_assets({key})
         assert checks, key
         assert all(graph.get(check).blocking for check in checks)

@@ -36,7 +36,7 @@ def published_value(folder: Path) -> int:
 
 @pytest.fixture
 def working(tmp_path: Path):
-    with session(str(tmp_path / "working.duckdb")) as connection:
+    with session(tmp_path / "working.duckdb") as connection:
         yield connection
 
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import polars as pl
+from pandera.typing.polars import DataFrame
 
 from pipeline.analysis.experiments.assignment import assign_arms
 from pipeline.analysis.experiments.draft import Assigner, ExperimentDraft, MetricName
 from pipeline.analysis.experiments.metrics import MOMENTS, reduce_exposures
 from pipeline.analysis.experiments.plan import ExperimentPlan
 from pipeline.common.time import CENTS, DAY_US, day_number, to_date
+from pipeline.schemas import core
 from pipeline.schemas.base import empty
 from pipeline.schemas.experiments import ExperimentAssignments
 
@@ -35,11 +37,11 @@ OUTCOMES = {
 class Facts:
     """The core tables that tests read: `core.steps`, `core.workflows`, `.messages`, `.conversions`, `.subscribers`."""
 
-    steps: pl.DataFrame
-    workflows: pl.DataFrame
-    messages: pl.DataFrame
-    conversions: pl.DataFrame
-    subscribers: pl.DataFrame
+    steps: DataFrame[core.CoreSteps]
+    workflows: DataFrame[core.CoreWorkflows]
+    messages: DataFrame[core.CoreMessages]
+    conversions: DataFrame[core.CoreConversions]
+    subscribers: DataFrame[core.CoreSubscribers]
 
     def step(self, workflow_id: str, step_id: str) -> dict[str, object] | None:
         """The row of `core.steps`; none where the flow map has no such step or it was deleted."""

@@ -1,4 +1,4 @@
-"""Dagster assets, a file per layer, each as thin as it can be: read, call a pure function, tell what came out.
+"""The Dagster assets, a file for each group or layer. An asset reads, calls a pure function and tells what came out.
 
-No statistics and no SQL text belong here.
+Every asset of a module of this package is part of the graph. No statistics and no SQL text belong here.
 """

@@ -1,19 +1,16 @@
 """Assets of the cohort tables: each calls one pure function of `pipeline/analysis`."""
 
-from datetime import date
 from typing import Any
 
 import polars as pl
+from pandera.typing.polars import DataFrame
 
 from pipeline.analysis.cohorts import comparison as cohort_comparison
 from pipeline.analysis.cohorts import triangles as cohort_ages
 from pipeline.charts.pictures import cohort_chart, image
-from pipeline.orchestration.asset import table_asset
+from pipeline.orchestration.asset import Night, asset
 from pipeline.schemas import cohorts as marts
 from pipeline.schemas import core, reductions
-from pipeline.settings import Settings
-
-GROUP = "cohorts"
 
 
 def _triangle_summary(rows: pl.DataFrame) -> dict[str, Any]:
@@ -25,56 +22,47 @@ def _triangle_summary(rows: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-@table_asset(
-    marts.CohortTriangles,
-    group=GROUP,
-    reads={"cells": reductions.CohortCells, "core_workflows": core.CoreWorkflows},
-    summary=_triangle_summary,
-)
-def triangles(as_of: date, settings: Settings, cells: pl.DataFrame, core_workflows: pl.DataFrame) -> pl.DataFrame:
-    """What cohorts did by weeks since entry, and where young ones are heading."""
-    return cohort_ages.cohort_triangles(cohort_ages.continuous_cells(cells, core_workflows), as_of_day=as_of)
+@asset(marts.CohortTriangles, group="cohorts", summary=_triangle_summary)
+def triangles(
+    cells: DataFrame[reductions.CohortCells], workflows: DataFrame[core.CoreWorkflows], night: Night
+) -> pl.DataFrame:
+    """What cohorts did by weeks since entry, and where young cohorts are heading."""
+    return cohort_ages.cohort_triangles(cohort_ages.continuous_cells(cells, workflows), as_of_day=night.as_of)
 
 
-@table_asset(
+@asset(
     marts.CohortMetrics,
-    group=GROUP,
-    reads={"triangles": marts.CohortTriangles},
+    group="cohorts",
     summary=lambda rows: {name: int(rows[name].sum()) for name in ("entrants", "followed", "conversions", "exits")},
 )
-def metrics(as_of: date, settings: Settings, triangles: pl.DataFrame) -> pl.DataFrame:
-    """Each cohort at the last age all of it has reached."""
+def metrics(triangles: DataFrame[marts.CohortTriangles]) -> pl.DataFrame:
+    """Each cohort at the last age that all of it has reached."""
     return cohort_ages.cohort_metrics(triangles)
 
 
-@table_asset(
+@asset(
     marts.CohortComparison,
-    group=GROUP,
-    reads={"triangles": marts.CohortTriangles},
+    group="cohorts",
     summary=lambda rows: {
         "compared": rows.filter(pl.col("status") == "ok").height,
         "not_enough_data": rows.filter(pl.col("status") != "ok").height,
         "people_compared": int(rows.filter(pl.col("status") == "ok")["followed"].sum()),
     },
 )
-def comparison(as_of: date, settings: Settings, triangles: pl.DataFrame) -> pl.DataFrame:
+def comparison(triangles: DataFrame[marts.CohortTriangles], night: Night) -> pl.DataFrame:
     """Cohorts against their mean at equal age."""
-    return cohort_comparison.cohort_comparison(triangles, as_of_day=as_of)
+    return cohort_comparison.cohort_comparison(triangles, as_of_day=night.as_of)
 
 
-@table_asset(
+@asset(
     marts.CohortInsights,
-    group=GROUP,
-    reads={"comparison": marts.CohortComparison},
+    group="cohorts",
     summary=lambda rows: {
         "insights": rows.height,
         "people_affected": int(rows["affected"].sum()),
         "above_or_below_mean": rows.filter(pl.col("insight_kind").str.ends_with("mean")).height,
     },
 )
-def insights(as_of: date, settings: Settings, comparison: pl.DataFrame) -> pl.DataFrame:
+def insights(comparison: DataFrame[marts.CohortComparison], night: Night) -> pl.DataFrame:
     """What can be said about cohorts with confidence."""
-    return cohort_comparison.cohort_insights(comparison, as_of_day=as_of)
-
-
-cohort_assets = [triangles, metrics, comparison, insights]
+    return cohort_comparison.cohort_insights(comparison, as_of_day=night.as_of)

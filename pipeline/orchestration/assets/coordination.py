@@ -1,9 +1,9 @@
 """Assets of coordination: which workflows collide, tonight and over the past month."""
 
-from datetime import date
 from typing import Any
 
 import polars as pl
+from pandera.typing.polars import DataFrame
 
 from pipeline.charts.pictures import conflict_chart, image
 from pipeline.config.conflicts import load_conflict_rules
@@ -11,14 +11,10 @@ from pipeline.config.constraints import load_constraints
 from pipeline.decisions import conflicts
 from pipeline.decisions.memberships import stays
 from pipeline.decisions.planned_sends import planned_sends
-from pipeline.orchestration.asset import table_asset
+from pipeline.orchestration.asset import Night, asset
 from pipeline.schemas import core
 from pipeline.schemas import decisions as marts
-from pipeline.schemas.base import conform, empty
-from pipeline.settings import Settings
-
-GROUP = "decisions"
-READS = {"step_entries": core.CoreStepEntries, "core_workflows": core.CoreWorkflows}
+from pipeline.schemas.base import empty
 
 
 def _conflict_summary(rows: pl.DataFrame) -> dict[str, Any]:
@@ -30,14 +26,14 @@ def _conflict_summary(rows: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-@table_asset(marts.WorkflowConflicts, group=GROUP, reads=READS, summary=_conflict_summary)
+@asset(marts.WorkflowConflicts, group="decisions", summary=_conflict_summary)
 def workflow_conflicts(
-    as_of: date, settings: Settings, step_entries: pl.DataFrame, core_workflows: pl.DataFrame
+    entries: DataFrame[core.CoreStepEntries], workflows: DataFrame[core.CoreWorkflows], night: Night
 ) -> pl.DataFrame:
     """Conflicts of everybody who is in several workflows tonight, resolved by priority."""
-    inside = stays(step_entries, core_workflows, as_of=as_of, days=0).filter(pl.col("exited_day").is_null())
-    rules = load_conflict_rules(settings.definitions)
-    return conflicts.workflow_conflicts(inside, core_workflows, rules, as_of_day=as_of)
+    inside = stays(entries, workflows, as_of=night.as_of, days=0).filter(pl.col("exited_day").is_null())
+    rules = load_conflict_rules(night.settings.definitions)
+    return conflicts.workflow_conflicts(inside, workflows, rules, as_of_day=night.as_of)
 
 
 def _replay_summary(rows: pl.DataFrame) -> dict[str, Any]:
@@ -49,52 +45,43 @@ def _replay_summary(rows: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-@table_asset(marts.ConflictReplay, group=GROUP, reads=READS, summary=_replay_summary)
+@asset(marts.ConflictReplay, group="decisions", summary=_replay_summary)
 def conflict_replay(
-    as_of: date, settings: Settings, step_entries: pl.DataFrame, core_workflows: pl.DataFrame
+    entries: DataFrame[core.CoreStepEntries], workflows: DataFrame[core.CoreWorkflows], night: Night
 ) -> pl.DataFrame:
     """What would have collided in the past month under tonight's rules."""
-    past = stays(step_entries, core_workflows, as_of=as_of, days=conflicts.REPLAY_DAYS)
-    rules = load_conflict_rules(settings.definitions)
-    return conflicts.conflict_replay(past, core_workflows, rules, as_of_day=as_of)
+    past = stays(entries, workflows, as_of=night.as_of, days=conflicts.REPLAY_DAYS)
+    rules = load_conflict_rules(night.settings.definitions)
+    return conflicts.conflict_replay(past, workflows, rules, as_of_day=night.as_of)
 
 
-@table_asset(
-    marts.CappedSends,
-    group=GROUP,
-    reads=READS
-    | {
-        "steps": core.CoreSteps,
-        "edges": core.CoreEdges,
-        "subscribers": core.CoreSubscribers,
-        "zone_offsets": core.CoreZoneOffsets,
-    },
-    summary=lambda rows: {
+def _moved_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    return {
         "messages_moved": rows.height,
         "subscribers": rows["subscriber_key"].n_unique(),
         "workflows": rows["workflow_id"].n_unique(),
-    },
-)
+    }
+
+
+@asset(marts.CappedSends, group="decisions", summary=_moved_summary)
 def capped_sends(
-    as_of: date,
-    settings: Settings,
-    step_entries: pl.DataFrame,
-    core_workflows: pl.DataFrame,
-    steps: pl.DataFrame,
-    edges: pl.DataFrame,
-    subscribers: pl.DataFrame,
-    zone_offsets: pl.DataFrame,
+    entries: DataFrame[core.CoreStepEntries],
+    steps: DataFrame[core.CoreSteps],
+    edges: DataFrame[core.CoreEdges],
+    subscribers: DataFrame[core.CoreSubscribers],
+    zone_offsets: DataFrame[core.CoreZoneOffsets],
+    workflows: DataFrame[core.CoreWorkflows],
+    night: Night,
 ) -> pl.DataFrame:
-    """Planned messages beyond the cap of a local day, and the day each fits into."""
-    cap = load_constraints(settings.definitions).frequency_cap
+    """Planned messages beyond the cap of a local day, and the day that each fits into."""
+    cap = load_constraints(night.settings.definitions).frequency_cap
     if cap is None or cap.days != 1:
         return empty(marts.CappedSends)
-    planned = planned_sends(step_entries, steps, edges, subscribers, zone_offsets, as_of=as_of)
-    moved = conflicts.cap_sends(planned, core_workflows, daily_cap=cap.messages).filter("is_capped")
-    method = f"at most {cap.messages} a local day, by priority"
-    return conform(
-        moved.drop("is_capped").with_columns(as_of_day=pl.lit(as_of), method=pl.lit(method)), marts.CappedSends
-    )
+    planned = planned_sends(entries, steps, edges, subscribers, zone_offsets, as_of=night.as_of)
+    return _moved(planned, workflows, cap.messages, night)
 
 
-coordination_assets = [workflow_conflicts, conflict_replay, capped_sends]
+def _moved(planned: pl.DataFrame, workflows: pl.DataFrame, daily_cap: int, night: Night) -> pl.DataFrame:
+    moved = conflicts.cap_sends(planned, workflows, daily_cap=daily_cap).filter("is_capped").drop("is_capped")
+    method = f"at most {daily_cap} a local day, by priority"
+    return moved.with_columns(as_of_day=pl.lit(night.as_of), method=pl.lit(method))

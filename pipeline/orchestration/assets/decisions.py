@@ -1,6 +1,5 @@
 """Assets of decisions: which path and content everybody gets tonight, how rules and policies do, and the log."""
 
-from datetime import date
 from typing import Any
 
 import polars as pl
@@ -10,27 +9,14 @@ from pipeline.charts.pictures import decision_chart, image
 from pipeline.config.decisions import load_decisions
 from pipeline.decisions import night as nights
 from pipeline.decisions.night import DecisionNight, Facts
-from pipeline.orchestration.asset import log_asset, tables_asset
-from pipeline.schemas import core, lake, reductions
+from pipeline.orchestration.asset import Latest, Night, asset
 from pipeline.schemas import decisions as marts
-from pipeline.settings import Settings
-
-GROUP = "decisions"
-FACTS = {
-    "subscribers": core.CoreSubscribers,
-    "messages": core.CoreMessages,
-    "conversions": core.CoreConversions,
-    "subscriber_hours": reductions.SubscriberHours,
-    "step_entries": core.CoreStepEntries,
-    "workflows": core.CoreWorkflows,
-    "steps": core.CoreSteps,
-    "edges": core.CoreEdges,
-}
+from pipeline.schemas import lake
 
 
-def _night(as_of: date, settings: Settings, log: pl.DataFrame, facts: Facts) -> DecisionNight:
-    definitions = load_decisions(settings.definitions)
-    return nights.decision_night(definitions, facts, log, as_of=as_of, horizon_days=settings.decision_horizon_days)
+def _decision_night(facts: Facts, log: pl.DataFrame, night: Night) -> DecisionNight:
+    definitions, horizon_days = load_decisions(night.settings.definitions), night.settings.decision_horizon_days
+    return nights.decision_night(definitions, facts, log, as_of=night.as_of, horizon_days=horizon_days)
 
 
 def _decision_summary(rows: pl.DataFrame) -> dict[str, Any]:
@@ -43,55 +29,54 @@ def _decision_summary(rows: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-@tables_asset(
-    [marts.PathDecisions, marts.ContentDecisions, marts.RuleCoverage, marts.DecisionLint, marts.PolicyValues],
-    group=GROUP,
-    reads=FACTS,
-    reads_lake={"log": lake.Decisions},
-    summaries={
-        marts.PathDecisions: _decision_summary,
-        marts.ContentDecisions: _decision_summary,
-        marts.RuleCoverage: lambda rows: {
-            "rules": rows.height,
-            "dead": int(rows["is_dead"].sum()),
-            "universal": int(rows["is_universal"].sum()),
-            "in_error": rows["error"].count(),
-        },
-        marts.DecisionLint: lambda rows: {
-            "errors": rows.filter(pl.col("severity") == "error").height,
-            "warnings": rows.filter(pl.col("severity") == "warning").height,
-        },
-        marts.PolicyValues: lambda rows: {
-            "decision_points": rows["decision_point_id"].n_unique(),
-            "estimated": rows["value_mean"].count(),
-            "surely_better": rows.filter(pl.col("gain_low") > 0).height,
-        },
-    },
+def _coverage_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    return {
+        "rules": rows.height,
+        "dead": int(rows["is_dead"].sum()),
+        "universal": int(rows["is_universal"].sum()),
+        "in_error": rows["error"].count(),
+    }
+
+
+def _lint_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    return {
+        "errors": rows.filter(pl.col("severity") == "error").height,
+        "warnings": rows.filter(pl.col("severity") == "warning").height,
+    }
+
+
+def _value_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    return {
+        "decision_points": rows["decision_point_id"].n_unique(),
+        "estimated": rows["value_mean"].count(),
+        "surely_better": rows.filter(pl.col("gain_low") > 0).height,
+    }
+
+
+@asset(
+    *(marts.PathDecisions, marts.ContentDecisions, marts.RuleCoverage, marts.DecisionLint, marts.PolicyValues),
+    group="decisions",
+    summary=(_decision_summary, _decision_summary, _coverage_summary, _lint_summary, _value_summary),
 )
-def choose(as_of: date, settings: Settings, log: pl.DataFrame, **facts: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
+def choose(facts: Facts, log: Latest[lake.Decisions], night: Night) -> tuple[pl.DataFrame, ...]:
     """An arm for everybody at every decision point and content block."""
-    known = Facts(**facts)
-    night = _night(as_of, settings, log, known)
+    tonight = _decision_night(facts, log, night)
     return (
-        nights.path_decisions(night),
-        nights.content_decisions(night),
-        nights.coverage(night),
-        nights.lint(night, known),
-        policy_values(nights.valued_log(night), as_of_day=as_of),
+        nights.path_decisions(tonight),
+        nights.content_decisions(tonight),
+        nights.coverage(tonight),
+        nights.lint(tonight, facts),
+        policy_values(nights.valued_log(tonight), as_of_day=night.as_of),
     )
 
 
-@log_asset(lake.Decisions, group=GROUP, reads=FACTS, reads_lake={"log": lake.Decisions})
-def decision_log(as_of: date, settings: Settings, log: pl.DataFrame, **facts: pl.DataFrame) -> pl.DataFrame:
-    """Decisions about to be served, kept with what was known, for learning and replay."""
-    known = Facts(**facts)
-    return nights.log_rows(_night(as_of, settings, log, known), known)
+@asset(lake.Decisions, group="decisions", kinds=("polars", "parquet"))
+def decision_log(facts: Facts, log: Latest[lake.Decisions], night: Night) -> pl.DataFrame:
+    """Decisions that are about to be served, kept with what was known, for learning and replay."""
+    return nights.log_rows(_decision_night(facts, log, night), facts)
 
 
-@log_asset(lake.PolicyModels, group=GROUP, reads=FACTS, reads_lake={"log": lake.Decisions})
-def policy_models(as_of: date, settings: Settings, log: pl.DataFrame, **facts: pl.DataFrame) -> pl.DataFrame:
+@asset(lake.PolicyModels, group="decisions", kinds=("polars", "parquet"))
+def policy_models(facts: Facts, log: Latest[lake.Decisions], night: Night) -> pl.DataFrame:
     """Tonight's policies, kept for replay."""
-    return nights.model_rows(_night(as_of, settings, log, Facts(**facts)))
-
-
-decision_assets = [choose, decision_log, policy_models]
+    return nights.model_rows(_decision_night(facts, log, night))

@@ -1,32 +1,33 @@
 """Assets of the lake: each reads a part of the outside world and says how many rows were new.
 
-What is asked for, and how rows are typed and quarantined, is decided in `pipeline/mailchimp`.
+What is asked for, and how rows are typed and quarantined, is decided in `pipeline/mailchimp` and `pipeline/events`.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from pipeline.common.errors import SourceError, TransientError
+from pipeline.common.time import day_number
 from pipeline.events.reading import ingest_events
-from pipeline.lake.store import EPOCH
-from pipeline.mailchimp import pulls as pull
-from pipeline.orchestration.asset import FRESHNESS, OWNERS, asset_key, describe, preview, spec
-from pipeline.orchestration.partitions import tonight
+from pipeline.lake.keys import SubscriberKeys
+from pipeline.lake.store import Lake
+from pipeline.mailchimp import pulls
+from pipeline.mailchimp.client import MailchimpClient
+from pipeline.mailchimp.pulling import PullSummary
+from pipeline.orchestration.asset import Latest, Metadata, Night, asset, asset_key, preview
 from pipeline.schemas import lake as tables
 from pipeline.schemas.base import Table, identity
 
-# The client retries each call for minutes by itself; two more tries of the whole step, then a person is told.
+# The client itself retries each call for minutes. The whole step is tried twice more before a person is told.
 RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-RESOURCES = {"settings", "lake", "keys", "mailchimp"}
 
 
 @contextmanager
 def _final_errors_final() -> Iterator[None]:
-    """Retry only what another attempt may cure: a wrong key or a broken file is told at once."""
+    """Let Dagster retry only what another attempt may cure. A wrong key or a broken file is told at once."""
     try:
         yield
     except SourceError as error:
@@ -34,99 +35,71 @@ def _final_errors_final() -> Iterator[None]:
 
 
 def _pulled(
-    name: str, models: tuple[type[Table], ...], reader: Callable[..., Any], after: tuple[type[Table], ...] = ()
+    name: str, pull: Callable[..., PullSummary], *models: type[Table], after: tuple[type[Table], ...] = ()
 ) -> dg.AssetsDefinition:
     """One step that reads several tables from Mailchimp."""
-    specs = [spec(model, "lake", kinds={"mailchimp", "parquet"}, deps=map(asset_key, after)) for model in models]
 
-    @dg.multi_asset(name=name, specs=specs, retry_policy=RETRIES, required_resource_keys=RESOURCES)
-    def read(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
-        resources = context.resources
-        as_of = tonight(context.run.tags, resources.settings)
+    @asset(
+        *models,
+        group="lake",
+        name=name,
+        kinds=("mailchimp", "parquet"),
+        after=[asset_key(model) for model in after],
+        retry_policy=RETRIES,
+    )
+    def read(client: MailchimpClient, lake: Lake, keys: SubscriberKeys, night: Night) -> list[Metadata]:
         with _final_errors_final():
-            summary = reader(resources.mailchimp, resources.lake, resources.keys, resources.settings, as_of)
-        for model in models:
-            rows = summary.rows.get(identity(model).name, 0)
-            metadata = {"new_rows": rows, "quarantined": summary.quarantined, "calls": summary.calls}
-            yield dg.MaterializeResult(asset_key=asset_key(model), metadata=metadata)
+            summary = pull(client, lake, keys, night.settings, night.as_of)
+        new_rows = [summary.rows.get(identity(model).name, 0) for model in models]
+        return [{"new_rows": rows, "quarantined": summary.quarantined, "calls": summary.calls} for rows in new_rows]
 
     return read
 
 
-@dg.asset(
-    key=asset_key(tables.Events),
-    group_name="lake",
-    kinds={"files", "parquet"},
-    description=tables.Events.__doc__,
-    metadata=describe(tables.Events),
+audiences = _pulled("read_audiences", pulls.pull_account_and_audiences, tables.Account, tables.Audiences)
+members = _pulled("read_members", pulls.pull_members, tables.Members, after=(tables.Audiences,))
+automations = _pulled(
+    "read_automations",
+    pulls.pull_automations,
+    *(tables.Automations, tables.AutomationEmails, tables.AutomationQueue, tables.RemovedSubscribers),
+    after=(tables.Audiences,),
+)
+campaigns = _pulled("read_campaigns", pulls.pull_campaigns, tables.Campaigns, after=(tables.Audiences,))
+reports = _pulled("read_reports", pulls.pull_reports, tables.Reports, after=(tables.Campaigns, tables.AutomationEmails))
+activity = _pulled(
+    "read_activity",
+    pulls.pull_activity,
+    *(tables.Sends, tables.EmailActivity, tables.OpenDetails, tables.ClickDetails),
+    *(tables.Unsubscribes, tables.AbuseReports),
+    after=(tables.Reports, tables.AutomationEmails, tables.Members),
+)
+orders = _pulled("read_orders", pulls.pull_orders, tables.Orders, after=(tables.Members,))
+
+
+@asset(
+    tables.Events,
+    group="lake",
+    kinds=("files", "parquet"),
     # An external id is resolved by the members' addresses.
-    deps=[asset_key(tables.Members)],
-    owners=OWNERS,
-    freshness_policy=FRESHNESS,
+    after=[asset_key(tables.Members)],
     retry_policy=RETRIES,
-    required_resource_keys=RESOURCES,
 )
-def events(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+def events(lake: Lake, keys: SubscriberKeys, night: Night) -> Metadata:
     """Read new event files."""
-    resources = context.resources
-    as_of = tonight(context.run.tags, resources.settings)
-    source = resources.settings.event_source
     with _final_errors_final():
-        summary = ingest_events(source, resources.lake, resources.keys, resources.settings, as_of)
-    return dg.MaterializeResult(metadata={"new_rows": summary.rows, "quarantined": summary.quarantined})
+        summary = ingest_events(night.settings.event_source, lake, keys, night.settings, night.as_of)
+    return {"new_rows": summary.rows, "quarantined": summary.quarantined}
 
 
-readers = [
-    _pulled("read_audiences", (tables.Account, tables.Audiences), pull.pull_account_and_audiences),
-    _pulled("read_members", (tables.Members,), pull.pull_members, after=(tables.Audiences,)),
-    _pulled(
-        "read_automations",
-        (tables.Automations, tables.AutomationEmails, tables.AutomationQueue, tables.RemovedSubscribers),
-        pull.pull_automations,
-        after=(tables.Audiences,),
-    ),
-    _pulled("read_campaigns", (tables.Campaigns,), pull.pull_campaigns, after=(tables.Audiences,)),
-    _pulled("read_reports", (tables.Reports,), pull.pull_reports, after=(tables.Campaigns, tables.AutomationEmails)),
-    _pulled(
-        "read_activity",
-        (
-            tables.Sends,
-            tables.EmailActivity,
-            tables.OpenDetails,
-            tables.ClickDetails,
-            tables.Unsubscribes,
-            tables.AbuseReports,
-        ),
-        pull.pull_activity,
-        after=(tables.Reports, tables.AutomationEmails, tables.Members),
-    ),
-    _pulled("read_orders", (tables.Orders,), pull.pull_orders, after=(tables.Members,)),
-    events,
-]
+READERS = (audiences, members, automations, campaigns, reports, activity, orders, events)
 
 
-@dg.asset(
-    key=asset_key(tables.Quarantine),
-    group_name="lake",
-    kinds={"parquet"},
-    description=tables.Quarantine.__doc__,
-    metadata=describe(tables.Quarantine),
-    owners=OWNERS,
-    freshness_policy=FRESHNESS,
-    deps=[key for reader in readers for key in reader.keys],
-    required_resource_keys={"settings", "lake"},
-)
-def quarantine(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+@asset(tables.Quarantine, group="lake", kinds=("parquet",), after=[key for reader in READERS for key in reader.keys])
+def quarantine(rows: Latest[tables.Quarantine], night: Night) -> Metadata:
     """Count what the readers set aside."""
-    rows = context.resources.lake.latest(tables.Quarantine).collect()
-    as_of_day = (tonight(context.run.tags, context.resources.settings) - EPOCH).days
     reasons = rows.group_by("source", "field", "reason").len("rows").sort("rows", descending=True)
-    metadata = {
+    return {
         "dagster/row_count": rows.height,
-        "new_rows": rows.filter(pl.col("as_of_day") == as_of_day).height,
+        "new_rows": rows.filter(pl.col("as_of_day") == day_number(night.as_of)).height,
         "reasons": preview(reasons),
     }
-    return dg.MaterializeResult(metadata=metadata)
-
-
-lake_assets = [*readers, quarantine]

@@ -1,8 +1,7 @@
 """Assets of the loop: the ledger as it stands tonight, as tables that BI tools read."""
 
-from collections.abc import Iterator
+from typing import Any
 
-import dagster as dg
 import polars as pl
 
 from pipeline.analysis.experiments.exposures import Facts
@@ -11,79 +10,40 @@ from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.published import optimization_events, optimizations
 from pipeline.optimizations.realised import in_a_word, realised_lift
 from pipeline.optimizations.record import IN_EFFECT, Status
-from pipeline.orchestration.asset import FRESHNESS, OWNERS, asset_key, describe, preview
-from pipeline.orchestration.assets.experiments import FACTS
-from pipeline.orchestration.checks import check_results, check_specs
-from pipeline.orchestration.partitions import tonight
+from pipeline.orchestration.asset import Night, asset, preview
 from pipeline.schemas import loop as marts
-from pipeline.settings import Settings
 
-GROUP = "loop"
 WORDS = ["optimization_id", "outcome", "promised_lift", "realised_lift", "realised_lift_low", "realised_lift_high"]
-TABLES = (marts.Optimizations, marts.OptimizationEvents)
 
 
-@dg.multi_asset(
-    name="ledger_tables",
-    outs={
-        model.__name__: dg.AssetOut(
-            key=asset_key(model),
-            group_name=GROUP,
-            kinds={"polars"},
-            description=model.__doc__,
-            metadata=describe(model),
-            owners=OWNERS,
-            freshness_policy=FRESHNESS,
-        )
-        for model in TABLES
-    },
-    check_specs=[check for model in TABLES for check in check_specs(model, asset_key(model))],
+def _record_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    return {
+        "records": rows.height,
+        "waiting": rows.filter(pl.col("status") == Status.PENDING).height,
+        "in_effect": rows.filter(pl.col("status").is_in(IN_EFFECT)).height,
+    }
+
+
+@asset(
+    *(marts.Optimizations, marts.OptimizationEvents),
+    group="loop",
+    summary=(_record_summary, lambda rows: {"events": rows.height}),
 )
-def ledger_tables(ledger: dg.ResourceParam[Ledger]) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
+def ledger_tables(ledger: Ledger) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What was proposed, decided and applied until tonight."""
-    records, events = ledger.records(), ledger.events()
-    numbers = {
-        "records": len(records),
-        "waiting": sum(record.status is Status.PENDING for record in records),
-        "in_effect": sum(record.status in IN_EFFECT for record in records),
-    }
-    found = {
-        marts.Optimizations: (optimizations(records), numbers),
-        marts.OptimizationEvents: (optimization_events(events), {"events": len(events)}),
-    }
-    for model, (rows, summary) in found.items():
-        yield dg.Output(rows, output_name=model.__name__, metadata={"rows": preview(rows), **summary})
-        yield from check_results(model, rows)
+    return optimizations(ledger.records()), optimization_events(ledger.events())
 
 
-@dg.asset(
-    key=asset_key(marts.RealisedLift),
-    group_name=GROUP,
-    kinds={"polars"},
-    description=marts.RealisedLift.__doc__,
-    metadata=describe(marts.RealisedLift),
-    owners=OWNERS,
-    freshness_policy=FRESHNESS,
-    ins={name: dg.AssetIn(key=asset_key(source)) for name, source in FACTS.items()},
-    required_resource_keys={"settings", "ledger"},
-    check_specs=check_specs(marts.RealisedLift, asset_key(marts.RealisedLift)),
-)
-def realised(
-    context: dg.AssetExecutionContext, **facts: pl.DataFrame
-) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
-    """What applied changes brought until tonight."""
-    settings: Settings = context.resources.settings
-    as_of = tonight(context.run.tags, settings)
-    rows = realised_lift(context.resources.ledger.records(), Facts(**facts), as_of_day=as_of)
+def _realised_summary(rows: pl.DataFrame) -> dict[str, Any]:
     tonights = in_a_word(rows)
-    metadata = {
-        "as_of_day": as_of.isoformat(),
+    return {
         "rows": preview(tonights.select(WORDS)),
         **dict(tonights.group_by("outcome").len().sort("outcome").iter_rows()),
         **image(realised_chart(tonights)),
     }
-    yield dg.Output(rows, metadata=metadata)
-    yield from check_results(marts.RealisedLift, rows)
 
 
-loop_assets = [ledger_tables, realised]
+@asset(marts.RealisedLift, group="loop", summary=_realised_summary)
+def realised(facts: Facts, ledger: Ledger, night: Night) -> pl.DataFrame:
+    """What applied changes brought until tonight."""
+    return realised_lift(ledger.records(), facts, as_of_day=night.as_of)

@@ -1,56 +1,52 @@
 """Assets of the monitoring tables: each calls one pure function of `pipeline/analysis`."""
 
-from datetime import date
 from typing import Any
 
 import polars as pl
+from pandera.typing.polars import DataFrame
 
 from pipeline.analysis import opportunities
-from pipeline.analysis.anomalies import incidents as anomaly_incidents
-from pipeline.analysis.anomalies import nights
+from pipeline.analysis.anomalies import incidents, nights
 from pipeline.analysis.anomalies.history import watched_history
 from pipeline.analysis.cohorts.triangles import continuous_cells
 from pipeline.charts.pictures import image, opportunity_chart, trend_chart
 from pipeline.config.mutes import load_mutes
-from pipeline.orchestration.asset import table_asset
+from pipeline.orchestration.asset import Night, asset
 from pipeline.schemas import cohorts, core, performance, reductions, timing
 from pipeline.schemas import monitoring as marts
-from pipeline.settings import Settings
-
-GROUP = "monitoring"
 
 
-@table_asset(
-    marts.AnomalyBaselines,
-    group=GROUP,
-    reads={"daily": performance.StepMetricsDaily, "core_workflows": core.CoreWorkflows},
-    summary=lambda rows: {
+def _baseline_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    return {
         "series": rows.select("workflow_id", "step_id", "metric").n_unique(),
         "scored": rows.filter(pl.col("status") == "ok").height,
         "not_enough_data": rows.filter(pl.col("status") == "not enough data").height,
         "out_of_line": int(rows["is_anomaly"].sum()),
-    },
-)
-def baselines(as_of: date, settings: Settings, daily: pl.DataFrame, core_workflows: pl.DataFrame) -> pl.DataFrame:
+    }
+
+
+@asset(marts.AnomalyBaselines, group="monitoring", summary=_baseline_summary)
+def baselines(
+    daily: DataFrame[performance.StepMetricsDaily], workflows: DataFrame[core.CoreWorkflows], night: Night
+) -> pl.DataFrame:
     """What each night was expected to be, from the nights before it alone."""
-    history = watched_history(daily, core_workflows, as_of_day=as_of)
-    return nights.anomaly_baselines(history, as_of_day=as_of, holidays=settings.holidays)
+    history = watched_history(daily, workflows, as_of_day=night.as_of)
+    return nights.anomaly_baselines(history, as_of_day=night.as_of, holidays=night.settings.holidays)
 
 
-@table_asset(
-    marts.Anomalies,
-    group=GROUP,
-    reads={"baselines": marts.AnomalyBaselines},
-    summary=lambda rows: {
+def _alarm_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    return {
         "alarms": rows.height,
         "causes": rows["cause_id"].n_unique(),
         "causes_going_on": rows.filter("is_latest")["cause_id"].n_unique(),
         "muted": int(rows["is_muted"].sum()),
-    },
-)
-def detected(as_of: date, settings: Settings, baselines: pl.DataFrame) -> pl.DataFrame:
-    """Nights out of line, with the cause they share and the mutes that stand."""
-    return anomaly_incidents.anomalies(baselines, mutes=load_mutes(settings.definitions))
+    }
+
+
+@asset(marts.Anomalies, group="monitoring", summary=_alarm_summary)
+def anomalies(baselines: DataFrame[marts.AnomalyBaselines], night: Night) -> pl.DataFrame:
+    """Nights out of line, with the cause that they share and the mutes that stand."""
+    return incidents.anomalies(baselines, mutes=load_mutes(night.settings.definitions))
 
 
 def _trend_summary(rows: pl.DataFrame) -> dict[str, Any]:
@@ -62,8 +58,8 @@ def _trend_summary(rows: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-@table_asset(marts.MetricTrends, group=GROUP, reads={"baselines": marts.AnomalyBaselines}, summary=_trend_summary)
-def trends(as_of: date, settings: Settings, baselines: pl.DataFrame) -> pl.DataFrame:
+@asset(marts.MetricTrends, group="monitoring", summary=_trend_summary)
+def trends(baselines: DataFrame[marts.AnomalyBaselines]) -> pl.DataFrame:
     """The course of every metric with its expected band."""
     return nights.metric_trends(baselines)
 
@@ -81,42 +77,19 @@ def _best(rows: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-@table_asset(
-    marts.Opportunities,
-    group=GROUP,
-    reads={
-        "avoidable_losses": performance.Bottlenecks,
-        "detected": marts.Anomalies,
-        "comparison": cohorts.CohortComparison,
-        "cells": reductions.CohortCells,
-        "core_workflows": core.CoreWorkflows,
-        "delays": timing.DelayRecommendations,
-        "daily": performance.StepMetricsDaily,
-    },
-    summary=_best,
-)
+@asset(marts.Opportunities, group="monitoring", summary=_best)
 def ranked_opportunities(
-    as_of: date,
-    settings: Settings,
-    avoidable_losses: pl.DataFrame,
-    detected: pl.DataFrame,
-    comparison: pl.DataFrame,
-    cells: pl.DataFrame,
-    core_workflows: pl.DataFrame,
-    delays: pl.DataFrame,
-    daily: pl.DataFrame,
+    bottlenecks: DataFrame[performance.Bottlenecks],
+    anomalies: DataFrame[marts.Anomalies],
+    comparison: DataFrame[cohorts.CohortComparison],
+    cells: DataFrame[reductions.CohortCells],
+    workflows: DataFrame[core.CoreWorkflows],
+    delays: DataFrame[timing.DelayRecommendations],
+    daily: DataFrame[performance.StepMetricsDaily],
+    night: Night,
 ) -> pl.DataFrame:
     """What could be won, over all analyses."""
+    entrants, days = continuous_cells(cells, workflows), night.settings.funnel_days
     return opportunities.opportunities(
-        avoidable_losses,
-        detected,
-        comparison,
-        continuous_cells(cells, core_workflows),
-        delays,
-        daily,
-        as_of_day=as_of,
-        funnel_days=settings.funnel_days,
+        bottlenecks, anomalies, comparison, entrants, delays, daily, as_of_day=night.as_of, funnel_days=days
     )
-
-
-monitoring_assets = [baselines, detected, trends, ranked_opportunities]

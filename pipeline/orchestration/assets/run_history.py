@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 
-from pipeline.lake.store import EPOCH, Lake
+from pipeline.common.time import to_date
+from pipeline.lake.store import Lake
 from pipeline.orchestration.partitions import tonight
-from pipeline.schemas.base import conform, polars_schema, tables_of
+from pipeline.schemas.base import polars_schema, tables_of
 from pipeline.schemas.lake import Quarantine
 from pipeline.schemas.performance import Runs
 from pipeline.settings import Settings
 
-# What stands in the table is history for people; a year of nights is enough to see a trend in it.
+# People look for trends in the history, and a year of nights shows them.
 RUNS_KEPT = 400
 STATUS = {dg.DagsterRunStatus.SUCCESS: "success", dg.DagsterRunStatus.FAILURE: "failure"}
 
@@ -21,15 +22,17 @@ STATUS = {dg.DagsterRunStatus.SUCCESS: "success", dg.DagsterRunStatus.FAILURE: "
 def run_history(
     records: Sequence[dg.RunRecord], current_run_id: str, lake: Lake, settings: Settings, version: str, now: datetime
 ) -> pl.DataFrame:
-    """One row per recorded nightly that ended, and the current one, which has succeeded if it is published.
+    """One row per recorded nightly that has ended, and one for the current nightly.
+
+    The current nightly counts as a success: its row is published only if it is one.
 
     Args:
         records: Dagster's records of the nightly job.
         current_run_id: the run that publishes.
-        lake: counts what each night read and set aside.
-        settings: to tell the night of a run without a partition.
-        version: of the code that runs.
-        now: end of the current run.
+        lake: is asked how many rows each night read and set aside.
+        settings: tell the night of a run without a partition.
+        version: the version of the code that runs.
+        now: the end of the current run.
     """
     rows = []
     for record in records[:RUNS_KEPT]:
@@ -49,11 +52,11 @@ def run_history(
         )
     columns = {name: dtype for name, dtype in polars_schema(Runs).items() if not name.startswith("rows_")}
     runs = pl.DataFrame(rows, schema=columns)
-    return conform(runs.join(rows_by_night(lake), on="as_of_day", how="left"), Runs)
+    return runs.join(rows_by_night(lake), on="as_of_day", how="left")
 
 
 def rows_by_night(lake: Lake) -> pl.DataFrame:
-    """`as_of_day`, `rows_read` and `rows_quarantined` of every night that wrote to the lake."""
+    """The columns `as_of_day`, `rows_read` and `rows_quarantined` for every night that wrote to the lake."""
     counted = [
         lake.scan(model)
         .group_by("as_of_day")
@@ -64,8 +67,7 @@ def rows_by_night(lake: Lake) -> pl.DataFrame:
         for model in tables_of("lake")
         if "as_of_day" in polars_schema(model)
     ]
-    night = pl.lit(EPOCH) + pl.duration(days="as_of_day")
-    return pl.concat(counted).group_by(as_of_day=night.cast(pl.Date)).sum().collect()
+    return pl.concat(counted).group_by(to_date("as_of_day")).sum().collect()
 
 
 def _instant(timestamp: float | None) -> datetime | None:

@@ -1,9 +1,10 @@
-"""Assets of the timing tables, when to send and how long to wait: each calls pure functions of `pipeline/analysis`."""
+"""Assets of the timing tables: when to send, and how long to wait. Each calls pure functions of `pipeline/analysis`."""
 
 from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
+from pandera.typing.polars import DataFrame
 
 from pipeline.analysis.delays.outcomes import current_delays, delay_outcomes
 from pipeline.analysis.delays.recommendations import analyse_delays
@@ -12,15 +13,14 @@ from pipeline.analysis.send_time.evaluation import evaluate_send_times
 from pipeline.analysis.send_time.exploration import assign_hours, logged_assignments, sent_as_assigned
 from pipeline.analysis.send_time.inputs import activity_hours, audience, below_cap, engaged_sends
 from pipeline.analysis.send_time.schedule import allowed_hours, schedule_sends
-from pipeline.analysis.send_time.subscribers import analyse_send_times
+from pipeline.analysis.send_time.subscribers import SendTimes, analyse_send_times
 from pipeline.charts.pictures import delay_chart, image, send_time_chart
 from pipeline.config.constraints import load_constraints
-from pipeline.orchestration.asset import log_asset, table_asset, tables_asset
+from pipeline.orchestration.asset import Latest, Night, asset
 from pipeline.schemas import core, lake, reductions
 from pipeline.schemas import timing as marts
 from pipeline.settings import Settings
 
-GROUP = "timing"
 LIFT_NUMBERS = ["status", "randomised_sends", "randomised_sends_needed", "exploration_share"]
 
 
@@ -45,29 +45,30 @@ def _delay_summary(recommendations: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-@tables_asset(
-    [marts.DelayCurves, marts.DelayRecommendations],
-    group=GROUP,
-    reads={
-        "assigned_delays": reductions.AssignedDelays,
-        "core_edges": core.CoreEdges,
-        "core_steps": core.CoreSteps,
-    },
-    summaries={
-        marts.DelayCurves: _curve_summary,
-        marts.DelayRecommendations: _delay_summary,
-    },
-)
+@asset(*(marts.DelayCurves, marts.DelayRecommendations), group="timing", summary=(_curve_summary, _delay_summary))
 def compare_delays(
-    as_of: date, settings: Settings, assigned_delays: pl.DataFrame, core_edges: pl.DataFrame, core_steps: pl.DataFrame
+    assigned_delays: DataFrame[reductions.AssignedDelays],
+    edges: DataFrame[core.CoreEdges],
+    steps: DataFrame[core.CoreSteps],
+    night: Night,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What each delay that was used converts, and whether another one is better than now."""
-    found = analyse_delays(
-        delay_outcomes(assigned_delays, core_steps, as_of=as_of, horizon_days=settings.delay_horizon_days),
-        current_delays(core_edges, core_steps, as_of=as_of),
-        as_of_day=as_of,
-    )
+    days = night.settings.delay_horizon_days
+    outcomes = delay_outcomes(assigned_delays, steps, as_of=night.as_of, horizon_days=days)
+    found = analyse_delays(outcomes, current_delays(edges, steps, as_of=night.as_of), as_of_day=night.as_of)
     return found.curves, found.recommendations
+
+
+@asset(
+    marts.EngagementHours,
+    group="timing",
+    summary=lambda rows: {"cells": rows.height, "thin": int(rows["is_thin"].sum())},
+)
+def hours_of_engagement(
+    hours_of_week: DataFrame[reductions.HoursOfWeek], workflows: DataFrame[core.CoreWorkflows], night: Night
+) -> pl.DataFrame:
+    """Clicks by people by local weekday and hour of sending."""
+    return engagement_hours(hours_of_week, workflows, as_of=night.as_of, days=night.settings.send_time_days)
 
 
 def _allowed(settings: Settings) -> list[int]:
@@ -75,17 +76,11 @@ def _allowed(settings: Settings) -> list[int]:
     return allowed_hours(quiet_from, quiet_until)
 
 
-@table_asset(
-    marts.EngagementHours,
-    group=GROUP,
-    reads={"hours_of_week": reductions.HoursOfWeek, "workflows": core.CoreWorkflows},
-    summary=lambda rows: {"cells": rows.height, "thin": int(rows["is_thin"].sum())},
-)
-def hours_of_engagement(
-    as_of: date, settings: Settings, hours_of_week: pl.DataFrame, workflows: pl.DataFrame
-) -> pl.DataFrame:
-    """Clicks by people by local weekday and hour of sending."""
-    return engagement_hours(hours_of_week, workflows, as_of=as_of, days=settings.send_time_days)
+def _send_times(hours: pl.DataFrame, messages: pl.DataFrame, settings: Settings, as_of: date) -> SendTimes:
+    """What was learnt about send times until a night."""
+    activity = activity_hours(hours, as_of=as_of, days=settings.send_time_days)
+    sends = engaged_sends(messages, as_of=as_of, days=settings.send_time_days)
+    return analyse_send_times(activity, sends, as_of_day=as_of, allowed_hours=_allowed(settings))
 
 
 def _cluster_summary(clusters: pl.DataFrame) -> dict[str, Any]:
@@ -112,26 +107,16 @@ def _subscriber_summary(subscribers: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-@tables_asset(
-    [marts.SendTimeClusters, marts.SendTimeProfiles, marts.SubscriberSendTimes],
-    group=GROUP,
-    reads={"subscriber_hours": reductions.SubscriberHours, "messages": core.CoreMessages},
-    summaries={
-        marts.SendTimeClusters: _cluster_summary,
-        marts.SendTimeProfiles: _profile_summary,
-        marts.SubscriberSendTimes: _subscriber_summary,
-    },
+@asset(
+    *(marts.SendTimeClusters, marts.SendTimeProfiles, marts.SubscriberSendTimes),
+    group="timing",
+    summary=(_cluster_summary, _profile_summary, _subscriber_summary),
 )
 def learn_send_times(
-    as_of: date, settings: Settings, subscriber_hours: pl.DataFrame, messages: pl.DataFrame
+    hours: DataFrame[reductions.SubscriberHours], messages: DataFrame[core.CoreMessages], night: Night
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Clusters of alike days, their engagement by send hour, and the best allowed hour of each subscriber."""
-    found = analyse_send_times(
-        activity_hours(subscriber_hours, as_of=as_of, days=settings.send_time_days),
-        engaged_sends(messages, as_of=as_of, days=settings.send_time_days),
-        as_of_day=as_of,
-        allowed_hours=_allowed(settings),
-    )
+    found = _send_times(hours, messages, night.settings, night.as_of)
     return found.clusters, found.profiles, found.subscribers
 
 
@@ -145,84 +130,55 @@ def _schedule_summary(schedules: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-@table_asset(
-    marts.SendSchedules,
-    group=GROUP,
-    reads={
-        "subscribers": marts.SubscriberSendTimes,
-        "profiles": marts.SendTimeProfiles,
-        "step_entries": core.CoreStepEntries,
-        "messages": core.CoreMessages,
-        "steps": core.CoreSteps,
-    },
-    summary=_schedule_summary,
-)
+@asset(marts.SendSchedules, group="timing", summary=_schedule_summary)
 def schedules(
-    as_of: date,
-    settings: Settings,
-    subscribers: pl.DataFrame,
-    profiles: pl.DataFrame,
-    step_entries: pl.DataFrame,
-    messages: pl.DataFrame,
-    steps: pl.DataFrame,
+    subscribers: DataFrame[marts.SubscriberSendTimes],
+    profiles: DataFrame[marts.SendTimeProfiles],
+    entries: DataFrame[core.CoreStepEntries],
+    messages: DataFrame[core.CoreMessages],
+    steps: DataFrame[core.CoreSteps],
+    night: Night,
 ) -> pl.DataFrame:
     """The hours at which to mail those who wait tonight, within the user's constraints."""
-    constraints = load_constraints(settings.definitions)
-    expected = audience(step_entries, steps, as_of=as_of)
+    constraints = load_constraints(night.settings.definitions)
+    expected = audience(entries, steps, as_of=night.as_of)
     if cap := constraints.frequency_cap:
-        expected = below_cap(expected, messages, as_of=as_of, most=cap.messages, days=cap.days)
-    return schedule_sends(expected, subscribers, profiles, constraints.of_steps(steps), as_of_day=as_of)
+        expected = below_cap(expected, messages, as_of=night.as_of, most=cap.messages, days=cap.days)
+    return schedule_sends(expected, subscribers, profiles, constraints.of_steps(steps), as_of_day=night.as_of)
 
 
-def _assignment_summary(assignments: pl.DataFrame) -> dict[str, Any]:
-    drawn = assignments["is_randomised"].sum()
-    return {
-        "assigned": assignments.height,
-        "drawn_by_lot": int(drawn),
-        "period_first_day": str(assignments["period_first_day"].max()),
-    }
-
-
-@table_asset(
+@asset(
     marts.SendTimeAssignments,
-    group=GROUP,
-    reads={"subscribers": marts.SubscriberSendTimes},
-    summary=_assignment_summary,
+    group="timing",
+    summary=lambda rows: {
+        "assigned": rows.height,
+        "drawn_by_lot": int(rows["is_randomised"].sum()),
+        "period_first_day": str(rows["period_first_day"].max()),
+    },
 )
-def assignments(as_of: date, settings: Settings, subscribers: pl.DataFrame) -> pl.DataFrame:
+def assignments(subscribers: DataFrame[marts.SubscriberSendTimes], night: Night) -> pl.DataFrame:
     """The hour for the sender to use: drawn by lot for a share, the recommended one for the rest."""
-    share = settings.send_time_exploration_share
-    return assign_hours(subscribers, share=share, allowed=_allowed(settings), as_of_day=as_of)
+    share = night.settings.send_time_exploration_share
+    return assign_hours(subscribers, share=share, allowed=_allowed(night.settings), as_of_day=night.as_of)
 
 
-@log_asset(lake.SendTimeAssignments, group=GROUP, reads={"assignments": marts.SendTimeAssignments})
-def assignment_log(as_of: date, settings: Settings, assignments: pl.DataFrame) -> pl.DataFrame:
+@asset(lake.SendTimeAssignments, group="timing", kinds=("polars", "parquet"))
+def assignment_log(assignments: DataFrame[marts.SendTimeAssignments]) -> pl.DataFrame:
     """What was assigned, kept for the night that asks what it brought."""
     return logged_assignments(assignments)
 
 
-@table_asset(
-    marts.SendTimeLift,
-    group=GROUP,
-    reads={"subscriber_hours": reductions.SubscriberHours, "messages": core.CoreMessages},
-    reads_lake={"log": lake.SendTimeAssignments},
-    summary=lambda rows: rows.select(LIFT_NUMBERS).row(0, named=True),
-)
+@asset(marts.SendTimeLift, group="timing", summary=lambda rows: rows.select(LIFT_NUMBERS).row(0, named=True))
 def lift(
-    as_of: date, settings: Settings, subscriber_hours: pl.DataFrame, messages: pl.DataFrame, log: pl.DataFrame
+    hours: DataFrame[reductions.SubscriberHours],
+    messages: DataFrame[core.CoreMessages],
+    log: Latest[lake.SendTimeAssignments],
+    night: Night,
 ) -> pl.DataFrame:
-    """What the recommended hours bring, on messages whose hour was drawn; the hours are those learnt before them."""
-    used_from, days = settings.send_times_used_from, settings.send_time_days
-    sends = sent_as_assigned(engaged_sends(messages, as_of=as_of, days=days), log, used_from=used_from)
-    # While no hour is followed there is nothing to evaluate, and nothing to learn the hours for.
-    before = min(used_from or date.min + timedelta(days=days), as_of) - timedelta(days=1)
-    learnt = analyse_send_times(
-        activity_hours(subscriber_hours, as_of=before, days=days),
-        engaged_sends(messages, as_of=before, days=days),
-        as_of_day=before,
-        allowed_hours=_allowed(settings),
-    )
-    return evaluate_send_times(sends, learnt.subscribers, learnt.profiles, as_of_day=as_of)
-
-
-timing_assets = [compare_delays, hours_of_engagement, learn_send_times, schedules, assignments, assignment_log, lift]
+    """What recommended hours bring, on messages whose hour was drawn after the recommended hours were learnt."""
+    used_from, days = night.settings.send_times_used_from, night.settings.send_time_days
+    sends = sent_as_assigned(engaged_sends(messages, as_of=night.as_of, days=days), log, used_from=used_from)
+    # Before the assigned hours are used there is nothing to evaluate, and no need to learn them.
+    before = min(used_from or date.min + timedelta(days=days), night.as_of) - timedelta(days=1)
+    learnt = _send_times(hours, messages, night.settings, before)
+    return evaluate_send_times(sends, learnt.subscribers, learnt.profiles, as_of_day=night.as_of)

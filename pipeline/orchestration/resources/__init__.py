@@ -1,1 +1,1 @@
-"""What assets are given to work with: the warehouse, the lake, Mailchimp, the publication. No statistics here."""
+"""The resource that only runs use: the working file of the warehouse."""

@@ -46,9 +46,9 @@ def _measure(folder: Path) -> dict[str, float]:
             MAILCHIMP_API_KEY=API_KEY,
             _env_file=None,
         )
-        run_night(settings, NIGHT, lambda step: None)
+        run_night(settings, NIGHT, lambda step, steps: None)
         started = time.process_time()
-        run_night(settings, NIGHT, lambda step: None)
+        run_night(settings, NIGHT, lambda step, steps: None)
         spent = time.process_time() - started
     graph = build_defs(settings).resolve_asset_graph()
     return {"seconds": spent, "assets": len(list(graph.get_all_asset_keys()))}

@@ -87,7 +87,7 @@ def _restoring(folder: Path, rows: int) -> Row:
     """A damaged publication of large tables brought back from the kept snapshot."""
     folder.mkdir()
     published = folder / "published"
-    with session(str(folder / "working.duckdb")) as connection:
+    with session(folder / "working.duckdb") as connection:
         for value in range(2):
             connection.execute("CREATE SCHEMA IF NOT EXISTS marts")
             rows_of = f"SELECT range AS a, range * {value} AS b, md5(range::VARCHAR) AS c FROM range({rows})"

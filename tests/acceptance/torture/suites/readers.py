@@ -38,7 +38,7 @@ def read_while_publishing(folder: Path, publications: int) -> tuple[int, int]:
     context = multiprocessing.get_context("spawn")
     done, results = context.Event(), context.Queue()
     published = folder / "published"
-    with session(str(folder / "working.duckdb")) as connection:
+    with session(folder / "working.duckdb") as connection:
         publish(connection, published, _marts(connection, 0), keep=2)
         readers = [context.Process(target=_read, args=(published, done, results)) for _ in range(READERS)]
         for reader in readers:

@@ -1,0 +1,15 @@
+"""What `--help` says of the commands."""
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli.main import flows, main, simulate
+
+
+@pytest.mark.parametrize("group", [main, flows, simulate])
+def test_every_command_is_told_in_a_whole_sentence(group: click.Group) -> None:
+    _, _, listed = CliRunner().invoke(group, ["--help"]).output.partition("Commands:\n")
+    lines = listed.splitlines()
+    assert len(lines) == len(group.commands)
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines), listed
