@@ -28,7 +28,7 @@ WORKFLOWS = pl.DataFrame(
 )
 RULES = [
     ConflictRule("sales", "onboarding", "message", "high", "two goals at once", Resolution.DELAY),
-    ConflictRule("sales", "sales", "offer", "critical", "two offers at once", Resolution.SUPPRESS),
+    ConflictRule("sales", "sales", "offer", "medium", "two offers at once", Resolution.SUPPRESS),
     ConflictRule("content", "onboarding", "volume", "low", "more mail", Resolution.ALLOW),
 ]
 
