@@ -1,3 +1,1 @@
-"""The user's YAML files: one reader with line numbers, and a model for each file. What the definitions lead to is
-decided elsewhere.
-"""
+"""The user's definitions: YAML files, read with line numbers, and one model for each file."""

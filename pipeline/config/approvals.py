@@ -1,6 +1,6 @@
-"""`approvals.yaml`: who may decide, for how long a proposal stands, and what may pass by itself.
+"""`approvals.yaml`: who may approve, when a proposal lapses, and what may be approved by itself: the approval policy.
 
-Only the file's shape belongs here; what follows from it is in `pipeline/optimizations/policy.py`.
+Only the shape of the file is checked here. Its rules are applied in `pipeline/optimizations/approval_policy.py`.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.reader import Definition, Location, Misplaced, Name, load_definition
 from pipeline.optimizations.approval_policy import ApprovalPolicy, Approver, AutomaticApproval
-from pipeline.optimizations.record import Kind, Risk
+from pipeline.schemas.vocabulary import ProposalKind, Risk
 
 APPROVALS_FILE = "approvals.yaml"
 DEFAULTS = ApprovalPolicy()
@@ -23,7 +23,7 @@ class _Approver(Definition):
 
 
 class _Automatic(Definition):
-    kinds: tuple[Kind, ...]
+    kinds: tuple[ProposalKind, ...]
     largest_lift: float = Field(gt=0, le=1)
 
 
@@ -31,7 +31,7 @@ class _Approvals(Definition):
     approvers: tuple[_Approver, ...] = ()
     four_eyes_from: Risk = DEFAULTS.four_eyes_from
     expiry_days: int = Field(default=DEFAULTS.expiry_days, ge=1, le=365)
-    expiry_days_by_kind: dict[Kind, int] = Field(default_factory=dict)
+    expiry_days_by_kind: dict[ProposalKind, int] = Field(default_factory=dict)
     cool_down_days: int = Field(default=DEFAULTS.cool_down_days, ge=0, le=365)
     automatic: _Automatic | None = None
     trusted_proxy_header: Name | None = None
@@ -40,7 +40,7 @@ class _Approvals(Definition):
     def _consistent(self) -> Any:
         names = [one.id for one in self.approvers]
         twice: list[tuple[Location, str]] = [
-            (("approvers", place, "id"), f"'{name}' stands here twice. Keep one.")
+            (("approvers", place, "id"), f"'{name}' is written twice. Keep one.")
             for place, name in enumerate(names)
             if name in names[:place]
         ]
@@ -50,10 +50,10 @@ class _Approvals(Definition):
 
 
 def load_approvals(folder: Path) -> ApprovalPolicy:
-    """The policy of a definitions folder; without a file nobody may decide.
+    """The approval policy of a definitions folder. Without the file nobody may approve anything.
 
     Raises:
-        DefinitionsError: naming every mistake with file, line and field.
+        DefinitionsError: names every mistake with file, line and field.
     """
     read = load_definition(folder / APPROVALS_FILE, _Approvals)
     written = read.automatic

@@ -1,29 +1,30 @@
-"""`conflicts.yaml`: which categories of workflows get in each other's way, how badly, and what is done about it.
+"""`conflicts.yaml`: which categories of workflows conflict, how severely, and what is done about it.
 
-Only the file's shape belongs here; conflicts are found in `pipeline/decisions/conflicts.py`. Without the file nothing
-conflicts: no rule of ours would know what the categories of a user mean.
+Only the shape of the file is checked here. Conflicts are found in `pipeline/decisions/conflicts.py`. Without the file
+there are none, because only the user knows what the categories mean.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, ValidationInfo, model_validator
 
 from pipeline.config.flow_map import load_flow_map
 from pipeline.config.reader import Definition, Location, Misplaced, Name, load_definition
-from pipeline.decisions.conflicts import ConflictRule, Resolution
+from pipeline.decisions.conflicts import ConflictRule
+from pipeline.schemas.vocabulary import ConflictSeverity, Resolution
 
 CONFLICTS_FILE = "conflicts.yaml"
 
 
 class CategoryConflict(Definition):
-    """What two categories mean for each other; the workflow of lower priority yields as `resolution` says."""
+    """What happens between two categories. The workflow of lower priority yields, as `resolution` says."""
 
     between: Annotated[list[Name], Field(min_length=2, max_length=2)]
     type: Name
-    severity: Literal["low", "medium", "high"]
+    severity: ConflictSeverity
     description: Name
-    resolution: Literal["allow", "delay", "suppress", "replace"]
+    resolution: Resolution
 
 
 class Conflicts(Definition):
@@ -42,9 +43,10 @@ class Conflicts(Definition):
                 problems.append((("conflicts", number, "type"), text))
             for place, name in enumerate(one.between):
                 if name not in categories:
-                    choice = ", ".join(categories) or "those written there first"
-                    text = f"'{name}' is no category of flows.yaml. Write one of {choice}."
-                    problems.append((("conflicts", number, "between", place), text))
+                    choice = f"Write one of {', '.join(categories)}." if categories else "Write categories there."
+                    problems.append(
+                        (("conflicts", number, "between", place), f"'{name}' is not a category of flows.yaml. {choice}")
+                    )
         if problems:
             raise Misplaced(problems)
         return self
@@ -54,13 +56,11 @@ def load_conflict_rules(folder: Path) -> list[ConflictRule]:
     """The conflict rules of a definitions folder; none without a file.
 
     Raises:
-        DefinitionsError: naming every mistake with file, line and field; a category that no workflow has is one.
+        DefinitionsError: names every mistake with file, line and field, also a category that no workflow has.
     """
     categories = sorted({flow.category for flow in load_flow_map(folder).flows if flow.category})
     found = load_definition(folder / CONFLICTS_FILE, Conflicts, known=categories)
     return [
-        ConflictRule(
-            one.between[0], one.between[1], one.type, one.severity, one.description, Resolution(one.resolution)
-        )
+        ConflictRule(one.between[0], one.between[1], one.type, one.severity, one.description, one.resolution)
         for one in found.conflicts
     ]

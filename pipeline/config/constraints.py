@@ -1,6 +1,7 @@
-"""When the user allows mail (`constraints.yaml`): quiet hours, days, and caps; without the file the defaults below.
+"""`constraints.yaml`: quiet hours, allowed days and caps. Without the file the defaults below apply.
 
-Only shape and sense are checked here. What fits a step and its audience is decided in `analysis/send_time_schedule.py`.
+Only shape and sense are checked here. Schedules that keep the constraints are made in
+`pipeline/analysis/send_time/schedule.py`.
 """
 
 import re
@@ -16,16 +17,16 @@ from pipeline.config.reader import Definition, Location, Misplaced, Name, load_d
 CONSTRAINTS_FILE = "constraints.yaml"
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
-# Nobody minds mail by day; by night it wakes people, and several countries forbid it for advertising.
+# Messages at night wake people, and several countries forbid advertising at night.
 DEFAULT_QUIET_HOURS = (21, 7)
 _QUIET_HOURS = re.compile(r"(\d{1,2})\s*-\s*(\d{1,2})", re.ASCII)
 
 
 def parse_quiet_hours(text: Any) -> tuple[int, int] | None:
-    """Local hours of 'from-until', such as '21-07': quiet from 21:00 until 07:00. None for 'none'.
+    """The two local hours of a span such as '21-07', which is quiet from 21:00 until 07:00. None for 'none'.
 
     Raises:
-        ValueError: if it is neither.
+        ValueError: if the text is neither.
     """
     if text is None or text == "none":
         return None
@@ -33,7 +34,7 @@ def parse_quiet_hours(text: Any) -> tuple[int, int] | None:
     hours = (int(match[1]), int(match[2])) if match else (-1, -1)
     if not all(0 <= hour <= 23 for hour in hours) or hours[0] == hours[1]:
         shown = f"'{text}'" if isinstance(text, str) else "this"
-        raise ValueError(f"{shown} is no span of hours. Write two hours from 0 to 23, such as '21-07', or 'none'.")
+        raise ValueError(f"{shown} is not a span of hours. Write two hours from 0 to 23, such as '21-07', or 'none'.")
     return hours
 
 
@@ -41,7 +42,7 @@ QuietHours = Annotated[tuple[int, int] | None, BeforeValidator(parse_quiet_hours
 
 
 class Limits(Definition):
-    """What limits the sends of a step, in local time; `hourly_cap` is the most recipients in one local hour."""
+    """Limits for the messages of a step, in local time. `hourly_cap` is the most recipients in one local hour."""
 
     quiet_hours: QuietHours = DEFAULT_QUIET_HOURS
     allowed_days: list[Weekday] = Field(default=list(WEEKDAYS), min_length=1)
@@ -49,13 +50,13 @@ class Limits(Definition):
 
 
 class WorkflowLimits(Limits):
-    """What differs for the steps of one workflow."""
+    """Limits that differ for the steps of one workflow."""
 
     id: Name
 
 
 class FrequencyCap(Definition):
-    """At most so many messages to one subscriber within so many days, whatever workflow they are of."""
+    """At most `messages` messages to one subscriber within `days` days, over all workflows."""
 
     messages: int = Field(ge=1)
     days: int = Field(ge=1)
@@ -68,7 +69,7 @@ class Constraints(Limits):
     workflows: list[WorkflowLimits] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _one_entry_a_workflow(self) -> "Constraints":
+    def _one_entry_per_workflow(self) -> "Constraints":
         counts = Counter(workflow.id for workflow in self.workflows)
         repeated: list[tuple[Location, str]] = [
             (("workflows", number, "id"), f"'{workflow.id}' is written twice. Keep one.")
@@ -86,8 +87,8 @@ class Constraints(Limits):
             steps: rows with `workflow_id` and `step_id`.
 
         Returns:
-            One row per step: `quiet_from_hour`, `quiet_until_hour`, `hourly_cap` (nullable) and `allowed_weekdays`
-            (list of 0-6, Monday = 0).
+            One row per step: `quiet_from_hour` and `quiet_until_hour` (null = no quiet hours), `hourly_cap` (null = no
+            cap) and `allowed_weekdays` (list of 0-6, Monday = 0).
         """
         own = {workflow.id: workflow.model_dump(exclude_unset=True) for workflow in self.workflows}
         rows = []
@@ -108,9 +109,9 @@ class Constraints(Limits):
 
 
 def load_constraints(folder: Path) -> Constraints:
-    """The user's constraints.
+    """The constraints of a definitions folder.
 
     Raises:
-        DefinitionsError: naming every mistake with line and field.
+        DefinitionsError: names every mistake with file, line and field.
     """
     return load_definition(folder / CONSTRAINTS_FILE, Constraints)

@@ -1,7 +1,7 @@
-"""`rules.yaml`, `decision_points.yaml`, `content_blocks.yaml`: who may get which path or content, as users write it.
+"""`rules.yaml`, `decision_points.yaml`, `content_blocks.yaml`: which subscribers may get which path or content.
 
-Only the files' shape and sense belong here; rules are answered in `decisions/rules.py`, arms chosen in
-`decisions/selection.py`.
+Only shape and sense are checked here. Rules are evaluated in `pipeline/decisions/rules.py`, and arms are chosen in
+`pipeline/decisions/selection.py`.
 """
 
 import re
@@ -14,7 +14,8 @@ from pydantic import Field, ValidationInfo, model_validator
 from pipeline.config.flow_map import FlowMap, load_flow_map
 from pipeline.config.reader import Definition, Location, Misplaced, Name, load_definition
 from pipeline.decisions.rule_definitions import Rule, parse_rule
-from pipeline.decisions.selection import Arm, DecisionDefinition, DecisionDefinitions, DecisionPoint, Mode
+from pipeline.decisions.selection import Arm, DecisionDefinition, DecisionDefinitions, DecisionPoint
+from pipeline.schemas.vocabulary import DecisionMode
 
 RULES_FILE, POINTS_FILE, BLOCKS_FILE = "rules.yaml", "decision_points.yaml", "content_blocks.yaml"
 Weight = Annotated[float, Field(gt=0, le=1_000_000)]
@@ -22,7 +23,7 @@ _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 class NamedRule(Definition):
-    """A condition or a group of them under a name."""
+    """A condition or group with a name."""
 
     id: Name
     when: Any
@@ -49,7 +50,7 @@ class Rules(Definition):
 
 
 class Choice(Definition):
-    """A path or a variation: who may have it (everybody without a rule), and how often among equals."""
+    """An arm: a path or a variation. Without a rule everybody may have it. `weight` decides among equal priorities."""
 
     id: Name
     rule: Name | None = None
@@ -62,7 +63,7 @@ class Choice(Definition):
 
 
 class PathChoice(Choice):
-    """A path and the step it leads to."""
+    """A path and the step that it leads to."""
 
     to: Name
 
@@ -72,12 +73,12 @@ class PathChoice(Choice):
 
 
 class Point(Definition):
-    """Where a flow branches; `default` is taken when nothing is eligible or anything fails."""
+    """A branch of a workflow. The `default` path is taken when no path is eligible or anything fails."""
 
     id: Name
     workflow: Name
     step: Name
-    mode: Mode = "rules"
+    mode: DecisionMode = "rules"
     default: Name
     paths: tuple[PathChoice, ...] = Field(min_length=1)
 
@@ -98,9 +99,8 @@ class Points(Definition):
             targets = _targets(flows, point.workflow, point.step)
             for place, path in enumerate(point.paths):
                 if targets is not None and path.to not in targets:
-                    text = (
-                        f"'{path.to}' does not come after '{point.step}'. Write one of {', '.join(targets) or 'none'}."
-                    )
+                    advice = f"Write one of {', '.join(targets)}." if targets else "Add a step to flows.yaml."
+                    text = f"'{path.to}' does not come after '{point.step}'. {advice}"
                     problems.append(((*here, "paths", place, "to"), text))
         if problems:
             raise Misplaced(problems)
@@ -108,12 +108,12 @@ class Points(Definition):
 
 
 class Block(Definition):
-    """A place in the mail of a step whose content varies."""
+    """A place in the e-mail of a step whose content varies."""
 
     id: Name
     workflow: Name
     step: Name
-    mode: Mode = "rules"
+    mode: DecisionMode = "rules"
     default: Name
     variations: tuple[Choice, ...] = Field(min_length=1)
 
@@ -137,10 +137,10 @@ class Blocks(Definition):
 
 
 def load_decisions(folder: Path) -> DecisionDefinitions:
-    """The decisions of a definitions folder; none without the files.
+    """The rules, decision points and content blocks of a definitions folder; none without the files.
 
     Raises:
-        DefinitionsError: naming every mistake of a file with line and field.
+        DefinitionsError: names every mistake of a file with line and field.
     """
     named = load_definition(folder / RULES_FILE, Rules, is_typed=True).rules
     rules = {rule.id: parse_rule(rule.id, rule.when) for rule in named}
@@ -163,12 +163,12 @@ def _definition(
 
 
 def _known(info: ValidationInfo) -> tuple[set[str], FlowMap]:
-    """Ids of rules and the flow map that the file is held against."""
+    """Ids of the rules, and the flow map, against which the file is checked."""
     return info.context or (set(), FlowMap())
 
 
 def _location(place: str) -> Location:
-    """Where 'all[1].operator' points."""
+    """The parts of a place such as 'all[1].operator'."""
     return tuple(int(index) if index else name for name, index in _PART.findall(place))
 
 
@@ -188,21 +188,21 @@ def _choice_problems(
         if choice.rule and choice.rule not in rules:
             yield (
                 (*where, number, "rule"),
-                f"'{choice.rule}' is no rule of rules.yaml. Write its id, or the rule there.",
+                f"'{choice.rule}' is not a rule of rules.yaml. Correct the id, or add the rule there.",
             )
     if default not in ids:
-        yield (*here, "default"), f"'{default}' is none of these. Write one of {', '.join(ids)}."
+        yield (*here, "default"), f"'{default}' is not one of these. Write one of {', '.join(ids)}."
 
 
 def _step_problems(here: Location, workflow: str, step: str, flows: FlowMap) -> Iterator[tuple[Location, str]]:
     flow = next((flow for flow in flows.flows if flow.id == workflow), None)
     if flow is None:
-        yield (*here, "workflow"), f"'{workflow}' is no workflow of flows.yaml. Write its id."
+        yield (*here, "workflow"), f"'{workflow}' is not a workflow of flows.yaml. Write the id of one."
     elif flow.steps and step not in {one.id for one in flow.steps}:
-        yield (*here, "step"), f"'{step}' is no step of {workflow}. Write the id of a step."
+        yield (*here, "step"), f"'{step}' is not a step of {workflow}. Write the id of one."
 
 
 def _targets(flows: FlowMap, workflow: str, step: str) -> list[str] | None:
-    """Steps that come after a step; none where the map leaves that to Mailchimp."""
+    """The steps that come after a step. None if the flow map leaves the steps to Mailchimp."""
     flow = next((flow for flow in flows.flows if flow.id == workflow), None)
     return flow.successors().get(step) if flow and flow.steps else None

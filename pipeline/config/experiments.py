@@ -1,7 +1,7 @@
-"""The user's tests (`experiments.yaml`).
+"""`experiments.yaml`: the user's tests.
 
-Only shape and sense are checked here. What needs the step's traffic (sample, removed steps, unknown ends) is told in
-`analysis/experiment_registry.py`, so that one impossible test does not stop the others.
+Only shape and sense are checked here. Everything that needs the data of the step (sample, removed steps, unknown ends)
+is checked in `pipeline/analysis/experiments/registry.py`, so that one impossible test does not stop the others.
 """
 
 import re
@@ -12,12 +12,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.analysis.experiments.draft import Assigner, ExperimentDraft, GuardrailName, MetricName, metrics_of
+from pipeline.analysis.experiments.draft import ExperimentDraft, metrics_of
 from pipeline.config.reader import Definition, Location, Misplaced, Name, load_definition
+from pipeline.schemas.vocabulary import Assigner, GuardrailName, MetricName
 
 EXPERIMENTS_FILE = "experiments.yaml"
 LONGEST_TAG = 10
-"""Characters of a Mailchimp merge tag."""
+"""Most characters that a Mailchimp merge tag may have."""
 
 _TAG = re.compile(rf"[A-Z][A-Z0-9_]{{0,{LONGEST_TAG - 1}}}", re.ASCII)
 
@@ -25,17 +26,19 @@ _TAG = re.compile(rf"[A-Z][A-Z0-9_]{{0,{LONGEST_TAG - 1}}}", re.ASCII)
 def _tag(text: Any) -> str:
     if not isinstance(text, str) or not _TAG.fullmatch(text):
         shown = f"'{text}'" if isinstance(text, str) else "this"
-        raise ValueError(f"{shown} is no merge tag. Write at most {LONGEST_TAG} of A-Z, 0-9 and _, a letter first.")
+        raise ValueError(
+            f"{shown} is not a merge tag. Write a capital letter and up to {LONGEST_TAG - 1} more, 0-9 or _."
+        )
     return text
 
 
 def default_tag(experiment_id: str) -> str:
-    """The merge tag of a test that names none: its id without what a tag cannot hold."""
+    """The merge tag of a test that names none: 'AB' and the letters and digits of its id."""
     return ("AB" + re.sub("[^A-Z0-9]", "", experiment_id.upper()))[:LONGEST_TAG]
 
 
 class ExperimentDefinition(Definition):
-    """One test: two arms or more inside one step, the control first."""
+    """One test: two or more arms inside one step, the control first."""
 
     id: Name
     hypothesis: Name
@@ -58,13 +61,13 @@ class ExperimentDefinition(Definition):
 
     @property
     def tag(self) -> str | None:
-        """The merge field that holds the arm; none where events tell it and no field was named."""
+        """The merge field that holds the arm. None if events name the arm and the test names no field."""
         if self.assigned_by is Assigner.EVENTS:
             return self.arm_field
         return self.arm_field or default_tag(self.id)
 
     def draft(self) -> ExperimentDraft:
-        """The test as analyses read it."""
+        """The test as the analyses read it."""
         return ExperimentDraft(
             experiment_id=self.id,
             workflow_id=self.workflow,
@@ -93,7 +96,7 @@ class ExperimentDefinition(Definition):
     def _problems(self) -> Iterator[tuple[Location, str]]:
         total = sum(self.arms.values())
         if abs(total - 1) > 1e-9:
-            yield ("arms",), f"the shares sum to {total:g}. Make them sum to 1."
+            yield ("arms",), f"the shares sum to {total:g}. Let them sum to 1."
         if self.primary_metric in self.secondary_metrics:
             yield ("secondary_metrics",), f"'{self.primary_metric}' is the primary metric. Name it once."
         for name in ("secondary_metrics", "guardrails"):
@@ -104,11 +107,11 @@ class ExperimentDefinition(Definition):
         if self.end is not None and self.open_ended:
             yield ("end",), "an open-ended test has no end. Remove one of the two."
         if self.assigned_by is Assigner.FIELD and self.arm_field is None:
-            yield ("arm_field",), "is missing. Name the merge field into which the sender wrote the arm."
+            yield ("arm_field",), "is missing. Name the merge field in which the sender holds the arm."
 
 
 class ExperimentDefinitions(Definition):
-    """The file: a list under `experiments`; empty is valid."""
+    """The file: a list under `experiments`, which may be empty."""
 
     experiments: tuple[ExperimentDefinition, ...] = ()
 
@@ -131,7 +134,7 @@ class ExperimentDefinitions(Definition):
 
 
 def _meet(one: ExperimentDefinition, other: ExperimentDefinition) -> bool:
-    """Whether both run on one step on one day, by what the file tells: an end it leaves open is planned later."""
+    """Whether both run on one step on the same day, as far as the file says. An open end is planned later."""
     if (one.workflow, one.step) != (other.workflow, other.step):
         return False
     first, second = sorted((one, other), key=lambda test: test.start)
@@ -142,7 +145,7 @@ def load_experiments(folder: Path) -> tuple[ExperimentDraft, ...]:
     """The tests of a definitions folder; none without a file.
 
     Raises:
-        DefinitionsError: naming every mistake with file, line and field.
+        DefinitionsError: names every mistake with file, line and field.
     """
     found = load_definition(folder / EXPERIMENTS_FILE, ExperimentDefinitions)
     return tuple(one.draft() for one in found.experiments)

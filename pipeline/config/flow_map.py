@@ -1,6 +1,7 @@
-"""The flow map (`flows.yaml`): flows, their steps, campaigns and delays, as the user writes them down.
+"""`flows.yaml`, the flow map: flows, their steps, campaigns and delays.
 
-Mailchimp cannot be asked for this. Only shape and sense are checked here; tables are made in `dimensions.py`.
+Users write it because Mailchimp's API does not say it. Only shape and sense are checked here. Tables are made from it
+in `pipeline/dimensions/flows.py`.
 """
 
 import math
@@ -12,11 +13,12 @@ from fractions import Fraction
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.config.reader import Definition, Location, Misplaced, Name, load_definition
+from pipeline.schemas.vocabulary import StepKind, StepStatus, WorkflowStatus
 
 FLOWS_FILE = "flows.yaml"
 _HOURS_PER_UNIT = {"minute": Fraction(1, 60), "hour": Fraction(1), "day": Fraction(24), "week": Fraction(168)}
@@ -24,10 +26,10 @@ _DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*(minute|hour|day|week)s?", re
 
 
 def parse_duration(text: Any) -> int:
-    """Whole hours of a duration such as '2 days', '36 hours' or '1.5 weeks'; a part of an hour counts as one.
+    """Whole hours of a duration such as '2 days', '36 hours' or '1.5 weeks', rounded up.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if the text is not a duration.
     """
     match = _DURATION.fullmatch(text.strip().lower()) if isinstance(text, str) else None
     if match is None:
@@ -40,7 +42,7 @@ Hours = Annotated[int, BeforeValidator(parse_duration)]
 
 
 class PastDelay(Definition):
-    """A delay as it was for those who entered the previous step before the day `until` (00:00 UTC)."""
+    """The delay for those who entered the previous step before the day `until` (00:00 UTC)."""
 
     until: date
     delay: Hours
@@ -51,9 +53,9 @@ class Step(Definition):
 
     id: Name
     name: Name | None = None
-    kind: Literal["email", "branch", "wait"] = "email"
+    kind: StepKind = "email"
     campaign: Name | None = None
-    status: Literal["active", "paused", "deleted"] = "active"
+    status: StepStatus = "active"
     after: list[Name] | None = None
     delay: Hours | None = None
     delay_history: list[PastDelay] = Field(default_factory=list)
@@ -62,7 +64,7 @@ class Step(Definition):
 
 
 class Flow(Definition):
-    """One flow; a classic automation may be listed under its id, without steps if those of Mailchimp will do."""
+    """One flow. A classic automation may be listed under its id, without steps if Mailchimp's steps are meant."""
 
     id: Name
     name: Name | None = None
@@ -70,11 +72,11 @@ class Flow(Definition):
     priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
     trigger: Name | None = None
     goal: Name | None = None
-    status: Literal["active", "paused", "archived"] = "active"
+    status: WorkflowStatus = "active"
     steps: list[Step] = Field(default_factory=list)
 
     def predecessors(self) -> dict[str, list[str]]:
-        """Step id -> ids of the steps it comes after: those named, else the step before."""
+        """Step id -> ids of the steps that it comes after: those in `after`, else the step before it in the file."""
         before: list[str | None] = [None, *(step.id for step in self.steps)]
         return {
             step.id: list(dict.fromkeys(step.after)) if step.after is not None else [previous] if previous else []
@@ -92,7 +94,7 @@ class Flow(Definition):
     @model_validator(mode="after")
     def _makes_sense(self) -> "Flow":
         problems = [*_repeated(self.steps), *self._unknown_steps()]
-        # Without known steps there is no graph to judge.
+        # A graph with unknown steps cannot be checked.
         if not problems and self.steps:
             problems = [*self._graph_problems(), *self._branch_problems()]
         problems += self._step_problems()
@@ -105,7 +107,10 @@ class Flow(Definition):
         for index, step in enumerate(self.steps):
             for number, source in enumerate(step.after or []):
                 if source not in known:
-                    yield ("steps", index, "after", number), f"'{source}' is no step of this flow. Write a step's id."
+                    yield (
+                        ("steps", index, "after", number),
+                        f"'{source}' is not a step of this flow. Write the id of one.",
+                    )
 
     def _graph_problems(self) -> Iterator[tuple[Location, str]]:
         predecessors = self.predecessors()
@@ -114,12 +119,12 @@ class Flow(Definition):
             TopologicalSorter(predecessors).prepare()
         except CycleError as error:
             circle = error.args[1]
-            text = f"the steps {' -> '.join(reversed(circle))} form a circle. Let one of them come after another step."
+            text = f"the steps {' -> '.join(reversed(circle))} form a circle. Let one of them follow another step."
             yield ("steps", index_of[circle[0]], "after"), text
             return
         roots = [step_id for step_id, sources in predecessors.items() if not sources]
         for root in roots[1:]:
-            text = f"'{root}' is a second first step beside '{roots[0]}'. Name in `after` the step it follows."
+            text = f"'{root}' is a first step, but so is '{roots[0]}'. Write in `after` which step '{root}' follows."
             yield ("steps", index_of[root], "after"), text
 
     def _branch_problems(self) -> Iterator[tuple[Location, str]]:
@@ -127,16 +132,17 @@ class Flow(Definition):
         for index, (source, targets) in enumerate(self.successors().items()):
             chosen = defaults.intersection(targets)
             if len(targets) > 1 and len(chosen) != 1:
-                found = "none" if not chosen else "several"
-                text = (
-                    f"leads to {', '.join(targets)}, {found} of them the default. Write `default: true` at one of them."
-                )
-                yield ("steps", index), f"'{source}' {text}"
+                found = "several of them are" if chosen else "none of them is"
+                text = f"'{source}' leads to {', '.join(targets)}, and {found} the default."
+                yield ("steps", index), f"{text} Write `default: true` at exactly one of them."
 
     def _step_problems(self) -> Iterator[tuple[Location, str]]:
         for index, step in enumerate(self.steps):
             if step.campaign and step.kind != "email":
-                yield ("steps", index, "campaign"), f"a {step.kind} sends nothing. Remove it, or write `kind: email`."
+                yield (
+                    ("steps", index, "campaign"),
+                    f"a {step.kind} sends no e-mail. Remove the campaign, or write `kind: email`.",
+                )
             for number, (earlier, later) in enumerate(pairwise(step.delay_history)):
                 if earlier.until >= later.until:
                     where = ("steps", index, "delay_history", number + 1, "until")
@@ -144,7 +150,7 @@ class Flow(Definition):
 
 
 class FlowMap(Definition):
-    """All flows of the user's map; empty is valid."""
+    """The file: a list under `flows`, which may be empty."""
 
     flows: list[Flow] = Field(default_factory=list)
 
@@ -156,7 +162,7 @@ class FlowMap(Definition):
             for number, step in enumerate(flow.steps):
                 here = f"{flow.id}.{step.id}"
                 if step.campaign and owner.setdefault(step.campaign, here) != here:
-                    text = f"campaign '{step.campaign}' belongs to {owner[step.campaign]} already. Use it once."
+                    text = f"campaign '{step.campaign}' belongs to {owner[step.campaign]} already. Use it only once."
                     problems.append((("flows", index, "steps", number, "campaign"), text))
         if problems:
             raise Misplaced(problems)
@@ -164,10 +170,10 @@ class FlowMap(Definition):
 
 
 def load_flow_map(folder: Path) -> FlowMap:
-    """The flow map of a definitions folder; empty if the folder has none.
+    """The flow map of a definitions folder; empty without a file.
 
     Raises:
-        DefinitionsError: naming every mistake with its line and field.
+        DefinitionsError: names every mistake with file, line and field.
     """
     return load_definition(folder / FLOWS_FILE, FlowMap)
 

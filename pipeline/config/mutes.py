@@ -1,6 +1,6 @@
-"""`mutes.yaml`: anomalies that somebody knows about and does not want to be told again until a day.
+"""`mutes.yaml`: anomalies that are known and shall not be reported until a day.
 
-Only the file's shape belongs here; what a mute does to an anomaly is in `pipeline/analysis/anomaly_incidents.py`.
+Only the shape of the file is checked here. Mutes are applied in `pipeline/analysis/anomalies/incidents.py`.
 """
 
 from datetime import date
@@ -14,7 +14,7 @@ MUTES_FILE = "mutes.yaml"
 
 
 class Mute(Definition):
-    """Anomalies of a workflow, step and metric up to a day; what is not named is any."""
+    """Anomalies of a workflow, step and metric, up to and including a day. A field that is not given means all."""
 
     workflow: Name | None = None
     step: Name | None = None
@@ -33,11 +33,11 @@ def load_mutes(folder: Path) -> pl.DataFrame:
     """The mutes of a definitions folder.
 
     Returns:
-        `workflow_id`, `step_id`, `metric` (String, null = any) and `until` (Date, the last day muted), a row a mute;
-        none without a file.
+        One row per mute: `workflow_id`, `step_id`, `metric` (String, null = all) and `until` (Date, the last muted
+        day). No row without a file.
 
     Raises:
-        DefinitionsError: naming every mistake with file, line and field.
+        DefinitionsError: names every mistake with file, line and field.
     """
     rows = [
         (mute.workflow, mute.step, mute.metric, mute.until)

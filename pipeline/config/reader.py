@@ -1,6 +1,6 @@
-"""Reads a YAML file of the user into a pydantic model, and says of every mistake its file, line and field.
+"""Reads a YAML file of the user into a pydantic model, and names file, line and field of every mistake.
 
-What a kind of file means belongs to its own module (`flow_map.py`, ...); this one knows only YAML.
+This module knows only YAML. What a file means is in the module of that file, such as `flow_map.py`.
 """
 
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ _EXPECTED = {
     "date_from_datetime_parsing": "a day such as 2026-03-01",
     "date_parsing": "a day such as 2026-03-01",
     "list_type": "a list such as [a, b]",
-    "model_type": "fields with values, a line each",
+    "model_type": "fields with values, one on each line",
 }
 
 
 class Definition(BaseModel):
-    """Base of everything a user defines: frozen, and a misspelt field is a mistake."""
+    """Base of everything that a user defines. It is frozen, and an unknown field is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,7 +35,7 @@ DefinitionModel = TypeVar("DefinitionModel", bound=Definition)
 
 
 class DefinitionsError(SourceError):
-    """All mistakes of one file, a line each; `problems` lists them."""
+    """All mistakes of one file, one on each line. `problems` lists them."""
 
     def __init__(self, file: str, problems: list[str]) -> None:
         super().__init__(file, "has mistakes", "Correct them.")
@@ -43,8 +43,8 @@ class DefinitionsError(SourceError):
         self.args = ("\n".join(self.problems),)
 
 
-class Misplaced(ValueError):  # noqa: N818 - a mistake of the user, collected, never seen as an exception
-    """Mistakes that a model finds between its fields, each with its location below that model."""
+class Misplaced(ValueError):  # noqa: N818 - it is collected, and nobody sees it as an exception
+    """Mistakes that a model finds among its fields, each with its location within the model."""
 
     def __init__(self, problems: list[tuple[Location, str]]) -> None:
         super().__init__("; ".join(text for _, text in problems))
@@ -54,18 +54,18 @@ class Misplaced(ValueError):  # noqa: N818 - a mistake of the user, collected, n
 def load_definition(
     path: Path, model: type[DefinitionModel], *, known: Any = None, is_typed: bool = False
 ) -> DefinitionModel:
-    """The file as a model; the model's defaults where there is no file or nothing in it.
+    """The file as a model. Without the file, or if it is empty, the defaults of the model.
 
     Args:
         path: the file.
-        model: what it holds.
-        known: what the model's validators may ask about the rest of the world, as their context.
-        is_typed: read 5, true and 2026-03-01 as number, truth value and day. Otherwise every scalar reaches the model
-            as it is written, so that an id such as 0123 or 12e5 stays what it is.
+        model: the model of its content.
+        known: context for the validators of the model, such as what other files define.
+        is_typed: read 5, true and 2026-03-01 as number, boolean and day. Otherwise every scalar reaches the model as it
+            is written, so that an id such as 0123 or 12e5 is not changed.
 
     Raises:
-        DefinitionsError: naming every mistake, such as "flows.yaml, line 14, welcome.steps[2].delay: '2 dys' is not
-            a duration. Write a number and a unit, such as '2 days'."
+        DefinitionsError: names every mistake, such as "flows.yaml, line 14, welcome.steps[2].delay: '2 dys' is not a
+            duration. Write a number and a unit, such as '2 days'."
     """
     root = _compose(path)
     if root is None or root.tag == _NULL:
@@ -87,17 +87,17 @@ def _compose(path: Path) -> yaml.Node | None:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         _refuse_loops(root)
     except OSError as error:
-        problem = f"{path.name}: cannot be read ({error.strerror}). Check that the file exists and its permissions."
+        problem = f"{path.name}: cannot be read ({error.strerror}). Check its permissions."
     except UnicodeDecodeError:
         problem = f"{path.name}: is not UTF-8 text. Save it as UTF-8."
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         problem = (
-            f"{path.name}{line}: is not YAML: {error.problem}. Check indentation, colons and quotes near that line."
+            f"{path.name}{line}: is not YAML: {error.problem}. Check indentation, colons and quotes near this line."
         )
     except yaml.YAMLError:
-        problem = f"{path.name}: is not YAML: it holds a control character. Remove it."
+        problem = f"{path.name}: is not YAML: it contains a control character. Remove the character."
     else:
         return root
     raise DefinitionsError(path.name, [problem])
@@ -169,13 +169,13 @@ def _explain(problem: Any) -> str:
     if kind == "literal_error":
         return f"{value} is not known. Write {context['expected']}."
     if not isinstance(problem["input"], str | None):
-        value = "what stands here"
+        value = "this value"
     expected = _EXPECTED.get(kind, problem["msg"].removeprefix("Input should be "))
     return f"{value} does not fit. Write {expected}."
 
 
 def _place(root: yaml.Node, where: Location) -> tuple[int, str]:
-    """Line, from 1, and field of a location; an entry of a top-level list goes by its id."""
+    """Line, from 1, and field of a location. An entry of a top-level list is named by its id."""
     node, line, names = root, root.start_mark.line, ""
     for depth, part in enumerate(where):
         child = _child(node, part)
@@ -195,7 +195,7 @@ def _child(node: yaml.Node, part: str | int) -> tuple[int, yaml.Node] | None:
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
         return node.value[part].start_mark.line, node.value[part]
     if isinstance(node, yaml.MappingNode):
-        # The last of several equal names: the one that repeats.
+        # Of several equal names the last one is the repetition.
         for key, value in reversed(node.value):
             if isinstance(key, yaml.ScalarNode) and key.value == part:
                 return key.start_mark.line, value
@@ -204,7 +204,7 @@ def _child(node: yaml.Node, part: str | int) -> tuple[int, yaml.Node] | None:
 
 def _no_control_characters(value: Any) -> Any:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise ValueError("is not a name. Write some visible text.")
+        raise ValueError("is not a name. Write visible text on one line.")
     return value.strip()
 
 

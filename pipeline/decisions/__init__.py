@@ -1,5 +1,5 @@
-"""What each subscriber gets, and why: rules, learning policies, paths, content, and workflows that collide.
+"""What each subscriber is served, and why: rules, learning policies, paths, content, and workflows in conflict.
 
-Pure functions on Polars frames. Not here: statistics of what happened (`analysis`), changes that people approve
-(`optimizations`), reading of YAML files (`config`), Dagster.
+Pure functions on Polars frames. Statistics of what happened are in `analysis`, changes that people approve in
+`optimizations`, and the reading of YAML files in `config`.
 """

@@ -1,39 +1,27 @@
-"""Workflows that get in each other's way: found, resolved by priority, replayed over the past, capped by local day.
+"""Conflicts between workflows of one subscriber: found tonight, replayed over the past, and caps of a local day.
 
-Here: conflicts between workflows of one subscriber. Not here: decisions inside a workflow, quiet hours of send times.
+Decisions inside a workflow are in `selection`. Quiet hours belong to send times.
 """
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from enum import StrEnum
 
 import polars as pl
+
+from pipeline.schemas.vocabulary import ConflictSeverity, Resolution
 
 REPLAY_DAYS = 30
 METHOD = "category rules, priority"
 
 
-class Resolution(StrEnum):
-    """What happens to the workflow that yields."""
-
-    ALLOW = "allow"
-    """Both go on."""
-    DELAY = "delay"
-    """It waits until the other has ended."""
-    SUPPRESS = "suppress"
-    """It sends nothing while the other is active."""
-    REPLACE = "replace"
-    """The subscriber leaves it for the other."""
-
-
 @dataclass(frozen=True)
 class ConflictRule:
-    """What two categories of workflows mean for each other; the order of the two does not matter."""
+    """What happens if a subscriber is in workflows of two categories. The order of the categories does not matter."""
 
     category: str
     other_category: str
     conflict_type: str
-    severity: str
+    severity: ConflictSeverity
     description: str
     resolution: Resolution
 
@@ -41,17 +29,17 @@ class ConflictRule:
 def workflow_conflicts(
     active: pl.DataFrame, workflows: pl.DataFrame, rules: list[ConflictRule], *, as_of_day: date
 ) -> pl.DataFrame:
-    """Every pair of active workflows of a subscriber that a rule sets against each other.
+    """Every pair of active workflows of a subscriber for which there is a conflict rule.
 
     Args:
         active: one row per subscriber and active workflow: `subscriber_key`, `workflow_id`, `entered_day`.
-        workflows: `workflow_id`, `name`, `category` (null = conflicts with nothing), `priority` (higher wins).
-        rules: conflict rules; two rules for the same pair of categories are two conflicts.
+        workflows: `workflow_id`, `name`, `category` (null = no conflicts), `priority` (the higher one prevails).
+        rules: conflict rules. Two rules for one pair of categories give two conflicts.
         as_of_day: tonight.
 
     Returns:
-        Rows of `schemas.decisions.WorkflowConflicts`: `workflow_id` yields to `prevailing_workflow_id`. Of equal
-        priorities the workflow entered first prevails, so that nobody is taken out of what they are in.
+        Rows of `schemas.decisions.WorkflowConflicts`: `workflow_id` yields to `prevailing_workflow_id`. If priorities
+        are equal, the workflow that was entered first prevails, so that nobody is taken out of a workflow.
     """
     pairs = _pairs(active, workflows, rules)
     return pairs.select(*_SUBSCRIBER_COLUMNS, as_of_day=pl.lit(as_of_day, dtype=pl.Date), method=pl.lit(METHOD)).sort(
@@ -68,18 +56,18 @@ def proposed_conflicts(
     audience: pl.DataFrame,
     as_of_day: date,
 ) -> pl.DataFrame:
-    """What starting a workflow tonight would run into.
+    """The conflicts that would arise if a workflow were started tonight.
 
     Args:
         active, workflows, rules, as_of_day: as for `workflow_conflicts`.
-        proposed_workflow_id: the workflow to start; it must be in `workflows`.
-        audience: `subscriber_key` of those who would enter; those already in it are left out.
+        proposed_workflow_id: the workflow to start. It must be in `workflows`.
+        audience: `subscriber_key` of those who would enter. Those who are in it already are left out.
 
     Returns:
-        As `workflow_conflicts`, only conflicts of the proposed workflow.
+        As `workflow_conflicts`, but only conflicts of the proposed workflow.
 
     Raises:
-        ValueError: the proposed workflow is unknown.
+        ValueError: the proposed workflow is not in `workflows`.
     """
     if proposed_workflow_id not in workflows["workflow_id"]:
         raise ValueError(f"workflow '{proposed_workflow_id}' is not in flows.yaml. Add it there before checking it.")
@@ -102,13 +90,12 @@ def conflict_replay(
     """What would have collided in the past 30 days under these rules.
 
     Args:
-        memberships: one row per stay: `subscriber_key`, `workflow_id`, `entered_day`, `exited_day` (null = still in).
+        memberships: one row per stay: `subscriber_key`, `workflow_id`, `entered_day`, `exited_day` (null while in it).
         workflows, rules: as for `workflow_conflicts`.
-        as_of_day: tonight, the last day replayed.
+        as_of_day: tonight, the last day that is replayed.
 
     Returns:
-        Rows of `schemas.decisions.ConflictReplay`, one per pair of workflows and rule: `subscribers`, `collisions`
-        (overlapping stays), `collision_days` (subscriber-days), the first and the last day.
+        Rows of `schemas.decisions.ConflictReplay`, one per pair of workflows and rule.
     """
     first = as_of_day - timedelta(days=REPLAY_DAYS - 1)
     window = memberships.with_columns(
@@ -135,7 +122,7 @@ def conflict_replay(
 
 
 def cap_sends(sends: pl.DataFrame, workflows: pl.DataFrame, *, daily_cap: int) -> pl.DataFrame:
-    """Keep at most `daily_cap` messages per subscriber and local day, those of the highest priority.
+    """Keep at most `daily_cap` messages per subscriber and local day: those of the highest priority.
 
     Args:
         sends: planned messages: `subscriber_key`, `workflow_id`, `step_id`, `local_day` (Date), `planned_at`.
@@ -143,8 +130,8 @@ def cap_sends(sends: pl.DataFrame, workflows: pl.DataFrame, *, daily_cap: int) -
         daily_cap: messages allowed per local day, at least 1.
 
     Returns:
-        The sends with `is_capped`, `resolved_local_day` and `reason` (null where sent as planned). What does not fit
-        goes to the next local day with room, before what is planned there with a lower priority.
+        The sends with `is_capped`, `resolved_local_day` and `reason` (null if the message is sent as planned). A
+        message that does not fit moves to the next local day with room. There it precedes messages of lower priority.
     """
     waiting = (
         sends.join(workflows.select("workflow_id", "priority"), on="workflow_id", how="left")
@@ -158,7 +145,7 @@ def cap_sends(sends: pl.DataFrame, workflows: pl.DataFrame, *, daily_cap: int) -
             .rank("ordinal")
             .over("subscriber_key", "resolved_local_day")
         )
-        # A day is settled once nothing from an earlier day can still be pushed into it.
+        # Only the first day of a subscriber is settled: a message of an earlier day could still move into the others.
         is_first = pl.col("resolved_local_day") == pl.col("resolved_local_day").min().over("subscriber_key")
         fits = pl.col("place") <= daily_cap
         settled.append(ranked.filter(is_first & fits).drop("place"))
@@ -232,7 +219,7 @@ def _pairs(memberships: pl.DataFrame, workflows: pl.DataFrame, rules: list[Confl
 def _rule_frame(rules: list[ConflictRule]) -> pl.DataFrame:
     """Both directions of every rule."""
     rows = {
-        (category, other, rule.conflict_type, rule.severity, rule.description, rule.resolution.value)
+        (category, other, rule.conflict_type, rule.severity, rule.description, rule.resolution)
         for rule in rules
         for category, other in ((rule.category, rule.other_category), (rule.other_category, rule.category))
     }

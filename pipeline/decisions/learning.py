@@ -1,7 +1,7 @@
-"""A policy that learns which arm (path or content variation) suits whom: logistic Thompson sampling.
+"""The learning policy: logistic Thompson sampling learns which arm suits which subscriber.
 
-Here: the model and the probabilities of its arms. Not here: eligibility (`rules`), the drawing and logging of a
-decision (`selection`), what a policy is worth (`analysis.policy_values`).
+Here are the model and the probabilities of its arms. Eligibility is in `rules`, the draw in `selection`, and the value
+of a policy in `pipeline.analysis.statistics.policy_values`.
 """
 
 import hashlib
@@ -15,36 +15,37 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 RIDGE = 4.0
-"""Precision of every standardised coefficient: an arm must show that it differs by more than half a log-odds unit."""
+"""Prior precision of every standardised coefficient. Its prior standard deviation is half a log-odds unit."""
 
 DRAWS = 200
-"""Posterior draws: P(best) to within .035."""
+"""Posterior draws. They give the probability of being best with a standard error of at most 0.035."""
 
 FLOOR = 0.01
-"""Least probability of an eligible arm, so that every arm stays measurable."""
+"""Smallest choice probability of an eligible arm, so that every arm can still be measured."""
 
 EVALUATION_FLOOR = 0.05
-"""The same while a policy is being compared with the rules: five times the effective sample."""
+"""The same while a policy is compared with the rules. It gives five times the effective sample."""
 
 _BASE_RATE_RIDGE = 0.01
 _NEWTON_STEPS = 25
 _NEVER = -1e9
 _CHUNK = 256
-"""Subscribers at a time: the scores of all their draws stay in the processor's cache."""
+"""Subscribers scored at a time. The scores of so many fit into the processor's cache."""
 
 
 @dataclass(frozen=True)
 class PolicyModel:
-    """Posterior of a logistic model with effects common to all arms and effects of each arm.
+    """Posterior of a logistic model with effects common to all arms and effects of single arms.
 
     Attributes:
-        arms: names, in the order of the parameters.
+        arms: names of the arms, in the order of the parameters.
         features: numeric columns of the subscriber table.
         centre: mean of each feature in the log.
-        scale: standard deviation of each feature in the log, 1 where it is constant.
-        mode: shape (1 + arms, 1 + features): the common row, then each arm's deviation; the intercept first.
+        scale: standard deviation of each feature in the log, or 1 if the feature is constant.
+        mode: shape (1 + arms, 1 + features). The first row is common to all arms, the others are the deviations of each
+            arm. The first column is the intercept.
         factor: upper Cholesky factor of the posterior precision of the flattened mode.
-        outcomes: matured outcomes learned from.
+        outcomes: number of outcomes that the model has learned from.
     """
 
     arms: tuple[str, ...]
@@ -57,7 +58,7 @@ class PolicyModel:
 
     @property
     def version(self) -> str:
-        """Hash of everything that decides, for the log."""
+        """Hash of everything that the choice depends on, for the log."""
         digest = hashlib.sha256(repr((self.arms, self.features, self.outcomes)).encode())
         for array in (self.centre, self.scale, self.mode, self.factor):
             digest.update(np.round(array, 9).tobytes())
@@ -68,7 +69,7 @@ class PolicyModel:
         return self.mode[0] + self.mode[1:]
 
     def draws(self) -> np.ndarray:
-        """Posterior draws of the coefficients, shape (draws, arms, 1 + features); equal for equal versions."""
+        """Posterior draws of the coefficients, shape (draws, arms, 1 + features). Equal versions give equal draws."""
         generator = np.random.default_rng(int(self.version, 16))
         noise = generator.standard_normal((self.mode.size, DRAWS))
         sample = self.mode.ravel()[:, None] + solve_triangular(self.factor, noise)
@@ -76,13 +77,13 @@ class PolicyModel:
         return sample[:, :1] + sample[:, 1:]
 
     def design(self, subscribers: pl.DataFrame) -> np.ndarray:
-        """Intercept and standardised features of each subscriber; a missing value counts as the mean."""
+        """Intercept and standardised features of each subscriber. A missing value is taken as the mean."""
         return _design(subscribers, self.features, self.centre, self.scale)
 
     def expected(self, subscribers: pl.DataFrame) -> np.ndarray:
         """Expected outcome of every arm for every subscriber, shape (subscribers, arms)."""
         design = self.design(subscribers)
-        # Column by column, because a matrix product is rounded differently for one row than for many.
+        # Column by column: a matrix product rounds one row alone differently from the same row among many.
         log_odds = sum(design[:, [column]] * effects for column, effects in enumerate(self.coefficients().T))
         return expit(log_odds)
 
@@ -91,13 +92,14 @@ def fit_policy(log: pl.DataFrame, *, arms: Sequence[str], features: Sequence[str
     """Learn from logged decisions.
 
     Args:
-        log: one row per decision: `arm`, `is_matured`, `outcome` (0/1) and the features as known at the decision.
-            Immature rows and arms that no longer exist are left out.
+        log: one row per decision: `arm`, `is_matured`, `outcome` (0 or 1) and the features as known at the decision.
+            Rows whose outcome is not final yet, and arms that no longer exist, are left out.
         arms: the arms to choose from.
         features: numeric or boolean columns.
 
     Returns:
-        The posterior by Laplace's method; without outcomes the prior, under which every arm is as likely the best.
+        The posterior by Laplace's method. Without outcomes it is the prior, under which each arm is equally likely to
+        be the best.
     """
     usable = log.filter(pl.col("is_matured") & pl.col("arm").is_in(list(arms)) & pl.col("outcome").is_not_null())
     raw = _numeric(usable, features)
@@ -123,7 +125,7 @@ def _laplace(by_arm: list[tuple[np.ndarray, np.ndarray]], width: int) -> tuple[n
         gradient, hessian = _derivatives(by_arm, mode, precision)
         factor = cholesky(hessian)
         step = cho_solve((factor, False), gradient.ravel()).reshape(mode.shape)
-        # Without damping the first steps overshoot when outcomes are rare.
+        # If outcomes are rare, the first steps would overshoot without damping.
         mode = mode + step * min(1.0, 2.0 / max(np.abs(step).max(), 1e-12))
         if np.abs(step).max() < 1e-7:
             break
@@ -159,20 +161,20 @@ def best_probabilities(model: PolicyModel, subscribers: pl.DataFrame, eligible: 
         eligible: boolean, shape (subscribers, arms).
 
     Returns:
-        Shape (subscribers, arms); rows sum to 1, or to 0 where nothing is eligible.
+        Shape (subscribers, arms). Rows sum to 1, or to 0 if no arm is eligible.
     """
     arms = len(model.arms)
     draws = model.draws().astype(np.float32).transpose(1, 0, 2)
-    # A column per arm that is 1 where the arm is not eligible takes it out of the race inside the one product.
+    # One column per arm is 1 where the arm is not eligible, so that the one product also rules these arms out.
     barred = np.repeat(np.float32(_NEVER) * np.eye(arms, dtype=np.float32), DRAWS, axis=0)
     weights = np.hstack([draws.reshape(arms * DRAWS, -1), barred])
     design = np.hstack([model.design(subscribers), ~eligible]).astype(np.float32)
     wins = np.empty(eligible.shape, dtype=np.uint8)
-    # Always the same shape: a product of one row would be rounded differently from that row among many.
+    # Always the same shape: a product rounds one row alone differently from the same row among many.
     chunk = np.zeros((_CHUNK, design.shape[1]), dtype=np.float32)
     scores = np.empty((arms * DRAWS, _CHUNK), dtype=np.float32)
     by_arm = scores.reshape(arms, DRAWS, _CHUNK)
-    # Products this small lose more by waiting for a second thread than they gain.
+    # For products as small as these, waiting for a second thread costs more than it gains.
     with threadpool_limits(limits=1, user_api="blas"):
         for start in range(0, len(design), _CHUNK):
             rows = min(_CHUNK, len(design) - start)
@@ -186,7 +188,7 @@ def best_probabilities(model: PolicyModel, subscribers: pl.DataFrame, eligible: 
 
 
 def floored(probabilities: np.ndarray, eligible: np.ndarray, floor: float) -> np.ndarray:
-    """Choice probabilities: no eligible arm below about `floor`, rows renormalised; all 0 where nothing is eligible."""
+    """Choice probabilities with no eligible arm below about `floor`. A row is all 0 if no arm is eligible."""
     raised = np.where(eligible, np.maximum(probabilities, floor), 0.0)
     total = raised.sum(axis=1, keepdims=True)
     return np.divide(raised, total, out=np.zeros_like(raised), where=total > 0)

@@ -1,6 +1,6 @@
-"""Faults of decision points that can be seen before anybody passes them, and rules that reach nobody.
+"""How many subscribers each rule reaches, and faults of decision points that show before anybody passes them.
 
-Here: coverage of rules over tonight's audience and the lint of decision points. Not here: the decisions themselves.
+The decisions themselves are in `selection`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,18 +14,19 @@ from pipeline.decisions.rules import compile_rule, evaluate_rules
 from pipeline.decisions.selection import DecisionPoint
 from pipeline.schemas.base import polars_schema
 from pipeline.schemas.decisions import DecisionLint, RuleCoverage
+from pipeline.schemas.vocabulary import LintFinding, LintSeverity
 
-Finding = tuple[str, str, str, str]
+Finding = tuple[LintFinding, str, LintSeverity, str]
 """Finding, subject, severity, description."""
 
 
 def rule_coverage(subscribers: pl.DataFrame, rules: Sequence[Rule], *, now: datetime, as_of_day: date) -> pl.DataFrame:
-    """Whom each rule reaches.
+    """How many subscribers each rule reaches.
 
     Args:
         subscribers: one row per subscriber with the data that rules read.
         rules: the rules, with distinct ids.
-        now: the moment that `withinLast` counts back from.
+        now: the moment from which `withinLast` counts back.
         as_of_day: tonight.
 
     Returns:
@@ -69,15 +70,14 @@ def lint_decision_points(
     """Faults of decision points.
 
     Args:
-        points: the decision points; content blocks have no steps and are checked for rules and defaults only.
+        points: decision points and content blocks. Of content blocks only rules and defaults are checked.
         steps: ids of all existing steps.
-        edges: (from step, to step) of the flows.
+        edges: (from step, to step) of the workflows.
         coverage: from `rule_coverage`.
         as_of_day: tonight.
 
     Returns:
-        Rows of `schemas.decisions.DecisionLint`: missing default, dead end, loop, unreachable arm, overlapping arms,
-        dead rule, rule in error.
+        Rows of `schemas.decisions.DecisionLint`.
     """
     status = dict(coverage.select("rule_id", "status").rows())
     following: dict[str, list[str]] = {}
@@ -102,7 +102,7 @@ def _defaults(point: DecisionPoint) -> Iterator[Finding]:
             "missing default",
             point.default_arm or "default",
             "error",
-            f"Who is eligible for nothing needs a default, but {named}. Name an existing arm.",
+            f"A subscriber without an eligible arm needs a default, but {named}. Name an existing arm.",
         )
 
 
@@ -113,13 +113,13 @@ def _targets(point: DecisionPoint, steps: set[str], following: dict[str, list[st
         target = arm.target_step_id
         if target is None or target not in steps:
             where = "nowhere" if target is None else f"to step '{target}', which does not exist"
-            yield ("dead end", arm.arm, "error", f"The path leads {where}. Give it an existing target step.")
+            yield ("dead end", arm.arm, "error", f"The path leads {where}. Let it lead to an existing step.")
         elif target == point.step_id or _reaches(target, point.step_id, following):
             yield (
                 "loop",
                 arm.arm,
                 "error",
-                f"From step '{target}' the flow leads back to '{point.step_id}'. Let one of its edges end elsewhere.",
+                f"From step '{target}' the workflow leads back to '{point.step_id}'. Change one step on that way.",
             )
 
 
@@ -143,14 +143,14 @@ def _arms(point: DecisionPoint, status: dict[str, str]) -> Iterator[Finding]:
                 "unreachable",
                 arm.arm,
                 "warning",
-                "An arm of higher priority is open to everybody, so without a policy nobody gets this one.",
+                "An arm of higher priority is open to everybody, so by rules alone nobody gets this one.",
             )
         if arm.rule is None:
             continue
         if status.get(arm.rule.rule_id) == "dead":
             yield ("dead rule", arm.rule.rule_id, "warning", "Nobody matches this rule tonight. Check its conditions.")
         if status.get(arm.rule.rule_id) == "error":
-            yield ("rule in error", arm.rule.rule_id, "error", "The rule cannot be answered; see rule_coverage.")
+            yield ("rule in error", arm.rule.rule_id, "error", "The rule cannot be answered. See rule_coverage.")
         for other in point.arms[:number]:
             same = other.rule is not None and other.rule.condition == arm.rule.condition
             if same and other.priority == arm.priority:
@@ -158,5 +158,5 @@ def _arms(point: DecisionPoint, status: dict[str, str]) -> Iterator[Finding]:
                     "overlapping",
                     arm.arm,
                     "warning",
-                    f"Same conditions and priority as '{other.arm}': weights alone decide between them.",
+                    f"Conditions and priority are those of '{other.arm}', so weights alone decide between them.",
                 )

@@ -1,20 +1,20 @@
-"""The log of decisions: what is kept so that a policy can learn, be valued, and any decision be repeated.
+"""The log of decisions. From it a policy learns and is valued, and any decision can be repeated.
 
-Here: writing decisions, definitions and policies as text and reading them back, outcomes, replay. Not here: the choice
-(`selection`), the learning (`policy`).
+Here decisions, decision points and policies are written as text and read back, and outcomes are added. The choice is in
+`selection`, the learning in `learning`.
 """
 
 import json
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
 import yaml
 
+from pipeline.common.time import EPOCH, day_number, end_of_day_us
 from pipeline.decisions.learning import PolicyModel
-from pipeline.decisions.memberships import EPOCH, MICROSECONDS_PER_DAY
 from pipeline.decisions.profile import FEATURES, from_text, to_text
 from pipeline.decisions.rule_definitions import parse_rule, rule_definition
 from pipeline.decisions.selection import Arm, DecisionPoint, decide, rule_chances
@@ -23,38 +23,37 @@ BY_RULES = "rules"
 
 
 def waiting_before(step_entries: pl.DataFrame, step_key: int, *, as_of: date) -> pl.DataFrame:
-    """Who will pass a step next: those in it, or on the way to it, tonight.
+    """The subscribers who are in a step tonight, or on the way to it.
 
     Args:
         step_entries: `core.step_entries`.
-        step_key: the branching step, or the step whose mail has the content.
+        step_key: the branching step, or the step whose e-mail has the content block.
         as_of: tonight.
 
     Returns:
         `subscriber_key`, each once.
     """
-    end_us = ((as_of - EPOCH).days + 1) * MICROSECONDS_PER_DAY
     near = (pl.col("step_key") == step_key) | (pl.col("to_step_key") == step_key)
-    return step_entries.filter(near & (pl.col("outcome_us") >= end_us)).select("subscriber_key").unique()
+    return step_entries.filter(near & (pl.col("outcome_us") >= end_of_day_us(as_of))).select("subscriber_key").unique()
 
 
 def logged_decisions(
     decisions: pl.DataFrame, profiles: pl.DataFrame, point: DecisionPoint, *, now: datetime, as_of: date
 ) -> pl.DataFrame:
-    """Rows of the lake's `decisions` for those who stand before a decision point.
+    """Rows of `lake.decisions` for the subscribers who are about to pass a decision point.
 
     Args:
         decisions: their rows of `selection.decide`.
         profiles: their profiles, in the same order.
         point: the decision point.
-        now: the moment that rules counted back from.
+        now: the moment from which rules count back.
         as_of: tonight.
     """
     chances = rule_chances(profiles, point, now)
     return decisions.select(
         "decision_point_id", "subscriber_key", "arm", "is_default", "choice_probability", "model_version"
     ).with_columns(
-        night=pl.lit((as_of - EPOCH).days, dtype=pl.Int64),
+        night=pl.lit(day_number(as_of), dtype=pl.Int64),
         rule_chances=pl.Series([json.dumps(row) for row in chances.round(9).tolist()], dtype=pl.String),
         definition=pl.lit(point_text(point)),
         profile=to_text(profiles),
@@ -62,16 +61,16 @@ def logged_decisions(
 
 
 def learning_log(log: pl.DataFrame, conversions: pl.DataFrame, *, as_of: date, horizon_days: int) -> pl.DataFrame:
-    """First decisions of each subscriber at a decision point with what came of them, as policies learn from.
+    """The first decision about each subscriber at a decision point, with its outcome: what a policy learns from.
 
     Args:
-        log: rows of the lake's `decisions` of one decision point; defaults are left out.
+        log: rows of `lake.decisions` of one decision point. Defaults are left out.
         conversions: `core.conversions`.
         as_of: tonight.
         horizon_days: days after the night of the decision in which a conversion counts.
 
     Returns:
-        The rows with `outcome` (0 or 1), `is_matured` and the features.
+        The rows with `outcome` (0 or 1), `is_matured` (the horizon has closed) and the features.
     """
     first = log.filter(~pl.col("is_default")).sort("night").unique("subscriber_key", keep="first", maintain_order=True)
     after = pl.col("day") - pl.col("night")
@@ -87,23 +86,21 @@ def learning_log(log: pl.DataFrame, conversions: pl.DataFrame, *, as_of: date, h
     return (
         pl.concat([first, known], how="horizontal")
         .join(converted, on="subscriber_key", how="left", maintain_order="left")
-        .with_columns(
-            pl.col("outcome").fill_null(0.0), is_matured=pl.col("night") + horizon_days <= (as_of - EPOCH).days
-        )
+        .with_columns(pl.col("outcome").fill_null(0.0), is_matured=pl.col("night") + horizon_days <= day_number(as_of))
     )
 
 
 def against_rules(learned: pl.DataFrame, point: DecisionPoint, model: PolicyModel | None) -> pl.DataFrame:
-    """Matured decisions as `policy_values` reads them, with the rules alone as the policy to be valued.
+    """Decisions with a final outcome, as `policy_values` reads them. The policy to be valued is the rules alone.
 
     Args:
         learned: rows of `learning_log`.
         point: the decision point.
-        model: tonight's policy, whose expectations make the estimate doubly robust; none without one.
+        model: tonight's policy. Its expectations make the estimate doubly robust.
     """
     names = [arm.arm for arm in point.arms]
     rows = learned.filter(pl.col("is_matured") & pl.col("arm").is_in(names))
-    # A definition of other arms was another decision.
+    # A decision among other arms cannot be compared.
     rows = rows.filter(pl.col("rule_chances").str.json_decode(pl.List(pl.Float64)).list.len() == len(names))
     chances = np.array([json.loads(text) for text in rows["rule_chances"]]).reshape(rows.height, len(names))
     taken = rows["arm"].replace_strict(names, list(range(len(names))), return_dtype=pl.Int64).to_numpy()
@@ -125,7 +122,7 @@ def against_rules(learned: pl.DataFrame, point: DecisionPoint, model: PolicyMode
 
 
 def empty_log() -> pl.DataFrame:
-    """No decision, in the shape of `against_rules`."""
+    """No rows, in the shape of `against_rules`."""
     return pl.DataFrame(
         schema={
             "decision_point_id": pl.String,
@@ -141,23 +138,23 @@ def empty_log() -> pl.DataFrame:
 
 
 def replay(logged: dict[str, Any], model: PolicyModel | None) -> dict[str, Any]:
-    """A past decision made anew from what was known then.
+    """A past decision, made again from what was known then.
 
     Args:
-        logged: a row of the lake's `decisions`.
-        model: the policy of its `model_version`, see `model_from_text`; none for 'rules'.
+        logged: a row of `lake.decisions`.
+        model: the policy of its `model_version`, from `model_from_text`. None for 'rules'.
 
     Returns:
         The row of `decide`.
     """
     night = EPOCH + timedelta(days=logged["night"])
-    now = datetime.combine(night + timedelta(days=1), datetime.min.time())
+    now = datetime.combine(night + timedelta(days=1), time())
     profile = from_text([logged["profile"]])
     return decide(profile, point_from_text(logged["definition"]), model, now=now, as_of_day=night).row(0, named=True)
 
 
 def point_text(point: DecisionPoint) -> str:
-    """A decision point as YAML, which keeps the types of a rule's values."""
+    """A decision point as YAML, which keeps the types of the values in rules."""
     arms = [
         {
             "arm": arm.arm,
@@ -196,7 +193,7 @@ def point_from_text(text: str) -> DecisionPoint:
 
 
 def model_text(model: PolicyModel) -> str:
-    """A policy as JSON; numbers come back exactly."""
+    """A policy as JSON, from which every number is read back exactly."""
     arrays: dict[str, Sequence[Any]] = {
         name: getattr(model, name).tolist() for name in ("centre", "scale", "mode", "factor")
     }

@@ -1,6 +1,6 @@
-"""Who is in which workflow, and from when to when: what conflicts are found in.
+"""Stays: from when to when each subscriber is in a workflow, computed from entries into its steps.
 
-Here: stays of subscribers in workflows, from their entries into steps. Not here: what two stays mean for each other.
+What two stays mean for each other is in `conflicts`.
 """
 
 from collections.abc import Sequence
@@ -8,13 +8,11 @@ from datetime import date
 
 import polars as pl
 
-MICROSECONDS_PER_HOUR = 3_600_000_000
-MICROSECONDS_PER_DAY = 24 * MICROSECONDS_PER_HOUR
-EPOCH = date(1970, 1, 1)
+from pipeline.common.time import DAY_US, HOUR_US, day_number, end_of_day_us
 
 
 def stays(step_entries: pl.DataFrame, workflows: pl.DataFrame, *, as_of: date, days: int) -> pl.DataFrame:
-    """Stays that reach into the last `days` days: entries into a workflow's steps that follow on each other.
+    """Stays that reach into the last `days` days. Entries into steps that follow each other are one stay.
 
     Args:
         step_entries: `core.step_entries`.
@@ -23,21 +21,20 @@ def stays(step_entries: pl.DataFrame, workflows: pl.DataFrame, *, as_of: date, d
         days: how far back.
 
     Returns:
-        One row per stay: `subscriber_key`, `workflow_id`, `entered_day`, and `exited_day`, null while the subscriber is
-        in it tonight. Who waited longer than planned and granted is taken for gone on that day.
+        One row per stay: `subscriber_key`, `workflow_id`, `entered_day`, and `exited_day`, which is null while the
+        subscriber is in it tonight. A stay ends at the latest when planned delay and grace have passed.
     """
-    tonight = (as_of - EPOCH).days
-    end_us = (tonight + 1) * MICROSECONDS_PER_DAY
+    end_us = end_of_day_us(as_of)
     person = ["subscriber_key", "workflow_key"]
     latest_end = pl.col("outcome_us").cum_max().shift(1).over(person)
     goes_on = (pl.col("entered_us") <= latest_end).fill_null(False)
     return (
-        step_entries.filter(pl.col("day") <= tonight)
+        step_entries.filter(pl.col("day") <= day_number(as_of))
         .sort(*person, "entered_us", "outcome_us")
         .with_columns(stay=(~goes_on).cum_sum())
         .group_by(*person, "stay")
         .agg(pl.col("entered_us").min(), pl.col("outcome_us").max())
-        .filter(pl.col("outcome_us") >= end_us - days * MICROSECONDS_PER_DAY)
+        .filter(pl.col("outcome_us") >= end_us - days * DAY_US)
         .join(workflows.select("workflow_key", "workflow_id"), on="workflow_key")
         .select(
             "subscriber_key",
@@ -50,7 +47,7 @@ def stays(step_entries: pl.DataFrame, workflows: pl.DataFrame, *, as_of: date, d
 
 
 def planned_stays(entries: pl.DataFrame, workflow_id: str, path_hours: Sequence[int], *, as_of: date) -> pl.DataFrame:
-    """Stays in a workflow that has not run, as they would have gone.
+    """The stays that a workflow which has not run yet would have had.
 
     Args:
         entries: `subscriber_key` and `entered_us` of those whom its trigger would have let in.
@@ -61,8 +58,8 @@ def planned_stays(entries: pl.DataFrame, workflow_id: str, path_hours: Sequence[
     Returns:
         As `stays`.
     """
-    end_us = ((as_of - EPOCH).days + 1) * MICROSECONDS_PER_DAY
-    left_us = pl.col("entered_us") + max(path_hours, default=0) * MICROSECONDS_PER_HOUR
+    end_us = end_of_day_us(as_of)
+    left_us = pl.col("entered_us") + max(path_hours, default=0) * HOUR_US
     return entries.select(
         "subscriber_key",
         pl.lit(workflow_id).alias("workflow_id"),
@@ -72,13 +69,12 @@ def planned_stays(entries: pl.DataFrame, workflow_id: str, path_hours: Sequence[
 
 
 def planned_messages(entries: pl.DataFrame, path_hours: Sequence[int], *, as_of: date) -> pl.DataFrame:
-    """Days of the messages that a workflow which has not run would have sent: `subscriber_key`, `day` (Date)."""
-    end_us = ((as_of - EPOCH).days + 1) * MICROSECONDS_PER_DAY
+    """The messages that a workflow which has not run yet would have sent: `subscriber_key`, `day` (Date)."""
     sent = entries.join(pl.DataFrame({"hours": path_hours}, schema={"hours": pl.Int64}), how="cross").with_columns(
-        sent_us=pl.col("entered_us") + pl.col("hours") * MICROSECONDS_PER_HOUR
+        sent_us=pl.col("entered_us") + pl.col("hours") * HOUR_US
     )
-    return sent.filter(pl.col("sent_us") < end_us).select("subscriber_key", day=_day(pl.col("sent_us")))
+    return sent.filter(pl.col("sent_us") < end_of_day_us(as_of)).select("subscriber_key", day=_day(pl.col("sent_us")))
 
 
 def _day(instant_us: pl.Expr) -> pl.Expr:
-    return (instant_us // MICROSECONDS_PER_DAY).cast(pl.Int32).cast(pl.Date)
+    return (instant_us // DAY_US).cast(pl.Int32).cast(pl.Date)

@@ -1,6 +1,6 @@
-"""All decisions of a night: profiles, policies learnt from the log, and what they choose.
+"""All decisions of a night, from facts to tables: profiles, policies learnt from the log, and what they choose.
 
-Here: one night from facts to tables. Not here: reading definitions or the lake, and how a single choice is made.
+How a single choice is made is in `selection`. Definitions and the lake are read elsewhere.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 import polars as pl
 from pandera.typing.polars import DataFrame
 
+from pipeline.common.time import day_number
 from pipeline.decisions.learning import EVALUATION_FLOOR, FLOOR, PolicyModel, fit_policy
 from pipeline.decisions.lint import lint_decision_points, rule_coverage
 from pipeline.decisions.log import against_rules, empty_log, learning_log, logged_decisions, model_text, waiting_before
@@ -23,7 +24,7 @@ from pipeline.schemas.lake import Decisions, PolicyModels
 
 @dataclass(frozen=True)
 class Facts:
-    """Core facts and reductions that decisions look at."""
+    """The core facts and reductions that decisions are made from."""
 
     subscribers: DataFrame[core.CoreSubscribers]
     messages: DataFrame[core.CoreMessages]
@@ -40,10 +41,12 @@ class DecisionNight:
     """What is needed to decide for everybody tonight.
 
     Attributes:
-        profiles: a row per subscriber (`profile.subscriber_profiles`).
-        learnt: for each decision point with a log, its rows of `decision_log.learning_log`.
+        definitions: what the user's files say.
+        profiles: one row per subscriber, from `profile.subscriber_profiles`.
+        learnt: for each decision point with a log, its rows of `log.learning_log`.
         models: for each decision point that learns, tonight's policy.
-        now: the moment that rules count back from: the end of tonight.
+        now: the moment from which rules count back: the end of tonight.
+        as_of: tonight.
     """
 
     definitions: DecisionDefinitions
@@ -55,7 +58,7 @@ class DecisionNight:
 
     @property
     def points(self) -> tuple[DecisionDefinition, ...]:
-        """Decision points and content blocks."""
+        """All decision points and content blocks."""
         return (*self.definitions.paths, *self.definitions.content)
 
 
@@ -66,8 +69,8 @@ def decision_night(
 
     Args:
         definitions: what the user's files say.
-        facts: as of tonight.
-        log: the lake's `decisions`; only those whose outcome is known by now teach anything.
+        facts: the facts as of tonight.
+        log: `lake.decisions`. A policy learns only from decisions whose outcome is final.
         as_of: tonight.
         horizon_days: days in which a conversion counts for a decision.
     """
@@ -84,7 +87,7 @@ def decision_night(
     learnt, models = {}, {}
     for one in (*definitions.paths, *definitions.content):
         name = one.point.decision_point_id
-        mine = log.filter((pl.col("decision_point_id") == name) & (pl.col("night") < _number(as_of)))
+        mine = log.filter((pl.col("decision_point_id") == name) & (pl.col("night") < day_number(as_of)))
         learnt[name] = learning_log(mine, facts.conversions, as_of=as_of, horizon_days=horizon_days)
         if one.mode != "rules":
             models[name] = fit_policy(learnt[name], arms=[arm.arm for arm in one.point.arms], features=FEATURES)
@@ -93,7 +96,7 @@ def decision_night(
 
 
 def decided(night: DecisionNight, definitions: tuple[DecisionDefinition, ...]) -> pl.DataFrame:
-    """An arm for everybody at each of these decision points."""
+    """The arm of every subscriber at each of these decision points."""
     rows = [_decide(night, one, night.profiles) for one in definitions]
     return pl.concat(rows) if rows else empty(PathDecisions)
 
@@ -128,7 +131,7 @@ def lint(night: DecisionNight, facts: Facts) -> pl.DataFrame:
 
 
 def valued_log(night: DecisionNight) -> pl.DataFrame:
-    """Matured decisions of policies, with the rules alone as what they are valued against, for `policy_values`."""
+    """Decisions of policies with a final outcome, for `policy_values`, which values the rules alone against them."""
     logs = [
         against_rules(night.learnt[name], one.point, night.models[name])
         for one in night.points
@@ -138,7 +141,7 @@ def valued_log(night: DecisionNight) -> pl.DataFrame:
 
 
 def log_rows(night: DecisionNight, facts: Facts) -> pl.DataFrame:
-    """Rows for the lake's `decisions`: those of tonight that somebody is about to be served."""
+    """Tonight's rows for `lake.decisions`: decisions about subscribers who are about to pass the decision point."""
     step_keys = {
         (flow, step): key for flow, step, key in facts.steps.select("workflow_id", "step_id", "step_key").rows()
     }
@@ -156,7 +159,7 @@ def log_rows(night: DecisionNight, facts: Facts) -> pl.DataFrame:
 
 
 def model_rows(night: DecisionNight) -> pl.DataFrame:
-    """Rows for the lake's `policy_models`."""
+    """Tonight's rows for `lake.policy_models`."""
     rows = [(name, model.version, model_text(model)) for name, model in sorted(night.models.items())]
     return pl.DataFrame(rows, schema=empty(PolicyModels).drop("as_of_day").schema, orient="row")
 
@@ -165,7 +168,3 @@ def _decide(night: DecisionNight, one: DecisionDefinition, profiles: pl.DataFram
     model = night.models.get(one.point.decision_point_id)
     floor = EVALUATION_FLOOR if one.mode == "evaluate" else FLOOR
     return decide(profiles, one.point, model, now=night.now, as_of_day=night.as_of, floor=floor)
-
-
-def _number(day: date) -> int:
-    return (day - date(1970, 1, 1)).days

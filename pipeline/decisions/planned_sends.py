@@ -1,12 +1,10 @@
-"""What is planned to be mailed to those who wait tonight, by local day. Which of it fits is for `conflicts` to say."""
+"""The messages planned for those who are waiting tonight, by local day. Which of them fit is decided in `conflicts`."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 
 import polars as pl
 
-from pipeline.decisions.memberships import MICROSECONDS_PER_HOUR
-
-_QUEUE = "queue"
+from pipeline.common.time import HOUR_US, end_of_day_us
 
 
 def planned_sends(
@@ -18,21 +16,21 @@ def planned_sends(
     *,
     as_of: date,
 ) -> pl.DataFrame:
-    """The next message of everybody whose wait is not over tonight.
+    """The next message of every subscriber who is waiting tonight.
 
     Args:
         step_entries: `core.step_entries`.
         steps: `core.steps`.
-        edges: `core.edges`: the planned wait where none was assigned.
+        edges: `core.edges`, for the planned delay where none was assigned.
         subscribers: `core.subscribers`, for their zones.
         zone_offsets: `core.zone_offsets`.
         as_of: tonight.
 
     Returns:
         `subscriber_key`, `workflow_id`, `step_id`, `local_day` (Date) and `planned_at` (Datetime, UTC), as `cap_sends`
-        reads them; what is overdue is planned for the first moment after tonight.
+        reads them. An overdue message is planned for the first moment after tonight.
     """
-    end_us = int(datetime.combine(as_of + timedelta(days=1), time(), UTC).timestamp()) * 1_000_000
+    end_us = end_of_day_us(as_of)
     transition = ["step_key", "to_step_key", "delay_version"]
     planned = edges.select(
         pl.col("from_step_key").alias("step_key"), "to_step_key", "delay_version", "delay_hours"
@@ -40,12 +38,10 @@ def planned_sends(
     mailing = steps.filter((pl.col("kind") == "email") & (pl.col("status") == "active"))
     hours = pl.coalesce("assigned_delay_hours", "delay_hours", 0)
     due = (
-        step_entries.filter((pl.col("entry_source") != _QUEUE) & (pl.col("outcome_us") >= end_us))
+        step_entries.filter((pl.col("entry_source") != "queue") & (pl.col("outcome_us") >= end_us))
         .filter(pl.col("entered_us") < end_us)
         .join(planned, on=transition, how="left")
-        .with_columns(
-            planned_us=pl.max_horizontal(pl.col("entered_us") + hours * MICROSECONDS_PER_HOUR, pl.lit(end_us))
-        )
+        .with_columns(planned_us=pl.max_horizontal(pl.col("entered_us") + hours * HOUR_US, pl.lit(end_us)))
         .select("subscriber_key", "planned_us", step_key="to_step_key")
         .join(mailing.select("step_key", "workflow_id", "step_id"), on="step_key")
         .join(subscribers.select("subscriber_key", "zone"), on="subscriber_key")
@@ -55,7 +51,7 @@ def planned_sends(
         zone_offsets.select("zone", "offset_us", planned_us="from_us").sort("planned_us"),
         on="planned_us",
         by="zone",
-        # Both sides are sorted above, which polars cannot check by group.
+        # Both sides are sorted above. Polars cannot check that by group and would warn.
         check_sortedness=False,
     ).with_columns(pl.col("offset_us").fill_null(0))
     return (

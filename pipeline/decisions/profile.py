@@ -1,6 +1,6 @@
-"""What rules and policies may ask about a subscriber: one wide row each, as known tonight.
+"""Profiles: one wide row per subscriber with everything that rules and policies may read, as known tonight.
 
-Here: the fields, their meaning and how they are computed. Not here: what anybody makes of them.
+Here are the fields, their meaning, and how they are computed.
 """
 
 import json
@@ -10,32 +10,32 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.decisions.memberships import EPOCH, MICROSECONDS_PER_DAY
+from pipeline.common.time import DAY_US, day_number, end_of_day_us
 
 WINDOW_DAYS = 90
 FIELDS: dict[str, tuple[pl.DataType | type[pl.DataType], str]] = {
-    "status": (pl.String, "Mailchimp's status"),
+    "status": (pl.String, "Mailchimp's status of the member"),
     "plan": (pl.String, "latest subscription plan"),
-    "country": (pl.String, "country, ISO 3166"),
-    "language": (pl.String, "language"),
-    "zone": (pl.String, "IANA zone used for local time"),
-    "member_rating": (pl.Int64, "Mailchimp's activity rating, 1-5"),
-    "signup_at": (pl.Datetime("us"), "signup, UTC"),
-    "days_since_signup": (pl.Int64, "whole days since signup"),
+    "country": (pl.String, "country of the member, ISO 3166"),
+    "language": (pl.String, "language of the member"),
+    "zone": (pl.String, "IANA time zone of the subscriber's local time"),
+    "member_rating": (pl.Int64, "Mailchimp's rating of the member's activity, 1-5"),
+    "signup_at": (pl.Datetime("us"), "time of the signup, UTC"),
+    "days_since_signup": (pl.Int64, "whole days since the signup"),
     "sends_90d": (pl.Int64, "messages of the last 90 days that did not bounce"),
-    "human_opens_90d": (pl.Int64, "of them opened by a human"),
-    "human_clicks_90d": (pl.Int64, "of them clicked by a human"),
-    "last_sent_at": (pl.Datetime("us"), "latest message"),
-    "last_open_at": (pl.Datetime("us"), "latest first open by a human"),
-    "last_click_at": (pl.Datetime("us"), "latest first click by a human"),
-    "purchases": (pl.Int64, "orders"),
+    "human_opens_90d": (pl.Int64, "those of `sends_90d` that a person opened"),
+    "human_clicks_90d": (pl.Int64, "those of `sends_90d` that a person clicked"),
+    "last_sent_at": (pl.Datetime("us"), "time of the latest message, UTC"),
+    "last_open_at": (pl.Datetime("us"), "latest time at which a person opened a message for the first time, UTC"),
+    "last_click_at": (pl.Datetime("us"), "latest time at which a person clicked a message for the first time, UTC"),
+    "purchases": (pl.Int64, "number of orders"),
     "purchase_amount": (pl.Float64, "net revenue of the orders, in the workspace's currency"),
-    "first_purchase_at": (pl.Datetime("us"), "first order"),
-    "last_purchase_at": (pl.Datetime("us"), "latest order"),
+    "first_purchase_at": (pl.Datetime("us"), "time of the first order, UTC"),
+    "last_purchase_at": (pl.Datetime("us"), "time of the latest order, UTC"),
     "behaviour_events_90d": (pl.Int64, "entries, visits and orders of the last 90 days"),
-    "active_workflows": (pl.Int64, "workflows the subscriber is in tonight"),
+    "active_workflows": (pl.Int64, "workflows that the subscriber is in tonight"),
 }
-"""Fields beside `merge.NAME` (merge fields, as text) and `in_workflow.ID` (whether the subscriber is in it tonight)."""
+"""All fields but two groups: `merge.NAME` (a merge field, as text) and `in_workflow.ID` (the subscriber is in it)."""
 
 FEATURES = (
     "days_since_signup",
@@ -45,7 +45,7 @@ FEATURES = (
     "purchases",
     "behaviour_events_90d",
 )
-"""What policies learn from: what a subscriber did, nothing of who they are."""
+"""What policies learn from: what a subscriber did, and nothing about who they are."""
 
 
 def subscriber_profiles(
@@ -66,14 +66,14 @@ def subscriber_profiles(
         conversions: `core.conversions`.
         subscriber_hours: `reductions.subscriber_hours`.
         stays: `memberships.stays` of tonight.
-        workflow_ids: workflows that `in_workflow` answers for.
+        workflow_ids: workflows that `in_workflow` has a field for.
         as_of: tonight.
 
     Returns:
-        One row per subscriber: `subscriber_key`, `FIELDS` (null = never or unknown, counts 0), `merge` and
-        `in_workflow`, sorted by subscriber.
+        One row per subscriber: `subscriber_key`, `FIELDS`, `merge` and `in_workflow`, sorted by subscriber. A time is
+        null if it never came, a count is then 0, and what is not known is null.
     """
-    tonight = (as_of - EPOCH).days
+    tonight = day_number(as_of)
     recent = pl.col("day").is_between(tonight - WINDOW_DAYS + 1, tonight)
     delivered = recent & pl.col("bounce_kind").is_null()
     mail = messages.group_by("subscriber_key").agg(
@@ -110,9 +110,7 @@ def subscriber_profiles(
     )
     frame = subscribers.with_columns(
         _instant("signup_us").alias("signup_at"),
-        ((((tonight + 1) * MICROSECONDS_PER_DAY) - pl.col("signup_us")) // MICROSECONDS_PER_DAY).alias(
-            "days_since_signup"
-        ),
+        ((end_of_day_us(as_of) - pl.col("signup_us")) // DAY_US).alias("days_since_signup"),
         _instant("first_purchase_us").alias("first_purchase_at"),
         pl.col("country_code").alias("country"),
         _merge_fields(subscribers["merge_fields"]),
@@ -138,19 +136,19 @@ def subscriber_profiles(
 
 
 def to_text(profiles: pl.DataFrame) -> pl.Series:
-    """Each profile as one JSON object, for the log; `from_text` reads it back."""
+    """Each profile as one JSON object, for the log. `from_text` reads it back."""
     return profiles.select(pl.struct(pl.all()).struct.json_encode().alias("profile")).to_series()
 
 
 def from_text(texts: list[str]) -> pl.DataFrame:
-    """Profiles as they were logged, with the types that rules ask for."""
+    """Logged profiles, with the types that rules expect."""
     return profile_frame([json.loads(text) for text in texts])
 
 
 def profile_frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """Profiles given as mappings of fields, such as a real-time caller has; instants as datetime (UTC) or ISO text.
+    """Profiles from mappings of fields, as a real-time caller has them. Times are datetimes (UTC) or ISO text.
 
-    A field that is left out is null; one that `FIELDS` does not know is ignored.
+    A field that is missing is null. A field that `FIELDS` does not have is ignored.
     """
     schema: dict[str, Any] = {"subscriber_key": pl.Int64, **{name: kind for name, (kind, _) in FIELDS.items()}}
     instants = [name for name, kind in schema.items() if kind == pl.Datetime("us")]
@@ -172,7 +170,7 @@ def _instant(name: str) -> pl.Expr:
 
 
 def _merge_fields(texts: pl.Series) -> pl.Series:
-    """Merge fields as text, one member of a struct each."""
+    """Merge fields as text, each a field of one struct."""
     names = sorted({name for text in texts.drop_nulls().unique().head(MERGE_ROWS) for name in json.loads(text)})
     if not names:
         return pl.Series("merge", [None] * len(texts), dtype=pl.Null)
@@ -181,4 +179,4 @@ def _merge_fields(texts: pl.Series) -> pl.Series:
 
 
 MERGE_ROWS = 1_000
-"""Rows whose merge fields are looked at for names: every member of an audience has the same ones."""
+"""Rows in which names of merge fields are looked for. All members of an audience have the same ones."""

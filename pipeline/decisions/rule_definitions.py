@@ -1,11 +1,11 @@
-"""Personalization rules as users write them: operators, conditions, groups, and how they are read.
+"""Rules as users write them: operators, conditions, groups, and how their YAML form is read.
 
-Here: the model of a rule and the reading of its YAML form. Not here: what a rule says about anybody.
+Which subscribers match a rule is computed in `rules`.
 
-Values are strings, numbers (compared as 64-bit floats; NaN is missing), booleans or instants (dates count as midnight
-UTC); a value of one type never equals one of another. A missing field is null. Null satisfies notEquals, notIn,
-notExists and notWithinLast, and nothing else. A comparison that its field's type cannot answer is an error, and a rule
-with an error matches nobody, not even under `not`.
+Values are strings, numbers, booleans or instants. Numbers are compared as 64-bit floats, and NaN is taken as missing. A
+date is taken as midnight UTC. A value of one type never equals a value of another. A missing field is null. Null
+satisfies notEquals, notIn, notExists and notWithinLast, and no other operator. An operator that does not fit the type
+of its field is an error, and a rule with an error matches nobody, even under `not`.
 """
 
 import math
@@ -17,7 +17,7 @@ from typing import Any
 
 
 class Operator(StrEnum):
-    """The eleven operators."""
+    """How a condition compares its field with its value."""
 
     EQUALS = "equals"
     NOT_EQUALS = "notEquals"
@@ -33,7 +33,7 @@ class Operator(StrEnum):
 
 
 class Group(StrEnum):
-    """How the members of a group combine; an empty `all` holds, an empty `any` does not."""
+    """How the members of a group combine. An empty `all` matches everybody, an empty `any` nobody."""
 
     ALL = "all"
     ANY = "any"
@@ -46,7 +46,7 @@ LONGEST_SPAN = timedelta(days=36_500)
 
 @dataclass(frozen=True)
 class Condition:
-    """One comparison: a field (nested by dots), an operator, the expected value, and a unit for spans of time."""
+    """One comparison: a field (dots lead into groups), an operator, a value, and the unit of a span of time."""
 
     field: str
     operator: Operator
@@ -64,7 +64,7 @@ class ConditionGroup:
 
 @dataclass(frozen=True)
 class Rule:
-    """A named condition."""
+    """A condition or group with a name."""
 
     rule_id: str
     condition: Condition | ConditionGroup
@@ -75,19 +75,16 @@ def parse_rule(rule_id: str, definition: Mapping[str, Any]) -> Rule:
 
     Args:
         rule_id: name of the rule.
-        definition: `{field, operator, value, unit}`, or `{all: [...]}`, `{any: [...]}`, `{not: {...}}`, nested at will.
-
-    Returns:
-        The rule.
+        definition: `{field, operator, value, unit}`, or `{all: [...]}`, `{any: [...]}`, `{not: {...}}`, nested freely.
 
     Raises:
-        ValueError: names the place inside the rule, such as `all[1].operator`, what is wrong and what would be right.
+        ValueError: names the place inside the rule, such as `all[1].operator`, what is wrong there and what to write.
     """
     return Rule(rule_id, _parse(definition, ""))
 
 
 def rule_definition(rule: Rule) -> dict[str, Any]:
-    """The YAML form of a rule: what `parse_rule` reads back."""
+    """The YAML form of a rule. `parse_rule` reads it back."""
     return _written(rule.condition)
 
 
@@ -102,17 +99,17 @@ def _written(node: Condition | ConditionGroup) -> dict[str, Any]:
 def _parse(definition: Any, place: str) -> Condition | ConditionGroup:
     here = place or "the rule"
     if not isinstance(definition, Mapping):
-        raise ValueError(f"{here}: expected a condition or a group, found {definition!r}.")
+        raise ValueError(f"{here}: {definition!r} is neither a condition nor a group. Write one of both.")
     kinds = [kind for kind in Group if kind in definition]
     if kinds:
         if len(definition) > 1:
-            raise ValueError(f"{here}: a group holds one of 'all', 'any', 'not' and nothing beside it.")
+            raise ValueError(f"{here}: a group has exactly one of 'all', 'any' and 'not'. Remove everything else.")
         kind = kinds[0]
         inner = definition[kind]
         if kind is Group.NOT:
             return ConditionGroup(kind, (_parse(inner, _below(place, "not")),))
         if not isinstance(inner, Sequence) or isinstance(inner, str):
-            raise ValueError(f"{_below(place, kind)}: expected a list of conditions.")
+            raise ValueError(f"{_below(place, kind)}: is not a list. Write a list of conditions.")
         return ConditionGroup(
             kind, tuple(_parse(item, _below(place, f"{kind}[{index}]")) for index, item in enumerate(inner))
         )
@@ -124,9 +121,11 @@ def _below(place: str, part: str) -> str:
 
 
 def _parse_condition(definition: Mapping[str, Any], place: str) -> Condition:
-    unknown = set(definition) - {"field", "operator", "value", "unit"}
+    unknown = set(definition) - set(_PARTS)
     if unknown:
-        raise ValueError(f"{_below(place, min(unknown))}: not a part of a condition (field, operator, value, unit).")
+        raise ValueError(
+            f"{_below(place, min(unknown))}: is not a part of a condition. Its parts are {', '.join(_PARTS)}."
+        )
     field = definition.get("field")
     if not isinstance(field, str) or not all(field.split(".")):
         raise ValueError(f"{_below(place, 'field')}: {field!r} is not a field. Write a name such as 'profile.plan'.")
@@ -140,14 +139,15 @@ def _parse_condition(definition: Mapping[str, Any], place: str) -> Condition:
     value, unit = definition.get("value"), definition.get("unit", "days")
     wrong = _wrong_value(operator, value)
     if wrong:
-        raise ValueError(f"{_below(place, 'value')}: {operator} needs {wrong}, found {value!r}.")
+        raise ValueError(f"{_below(place, 'value')}: {value!r} does not fit {operator}. Write {wrong}.")
     if unit not in UNITS:
         raise ValueError(f"{_below(place, 'unit')}: {unit!r} is not a unit. Use one of {', '.join(UNITS)}.")
     if operator in _SPANS and float(value or 0) * UNITS[unit] > LONGEST_SPAN:
-        raise ValueError(f"{_below(place, 'value')}: {value} {unit} are more than a hundred years.")
+        raise ValueError(f"{_below(place, 'value')}: {value} {unit} are over a hundred years. Write a shorter span.")
     return Condition(field, operator, tuple(value) if isinstance(value, list) else value, unit)
 
 
+_PARTS = ("field", "operator", "value", "unit")
 _SPANS = (Operator.WITHIN_LAST, Operator.NOT_WITHIN_LAST)
 
 
@@ -156,7 +156,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _wrong_value(operator: Operator, value: Any) -> str | None:
-    """What an operator needs instead of this value; none if it is right."""
+    """What to write instead of this value, or None if it fits the operator."""
     match operator:
         case Operator.CONTAINS if not isinstance(value, str):
             return "a text"

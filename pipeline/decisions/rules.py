@@ -1,6 +1,6 @@
-"""Rules over subscribers: one Polars expression per rule, evaluated for all of them at once.
+"""Rules over subscribers: each rule becomes one Polars expression, evaluated for all subscribers at once.
 
-Here: types, null semantics and evaluation. Not here: the form of rules (`rule_definitions`), what a match leads to.
+Here are types, the meaning of null, and evaluation. The form of rules is in `rule_definitions`.
 """
 
 import json
@@ -18,7 +18,7 @@ from pipeline.decisions.rule_definitions import UNITS, Condition, ConditionGroup
 
 @dataclass(frozen=True)
 class CompiledCondition:
-    """A condition for a given table: what it reads, what it says, and why it cannot be answered, if so."""
+    """A condition for a given table: the value it reads, whether it matches, and why it cannot be answered, if so."""
 
     condition: Condition
     actual: pl.Expr
@@ -36,20 +36,20 @@ class CompiledRule:
 
     @property
     def error(self) -> str | None:
-        """Every condition that cannot be answered, or none."""
+        """Why conditions cannot be answered, or None if all can."""
         return "; ".join(part.error for part in self.conditions if part.error) or None
 
 
 def compile_rule(rule: Rule, schema: Mapping[str, pl.DataType], now: datetime) -> CompiledRule:
-    """Make one expression of a rule.
+    """Turn a rule into one expression.
 
     Args:
         rule: the rule.
-        schema: columns and types of the subscriber table; structs hold nested fields.
-        now: the moment that `withinLast` counts back from (UTC, aware or naive).
+        schema: columns and types of the subscriber table. Structs hold nested fields.
+        now: the moment from which `withinLast` counts back (UTC, aware or naive).
 
     Returns:
-        The compiled rule; its expression is false for everybody if a condition cannot be answered.
+        The compiled rule. Its expression is false for everybody if one of its conditions cannot be answered.
     """
     conditions: list[CompiledCondition] = []
     matches = _compile(rule.condition, schema, _naive(now), conditions)
@@ -58,12 +58,12 @@ def compile_rule(rule: Rule, schema: Mapping[str, pl.DataType], now: datetime) -
 
 
 def evaluate_rules(subscribers: pl.DataFrame, rules: Sequence[Rule], now: datetime) -> pl.DataFrame:
-    """Who matches which rule.
+    """Which subscribers match which rule.
 
     Args:
         subscribers: one row per subscriber: `subscriber_key` and the data that rules read.
         rules: the rules.
-        now: tonight, or the moment of a real-time decision.
+        now: the end of tonight, or the moment of a real-time decision.
 
     Returns:
         `subscriber_key` and a boolean column named by each `rule_id`, in the order of the input.
@@ -74,16 +74,16 @@ def evaluate_rules(subscribers: pl.DataFrame, rules: Sequence[Rule], now: dateti
 
 
 def explain_rules(subscribers: pl.DataFrame, rules: Sequence[Rule], now: datetime) -> pl.DataFrame:
-    """Why rules match or not: every condition beside the value it met.
+    """Why rules match or do not: every condition beside the value that it compared.
 
     Args:
-        subscribers: as for `evaluate_rules`; a few, because the result has a row per subscriber and condition.
+        subscribers: as for `evaluate_rules`. Give few: the result has a row per subscriber and condition.
         rules: the rules.
         now: as for `evaluate_rules`.
 
     Returns:
-        `subscriber_key`, `rule_id`, `condition` (number in the rule, from 1), `field`, `operator`, `expected` (JSON),
-        `actual` (text; null if missing), `matches`, `error`.
+        `subscriber_key`, `rule_id`, `condition` (its number in the rule, from 1), `field`, `operator`, `expected`
+        (JSON), `actual` (text, null if missing), `matches`, `error`.
     """
     parts = []
     for rule in rules:
@@ -123,12 +123,12 @@ _EXPLAINED = {
 
 
 def _column(name: str) -> str:
-    """A column name that no subscriber field has."""
+    """A column name that cannot be that of a subscriber field."""
     return f"\x00{name}"
 
 
 class _Kind(StrEnum):
-    """Types of values that rules know."""
+    """The types of values that rules distinguish."""
 
     STRING = "text"
     NUMBER = "number"
@@ -180,7 +180,7 @@ _DTYPES: dict[_Kind, pl.DataType] = {
 
 
 def _read(field: str, schema: Mapping[str, pl.DataType]) -> tuple[pl.Expr, _Kind]:
-    """The field as an expression of its kind's type; null where any part of its path is missing."""
+    """The field as an expression of the type of its kind. It is null where a part of its path is missing."""
     first, *rest = field.split(".")
     dtype = schema.get(first)
     value = pl.col(first)
@@ -245,7 +245,7 @@ def _compile_condition(condition: Condition, schema: Mapping[str, pl.DataType], 
 
 
 def _matches(condition: Condition, actual: pl.Expr, kind: _Kind, now: datetime) -> pl.Expr:
-    """The comparison; may be null where the field is."""
+    """The comparison. It may be null where the field is null."""
     value = condition.value
     missing = kind is _Kind.MISSING
     match condition.operator:
@@ -274,7 +274,7 @@ def _matches(condition: Condition, actual: pl.Expr, kind: _Kind, now: datetime) 
 
 
 def _equals_any(actual: pl.Expr, kind: _Kind, values: Sequence[Any]) -> pl.Expr:
-    """Strictly equal to one of the values; never null."""
+    """Whether the field equals one of the values in type and value. Never null."""
     same = [value for value in values if _kind_of_value(value) is kind and kind not in (_Kind.MISSING, _Kind.OTHER)]
     if not same:
         return pl.lit(False)
@@ -284,6 +284,6 @@ def _equals_any(actual: pl.Expr, kind: _Kind, values: Sequence[Any]) -> pl.Expr:
 
 
 def _happened_within(actual: pl.Expr, span: timedelta, now: datetime) -> pl.Expr:
-    """Between now - span and now, both included; never null. What lies in the future has not happened."""
+    """Whether the field lies between now - span and now, both included. Never null. The future does not count."""
     latest, earliest = (pl.lit(moment, dtype=pl.Datetime("us")) for moment in (now, now - span))
     return ((actual >= earliest) & (actual <= latest)).fill_null(False)

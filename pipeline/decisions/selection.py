@@ -1,13 +1,13 @@
-"""Which path or content variation each subscriber gets: rules decide who may, a policy decides among them.
+"""Which path or content variation each subscriber gets: rules say which arms are eligible, a policy chooses among them.
 
-Here: eligibility, the seeded draw, the reasons that are logged, the default on every error. Not here: the operators of
-rules (`rules`), the learning (`policy`). One subscriber in real time goes through the same code as a whole audience.
+Here are eligibility, the seeded draw, the reasons that are logged, and the default that every error leads to. Rules are
+evaluated in `rules`, policies learn in `learning`. A single subscriber in real time passes through the same code.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,10 +17,10 @@ from pipeline.decisions.learning import FLOOR, PolicyModel, best_probabilities, 
 from pipeline.decisions.profile import profile_frame
 from pipeline.decisions.rule_definitions import Rule
 from pipeline.decisions.rules import compile_rule, evaluate_rules
+from pipeline.schemas.vocabulary import DecisionMode
 
-Mode = Literal["rules", "learn", "evaluate"]
 REASONS_SHOWN = 2
-"""Contributions named in the reasoning: more than two nobody reads."""
+"""Contributions named in the reasoning. More than two are not read."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Arm:
     """A path or a content variation.
 
     Attributes:
-        arm: its name.
-        rule: who may have it; none = everybody.
-        priority: without a learned policy the highest eligible priority is chosen, ties by `weight`.
+        arm: name of the arm.
+        rule: which subscribers may have it. None = all.
+        priority: without a policy, the eligible arm of the highest priority is chosen.
         weight: share among eligible arms of equal priority, above 0.
-        target_step_id: where a path leads; none for content.
+        target_step_id: the step that a path leads to. None for content.
     """
 
     arm: str
@@ -44,11 +44,11 @@ class Arm:
 
 @dataclass(frozen=True)
 class DecisionPoint:
-    """A branch of a flow or a content block.
+    """A branch of a workflow, or a content block.
 
     Attributes:
-        default_arm: what is served when nothing is eligible or anything fails.
-        step_id: the branching step; none for a content block.
+        default_arm: the arm that is served when no arm is eligible or anything fails.
+        step_id: the branching step. None for a content block.
     """
 
     decision_point_id: str
@@ -59,21 +59,17 @@ class DecisionPoint:
 
 @dataclass(frozen=True)
 class DecisionDefinition:
-    """A decision point or content block: what is chosen, for which step, and by what.
-
-    Attributes:
-        mode: 'rules' (priority, then weight), 'learn' (a policy) or 'evaluate' (the same with more exploration).
-    """
+    """A decision point or content block with the step that it belongs to and the way arms are chosen."""
 
     point: DecisionPoint
     workflow_id: str
     step_id: str
-    mode: Mode
+    mode: DecisionMode
 
 
 @dataclass(frozen=True)
 class DecisionDefinitions:
-    """Everything the user's files say of decisions."""
+    """Everything that the user's files say about decisions."""
 
     rules: tuple[Rule, ...]
     paths: tuple[DecisionDefinition, ...]
@@ -89,15 +85,15 @@ def decide(
     as_of_day: date,
     floor: float = FLOOR,
 ) -> pl.DataFrame:
-    """Choose an arm for everybody.
+    """Choose an arm for every subscriber.
 
     Args:
-        subscribers: one row per subscriber: `subscriber_key` and what rules and model read.
+        subscribers: one row per subscriber: `subscriber_key` and what rules and policy read.
         point: the decision point.
-        model: tonight's policy; none = choose by priority and weight.
-        now: the moment that rules count back from.
+        model: tonight's policy. None = choose by priority and weight.
+        now: the moment from which rules count back.
         as_of_day: tonight.
-        floor: least choice probability of an eligible arm.
+        floor: smallest choice probability of an eligible arm.
 
     Returns:
         Rows of `schemas.decisions.Decisions`, one per subscriber in the order of the input. The draw is seeded by
@@ -116,7 +112,7 @@ def decide(
     served = eligible.any(axis=1) & (problem is None)
     draw = uniform_hash(subscribers["subscriber_key"], f"decision/{point.decision_point_id}")
     taken = (chances.cumsum(axis=1) <= draw[:, None] * chances.sum(axis=1, keepdims=True)).sum(axis=1)
-    # Rounding of the running sum must not lead past the last arm that has a chance.
+    # The running sum is rounded, which must not lead past the last arm with a chance.
     last = len(names) - 1 - (chances[:, ::-1] > 0).argmax(axis=1) if names else np.zeros(len(draw), dtype=int)
     taken = np.minimum(taken, np.maximum(last, 0))
     row = np.arange(subscribers.height)
@@ -154,7 +150,7 @@ def decide(
 def decide_one(
     profile: Mapping[str, Any], point: DecisionPoint, model: PolicyModel | None, *, now: datetime, as_of_day: date
 ) -> dict[str, Any]:
-    """Choose an arm for one subscriber in real time: by the code, and with the answer, of the whole audience.
+    """Choose an arm for one subscriber in real time. The answer is the one that `decide` gives for all subscribers.
 
     Args:
         profile: `subscriber_key` and the fields of `profile.FIELDS` that are known.
@@ -173,7 +169,7 @@ def decide_one(
 
 
 def rule_chances(subscribers: pl.DataFrame, point: DecisionPoint, now: datetime) -> np.ndarray:
-    """Chance of each arm if rules, priorities and weights alone decided; shape (subscribers, arms), 0 for a default."""
+    """Chance of each arm by rules, priority and weight alone. Shape (subscribers, arms); a default has chance 0."""
     return _by_priority(point.arms, _eligible(subscribers, point, now))
 
 
@@ -187,7 +183,7 @@ def _rule_errors(subscribers: pl.DataFrame, point: DecisionPoint, now: datetime)
 
 
 def _eligible(subscribers: pl.DataFrame, point: DecisionPoint, now: datetime) -> np.ndarray:
-    """Who may have which arm, shape (subscribers, arms)."""
+    """Whether each subscriber may have each arm, shape (subscribers, arms)."""
     unique = {rule.rule_id: rule for rule in _rules(point.arms)}
     answers = evaluate_rules(subscribers, list(unique.values()), now)
     columns = [
@@ -198,14 +194,14 @@ def _eligible(subscribers: pl.DataFrame, point: DecisionPoint, now: datetime) ->
 
 
 def _model_problem(subscribers: pl.DataFrame, model: PolicyModel | None, names: list[str]) -> str | None:
-    """Why the model cannot serve this point; everybody then gets the default."""
+    """Why the policy cannot choose at this point, or None if it can. Everybody then gets the default."""
     if model is None:
         return None
     missing = [name for name in model.features if name not in subscribers.columns]
     if missing:
-        return f"the policy reads {', '.join(missing)}, which the subscriber data lack"
+        return f"the policy reads {', '.join(missing)}, which the subscribers' data do not have"
     if list(model.arms) != names:
-        return f"the policy knows the arms {', '.join(model.arms)}, the decision point {', '.join(names)}"
+        return f"the policy knows the arms {', '.join(model.arms)}, the decision point has {', '.join(names)}"
     return None
 
 
@@ -233,7 +229,7 @@ def _joined(names: list[str], eligible: np.ndarray) -> pl.Series:
 def _reasoning(
     point: DecisionPoint, model: PolicyModel | None, subscribers: pl.DataFrame, taken: np.ndarray
 ) -> pl.Series:
-    """The condition that let the arm in, and what spoke for or against it, in log-odds against the average arm."""
+    """The rule that made the arm eligible, and what counted most for or against it, in log-odds to the average arm."""
     held = [f"rule {arm.rule.rule_id} holds" if arm.rule else "open to everybody" for arm in point.arms]
     if not held:
         return pl.repeat("", subscribers.height, dtype=pl.String, eager=True)

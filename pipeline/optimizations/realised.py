@@ -6,7 +6,6 @@ of an open-ended test (`analysis/experiments.py`), so that they hold on every ni
 
 from collections.abc import Sequence
 from datetime import date, timedelta
-from enum import StrEnum
 
 import polars as pl
 
@@ -20,6 +19,7 @@ from pipeline.optimizations.changes import is_held_out
 from pipeline.optimizations.record import IN_EFFECT, Record, Status
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.loop import RealisedLift
+from pipeline.schemas.vocabulary import RealisedOutcome as Kept
 
 APPLIED, HELD_OUT = "applied", "held out"
 ALPHA = 0.05
@@ -30,16 +30,6 @@ TRAFFIC_DAYS = 56
 DAYS_UNTIL_REACHED = 2
 #: An estimate and its bounds.
 _ENDS = ("", "_low", "_high")
-
-
-class Kept(StrEnum):
-    """What became of a promise, in the order in which one prevails over another."""
-
-    NOT_MEASURED = "not measured"
-    HARM = "harm"
-    LESS = "less than promised"
-    WORKS = "works"
-    MEASURING = "measuring"
 
 
 def realised_lift(records: Sequence[Record], facts: Facts, *, as_of_day: date) -> pl.DataFrame:

@@ -4,64 +4,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import date, datetime
-from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.analysis.experiments.draft import MetricName
-
-
-class Kind(StrEnum):
-    """What is to be changed."""
-
-    SEND_TIME = "send_time"
-    DELAY = "delay"
-    EXPERIMENT_WINNER = "experiment_winner"
-    PATH_POLICY = "path_policy"
-    CONTENT_POLICY = "content_policy"
-    COORDINATION = "coordination"
-    STUCK = "stuck"
-    ANOMALY = "anomaly"
-    ROLLBACK = "rollback"
-
-
-class ApplyKind(StrEnum):
-    """How a change reaches Mailchimp: delays and status of e-mails, fields of members, or a person's hands."""
-
-    API_PATCH = "api_patch"
-    MEMBER_FIELDS = "member_fields"
-    MANUAL = "manual"
-
-
-class Risk(StrEnum):
-    """How much harm a wrong change could do, from little to much."""
-
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-
-    def exceeds(self, other: "Risk") -> bool:
-        """Whether this risk is larger than the other."""
-        order = list(Risk)
-        return order.index(self) > order.index(other)
-
-
-class Status(StrEnum):
-    """Where a record stands."""
-
-    PENDING = "pending"
-    APPROVED = "approved"
-    APPLYING = "applying"
-    APPLIED = "applied"
-    VERIFIED = "verified"
-    ROLLED_BACK = "rolled_back"
-    REJECTED = "rejected"
-    EXPIRED = "expired"
-    SUPERSEDED = "superseded"
-    WITHDRAWN = "withdrawn"
-    STALE = "stale"
-
+from pipeline.schemas.vocabulary import ApplyKind, MetricName, Risk
+from pipeline.schemas.vocabulary import ProposalKind as Kind
+from pipeline.schemas.vocabulary import RecordStatus as Status
 
 OPEN = (Status.PENDING, Status.APPROVED, Status.APPLYING)
 """States in which a target takes no second record."""

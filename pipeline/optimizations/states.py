@@ -2,34 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.common.errors import LedgerError
 from pipeline.optimizations.record import Approval, Proposal, Record, Status, digest
-
-
-class EventType(StrEnum):
-    """What can happen to a record."""
-
-    PROPOSED = "proposed"
-    EVIDENCE_RENEWED = "evidence_renewed"
-    APPROVAL_GIVEN = "approval_given"
-    APPROVED = "approved"
-    REJECTED = "rejected"
-    WITHDRAWN = "withdrawn"
-    EXPIRED = "expired"
-    SUPERSEDED = "superseded"
-    WENT_STALE = "went_stale"
-    APPLICATION_STARTED = "application_started"
-    HOLDOUT_SET = "holdout_set"
-    APPLIED = "applied"
-    KEPT_IN_STEP = "kept_in_step"
-    VERIFIED = "verified"
-    ROLLED_BACK = "rolled_back"
-
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
 
 TRANSITIONS: Mapping[EventType, Mapping[Status | None, Status]] = {
     EventType.PROPOSED: {None: Status.PENDING},

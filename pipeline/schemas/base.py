@@ -1,18 +1,27 @@
-"""The base of every table model and the few kinds of column they are built from.
+"""The base of every table model and the kinds of column that the tables are built from.
 
-Only vocabulary belongs here; tables live in the sibling modules, one per room of the pipeline.
+The tables themselves live in the sibling modules, one for each room of the pipeline.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pandera.polars as pa
 import polars as pl
 
+from pipeline.schemas.vocabulary import words
+
+Timestamp = Annotated[pl.Datetime, "us", None]
+Amount = Annotated[pl.Decimal, 18, 2]
+SHARE = "share, 0-1"
+WORKFLOW = "Workflow: the id of a flow in flows.yaml, or Mailchimp's id of an automation or campaign."
+STEP = "Step: its id in flows.yaml, or Mailchimp's id of the e-mail or campaign. Unique within its workflow."
+SUBSCRIBER = "Subscriber: a keyed hash of Mailchimp's member id. It is the same person in every table."
+
 
 class Table(pa.DataFrameModel):
-    """One table: its docstring gives grain and meaning, its columns carry description and unit."""
+    """One table. Its docstring says what a row is; each column carries its meaning and its unit."""
 
     class Config:
         """Columns are exactly the declared ones, in any order."""
@@ -23,9 +32,10 @@ class Table(pa.DataFrameModel):
 
 @dataclass(frozen=True)
 class Identity:
-    """Where a table lives and what makes a row one.
+    """Where a table lives and which columns identify a row.
 
-    `partition` names the instant column whose UTC day is the table's partition; none = the night that read it.
+    `partition` names the instant column whose UTC day is the row's partition. Without it the partition is the night
+    that read the row.
     """
 
     schema: str
@@ -57,7 +67,7 @@ def table(
 
 
 def identity(model: type[Table]) -> Identity:
-    """Where the model's table lives and what makes a row one."""
+    """Where the model's table lives and which columns identify a row."""
     return _IDENTITIES[model]
 
 
@@ -83,9 +93,9 @@ def column(description: str, unit: str = "", *, nullable: bool = False, **checks
     return pa.Field(description=description, nullable=nullable, metadata={"unit": unit}, **checks)
 
 
-def key(description: str) -> Any:
-    """A column of identity."""
-    return column(description, "id")
+def key(description: str, *, nullable: bool = False) -> Any:
+    """An identifier."""
+    return column(description, "id", nullable=nullable)
 
 
 def count(description: str, *, nullable: bool = False) -> Any:
@@ -103,9 +113,47 @@ def day_number(description: str) -> Any:
     return column(description, "days since 1970-01-01, UTC")
 
 
+def utc_day(description: str, *, nullable: bool = False) -> Any:
+    """A UTC day as a date."""
+    return column(description, "date, UTC", nullable=nullable)
+
+
+def tonight() -> Any:
+    """The night that computed the row."""
+    return utc_day("The night that computed the row, named by the last UTC day whose data were used.")
+
+
+def method_name() -> Any:
+    """The name of the method behind the row."""
+    return column("Name of the method that computed the row.")
+
+
 def share(description: str, *, nullable: bool = True) -> Any:
     """A rate or probability; null where its denominator is zero."""
-    return column(description, "share, 0-1", nullable=nullable, ge=0.0, le=1.0)
+    return column(description, SHARE, nullable=nullable, ge=0.0, le=1.0)
+
+
+def low(of: str, interval: str = "95% Wilson interval", unit: str = SHARE, **checks: Any) -> Any:
+    """The lower end of the interval of the column `of`, which is a share unless another unit is given."""
+    return _end("Lower", of, interval, unit, checks)
+
+
+def high(of: str, interval: str = "95% Wilson interval", unit: str = SHARE, **checks: Any) -> Any:
+    """The upper end of the interval of the column `of`, which is a share unless another unit is given."""
+    return _end("Upper", of, interval, unit, checks)
+
+
+def _end(side: str, of: str, interval: str, unit: str, checks: dict[str, Any]) -> Any:
+    limits = {"nullable": True, **({"ge": 0.0, "le": 1.0} if unit == SHARE else {}), **checks}
+    is_null = " Null where that is null." if limits["nullable"] else ""
+    return column(f"{side} end of the {interval} of `{of}`.{is_null}", unit, **limits)
+
+
+def word(description: str, kind: Any, *, nullable: bool = False) -> Any:
+    """A word of one closed set of `pipeline.schemas.vocabulary`; the meaning lists all words of the set."""
+    allowed = words(kind)
+    listed = ", ".join(f"'{one}'" for one in allowed)
+    return column(f"{description} One of {listed}.", nullable=nullable, isin=list(allowed))
 
 
 def polars_schema(model: type[Table]) -> dict[str, pl.DataType]:

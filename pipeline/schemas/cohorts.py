@@ -1,122 +1,131 @@
-"""Cohort marts: conversion by age, cohorts at equal age, and what can be said about them."""
+"""Cohort marts: conversion by age, cohorts compared at equal age, and what can be said about them."""
 
 import polars as pl
 
-from pipeline.schemas.base import Table, column, count, key, share, table
+from pipeline.schemas.base import (
+    WORKFLOW,
+    Table,
+    column,
+    count,
+    high,
+    key,
+    low,
+    method_name,
+    share,
+    table,
+    tonight,
+    word,
+)
+from pipeline.schemas.vocabulary import CohortType, InsightKind
 
-AS_OF = "tonight: the last day whose data were used"
-METHOD = "how the row was estimated"
-COHORT_TYPE = "what cohorts are formed by: signup_date, first_purchase, subscription_plan or a member field"
-AGE = "week since entry, 0 = the first"
-STATUS = "'ok', or why there is no estimate and how much is missing"
+COHORT = "Cohort: a month such as 2026-03, a subscription plan, or a value of the member field."
+ENTRANTS = "Entries into the workflow by members of the cohort, up to tonight."
+STATUS = "'ok', or why the row has no estimate and how many entrants are missing."
+PREDICTION = "95% prediction interval"
+POSTERIOR = "95% posterior interval"
 COHORT_KEY = ("cohort_type", "workflow_id", "cohort")
 
 
-@table("marts.cohort_triangles", (*COHORT_KEY, "age_weeks"))
-class CohortTriangles(Table):
-    """Cohort and age: cumulative outcomes of the entrants whose week has closed, and what to expect of the others."""
+class _Cohort(Table):
+    as_of_day: pl.Date = tonight()
+    cohort_type: pl.String = word("What the cohorts are formed by.", CohortType)
+    cohort: pl.String = key(COHORT)
+    workflow_id: pl.String = key(WORKFLOW)
 
-    as_of_day: pl.Date = column(AS_OF)
-    cohort_type: pl.String = column(COHORT_TYPE)
-    cohort: pl.String = key("cohort")
-    workflow_id: pl.String = key("workflow")
-    age_weeks: pl.Int64 = column(AGE, "weeks", ge=0)
-    entrants: pl.Int64 = count("entrants so far")
-    followed: pl.Int64 = count("entrants whose week of this age has closed")
-    conversions: pl.Int64 = count("those of them converted by the end of that week")
-    exits: pl.Int64 = count("those of them who unsubscribed before converting")
-    conversion_rate: pl.Float64 = share("conversions / followed; null where nobody is followed")
-    conversion_rate_low: pl.Float64 = share("lower end of its 95% Wilson interval")
-    conversion_rate_high: pl.Float64 = share("upper end of its 95% Wilson interval")
-    incidence_rate: pl.Float64 = share("probability of having converted by this age, unsubscribing competing")
-    incidence_rate_low: pl.Float64 = share("lower end of its 95% interval")
-    incidence_rate_high: pl.Float64 = share("upper end of its 95% interval")
-    at_risk: pl.Int64 = count("followed entrants neither converted nor gone before this week")
-    is_mature: pl.Boolean = column("whether every entrant's week has closed")
-    is_projected: pl.Boolean = column("whether `projected_rate` rests on a projection")
-    projected_rate: pl.Float64 = share("conversions of all entrants by this age, the open weeks by chain ladder")
-    projected_rate_low: pl.Float64 = share("lower end of its 95% prediction interval")
-    projected_rate_high: pl.Float64 = share("upper end of its 95% prediction interval")
+
+@table("marts.cohort_triangles", (*COHORT_KEY, "age_weeks"))
+class CohortTriangles(_Cohort):
+    """One row per cohort and week since entry: what its entrants did by then, and what to expect of the open weeks."""
+
+    age_weeks: pl.Int64 = column("Week since entry into the workflow, 0 = the first.", "weeks", ge=0)
+    entrants: pl.Int64 = count(ENTRANTS)
+    followed: pl.Int64 = count("Entrants for whom this week since entry has closed.")
+    conversions: pl.Int64 = count("Those of `followed` who converted by the end of this week.")
+    exits: pl.Int64 = count("Those of `followed` who unsubscribed or complained by then, without converting before.")
+    conversion_rate: pl.Float64 = share("conversions / followed. Null if nobody is followed.")
+    conversion_rate_low: pl.Float64 = low("conversion_rate")
+    conversion_rate_high: pl.Float64 = high("conversion_rate")
+    incidence_rate: pl.Float64 = share("Probability of converting by this week, with exits as a competing risk.")
+    incidence_rate_low: pl.Float64 = low("incidence_rate", "95% interval")
+    incidence_rate_high: pl.Float64 = high("incidence_rate", "95% interval")
+    at_risk: pl.Int64 = count("Those of `followed` who had neither converted nor left before this week.")
+    is_mature: pl.Boolean = column("This week has closed for every entrant.")
+    is_projected: pl.Boolean = column("`projected_rate` contains weeks that are still open.")
+    projected_rate: pl.Float64 = share("Expected conversions of all entrants by this week / entrants; chain ladder.")
+    projected_rate_low: pl.Float64 = low("projected_rate", PREDICTION)
+    projected_rate_high: pl.Float64 = high("projected_rate", PREDICTION)
     status: pl.String = column(STATUS)
-    method: pl.String = column(METHOD)
+    method: pl.String = method_name()
 
 
 @table("marts.cohort_metrics", COHORT_KEY)
-class CohortMetrics(Table):
-    """Cohort: how far it is followed, what it did until then, and where it is heading."""
+class CohortMetrics(_Cohort):
+    """One row per cohort: how far it has been followed, what it did until then, and where it is heading."""
 
-    as_of_day: pl.Date = column(AS_OF)
-    cohort_type: pl.String = column(COHORT_TYPE)
-    cohort: pl.String = key("cohort")
-    workflow_id: pl.String = key("workflow")
-    entrants: pl.Int64 = count("entrants so far")
-    followed: pl.Int64 = count("entrants followed to the last complete age")
-    last_complete_age_weeks: pl.Int64 = column("oldest week closed for every entrant", "weeks", nullable=True)
-    conversions: pl.Int64 = count("converted by the end of that week")
-    exits: pl.Int64 = count("unsubscribed before converting by the end of that week")
-    conversion_rate: pl.Float64 = share("conversions / followed")
-    conversion_rate_low: pl.Float64 = share("lower end of its 95% Wilson interval")
-    conversion_rate_high: pl.Float64 = share("upper end of its 95% Wilson interval")
-    exit_rate: pl.Float64 = share("exits / followed")
-    exit_rate_low: pl.Float64 = share("lower end of its 95% Wilson interval")
-    exit_rate_high: pl.Float64 = share("upper end of its 95% Wilson interval")
-    is_mature: pl.Boolean = column("whether the oldest age of the triangle is complete")
-    projected_age_weeks: pl.Int64 = column("age of the projection", "weeks", nullable=True)
-    projected_rate: pl.Float64 = share("conversions of all entrants by that age, open weeks by chain ladder")
-    projected_rate_low: pl.Float64 = share("lower end of its 95% prediction interval")
-    projected_rate_high: pl.Float64 = share("upper end of its 95% prediction interval")
-    is_projected: pl.Boolean = column("whether any of it is a projection")
+    entrants: pl.Int64 = count(ENTRANTS)
+    followed: pl.Int64 = count("Entrants followed to the end of `last_complete_age_weeks`.")
+    last_complete_age_weeks: pl.Int64 = column("Oldest week closed for every entrant.", "weeks", nullable=True)
+    conversions: pl.Int64 = count("Those of `followed` who converted by the end of that week.")
+    exits: pl.Int64 = count("Those of `followed` who unsubscribed or complained by then, without converting before.")
+    conversion_rate: pl.Float64 = share("conversions / followed. Null if nobody is followed.")
+    conversion_rate_low: pl.Float64 = low("conversion_rate")
+    conversion_rate_high: pl.Float64 = high("conversion_rate")
+    exit_rate: pl.Float64 = share("exits / followed. Null if nobody is followed.")
+    exit_rate_low: pl.Float64 = low("exit_rate")
+    exit_rate_high: pl.Float64 = high("exit_rate")
+    is_mature: pl.Boolean = column("Every entrant has been followed to the last week of the triangle.")
+    projected_age_weeks: pl.Int64 = column("Week that `projected_rate` speaks of.", "weeks", nullable=True)
+    projected_rate: pl.Float64 = share("Expected conversions of all entrants by that week / entrants; chain ladder.")
+    projected_rate_low: pl.Float64 = low("projected_rate", PREDICTION)
+    projected_rate_high: pl.Float64 = high("projected_rate", PREDICTION)
+    is_projected: pl.Boolean = column("`projected_rate` contains weeks that are still open.")
     status: pl.String = column(STATUS)
-    method: pl.String = column(METHOD)
+    method: pl.String = method_name()
 
 
 @table("marts.cohort_comparison", COHORT_KEY)
-class CohortComparison(Table):
-    """Cohort at the age all are compared at: its rate, shrunk towards the others, against their mean."""
+class CohortComparison(_Cohort):
+    """One row per cohort, at the age at which all cohorts of the workflow are compared: its rate against their mean."""
 
-    as_of_day: pl.Date = column(AS_OF)
-    cohort_type: pl.String = column(COHORT_TYPE)
-    cohort: pl.String = key("cohort")
-    workflow_id: pl.String = key("workflow")
-    age_weeks: pl.Int64 = column("age compared at", "weeks", nullable=True)
-    cohorts_compared: pl.Int64 = count("cohorts with enough entrants followed to that age")
-    entrants: pl.Int64 = count("entrants so far")
-    followed: pl.Int64 = count("entrants followed to that age")
-    conversions: pl.Int64 = count("those of them converted")
-    conversion_rate: pl.Float64 = share("conversions / followed")
-    conversion_rate_low: pl.Float64 = share("lower end of its 95% Wilson interval")
-    conversion_rate_high: pl.Float64 = share("upper end of its 95% Wilson interval")
-    is_mature: pl.Boolean = column("whether every entrant is followed to that age")
-    mean_rate: pl.Float64 = share("mean of the cohorts compared, weighted by entrants followed")
-    shrunk_rate: pl.Float64 = share("posterior mean of the cohort's rate")
-    shrunk_rate_low: pl.Float64 = share("lower end of its 95% interval")
-    shrunk_rate_high: pl.Float64 = share("upper end of its 95% interval")
-    relative_difference: pl.Float64 = column("rate / mean - 1, posterior mean", "ratio", nullable=True)
-    relative_difference_low: pl.Float64 = column("lower end of its 95% interval", "ratio", nullable=True)
-    relative_difference_high: pl.Float64 = column("upper end of its 95% interval", "ratio", nullable=True)
-    above_probability: pl.Float64 = share("probability of lying more than a tenth above the mean")
-    below_probability: pl.Float64 = share("probability of lying more than a tenth below the mean")
+    age_weeks: pl.Int64 = column("Week since entry that is compared. Null if no week can be.", "weeks", nullable=True)
+    cohorts_compared: pl.Int64 = count("Cohorts with enough entrants followed to that week.")
+    entrants: pl.Int64 = count(ENTRANTS)
+    followed: pl.Int64 = count("Entrants followed to the end of that week.")
+    conversions: pl.Int64 = count("Those of `followed` who converted by then.")
+    conversion_rate: pl.Float64 = share("conversions / followed. Null if nobody is followed.")
+    conversion_rate_low: pl.Float64 = low("conversion_rate")
+    conversion_rate_high: pl.Float64 = high("conversion_rate")
+    is_mature: pl.Boolean = column("Every entrant is followed to that week.")
+    mean_rate: pl.Float64 = share("Conversion rate of all cohorts compared, weighted by `followed`.")
+    shrunk_rate: pl.Float64 = share("Rate of the cohort, drawn towards the others: posterior mean.")
+    shrunk_rate_low: pl.Float64 = low("shrunk_rate", POSTERIOR)
+    shrunk_rate_high: pl.Float64 = high("shrunk_rate", POSTERIOR)
+    relative_difference: pl.Float64 = column("Rate / mean rate - 1: posterior mean.", "ratio", nullable=True)
+    relative_difference_low: pl.Float64 = low("relative_difference", POSTERIOR, "ratio")
+    relative_difference_high: pl.Float64 = high("relative_difference", POSTERIOR, "ratio")
+    above_probability: pl.Float64 = share("Probability that the rate lies more than a tenth above the mean.")
+    below_probability: pl.Float64 = share("Probability that the rate lies more than a tenth below the mean.")
     status: pl.String = column(STATUS)
-    method: pl.String = column(METHOD)
+    method: pl.String = method_name()
 
 
 @table("marts.cohort_insights", ("insight_id",))
 class CohortInsights(Table):
-    """What can be said: a cohort off the mean, or a trend from cohort to cohort."""
+    """One row per statement: a cohort differs clearly from the mean, or cohorts rise or fall from one to the next."""
 
-    as_of_day: pl.Date = column(AS_OF)
-    insight_id: pl.String = key("kind, cohort type, workflow and cohort")
-    insight_kind: pl.String = column("what is said", isin=["above mean", "below mean", "rising", "falling"])
-    cohort_type: pl.String = column(COHORT_TYPE)
-    workflow_id: pl.String = key("workflow")
-    cohort: pl.String = column("cohort; null for a trend", "id", nullable=True)
-    age_weeks: pl.Int64 = column("age compared at", "weeks", ge=0)
-    affected: pl.Int64 = count("people: entrants of the cohort, or of all cohorts for a trend")
-    conversions: pl.Int64 = count("conversions among those followed")
-    followed: pl.Int64 = count("entrants followed to that age")
-    effect: pl.Float64 = column("relative to the mean; for a trend, of the odds from one cohort to the next", "ratio")
-    effect_low: pl.Float64 = column("lower end of its 95% interval", "ratio")
-    effect_high: pl.Float64 = column("upper end of its 95% interval", "ratio")
-    insight_probability: pl.Float64 = share("probability of the statement; for a trend, 1 - its p-value")
-    message: pl.String = column("the statement in words")
-    method: pl.String = column(METHOD)
+    as_of_day: pl.Date = tonight()
+    insight_id: pl.String = key("Insight kind, cohort type, workflow and cohort.")
+    insight_kind: pl.String = word("What is said.", InsightKind)
+    cohort_type: pl.String = word("What the cohorts are formed by.", CohortType)
+    workflow_id: pl.String = key(WORKFLOW)
+    cohort: pl.String = key("Cohort that the statement is about. Null for a trend over all cohorts.", nullable=True)
+    age_weeks: pl.Int64 = column("Week since entry at which cohorts were compared.", "weeks", ge=0)
+    affected: pl.Int64 = count("Entrants of the cohort; for a trend those of all cohorts.")
+    conversions: pl.Int64 = count("Conversions among `followed`.")
+    followed: pl.Int64 = count("Entrants followed to that week.")
+    effect: pl.Float64 = column("Rate / mean - 1; for a trend, change of the odds from cohort to cohort.", "ratio")
+    effect_low: pl.Float64 = low("effect", "95% interval", "ratio", nullable=False)
+    effect_high: pl.Float64 = high("effect", "95% interval", "ratio", nullable=False)
+    insight_probability: pl.Float64 = share("Probability that the statement is true; for a trend, 1 - p-value.")
+    message: pl.String = column("The statement in words.")
+    method: pl.String = method_name()

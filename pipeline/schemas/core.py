@@ -1,72 +1,95 @@
 """Core facts and their dimensions: one row per message, engagement, step entry, conversion, subscriber, step.
 
-Written on integers so that any SQL engine builds equal rows: times in epoch microseconds, days as days since 1970.
-Facts hold nothing that depends on 'tonight': a window recomputed later gives equal rows for equal input.
+All columns are integers, words or booleans, so that any SQL engine builds equal rows: times are microseconds since
+1970, days are days since 1970. Facts hold nothing that depends on the night that computes them: a window that is
+recomputed later gives equal rows for equal input.
 """
 
 import polars as pl
 
-from pipeline.schemas.base import Table, column, count, day_number, instant, key, table
-from pipeline.schemas.lake import SUBSCRIBER
+from pipeline.schemas import vocabulary
+from pipeline.schemas.base import SUBSCRIBER, Table, column, count, day_number, instant, key, table, word
 
-WORKFLOW = "63-bit hash of workflow_id"
-STEP = "63-bit hash of workflow_id and step_id"
+WORKFLOW_KEY = "Workflow: 63 bits of a hash of workflow_id."
+STEP_KEY = "Step: 63 bits of a hash of workflow_id and step_id."
+SENT = "When the message was sent."
+SENT_DAY = "Day on which the message was sent."
+SENT_SOURCE = "Where the time of sending comes from."
+BOUNCE = "How the message bounced. Null if it did not."
+IS_DRAWN = "The delay was drawn at random."
+NET = "Total - shipping - tax - refunds, in the workspace's currency."
+
+
+class _Message(Table):
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    step_key: pl.Int64 = key(STEP_KEY)
+    workflow_key: pl.Int64 = key(WORKFLOW_KEY)
+    campaign_id: pl.String = key("Mailchimp campaign of the message.")
+
+
+class _Entry(Table):
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    workflow_key: pl.Int64 = key(WORKFLOW_KEY)
+    step_key: pl.Int64 = key(STEP_KEY)
+    entered_us: pl.Int64 = instant("When the step was entered.")
+    day: pl.Int64 = day_number("Day of the entry.")
+    entry_source: pl.String = word("How the entry is known.", vocabulary.EntrySource)
 
 
 @table("core.workflows", ("workflow_key",))
 class CoreWorkflows(Table):
-    """One row per flow of the user's map, classic automation, or one-off campaign (a workflow of one step)."""
+    """One row per workflow: a flow of the user's map, a classic automation, or a one-off campaign with its one step."""
 
-    workflow_key: pl.Int64 = key(WORKFLOW)
-    workflow_id: pl.String = key("flow, automation or campaign id")
-    name: pl.String = column("name")
-    kind: pl.String = column("where it comes from", isin=["flow", "automation", "campaign"])
-    category: pl.String = column("category for conflict rules", nullable=True)
-    priority: pl.Int64 = column("higher wins a conflict", "rank")
-    trigger: pl.String = column("what lets people in", nullable=True)
-    goal_event_type: pl.String = column("event that reaches the goal", nullable=True)
-    status: pl.String = column("active, paused or archived")
-    definition_version: pl.String = column("hash of the definition")
+    workflow_key: pl.Int64 = key(WORKFLOW_KEY)
+    workflow_id: pl.String = key("Id of the flow, automation or campaign.")
+    name: pl.String = column("Name of the workflow.")
+    kind: pl.String = word("Where the workflow comes from.", vocabulary.WorkflowKind)
+    category: pl.String = column("Category for conflict rules. Null without one.", nullable=True)
+    priority: pl.Int64 = column("The workflow with the higher priority prevails in a conflict.", "rank")
+    trigger: pl.String = column("What lets subscribers in. Null if it is not known.", nullable=True)
+    goal_event_type: pl.String = column("Event type that reaches the goal. Null without a goal.", nullable=True)
+    status: pl.String = word("Whether the workflow is in use.", vocabulary.WorkflowStatus)
+    definition_version: pl.String = column("Hash of trigger, goal, steps, routes and delays.")
 
 
 @table("core.steps", ("step_key",))
 class CoreSteps(Table):
     """One row per step."""
 
-    step_key: pl.Int64 = key(STEP)
-    workflow_key: pl.Int64 = key(WORKFLOW)
-    workflow_id: pl.String = key("workflow id")
-    step_id: pl.String = key("step id")
-    position: pl.Int64 = count("place in the flow, from 1")
-    name: pl.String = column("name")
-    kind: pl.String = column("what the step does", isin=["email", "branch", "wait"])
-    campaign_id: pl.String = column("campaign whose report counts this step", "id", nullable=True)
-    status: pl.String = column("active, paused or deleted")
+    step_key: pl.Int64 = key(STEP_KEY)
+    workflow_key: pl.Int64 = key(WORKFLOW_KEY)
+    workflow_id: pl.String = key("Id of the workflow.")
+    step_id: pl.String = key("Id of the step within the workflow.")
+    position: pl.Int64 = count("Place in the workflow, from 1.")
+    name: pl.String = column("Name of the step.")
+    kind: pl.String = word("What the step does.", vocabulary.StepKind)
+    campaign_id: pl.String = key("Mailchimp campaign whose report counts this step. Null without one.", nullable=True)
+    status: pl.String = word("Whether the step is in use.", vocabulary.StepStatus)
 
 
 @table("core.edges", ("from_step_key", "to_step_key", "delay_version"))
 class CoreEdges(Table):
-    """One row per planned transition and version of its delay; [valid_from_us, valid_to_us)."""
+    """One row per planned transition and delay version, valid from `valid_from_us` to just before `valid_to_us`."""
 
-    workflow_key: pl.Int64 = key(WORKFLOW)
-    from_step_key: pl.Int64 = key(STEP)
-    to_step_key: pl.Int64 = key(STEP)
-    delay_version: pl.Int64 = count("version of the delay, from 1")
-    delay_hours: pl.Int64 = column("planned wait", "hours", ge=0)
-    grace_hours: pl.Int64 = column("tolerance beyond the wait", "hours", ge=0)
-    valid_from_us: pl.Int64 = instant("first entry this version applies to")
-    valid_to_us: pl.Int64 = instant("first entry it no longer applies to")
-    is_default: pl.Boolean = column("taken when no route was recorded")
+    workflow_key: pl.Int64 = key(WORKFLOW_KEY)
+    from_step_key: pl.Int64 = key("Step that the transition leaves.")
+    to_step_key: pl.Int64 = key("Step that the transition leads to.")
+    delay_version: pl.Int64 = count("Version of the delay, from 1.")
+    delay_hours: pl.Int64 = column("Planned delay.", "hours", ge=0)
+    grace_hours: pl.Int64 = column("Time beyond the delay before a subscriber counts as stuck.", "hours", ge=0)
+    valid_from_us: pl.Int64 = instant("First entry that this version applies to.")
+    valid_to_us: pl.Int64 = instant("First entry that it no longer applies to.")
+    is_default: pl.Boolean = column("The transition is taken where no route was recorded.")
 
 
 @table("core.zone_offsets", ("zone", "from_us"))
 class CoreZoneOffsets(Table):
-    """One row per zone and period of constant offset; [from_us, to_us)."""
+    """One row per time zone and period of constant offset, from `from_us` until before `to_us`."""
 
-    zone: pl.String = key("IANA zone")
-    from_us: pl.Int64 = instant("start of the period")
-    to_us: pl.Int64 = instant("end of the period")
-    offset_us: pl.Int64 = column("local time minus UTC", "microseconds")
+    zone: pl.String = key("IANA time zone.")
+    from_us: pl.Int64 = instant("Start of the period.")
+    to_us: pl.Int64 = instant("End of the period.")
+    offset_us: pl.Int64 = column("Local time - UTC.", "microseconds")
 
 
 @table("core.subscribers", ("subscriber_key",))
@@ -74,182 +97,153 @@ class CoreSubscribers(Table):
     """One row per subscriber, as last known."""
 
     subscriber_key: pl.Int64 = key(SUBSCRIBER)
-    status: pl.String = column("Mailchimp's status")
-    zone: pl.String = column("IANA zone used for local time")
-    zone_source: pl.String = column("member, gmtoff, default", isin=["member", "gmtoff", "default"])
-    signup_us: pl.Int64 = instant("signup", nullable=True)
-    first_purchase_us: pl.Int64 = instant("first purchase", nullable=True)
-    plan: pl.String = column("latest subscription plan", nullable=True)
-    cohort_value: pl.String = column("the merge field that forms cohorts; null where none is named", nullable=True)
-    country_code: pl.String = column("country", "ISO 3166", nullable=True)
-    language: pl.String = column("language", nullable=True)
-    member_rating: pl.Int64 = count("Mailchimp's activity rating", nullable=True)
-    merge_fields: pl.String = column("merge fields without personal ones", "JSON object")
-    tags: pl.String = column("names of tags", "JSON array")
+    status: pl.String = column("Mailchimp's status of the member.")
+    zone: pl.String = column("IANA time zone of the subscriber's local time.")
+    zone_source: pl.String = word("Where the zone comes from.", vocabulary.ZoneSource)
+    signup_us: pl.Int64 = instant("Signup.", nullable=True)
+    first_purchase_us: pl.Int64 = instant("First purchase. Null if there is none.", nullable=True)
+    plan: pl.String = column("Latest subscription plan. Null if no event names one.", nullable=True)
+    cohort_value: pl.String = column("Value of the merge field that forms cohorts. Null without one.", nullable=True)
+    country_code: pl.String = column("Country of the member.", "ISO 3166", nullable=True)
+    language: pl.String = column("Language of the member.", nullable=True)
+    member_rating: pl.Int64 = count("Mailchimp's rating of the member's activity.", nullable=True)
+    merge_fields: pl.String = column("Merge fields, without those that name a person.", "JSON object")
+    tags: pl.String = column("Names of the member's tags.", "JSON array")
 
 
 @table("core.sends", ("step_key", "subscriber_key"))
-class CoreSends(Table):
-    """One row per message as last told by Mailchimp; `messages` adds what became of it."""
+class CoreSends(_Message):
+    """One row per message as Mailchimp last reported it. `core.messages` adds what became of it."""
 
-    subscriber_key: pl.Int64 = key(SUBSCRIBER)
-    step_key: pl.Int64 = key(STEP)
-    workflow_key: pl.Int64 = key(WORKFLOW)
-    campaign_id: pl.String = key("campaign id")
-    sent_us: pl.Int64 = instant("time of sending")
-    sent_at_source: pl.String = column("campaign, feed or computed")
-    day: pl.Int64 = day_number("day of sending")
-    bounce_kind: pl.String = column("hard, soft or syntax", nullable=True)
+    sent_us: pl.Int64 = instant(SENT)
+    sent_at_source: pl.String = word(SENT_SOURCE, vocabulary.SentAtSource)
+    day: pl.Int64 = day_number(SENT_DAY)
+    bounce_kind: pl.String = word(BOUNCE, vocabulary.BounceKind, nullable=True)
 
 
 @table("core.shared_ips", ("ip_key", "day"))
 class CoreSharedIps(Table):
-    """One row per address and day on which it clicked for so many recipients that it must be a scanner."""
+    """One row per IP address and day on which it clicked for so many recipients that it must be a scanner."""
 
-    ip_key: pl.Int64 = key("keyed hash of the IP address")
-    day: pl.Int64 = day_number("day of the clicks")
-    recipients: pl.Int64 = count("recipients it clicked for")
+    ip_key: pl.Int64 = key("Keyed hash of the IP address.")
+    day: pl.Int64 = day_number("Day of the clicks.")
+    recipients: pl.Int64 = count("Recipients whose messages were clicked from the address.")
 
 
 @table("core.engagements", ("campaign_id", "subscriber_key", "action", "occurred_us", "url"))
-class CoreEngagements(Table):
-    """One row per open or click of a message, tagged human or machine and why; `day` is the message's day."""
+class CoreEngagements(_Message):
+    """One row per open or click of a message, with the mark of a machine if it bears one."""
 
-    subscriber_key: pl.Int64 = key(SUBSCRIBER)
-    step_key: pl.Int64 = key(STEP)
-    workflow_key: pl.Int64 = key(WORKFLOW)
-    campaign_id: pl.String = key("campaign id")
-    action: pl.String = column("open or click", isin=["open", "click"])
-    occurred_us: pl.Int64 = instant("time of the engagement")
-    url: pl.String = column("link of a click, else empty")
-    sent_us: pl.Int64 = instant("time of sending of the message")
-    day: pl.Int64 = day_number("day of sending")
-    is_human: pl.Boolean = column("no mark of a machine")
-    machine_cause: pl.String = column(
-        "first mark that applies: proxy, bot_filter, image_proxy, before_delivery, too_fast, all_links, shared_ip, "
-        "unsubscribe_link; null = human",
-        nullable=True,
-    )
+    action: pl.String = word("What was done.", vocabulary.EngagementAction)
+    occurred_us: pl.Int64 = instant("When it was done.")
+    url: pl.String = column("Link that was clicked. Empty for an open.")
+    sent_us: pl.Int64 = instant(SENT)
+    day: pl.Int64 = day_number(SENT_DAY)
+    is_human: pl.Boolean = column("The engagement bears no mark of a machine.")
+    machine_cause: pl.String = word("First mark that applies. Null if none.", vocabulary.MachineCause, nullable=True)
 
 
 @table("core.messages", ("step_key", "subscriber_key"))
-class CoreMessages(Table):
-    """One row per message: a subscriber, a step, a send."""
+class CoreMessages(_Message):
+    """One row per message: one e-mail of one step to one subscriber, and what became of it."""
 
-    subscriber_key: pl.Int64 = key(SUBSCRIBER)
-    step_key: pl.Int64 = key(STEP)
-    workflow_key: pl.Int64 = key(WORKFLOW)
-    campaign_id: pl.String = key("campaign id")
-    sent_us: pl.Int64 = instant("time of sending")
-    sent_at_source: pl.String = column("campaign, feed or computed")
-    day: pl.Int64 = day_number("day of sending")
-    local_hour_of_week: pl.Int64 = column("local hour of sending, Monday 00 = 0", "0-167")
-    bounce_kind: pl.String = column("hard, soft or syntax", nullable=True)
-    has_machine_marks: pl.Boolean = column("sent when Mailchimp tells machine opens apart (since 2024-06-22)")
-    opens: pl.Int64 = count("opens")
-    human_opens: pl.Int64 = count("opens without a mark of a machine")
-    first_open_us: pl.Int64 = instant("first open", nullable=True)
-    first_human_open_us: pl.Int64 = instant("first open without a mark of a machine", nullable=True)
-    clicks: pl.Int64 = count("clicks")
-    human_clicks: pl.Int64 = count("clicks without a mark of a machine")
-    first_click_us: pl.Int64 = instant("first click", nullable=True)
-    first_human_click_us: pl.Int64 = instant("first click without a mark of a machine", nullable=True)
-    unsubscribed_us: pl.Int64 = instant("unsubscribe attributed to this message", nullable=True)
-    complained_us: pl.Int64 = instant("complaint about this message", nullable=True)
+    sent_us: pl.Int64 = instant(SENT)
+    sent_at_source: pl.String = word(SENT_SOURCE, vocabulary.SentAtSource)
+    day: pl.Int64 = day_number(SENT_DAY)
+    local_hour_of_week: pl.Int64 = column("Local hour of sending within the week, Monday 00:00 = 0.", "0-167")
+    bounce_kind: pl.String = word(BOUNCE, vocabulary.BounceKind, nullable=True)
+    has_machine_marks: pl.Boolean = column("Sent since 2024-06-22, when Mailchimp began to mark opens by machines.")
+    opens: pl.Int64 = count("Opens, those by machines included.")
+    human_opens: pl.Int64 = count("Opens without a mark of a machine.")
+    first_open_us: pl.Int64 = instant("First open. Null if there is none.", nullable=True)
+    first_human_open_us: pl.Int64 = instant("First open without a mark of a machine.", nullable=True)
+    clicks: pl.Int64 = count("Clicks, those by machines included.")
+    human_clicks: pl.Int64 = count("Clicks without a mark of a machine.")
+    first_click_us: pl.Int64 = instant("First click. Null if there is none.", nullable=True)
+    first_human_click_us: pl.Int64 = instant("First click without a mark of a machine.", nullable=True)
+    unsubscribed_us: pl.Int64 = instant("Unsubscribe that Mailchimp attributes to the message.", nullable=True)
+    complained_us: pl.Int64 = instant("Complaint about the message.", nullable=True)
 
 
 @table("core.tracked_steps", ("step_key", "event_type", "day"))
 class CoreTrackedSteps(Table):
-    """One row per step and day of events that tell entries; of other steps entries are inferred from messages."""
+    """One row per step and day with events that report entries into it. Other steps are entered when they send."""
 
-    step_key: pl.Int64 = key(STEP)
-    event_type: pl.String = column("step_entered, or entry for first steps", isin=["step_entered", "entry"])
-    day: pl.Int64 = day_number("day of the events")
-    told_day: pl.Int64 = day_number("first night that told them")
+    step_key: pl.Int64 = key(STEP_KEY)
+    event_type: pl.String = word("Type of the events; 'entry' stands for a first step.", vocabulary.EntryEventType)
+    day: pl.Int64 = day_number("Day of the events.")
+    told_day: pl.Int64 = day_number("First night that read one of them.")
 
 
 @table("core.arrivals", ("step_key", "subscriber_key", "entered_us"))
-class CoreArrivals(Table):
-    """One row per entry into a step, before what became of it; `step_entries` adds that."""
+class CoreArrivals(_Entry):
+    """One row per entry into a step. `core.step_entries` adds what became of it."""
 
-    subscriber_key: pl.Int64 = key(SUBSCRIBER)
-    workflow_key: pl.Int64 = key(WORKFLOW)
-    step_key: pl.Int64 = key(STEP)
-    entered_us: pl.Int64 = instant("entry")
-    day: pl.Int64 = day_number("day of entry")
-    entry_source: pl.String = column("event, queue or sent_to", isin=["event", "queue", "sent_to"])
-    next_step_key: pl.Int64 = column("step the event routed to", "id", nullable=True)
-    assigned_delay_hours: pl.Int64 = column("wait told by the event", "hours", nullable=True)
-    is_delay_randomised: pl.Boolean = column("the wait was drawn by lot")
+    next_step_key: pl.Int64 = key("Step that the event names as the next one. Null if it names none.", nullable=True)
+    assigned_delay_hours: pl.Int64 = column("Delay that was assigned to this entry.", "hours", nullable=True)
+    is_delay_randomised: pl.Boolean = column(IS_DRAWN)
 
 
 @table("core.departures", ("subscriber_key", "workflow_key", "reason", "occurred_us"))
 class CoreDepartures(Table):
-    """One row per end of a subscriber's journeys: in one workflow, or in all (`workflow_key` 0)."""
+    """One row per event that ends stays of a subscriber: in one workflow, or in all of them (`workflow_key` 0)."""
 
     subscriber_key: pl.Int64 = key(SUBSCRIBER)
-    workflow_key: pl.Int64 = key("workflow left, 0 = every workflow")
-    reason: pl.String = column("exit reason (glossary)")
-    occurred_us: pl.Int64 = instant("time of the departure")
-    day: pl.Int64 = day_number("day of the departure")
+    workflow_key: pl.Int64 = key("Workflow that is left; 0 = every workflow.")
+    reason: pl.String = word("Why it is left.", vocabulary.ExitReason)
+    occurred_us: pl.Int64 = instant("When it is left.")
+    day: pl.Int64 = day_number("Day on which it is left.")
 
 
 @table("core.step_entries", ("step_key", "subscriber_key", "entered_us"))
-class CoreStepEntries(Table):
-    """One row per entry into a step, with what became of it.
+class CoreStepEntries(_Entry):
+    """One row per entry into a step, with what became of it first.
 
-    `outcome` is what came first of: `advanced` (entered the routed next step), `goal`, `lost` (an exit that is neither
-    goal nor completion), `completed` (the step was the last), `timeout` (none until planned wait + grace). A timeout's
-    `outcome_us` is its deadline and may lie after tonight: until then the subscriber is waiting.
+    An entry 'advanced' if the routed next step was entered; it reached the 'goal'; it was 'lost' to an exit that is
+    neither a goal nor a completion; it is 'completed' if the step was the last; and it is a 'timeout' if none of this
+    came before planned delay and grace had passed. `outcome_us` of a timeout is that deadline. It may lie after the
+    night that computes the row; until then the subscriber is waiting.
     """
 
-    subscriber_key: pl.Int64 = key(SUBSCRIBER)
-    workflow_key: pl.Int64 = key(WORKFLOW)
-    step_key: pl.Int64 = key(STEP)
-    entered_us: pl.Int64 = instant("entry")
-    day: pl.Int64 = day_number("day of entry")
-    entry_source: pl.String = column("event, queue or sent_to", isin=["event", "queue", "sent_to"])
-    to_step_key: pl.Int64 = column("step the subscriber was routed to; null after the last step", "id", nullable=True)
-    delay_version: pl.Int64 = count("version of the planned delay; 0 after the last step")
-    assigned_delay_hours: pl.Int64 = column("wait assigned before the next step", "hours", nullable=True)
-    is_delay_randomised: pl.Boolean = column("the wait was drawn by lot")
-    outcome: pl.String = column("what came first", isin=["advanced", "goal", "lost", "completed", "timeout"])
-    outcome_us: pl.Int64 = instant("when it came")
-    outcome_day: pl.Int64 = day_number("day it came")
-    exit_reason: pl.String = column(
-        "reason of goal, loss, completion or timeout (glossary); null when advanced", nullable=True
-    )
+    to_step_key: pl.Int64 = key("Step that the subscriber was routed to. Null after the last step.", nullable=True)
+    delay_version: pl.Int64 = count("Version of the planned delay; 0 after the last step.")
+    assigned_delay_hours: pl.Int64 = column("Delay assigned before the next step.", "hours", nullable=True)
+    is_delay_randomised: pl.Boolean = column(IS_DRAWN)
+    outcome: pl.String = word("What came first.", vocabulary.EntryOutcome)
+    outcome_us: pl.Int64 = instant("When it came.")
+    outcome_day: pl.Int64 = day_number("Day on which it came.")
+    exit_reason: pl.String = word("Why the stay ended. Null if it advanced.", vocabulary.ExitReason, nullable=True)
 
 
 @table("core.conversions", ("conversion_id",))
 class CoreConversions(Table):
-    """One row per conversion: an order (from the store or the events, once) net of refunds, or a goal event."""
+    """One row per conversion: a goal event, or an order, counted once even if both store and events report it."""
 
-    conversion_id: pl.String = key("order:<id> or event:<id>")
+    conversion_id: pl.String = key("order:<id> or event:<id>.")
     subscriber_key: pl.Int64 = key(SUBSCRIBER)
-    event_type: pl.String = column("purchase, conversion or a goal's event type")
-    occurred_us: pl.Int64 = instant("time of the conversion")
-    day: pl.Int64 = day_number("day of the conversion")
-    is_order: pl.Boolean = column("is an order")
-    net_cents: pl.Int64 = column("total - shipping - tax - refunds, in the workspace's currency", "cents")
+    event_type: pl.String = column("'purchase', 'conversion', or the event type of a goal.")
+    occurred_us: pl.Int64 = instant("When the subscriber converted.")
+    day: pl.Int64 = day_number("Day of the conversion.")
+    is_order: pl.Boolean = column("The conversion is an order.")
+    net_cents: pl.Int64 = column(NET, "cents")
 
 
 @table("core.credits", ("conversion_id", "view"))
 class CoreCredits(Table):
-    """One row per conversion and view of attribution that credits a message: one conversion, one credit a view.
+    """One row per conversion and attribution view in which a message is credited with it. A view credits one message.
 
-    `report`: last human click within 5 days, else last human open within 1 day.
-    `mailchimp_compat`: the last touch, an open within 5 days or a click within 30 days, machine or not.
+    In view 'report' the last human click within 5 days is credited, else the last human open within 1 day. In view
+    'mailchimp_compat' the last touch is: an open within 5 days or a click within 30 days, by a machine or not.
     """
 
-    conversion_id: pl.String = key("conversion id")
-    view: pl.String = column("rule of attribution", isin=["report", "mailchimp_compat"])
+    conversion_id: pl.String = key("Conversion.")
+    view: pl.String = word("Rule by which a conversion is credited to a message.", vocabulary.AttributionView)
     subscriber_key: pl.Int64 = key(SUBSCRIBER)
-    step_key: pl.Int64 = key(STEP)
-    workflow_key: pl.Int64 = key(WORKFLOW)
-    touch: pl.String = column("click or open", isin=["click", "open"])
-    touch_us: pl.Int64 = instant("time of the credited touch")
-    message_day: pl.Int64 = day_number("day of sending of the credited message")
-    day: pl.Int64 = day_number("day of the conversion")
-    is_order: pl.Boolean = column("is an order")
-    net_cents: pl.Int64 = column("net revenue", "cents")
+    step_key: pl.Int64 = key(STEP_KEY)
+    workflow_key: pl.Int64 = key(WORKFLOW_KEY)
+    touch: pl.String = word("Engagement that earned the credit.", vocabulary.EngagementAction)
+    touch_us: pl.Int64 = instant("When it happened.")
+    message_day: pl.Int64 = day_number("Day on which the credited message was sent.")
+    day: pl.Int64 = day_number("Day of the conversion.")
+    is_order: pl.Boolean = column("The conversion is an order.")
+    net_cents: pl.Int64 = column(NET, "cents")

@@ -1,102 +1,123 @@
-"""The loop as published: what is proposed, decided and applied, and each event of it."""
+"""The ledger as published: the records of proposed changes, every event of the ledger, and what changes brought."""
 
 import polars as pl
 
-from pipeline.schemas.base import Table, column, count, key, share, table
-from pipeline.schemas.performance import Timestamp
+from pipeline.schemas.base import (
+    Table,
+    Timestamp,
+    column,
+    count,
+    high,
+    key,
+    low,
+    method_name,
+    share,
+    table,
+    utc_day,
+    word,
+)
+from pipeline.schemas.vocabulary import (
+    ApplyKind,
+    GuardrailName,
+    LedgerEventType,
+    MetricName,
+    ProposalKind,
+    RealisedOutcome,
+    RealisedRole,
+    RecordStatus,
+    Risk,
+)
 
-LIFT = "relative change expected; null where the data do not identify it"
+RECORD = "Record of the ledger. The same change proposed again on the same basis is the same record."
+WORKFLOW_OF_CHANGE = "Workflow that is changed. Null if several are."
+STEP_OF_CHANGE = "Step that is changed. Null if several are."
+INTERVAL = "95% interval"
+MEAN = "share or currency units"
+ALL_NIGHTS = "confidence interval that holds on all nights at once,"
+TOTAL = "events or currency units"
+PROMISED = "Relative change that the proposal promised. Null if it promised none, or the row is a guardrail's."
 
 
 @table("marts.optimizations", ("optimization_id",))
 class Optimizations(Table):
-    """One row per proposed change: what it is, the evidence, and what has become of it."""
+    """One row per record: a proposed change, the evidence for it, and what has become of it."""
 
-    optimization_id: pl.String = key("record; the same for the same change at the same base")
-    revision: pl.Int64 = count("events so far")
-    kind: pl.String = column("what is to be changed")
-    target: pl.String = column("what it is changed at")
-    title: pl.String = column("the change in one line")
-    workflow_id: pl.String = column("workflow; null where several", "id", nullable=True)
-    step_id: pl.String = column("step; null where several", "id", nullable=True)
-    before: pl.String = column("JSON object of what stands now")
-    after: pl.String = column("JSON object of the change")
-    apply_kind: pl.String = column(
-        "how it reaches Mailchimp: delays and status, fields of members, or a person's hands",
-        isin=["api_patch", "member_fields", "manual"],
-    )
-    status: pl.String = column("where it stands")
-    evidence: pl.String = column("JSON object: n, effect with interval, method, identification, guardrails, chart")
-    evidence_hash: pl.String = column("SHA-256 of the evidence: what an approver has seen")
-    expected_lift: pl.Float64 = column(LIFT, "ratio", nullable=True)
-    expected_lift_low: pl.Float64 = column("95% bound", "ratio", nullable=True)
-    expected_lift_high: pl.Float64 = column("95% bound", "ratio", nullable=True)
-    expected_value: pl.Float64 = column("more conversions in four weeks", "conversions", nullable=True)
-    risk: pl.String = column("how much harm it could do", isin=["low", "medium", "high"])
-    holdout_share: pl.Float64 = share("people kept out, against whom the effect is measured", nullable=False)
-    created_at: Timestamp = column("first proposed", "UTC")
-    expires_at: Timestamp = column("lapses unless decided", "UTC")
-    approvals: pl.Int64 = count("people who said yes")
-    approvals_required: pl.Int64 = count("people who must say yes")
-    decided_by: pl.String = column("who decided", nullable=True)
-    decided_at: Timestamp = column("when", "UTC", nullable=True)
-    reason: pl.String = column("reason of the last decision", nullable=True)
-    applied_day: pl.Date = column("first day on which it is in effect", "date", nullable=True)
+    optimization_id: pl.String = key(RECORD)
+    revision: pl.Int64 = count("Ledger events of this record so far.")
+    kind: pl.String = word("What is to be changed.", ProposalKind)
+    target: pl.String = column("Where it is changed, such as workflow/step.")
+    title: pl.String = column("The change in one line.")
+    workflow_id: pl.String = key(WORKFLOW_OF_CHANGE, nullable=True)
+    step_id: pl.String = key(STEP_OF_CHANGE, nullable=True)
+    before: pl.String = column("What stood before the change.", "JSON object")
+    after: pl.String = column("The change itself.", "JSON object")
+    apply_kind: pl.String = word("How the change reaches Mailchimp.", ApplyKind)
+    status: pl.String = word("Where the record stands.", RecordStatus)
+    evidence: pl.String = column("Numbers, effect with interval, method, identification, guardrails.", "JSON object")
+    evidence_hash: pl.String = column("SHA-256 of the evidence. An approval holds for this evidence only.")
+    expected_lift: pl.Float64 = column("Relative change that is promised. Null if none is.", "ratio", nullable=True)
+    expected_lift_low: pl.Float64 = low("expected_lift", INTERVAL, "ratio")
+    expected_lift_high: pl.Float64 = high("expected_lift", INTERVAL, "ratio")
+    expected_value: pl.Float64 = column("Further conversions expected in four weeks.", "conversions", nullable=True)
+    risk: pl.String = word("How much harm a wrong change could do.", Risk)
+    holdout_share: pl.Float64 = share("Share of subscribers kept out of the change, to compare with.", nullable=False)
+    created_at: Timestamp = column("When the change was first proposed.", "UTC")
+    expires_at: Timestamp = column("When the proposal lapses unless somebody decides.", "UTC")
+    approvals: pl.Int64 = count("Approvers who approved.")
+    approvals_required: pl.Int64 = count("Approvers who must approve.")
+    decided_by: pl.String = column("Who approved, rejected or withdrew it last. Null before.", nullable=True)
+    decided_at: Timestamp = column("When that was. Null before.", "UTC", nullable=True)
+    reason: pl.String = column("Reason that was given last. Null if none was.", nullable=True)
+    applied_day: pl.Date = utc_day("First day on which the change is in effect. Null before.", nullable=True)
 
 
 @table("marts.optimization_events", ("sequence",))
 class OptimizationEvents(Table):
-    """One row per event of the ledger, chained by hashes: none can be changed or taken out unseen."""
+    """One row per event of the ledger. Hashes chain the events, so that a changed or removed one is found."""
 
-    sequence: pl.Int64 = count("number of the event in the ledger")
-    optimization_id: pl.String = key("record")
-    revision: pl.Int64 = count("number of the event in the record")
-    event_type: pl.String = column("what happened")
-    actor: pl.String = column("who did it")
-    occurred_at: Timestamp = column("when", "UTC")
-    reason: pl.String = column("reason given", nullable=True)
-    previous_hash: pl.String = column("hash of the event before, of whichever record")
-    hash: pl.String = column("SHA-256 over this event and the hash before")
-
-
-REALISED = "relative change against those kept out; bounds hold on all nights at once"
-PLACE_MEAN = "share or currency"
+    sequence: pl.Int64 = count("Number of the event in the ledger.")
+    optimization_id: pl.String = key(RECORD)
+    revision: pl.Int64 = count("Number of the event within its record.")
+    event_type: pl.String = word("What happened.", LedgerEventType)
+    actor: pl.String = column("Who did it: an approver, 'driptune', or a rule of approvals.yaml.")
+    occurred_at: Timestamp = column("When it happened.", "UTC")
+    reason: pl.String = column("Reason that was given. Null if none was.", nullable=True)
+    previous_hash: pl.String = column("Hash of the event before it in the ledger, of any record.")
+    hash: pl.String = column("SHA-256 over this event and `previous_hash`.")
 
 
 @table("marts.realised_lift", ("optimization_id", "as_of_day", "metric"))
 class RealisedLift(Table):
-    """One row per applied change, night and metric: what it brought against those kept out, beside the promise."""
+    """One row per applied change, night and metric: subscribers with the change against those kept out of it."""
 
-    optimization_id: pl.String = key("record")
-    as_of_day: pl.Date = column("night of the look", "date")
-    metric: pl.String = key("outcome that is compared")
-    role: pl.String = column("what was promised, or a guardrail", isin=["primary", "guardrail"])
-    is_latest: pl.Boolean = column("tonight's look")
-    proposed_kind: pl.String = column("what was changed")
-    workflow_id: pl.String = column("workflow; null where several", "id", nullable=True)
-    step_id: pl.String = column("step; null where several", "id", nullable=True)
-    first_day: pl.Date = column("first whole day of the change", "date")
-    last_day: pl.Date = column("last one; null while it is in effect", "date", nullable=True)
-    exposures: pl.Int64 = count("subscribers with the change, first message each, matured")
-    held_out_exposures: pl.Int64 = count("subscribers kept out, first message each, matured")
-    applied_mean: pl.Float64 = column("outcome per exposure with the change", PLACE_MEAN, nullable=True)
-    applied_mean_low: pl.Float64 = column("95% bound", PLACE_MEAN, nullable=True)
-    applied_mean_high: pl.Float64 = column("95% bound", PLACE_MEAN, nullable=True)
-    held_out_mean: pl.Float64 = column("outcome per exposure of those kept out", PLACE_MEAN, nullable=True)
-    held_out_mean_low: pl.Float64 = column("95% bound", PLACE_MEAN, nullable=True)
-    held_out_mean_high: pl.Float64 = column("95% bound", PLACE_MEAN, nullable=True)
-    promised_lift: pl.Float64 = column(LIFT, "ratio", nullable=True)
-    promised_lift_low: pl.Float64 = column("95% bound", "ratio", nullable=True)
-    promised_lift_high: pl.Float64 = column("95% bound", "ratio", nullable=True)
-    realised_lift: pl.Float64 = column(REALISED, "ratio", nullable=True)
-    realised_lift_low: pl.Float64 = column("95% bound", "ratio", nullable=True)
-    realised_lift_high: pl.Float64 = column("95% bound", "ratio", nullable=True)
-    incremental_total: pl.Float64 = column("outcomes that the change brought", "events or currency", nullable=True)
-    incremental_total_low: pl.Float64 = column("95% bound", "events or currency", nullable=True)
-    incremental_total_high: pl.Float64 = column("95% bound", "events or currency", nullable=True)
-    is_significant: pl.Boolean = column("the bounds exclude 0, on this night or an earlier one")
-    outcome: pl.String = column(
-        "what became of it", isin=["measuring", "works", "less than promised", "harm", "not measured"]
-    )
-    status: pl.String = column("ok, or what is missing")
-    method: pl.String = column("design and statistic")
+    optimization_id: pl.String = key(RECORD)
+    as_of_day: pl.Date = utc_day("Night on which the change is looked at.")
+    metric: pl.String = word("Outcome that is compared.", MetricName | GuardrailName)
+    role: pl.String = word("The metric that was promised, or a guardrail.", RealisedRole)
+    is_latest: pl.Boolean = column("The row is tonight's.")
+    proposed_kind: pl.String = word("What was changed.", ProposalKind)
+    workflow_id: pl.String = key(WORKFLOW_OF_CHANGE, nullable=True)
+    step_id: pl.String = key(STEP_OF_CHANGE, nullable=True)
+    first_day: pl.Date = utc_day("First whole day of the change.")
+    last_day: pl.Date = utc_day("Last day of the change. Null while it is in effect.", nullable=True)
+    exposures: pl.Int64 = count("Subscribers with the change whose first message since then has closed its window.")
+    held_out_exposures: pl.Int64 = count("Subscribers kept out whose first message has closed its window.")
+    applied_mean: pl.Float64 = column("Outcome per exposure with the change.", MEAN, nullable=True)
+    applied_mean_low: pl.Float64 = low("applied_mean", INTERVAL, MEAN)
+    applied_mean_high: pl.Float64 = high("applied_mean", INTERVAL, MEAN)
+    held_out_mean: pl.Float64 = column("Outcome per exposure of those kept out.", MEAN, nullable=True)
+    held_out_mean_low: pl.Float64 = low("held_out_mean", INTERVAL, MEAN)
+    held_out_mean_high: pl.Float64 = high("held_out_mean", INTERVAL, MEAN)
+    promised_lift: pl.Float64 = column(PROMISED, "ratio", nullable=True)
+    promised_lift_low: pl.Float64 = low("promised_lift", INTERVAL, "ratio")
+    promised_lift_high: pl.Float64 = high("promised_lift", INTERVAL, "ratio")
+    realised_lift: pl.Float64 = column("applied_mean / held_out_mean - 1, stratified by week.", "ratio", nullable=True)
+    realised_lift_low: pl.Float64 = low("realised_lift", ALL_NIGHTS, "ratio")
+    realised_lift_high: pl.Float64 = high("realised_lift", ALL_NIGHTS, "ratio")
+    incremental_total: pl.Float64 = column("Outcomes that the change added to its exposures.", TOTAL, nullable=True)
+    incremental_total_low: pl.Float64 = low("incremental_total", ALL_NIGHTS, TOTAL)
+    incremental_total_high: pl.Float64 = high("incremental_total", ALL_NIGHTS, TOTAL)
+    is_significant: pl.Boolean = column("The interval excludes 0 on this night or did on an earlier one.")
+    outcome: pl.String = word("What became of the promise.", RealisedOutcome)
+    status: pl.String = column("'ok', or what is missing.")
+    method: pl.String = method_name()

@@ -1,149 +1,153 @@
-"""Monitoring marts: what each night was expected to be, which nights were not, and the course of every metric."""
+"""Monitoring marts: what each night was expected to be, which nights differ, trends of metrics, and opportunities."""
 
 import polars as pl
 
-from pipeline.schemas.base import Table, column, count, key, share, table
+from pipeline.schemas import vocabulary
+from pipeline.schemas.base import (
+    STEP,
+    WORKFLOW,
+    Table,
+    column,
+    count,
+    high,
+    key,
+    low,
+    method_name,
+    share,
+    table,
+    tonight,
+    utc_day,
+    word,
+)
 
-AS_OF = "tonight: the last day whose data were used"
-METHOD = "how the row was estimated"
-KINDS = ["rate", "volume"]
-DIRECTIONS = ["up", "down", "none"]
-STATUSES = ["ok", "not enough data", "holiday", "not mature", "unknown", "nothing sent"]
-SCOPES = ["account", "workflow", "step"]
-SEVERITIES = ["low", "medium", "high", "critical"]
-CHANGES = ["new level", "former level", "drift"]
-OPPORTUNITIES = ["bottleneck", "anomaly", "cohort", "delay"]
-IDENTIFICATIONS = ["randomised", "observational", "not identified"]
-VALUE_UNIT = "share of the denominator, or count a day"
+VALUE = "share of the denominator; a volume: events a day"
+SCORE = "standard deviations"
+METRIC = "Rate or volume that is watched."
+DAY = "Day of sending; of entry for the metric `entries`."
+NUMERATOR = "Events of the day. Null if they are not known."
+DENOMINATOR = "Messages that the events are counted among. Null for a volume."
+OBSERVED = "What was observed: numerator / denominator, or the numerator of a volume."
+FORECAST = "Forecast of `value` from the days before. Null if the day is not scored."
+BAND = "95% prediction band"
+
+
+class _Metric(Table):
+    workflow_id: pl.String = key(WORKFLOW)
+    step_id: pl.String = key(STEP)
+    metric: pl.String = column(METRIC)
+    metric_kind: pl.String = word("Whether the metric is a rate or a volume.", vocabulary.SeriesKind)
+    numerator: pl.Int64 = count(NUMERATOR, nullable=True)
+    denominator: pl.Int64 = count(DENOMINATOR, nullable=True)
+    value: pl.Float64 = column(OBSERVED, VALUE, nullable=True, ge=0.0)
+
+
+class _Day(Table):
+    as_of_day: pl.Date = tonight()
+    day: pl.Date = utc_day(DAY)
 
 
 @table("marts.anomaly_baselines", ("workflow_id", "step_id", "metric", "day"))
-class AnomalyBaselines(Table):
-    """Day, step and metric: the forecast made from the days before it alone, and how the day compares."""
+class AnomalyBaselines(_Metric, _Day):
+    """One row per day, step and metric: the forecast from the days before it alone, and how the day compares."""
 
-    as_of_day: pl.Date = column(AS_OF)
-    day: pl.Date = column("day of sending")
-    workflow_id: pl.String = key("workflow")
-    step_id: pl.String = key("step")
-    metric: pl.String = column("rate or volume")
-    metric_kind: pl.String = column("'rate' or 'volume'", isin=KINDS)
-    numerator: pl.Int64 = count("events of the day; null = unknown", nullable=True)
-    denominator: pl.Int64 = count("trials of the day; null for volumes", nullable=True)
-    value: pl.Float64 = column("what was observed", VALUE_UNIT, nullable=True, ge=0.0)
-    expected_value: pl.Float64 = column("forecast", VALUE_UNIT, nullable=True, ge=0.0)
-    expected_value_low: pl.Float64 = column("lower end of its 95% band for a day", VALUE_UNIT, nullable=True, ge=0.0)
-    expected_value_high: pl.Float64 = column("upper end of its 95% band for a day", VALUE_UNIT, nullable=True, ge=0.0)
-    expected_events: pl.Float64 = column("forecast of the numerator", "count", nullable=True, ge=0.0)
+    expected_value: pl.Float64 = column(FORECAST, VALUE, nullable=True, ge=0.0)
+    expected_value_low: pl.Float64 = low("expected_value", BAND, VALUE, ge=0.0)
+    expected_value_high: pl.Float64 = high("expected_value", BAND, VALUE, ge=0.0)
+    expected_events: pl.Float64 = column("Forecast of `numerator`.", "count", nullable=True, ge=0.0)
     dispersion: pl.Float64 = column(
-        "squared coefficient of variation of the forecast: the day's own variation and the error of the level",
+        "Squared coefficient of variation of the forecast, from variation between days and the error of the level.",
+        "ratio",
         nullable=True,
         ge=0.0,
     )
-    baseline_days: pl.Int64 = count("usable days the forecast rests on")
-    days_needed: pl.Int64 = count("usable days still missing before days are scored")
-    night_score: pl.Float64 = column("normal score of this night alone", "standard deviations", nullable=True)
-    score: pl.Float64 = column(
-        "normal score of the window with the strongest evidence", "standard deviations", nullable=True
-    )
-    window_nights: pl.Int64 = column("nights of that window", "nights", ge=1)
-    tail_probability: pl.Float64 = share("chance of evidence as strong on a normal night, all windows paid for")
-    direction: pl.String = column("side of the forecast", isin=DIRECTIONS)
-    is_adverse: pl.Boolean = column("whether that side harms")
-    is_anomaly: pl.Boolean = column("whether the night is out of line")
-    change: pl.String = column(
-        "'new level' confirmed, 'former level' back, slow 'drift', or null", nullable=True, isin=CHANGES
-    )
-    status: pl.String = column("'ok', or why the day is not scored", isin=STATUSES)
-    method: pl.String = column(METHOD)
+    baseline_days: pl.Int64 = count("Usable days that the forecast rests on.")
+    days_needed: pl.Int64 = count("Usable days still missing before days are scored.")
+    night_score: pl.Float64 = column("How far this night alone lies from its forecast.", SCORE, nullable=True)
+    score: pl.Float64 = column("The same for the window of nights with the strongest evidence.", SCORE, nullable=True)
+    window_nights: pl.Int64 = column("Nights of that window, which ends with this night.", "nights", ge=1)
+    tail_probability: pl.Float64 = share("Chance of evidence as strong on a normal night, over all windows tried.")
+    direction: pl.String = word("Side of the forecast on which the evidence lies.", vocabulary.Direction)
+    is_adverse: pl.Boolean = column("That side is the harmful one for this metric.")
+    is_anomaly: pl.Boolean = column("The night differs from its forecast by more than chance.")
+    change: pl.String = word("Lasting change. Null without one.", vocabulary.LevelChange, nullable=True)
+    status: pl.String = word("Whether the day is scored, and why not.", vocabulary.NightStatus)
+    method: pl.String = method_name()
 
 
 @table("marts.anomalies", ("anomaly_id",))
 class Anomalies(Table):
-    """Day and metric out of line, of a step or of the whole account, with the incident and the cause it belongs to."""
+    """One row per day and metric that differs from its forecast, of a step or the whole account, with its cause."""
 
-    as_of_day: pl.Date = column(AS_OF)
-    anomaly_id: pl.String = key("scope, metric and day")
-    day: pl.Date = column("day of sending")
-    scope: pl.String = column("'account' (the fleet's median moved) or 'step'", isin=SCOPES)
-    workflow_id: pl.String = column("workflow; null for the account", "id", nullable=True)
-    step_id: pl.String = column("step; null for the account", "id", nullable=True)
-    metric: pl.String = column("rate or volume")
-    metric_kind: pl.String = column("'rate' or 'volume'", isin=KINDS)
-    anomaly_kind: pl.String = column(
-        "'night', 'nights' (a window), 'silence' (volume of zero) or 'drift'",
-        isin=["night", "nights", "silence", "drift"],
-    )
-    numerator: pl.Int64 = count("events of the day", nullable=True)
-    denominator: pl.Int64 = count("trials of the day: people affected; null for volumes", nullable=True)
-    value: pl.Float64 = column("what was observed", VALUE_UNIT, nullable=True)
-    expected_value: pl.Float64 = column("forecast", VALUE_UNIT, nullable=True)
-    expected_value_low: pl.Float64 = column("lower end of its 95% band for a day", VALUE_UNIT, nullable=True)
-    expected_value_high: pl.Float64 = column("upper end of its 95% band for a day", VALUE_UNIT, nullable=True)
-    score: pl.Float64 = column("normal score of the evidence", "standard deviations", nullable=True)
-    window_nights: pl.Int64 = column("nights the evidence comes from", "nights", ge=1)
-    tail_probability: pl.Float64 = share("chance of evidence as strong on a normal night")
-    direction: pl.String = column("side of the forecast", isin=DIRECTIONS)
-    is_adverse: pl.Boolean = column("whether that side harms")
-    severity: pl.String = column("from the tail probability", isin=SEVERITIES)
-    affected: pl.Int64 = count("messages of the day, or events missing or in excess for a volume")
-    incident_id: pl.String = key("run of days of one metric of one step")
-    incident_first_day: pl.Date = column("first day of that run")
-    cause_id: pl.String = key("what is taken for one cause; one notification each")
-    cause_scope: pl.String = column("reach of the cause", isin=SCOPES)
-    cause_first_day: pl.Date = column("first day of the cause")
-    is_latest: pl.Boolean = column("on the last day for which this metric is scored: still going on")
-    is_muted: pl.Boolean = column("silenced by a mute that has not expired")
-    muted_until: pl.Date = column("last day of the mute", nullable=True)
-    method: pl.String = column(METHOD)
+    as_of_day: pl.Date = tonight()
+    anomaly_id: pl.String = key("Scope, metric, day and kind of the anomaly.")
+    day: pl.Date = utc_day(DAY)
+    scope: pl.String = word("One step, or the median of all steps of the account.", vocabulary.AnomalyScope)
+    workflow_id: pl.String = key("Workflow. Null for the account.", nullable=True)
+    step_id: pl.String = key("Step. Null for the account.", nullable=True)
+    metric: pl.String = column(METRIC)
+    metric_kind: pl.String = word("Whether the metric is a rate or a volume.", vocabulary.SeriesKind)
+    anomaly_kind: pl.String = word("What the evidence consists of.", vocabulary.AnomalyKind)
+    numerator: pl.Int64 = count(NUMERATOR, nullable=True)
+    denominator: pl.Int64 = count(DENOMINATOR, nullable=True)
+    value: pl.Float64 = column(OBSERVED, VALUE, nullable=True)
+    expected_value: pl.Float64 = column("Forecast of `value` from the days before.", VALUE, nullable=True)
+    expected_value_low: pl.Float64 = low("expected_value", f"{BAND} (steps only)", VALUE)
+    expected_value_high: pl.Float64 = high("expected_value", f"{BAND} (steps only)", VALUE)
+    score: pl.Float64 = column("How far the evidence lies from the forecast.", SCORE, nullable=True)
+    window_nights: pl.Int64 = column("Nights that the evidence comes from.", "nights", ge=1)
+    tail_probability: pl.Float64 = share("Chance of evidence as strong on a normal night.")
+    direction: pl.String = word("Side of the forecast on which the evidence lies.", vocabulary.Direction)
+    is_adverse: pl.Boolean = column("That side is the harmful one for this metric.")
+    severity: pl.String = word("How improbable the evidence is on a normal night.", vocabulary.AnomalySeverity)
+    affected: pl.Int64 = count("Messages of the day; for a volume, events missing or in excess.")
+    incident_id: pl.String = key("Run of days of one metric of one step.")
+    incident_first_day: pl.Date = utc_day("First day of that run.")
+    cause_id: pl.String = key("What is taken for one cause. Each cause is reported once.")
+    cause_scope: pl.String = word("How far the cause reaches.", vocabulary.CauseScope)
+    cause_first_day: pl.Date = utc_day("First day of the cause.")
+    is_latest: pl.Boolean = column("The day is the last one scored for this metric: the anomaly still goes on.")
+    is_muted: pl.Boolean = column("A mute of mutes.yaml applies on this day.")
+    muted_until: pl.Date = utc_day("Last day of that mute. Null without one.", nullable=True)
+    method: pl.String = method_name()
 
 
 @table("marts.metric_trends", ("workflow_id", "step_id", "metric", "day"))
-class MetricTrends(Table):
-    """Day, step and metric: the course with its expected band and the days on which something changed."""
+class MetricTrends(_Metric, _Day):
+    """One row per day, step and metric: its course, the expected band, and the days on which something changed."""
 
-    as_of_day: pl.Date = column(AS_OF)
-    day: pl.Date = column("day of sending")
-    workflow_id: pl.String = key("workflow")
-    step_id: pl.String = key("step")
-    metric: pl.String = column("rate or volume")
-    metric_kind: pl.String = column("'rate' or 'volume'", isin=KINDS)
-    numerator: pl.Int64 = count("events of the day; null = unknown", nullable=True)
-    denominator: pl.Int64 = count("trials of the day; null for volumes", nullable=True)
-    value: pl.Float64 = column("what was observed", VALUE_UNIT, nullable=True)
-    smoothed_value: pl.Float64 = column("last seven days pooled", VALUE_UNIT, nullable=True)
-    expected_value: pl.Float64 = column("forecast", VALUE_UNIT, nullable=True)
-    expected_value_low: pl.Float64 = column("lower end of its 95% band for a day", VALUE_UNIT, nullable=True)
-    expected_value_high: pl.Float64 = column("upper end of its 95% band for a day", VALUE_UNIT, nullable=True)
-    change_marker: pl.String = column(
-        "'anomaly', 'new level', 'former level', 'drift', 'holiday' or null",
-        nullable=True,
-        isin=["anomaly", "holiday", *CHANGES],
-    )
-    status: pl.String = column("'ok', or why there is no band", isin=STATUSES)
-    method: pl.String = column(METHOD)
+    smoothed_value: pl.Float64 = column("`value` over the last seven days together.", VALUE, nullable=True)
+    expected_value: pl.Float64 = column(FORECAST, VALUE, nullable=True)
+    expected_value_low: pl.Float64 = low("expected_value", BAND, VALUE)
+    expected_value_high: pl.Float64 = high("expected_value", BAND, VALUE)
+    change_marker: pl.String = word("What marks the day. Null if nothing.", vocabulary.ChangeMarker, nullable=True)
+    status: pl.String = word("Whether the day is scored, and why not.", vocabulary.NightStatus)
+    method: pl.String = method_name()
 
 
 @table("marts.opportunities", ("opportunity_id",))
 class Opportunities(Table):
-    """What could be won, ranked over all analyses by expected gain in four weeks; gains overlap and do not add up."""
+    """One row per opportunity of any analysis, ranked by the gain expected in four weeks. Gains do not add up."""
 
-    as_of_day: pl.Date = column(AS_OF)
-    opportunity_id: pl.String = key("kind and target")
-    rank: pl.Int64 = column("1 = largest expected gain; without one, last", "rank", ge=1)
-    kind: pl.String = column("analysis it comes from", isin=OPPORTUNITIES)
-    workflow_id: pl.String = column("workflow; null where several", "id", nullable=True)
-    step_id: pl.String = column("step to act on; null where several or none", "id", nullable=True)
+    as_of_day: pl.Date = tonight()
+    opportunity_id: pl.String = key("Kind and target of the opportunity.")
+    rank: pl.Int64 = column(
+        "1 = largest expected gain. Gains in conversions come first, unknown ones last.", "rank", ge=1
+    )
+    kind: pl.String = word("Analysis that found the opportunity.", vocabulary.OpportunityKind)
+    workflow_id: pl.String = key("Workflow to act on. Null if several.", nullable=True)
+    step_id: pl.String = key("Step to act on. Null if several or none.", nullable=True)
     expected_gain: pl.Float64 = column(
-        "more in four weeks, if all of the difference can be won", "see gain_unit", nullable=True, ge=0.0
+        "What four weeks would bring more if the whole difference is won. Null if that is not known.",
+        "see gain_unit",
+        nullable=True,
+        ge=0.0,
     )
-    expected_gain_low: pl.Float64 = column("lower end of its 95% interval", "see gain_unit", nullable=True, ge=0.0)
-    expected_gain_high: pl.Float64 = column("upper end of its 95% interval", "see gain_unit", nullable=True, ge=0.0)
-    gain_unit: pl.String = column("of the gain; conversions rank first", isin=["conversions", "completions"])
-    volume: pl.Int64 = count("people or messages concerned in four weeks")
-    identification: pl.String = column(
-        "what the gain rests on: a lottery, a comparison with others or before, or an assumption", isin=IDENTIFICATIONS
-    )
-    evidence: pl.String = column("table and rows that show it")
-    message: pl.String = column("the opportunity in words")
-    status: pl.String = column("'ok', or why no gain can be told")
-    method: pl.String = column(METHOD)
+    expected_gain_low: pl.Float64 = low("expected_gain", "95% interval", "see gain_unit", ge=0.0)
+    expected_gain_high: pl.Float64 = high("expected_gain", "95% interval", "see gain_unit", ge=0.0)
+    gain_unit: pl.String = word("What is gained.", vocabulary.GainUnit)
+    volume: pl.Int64 = count("Entries, messages or events that the opportunity concerns in four weeks.")
+    identification: pl.String = word("What the gain rests on.", vocabulary.Identification)
+    evidence: pl.String = column("Table and rows that show the opportunity.")
+    message: pl.String = column("The opportunity in words.")
+    status: pl.String = column("'ok', or why the gain is not known.")
+    method: pl.String = method_name()

@@ -1,394 +1,399 @@
-"""Performance marts: what was sent, who went on, who was lost and why, and how far our counts agree with Mailchimp's.
+"""Performance marts: what was sent, who went on, who was lost and why, and how our counts compare with Mailchimp's.
 
-Also the marts of the run itself: runs, quarantine and the data dictionary.
+The marts of the run itself are here too: `runs`, `quarantine` and `data_dictionary`.
 """
-
-from typing import Annotated
 
 import polars as pl
 
-from pipeline.schemas.base import Table, column, count, key, share, table
+from pipeline.schemas import vocabulary
+from pipeline.schemas.base import (
+    STEP,
+    SUBSCRIBER,
+    WORKFLOW,
+    Amount,
+    Table,
+    Timestamp,
+    column,
+    count,
+    high,
+    key,
+    low,
+    method_name,
+    share,
+    table,
+    tonight,
+    utc_day,
+    word,
+)
 
-Timestamp = Annotated[pl.Datetime, "us", None]
-Amount = Annotated[pl.Decimal, 18, 2]
-
-AS_OF = "tonight: the last day whose data were used"
-METHOD = "how the row was estimated"
-LOW = "lower end of its 95% interval"
-HIGH = "upper end of its 95% interval"
-CURRENCY = "currency of the amounts"
+CURRENCY = "Currency of every amount of the row: the workspace's."
 MONEY = "currency units"
-DEFINITION = "hash of the workflow's definition"
-WINDOWS = ["7d", "28d", "90d", "all"]
-DROP_OFF = "share of entrants lost by planned wait + grace; those still waiting are censored, a goal is no loss"
+PER_RECIPIENT = "revenue_amount / delivered. Null if nothing was delivered."
+DEFINITION = "Hash of the workflow's definition: trigger, goal, steps, routes and delays."
+ENTRANTS = "Entries into the first of both steps that were routed to the second, in the days counted."
+LOST = "Entrants who left, or were still in the first step when planned delay and grace had passed."
+DROP_OFF = (
+    "Share of entrants lost by the end of planned delay and grace. Those waiting are censored; a goal is no loss."
+)
+TIME = "Time from entry to the second step, of those who reach it"
+RECONCILED = "count; click_rate a share"
+EFFECTIVE = "95% Wilson interval at effective numbers"
 
 
 @table("marts.workflows", ("workflow_id",))
 class Workflows(Table):
-    """One row per flow, classic automation or one-off campaign."""
+    """One row per workflow: a flow of flows.yaml, a classic automation, or a one-off campaign."""
 
-    workflow_id: pl.String = key("workflow")
-    name: pl.String = column("name")
-    kind: pl.String = column("flow, automation or campaign")
-    category: pl.String = column("category for conflict rules", nullable=True)
-    priority: pl.Int64 = column("higher wins a conflict", "rank")
-    trigger: pl.String = column("what lets people in", nullable=True)
-    goal_event_type: pl.String = column("event that reaches the goal", nullable=True)
-    status: pl.String = column("active, paused or archived")
-    steps: pl.Int64 = count("steps")
+    workflow_id: pl.String = key(WORKFLOW)
+    name: pl.String = column("Name of the workflow.")
+    kind: pl.String = word("Where the workflow comes from.", vocabulary.WorkflowKind)
+    category: pl.String = column("Category, by which conflicts.yaml sets workflows against each other.", nullable=True)
+    priority: pl.Int64 = column("Of two workflows in conflict the one with the higher priority prevails.", "rank")
+    trigger: pl.String = column("What lets subscribers in. Null where nobody has written it down.", nullable=True)
+    goal_event_type: pl.String = column("Event type that reaches the goal. Null without a goal.", nullable=True)
+    status: pl.String = word("Whether the workflow is in use.", vocabulary.WorkflowStatus)
+    steps: pl.Int64 = count("Steps of the workflow.")
     definition_version: pl.String = column(DEFINITION)
 
 
 @table("marts.steps", ("workflow_id", "step_id"))
 class Steps(Table):
-    """One row per step, with the planned way on from it."""
+    """One row per step, with its default next step as planned tonight."""
 
-    workflow_id: pl.String = key("workflow")
-    step_id: pl.String = key("step")
-    position: pl.Int64 = count("place in the flow, from 1")
-    name: pl.String = column("name")
-    kind: pl.String = column("email, branch or wait")
-    campaign_id: pl.String = column("campaign whose report counts this step", "id", nullable=True)
-    status: pl.String = column("active, paused or deleted")
-    next_step_id: pl.String = column("default next step; null after the last", "id", nullable=True)
-    planned_delay_hours: pl.Int64 = column(
-        "planned wait before the default next step, as of now", "hours", nullable=True
-    )
-    grace_hours: pl.Int64 = column("tolerance beyond that wait", "hours", nullable=True)
+    workflow_id: pl.String = key(WORKFLOW)
+    step_id: pl.String = key(STEP)
+    position: pl.Int64 = count("Place in the workflow, from 1.")
+    name: pl.String = column("Name of the step.")
+    kind: pl.String = word("What the step does.", vocabulary.StepKind)
+    campaign_id: pl.String = key("Mailchimp campaign of the step. Null if it sends no e-mail.", nullable=True)
+    status: pl.String = word("Whether the step is in use.", vocabulary.StepStatus)
+    next_step_id: pl.String = key("Default next step. Null after the last step.", nullable=True)
+    planned_delay_hours: pl.Int64 = column("Planned delay before the default next step.", "hours", nullable=True)
+    grace_hours: pl.Int64 = column("Time after that delay until a subscriber is stuck.", "hours", nullable=True)
 
 
 @table("marts.calendar", ("day",))
 class Calendar(Table):
     """One row per day from the first fact to tonight."""
 
-    day: pl.Date = column("day, UTC")
-    year: pl.Int64 = column("year")
-    quarter: pl.Int64 = column("quarter", "1-4")
-    month: pl.Int64 = column("month", "1-12")
-    iso_year: pl.Int64 = column("year of the ISO week")
-    iso_week: pl.Int64 = column("ISO week", "1-53")
-    weekday: pl.Int64 = column("day of the week, Monday = 1", "1-7")
-    is_weekend: pl.Boolean = column("Saturday or Sunday")
-    is_mature: pl.Boolean = column("rates of this day's messages have stopped moving")
+    day: pl.Date = utc_day("The day.")
+    year: pl.Int64 = column("Calendar year.", "year")
+    quarter: pl.Int64 = column("Quarter of the year.", "1-4")
+    month: pl.Int64 = column("Month of the year.", "1-12")
+    iso_year: pl.Int64 = column("Year that the ISO week belongs to.", "year")
+    iso_week: pl.Int64 = column("ISO week of the year.", "1-53")
+    weekday: pl.Int64 = column("Day of the week, Monday = 1.", "1-7")
+    is_weekend: pl.Boolean = column("The day is a Saturday or Sunday.")
+    is_mature: pl.Boolean = column("The rates of messages sent on this day no longer change.")
 
 
 class _WorkflowKey(Table):
-    workflow_id: pl.String = key("workflow")
+    workflow_id: pl.String = key(WORKFLOW)
 
 
 class _StepKey(_WorkflowKey):
-    step_id: pl.String = key("step")
+    step_id: pl.String = key(STEP)
 
 
 class _DailyKey(_StepKey):
-    day: pl.Date = column("day of sending, or of entry for `entries`, UTC")
+    day: pl.Date = utc_day("Day of sending for all counts of messages; day of entry for `entries`.")
 
 
 class _Counts(Table):
-    entries: pl.Int64 = count("entries into the step")
-    sent: pl.Int64 = count("messages handed over for delivery")
-    delivered: pl.Int64 = count("messages that did not bounce; not inbox placement")
-    hard_bounces: pl.Int64 = count("permanent failures and malformed addresses")
-    soft_bounces: pl.Int64 = count("temporary failures")
-    opens: pl.Int64 = count("opens, machines included")
-    unique_opens: pl.Int64 = count("delivered messages opened, machines included")
+    entries: pl.Int64 = count("Entries into the step. A subscriber who enters twice counts twice.")
+    sent: pl.Int64 = count("Messages handed to Mailchimp for delivery.")
+    delivered: pl.Int64 = count("Messages that did not bounce. Whether they reached the inbox is not known.")
+    hard_bounces: pl.Int64 = count("Messages that failed for good, malformed addresses included.")
+    soft_bounces: pl.Int64 = count("Messages that failed for the time being, after all retries.")
+    opens: pl.Int64 = count("Opens of the messages, those by machines included.")
+    unique_opens: pl.Int64 = count("Delivered messages opened at least once, by a person or a machine.")
     unique_human_opens: pl.Int64 = count(
-        "delivered messages opened without a mark of a machine; null where marks cannot be known", nullable=True
+        "Delivered messages with an open without a mark of a machine. Null if `unmarked_sent` is above 0.",
+        nullable=True,
     )
-    clicks: pl.Int64 = count("clicks, machines included")
-    unique_clicks: pl.Int64 = count("delivered messages clicked, machines included")
-    unique_human_clicks: pl.Int64 = count("delivered messages clicked without a mark of a machine")
-    prompt_human_clicks: pl.Int64 = count("of them clicked within a day of sending: final a day later")
-    unique_human_engagements: pl.Int64 = count("delivered messages opened or clicked without a mark of a machine")
-    unmarked_sent: pl.Int64 = count("messages of which machine opens cannot be known")
-    unsubscribes: pl.Int64 = count("unsubscribes attributed to the messages")
-    complaints: pl.Int64 = count("complaints; a lower bound, as only feedback loops tell")
-    conversions: pl.Int64 = count("conversions credited to the messages (view 'report')")
-    revenue_amount: Amount = column("net revenue credited to the messages (view 'report')", MONEY)
-    mailchimp_compat_conversions: pl.Int64 = count("conversions credited by Mailchimp's rule")
-    mailchimp_compat_revenue_amount: Amount = column("net revenue credited by Mailchimp's rule", MONEY)
+    clicks: pl.Int64 = count("Clicks on links of the messages, those by machines included.")
+    unique_clicks: pl.Int64 = count("Delivered messages clicked at least once, by a person or a machine.")
+    unique_human_clicks: pl.Int64 = count("Delivered messages with a click that bears no mark of a machine.")
+    prompt_human_clicks: pl.Int64 = count("Those of `unique_human_clicks` whose first such click came within 24 hours.")
+    unique_human_engagements: pl.Int64 = count("Delivered messages with an open or click without a mark of a machine.")
+    unmarked_sent: pl.Int64 = count("Messages sent before Mailchimp marked opens by machines (2024-06-22).")
+    unsubscribes: pl.Int64 = count("Unsubscribes that Mailchimp attributes to the messages.")
+    complaints: pl.Int64 = count("Complaints about the messages. A lower bound: not every mail provider reports them.")
+    conversions: pl.Int64 = count("Conversions credited to the messages, attribution view 'report'.")
+    revenue_amount: Amount = column("Net revenue of the orders among `conversions`.", MONEY)
+    mailchimp_compat_conversions: pl.Int64 = count("Conversions credited in the view 'mailchimp_compat'.")
+    mailchimp_compat_revenue_amount: Amount = column("Net revenue of the orders among them.", MONEY)
     currency: pl.String = column(CURRENCY, "ISO 4217")
 
 
 class _Rates(_Counts):
-    window: pl.String = column("days of sending or entry up to tonight", isin=WINDOWS)
-    first_day: pl.Date = column("first day of the window; of 'all' the first with a fact")
-    as_of_day: pl.Date = column(AS_OF)
-    delivery_rate: pl.Float64 = share("delivered / sent")
-    delivery_rate_low: pl.Float64 = share(LOW)
-    delivery_rate_high: pl.Float64 = share(HIGH)
-    hard_bounce_rate: pl.Float64 = share("hard_bounces / sent")
-    hard_bounce_rate_low: pl.Float64 = share(LOW)
-    hard_bounce_rate_high: pl.Float64 = share(HIGH)
-    soft_bounce_rate: pl.Float64 = share("soft_bounces / sent")
-    soft_bounce_rate_low: pl.Float64 = share(LOW)
-    soft_bounce_rate_high: pl.Float64 = share(HIGH)
-    open_rate: pl.Float64 = share("unique_opens / delivered, machines included")
-    open_rate_low: pl.Float64 = share(LOW)
-    open_rate_high: pl.Float64 = share(HIGH)
-    unmarked_open_rate: pl.Float64 = share("unique_human_opens / delivered; null where marks cannot be known")
-    unmarked_open_rate_low: pl.Float64 = share(LOW)
-    unmarked_open_rate_high: pl.Float64 = share(HIGH)
+    window: pl.String = word("Days up to tonight that are counted, by day of sending or entry.", vocabulary.Window)
+    first_day: pl.Date = utc_day("First day of the window; of 'all' the first day with a fact.")
+    as_of_day: pl.Date = tonight()
+    delivery_rate: pl.Float64 = share("delivered / sent. Null if nothing was sent.")
+    delivery_rate_low: pl.Float64 = low("delivery_rate")
+    delivery_rate_high: pl.Float64 = high("delivery_rate")
+    hard_bounce_rate: pl.Float64 = share("hard_bounces / sent. Null if nothing was sent.")
+    hard_bounce_rate_low: pl.Float64 = low("hard_bounce_rate")
+    hard_bounce_rate_high: pl.Float64 = high("hard_bounce_rate")
+    soft_bounce_rate: pl.Float64 = share("soft_bounces / sent. Null if nothing was sent.")
+    soft_bounce_rate_low: pl.Float64 = low("soft_bounce_rate")
+    soft_bounce_rate_high: pl.Float64 = high("soft_bounce_rate")
+    open_rate: pl.Float64 = share("unique_opens / delivered, machines included. Null if nothing was delivered.")
+    open_rate_low: pl.Float64 = low("open_rate")
+    open_rate_high: pl.Float64 = high("open_rate")
+    unmarked_open_rate: pl.Float64 = share("unique_human_opens / delivered. Null if `unmarked_sent` is above 0.")
+    unmarked_open_rate_low: pl.Float64 = low("unmarked_open_rate")
+    unmarked_open_rate_high: pl.Float64 = high("unmarked_open_rate")
     human_open_rate_low: pl.Float64 = share(
-        "least share opened by people (every marked open was only a machine's); null where marks cannot be known"
+        "Smallest possible share that people opened: marked opens do not count. Null if `unmarked_sent` is above 0."
     )
-    human_open_rate_high: pl.Float64 = share("largest share opened by people (behind every machine stood a reader)")
-    click_rate: pl.Float64 = share("unique_clicks / delivered, as Mailchimp counts it")
-    click_rate_low: pl.Float64 = share(LOW)
-    click_rate_high: pl.Float64 = share(HIGH)
-    human_click_rate: pl.Float64 = share("unique_human_clicks / delivered")
-    human_click_rate_low: pl.Float64 = share(LOW)
-    human_click_rate_high: pl.Float64 = share(HIGH)
-    click_to_open_rate_low: pl.Float64 = share("unique_human_clicks / (all openers or human clickers)")
+    human_open_rate_high: pl.Float64 = share(
+        "Largest possible share that people opened: a person is behind every open."
+    )
+    click_rate: pl.Float64 = share("unique_clicks / delivered, as Mailchimp counts it. Null if nothing was delivered.")
+    click_rate_low: pl.Float64 = low("click_rate")
+    click_rate_high: pl.Float64 = high("click_rate")
+    human_click_rate: pl.Float64 = share("unique_human_clicks / delivered. Null if nothing was delivered.")
+    human_click_rate_low: pl.Float64 = low("human_click_rate")
+    human_click_rate_high: pl.Float64 = high("human_click_rate")
+    click_to_open_rate_low: pl.Float64 = share("unique_human_clicks / messages opened at all or clicked by a person.")
     click_to_open_rate_high: pl.Float64 = share(
-        "unique_human_clicks / unique_human_engagements; null where marks cannot be known"
+        "unique_human_clicks / unique_human_engagements. Null if `unmarked_sent` is above 0."
     )
-    unsubscribe_rate: pl.Float64 = share("unsubscribes / delivered")
-    unsubscribe_rate_low: pl.Float64 = share(LOW)
-    unsubscribe_rate_high: pl.Float64 = share(HIGH)
-    complaint_rate: pl.Float64 = share("complaints / delivered; a lower bound")
-    complaint_rate_low: pl.Float64 = share(LOW)
-    complaint_rate_high: pl.Float64 = share(HIGH)
-    conversion_rate: pl.Float64 = share("conversions / delivered; null where there are more conversions than messages")
-    conversion_rate_low: pl.Float64 = share(LOW)
-    conversion_rate_high: pl.Float64 = share(HIGH)
-    revenue_per_recipient_amount: pl.Float64 = column("revenue_amount / delivered", MONEY, nullable=True)
-    mature_sent: pl.Int64 = count("messages old enough for their rates to have stopped moving")
-    is_mature: pl.Boolean = column("every message of the window is mature")
+    unsubscribe_rate: pl.Float64 = share("unsubscribes / delivered. Null if nothing was delivered.")
+    unsubscribe_rate_low: pl.Float64 = low("unsubscribe_rate")
+    unsubscribe_rate_high: pl.Float64 = high("unsubscribe_rate")
+    complaint_rate: pl.Float64 = share("complaints / delivered, a lower bound. Null if nothing was delivered.")
+    complaint_rate_low: pl.Float64 = low("complaint_rate")
+    complaint_rate_high: pl.Float64 = high("complaint_rate")
+    conversion_rate: pl.Float64 = share("conversions / delivered. Null if there are more conversions than messages.")
+    conversion_rate_low: pl.Float64 = low("conversion_rate")
+    conversion_rate_high: pl.Float64 = high("conversion_rate")
+    revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True)
+    mature_sent: pl.Int64 = count("Messages old enough that their rates no longer change.")
+    is_mature: pl.Boolean = column("Every message of the window is that old.")
     definition_version: pl.String = column(DEFINITION)
 
 
 @table("marts.step_metrics_daily", ("day", "workflow_id", "step_id"))
 class StepMetricsDaily(_Counts, _DailyKey):
-    """One row per step and day with entries or messages; what came of a message counts on its day of sending."""
+    """One row per step and day with entries or messages. What came of a message counts on its day of sending."""
 
-    is_mature: pl.Boolean = column("rates of this day's messages have stopped moving")
+    is_mature: pl.Boolean = column("The rates of messages sent on this day no longer change.")
     definition_version: pl.String = column(DEFINITION)
 
 
 @table("marts.step_metrics", ("workflow_id", "step_id", "window"))
 class StepMetrics(_Rates, _StepKey):
-    """One row per step and window up to tonight, with every rate's Wilson 95% interval."""
+    """One row per step and window up to tonight, every rate with its 95% Wilson interval."""
 
 
 @table("marts.workflow_metrics", ("workflow_id", "window"))
 class WorkflowMetrics(_Rates, _WorkflowKey):
-    """One row per workflow and window up to tonight; a subscriber counts once per message, not per workflow."""
+    """One row per workflow and window up to tonight. A subscriber counts once per message, not once per workflow."""
 
-    entrants: pl.Int64 = count("entries into first steps")
+    entrants: pl.Int64 = count("Entries into the first step of the workflow.")
 
 
 @table("marts.metric_changes", ("workflow_id", "metric"))
 class MetricChanges(Table):
-    """One row per workflow or the whole account, and rate: the last 28 closed days against the 28 before."""
+    """One row per rate and workflow, or the whole account: the last 28 closed days against the 28 days before."""
 
-    as_of_day: pl.Date = column(AS_OF)
-    workflow_id: pl.String = column("workflow; null = the whole account", "id", nullable=True)
-    metric: pl.String = column("rate")
-    first_day: pl.Date = column("first day of the current period; the previous one has as many days and ends before")
-    last_day: pl.Date = column("last closed day")
-    numerator: pl.Int64 = count("events of the current period")
-    denominator: pl.Int64 = count("messages of the current period")
-    current_rate: pl.Float64 = share("numerator / denominator")
-    current_rate_low: pl.Float64 = share("lower end of its Wilson 95% interval at effective numbers")
-    current_rate_high: pl.Float64 = share("upper end of its Wilson 95% interval at effective numbers")
-    previous_numerator: pl.Int64 = count("events of the previous period")
-    previous_denominator: pl.Int64 = count("messages of the previous period")
-    previous_rate: pl.Float64 = share("previous_numerator / previous_denominator")
-    previous_rate_low: pl.Float64 = share("lower end of its Wilson 95% interval at effective numbers")
-    previous_rate_high: pl.Float64 = share("upper end of its Wilson 95% interval at effective numbers")
-    rate_difference: pl.Float64 = column("current_rate - previous_rate", "share", nullable=True)
-    rate_difference_low: pl.Float64 = column("lower end of its 95% interval", "share", nullable=True)
-    rate_difference_high: pl.Float64 = column("upper end of its 95% interval", "share", nullable=True)
-    dispersion: pl.Float64 = column("variance between days against chance alone", "ratio", ge=1.0)
-    change: pl.String = column(
-        "where the interval leaves out zero", isin=["up", "down", "no clear change", "not comparable"]
-    )
-    is_adverse: pl.Boolean = column("whether it clearly changed for the worse")
-    method: pl.String = column("how the row was estimated")
+    as_of_day: pl.Date = tonight()
+    workflow_id: pl.String = key("Workflow. Null for the whole account.", nullable=True)
+    metric: pl.String = word("The rate that is compared.", vocabulary.ComparedRate)
+    first_day: pl.Date = utc_day("First day of the current period. The previous period ends on the day before.")
+    last_day: pl.Date = utc_day("Last day of the current period: the last one whose rates no longer change.")
+    numerator: pl.Int64 = count("Events of the current period.")
+    denominator: pl.Int64 = count("Messages of the current period.")
+    current_rate: pl.Float64 = share("numerator / denominator.")
+    current_rate_low: pl.Float64 = low("current_rate", EFFECTIVE)
+    current_rate_high: pl.Float64 = high("current_rate", EFFECTIVE)
+    previous_numerator: pl.Int64 = count("Events of the previous period.")
+    previous_denominator: pl.Int64 = count("Messages of the previous period.")
+    previous_rate: pl.Float64 = share("previous_numerator / previous_denominator.")
+    previous_rate_low: pl.Float64 = low("previous_rate", EFFECTIVE)
+    previous_rate_high: pl.Float64 = high("previous_rate", EFFECTIVE)
+    rate_difference: pl.Float64 = column("current_rate - previous_rate.", "share", nullable=True)
+    rate_difference_low: pl.Float64 = low("rate_difference", "95% interval", "share")
+    rate_difference_high: pl.Float64 = high("rate_difference", "95% interval", "share")
+    dispersion: pl.Float64 = column("Variance of the rate between days, relative to chance alone.", "ratio", ge=1.0)
+    change: pl.String = word("Direction of the change, if its interval excludes zero.", vocabulary.RateChange)
+    is_adverse: pl.Boolean = column("The rate clearly changed for the worse.")
+    method: pl.String = method_name()
+
+
+class _TransitionKey(_WorkflowKey):
+    from_step_id: pl.String = key("First step of the transition: the one that was entered.")
+    to_step_id: pl.String = key("Second step of the transition: the one planned next.")
 
 
 @table("marts.funnel", ("workflow_id", "from_step_id", "to_step_id"))
-class Funnel(Table):
-    """One row per transition between two steps: entrants = advanced + lost + goal_exits + waiting."""
+class Funnel(_TransitionKey):
+    """One row per transition between two steps. `entrants` = `advanced` + `lost` + `goal_exits` + `waiting`."""
 
-    workflow_id: pl.String = key("workflow")
-    from_step_id: pl.String = key("step entered")
-    to_step_id: pl.String = key("step planned next")
-    first_day: pl.Date = column("first day of entry that counts")
-    entrants: pl.Int64 = count("entries into the first step that were routed to the second")
-    advanced: pl.Int64 = count("entered the second step in time")
-    lost: pl.Int64 = count("left, or stayed behind beyond planned wait + grace")
-    timeouts: pl.Int64 = count("of `lost`, those who stayed behind")
-    goal_exits: pl.Int64 = count("reached the goal first: no loss")
-    waiting: pl.Int64 = count("undecided tonight: neither lost nor advanced")
+    first_day: pl.Date = utc_day("First day of entry that counts; the last one is tonight.")
+    entrants: pl.Int64 = count(ENTRANTS)
+    advanced: pl.Int64 = count("Entrants who entered the second step in time.")
+    lost: pl.Int64 = count(LOST)
+    timeouts: pl.Int64 = count("Those of `lost` who did not leave but stayed too long.")
+    goal_exits: pl.Int64 = count("Entrants who reached the goal first. They are not lost.")
+    waiting: pl.Int64 = count("Entrants whose planned delay and grace have not passed tonight. Nothing is decided yet.")
     drop_off_rate: pl.Float64 = share(DROP_OFF)
-    drop_off_rate_low: pl.Float64 = share(LOW)
-    drop_off_rate_high: pl.Float64 = share(HIGH)
-    effective_entrants: pl.Float64 = column("fully followed entrants that would tell as much", "count", nullable=True)
-    advance_rate: pl.Float64 = share("share of entrants that enter the second step in time")
-    goal_rate: pl.Float64 = share("share of entrants that reach the goal first")
-    median_hours: pl.Float64 = column("median time to the second step of those who reach it", "hours", nullable=True)
-    p25_hours: pl.Float64 = column("25% quantile of that time", "hours", nullable=True)
-    p75_hours: pl.Float64 = column("75% quantile of that time", "hours", nullable=True)
-    is_mature: pl.Boolean = column("nobody is waiting tonight")
-    status: pl.String = column("'ok', or why there is no estimate")
-    as_of_day: pl.Date = column(AS_OF)
-    method: pl.String = column(METHOD)
+    drop_off_rate_low: pl.Float64 = low("drop_off_rate", EFFECTIVE)
+    drop_off_rate_high: pl.Float64 = high("drop_off_rate", EFFECTIVE)
+    effective_entrants: pl.Float64 = column(
+        "Number of completely followed entrants that would give an interval as wide.", "count", nullable=True
+    )
+    advance_rate: pl.Float64 = share("Share of entrants who enter the second step in time, those waiting censored.")
+    goal_rate: pl.Float64 = share("Share of entrants who reach the goal first, those waiting censored.")
+    median_hours: pl.Float64 = column(f"{TIME}: median.", "hours", nullable=True)
+    p25_hours: pl.Float64 = column(f"{TIME}: 25% quantile.", "hours", nullable=True)
+    p75_hours: pl.Float64 = column(f"{TIME}: 75% quantile.", "hours", nullable=True)
+    is_mature: pl.Boolean = column("Nobody is waiting tonight.")
+    status: pl.String = word("Whether the rates could be estimated; otherwise they are null.", vocabulary.FunnelStatus)
+    as_of_day: pl.Date = tonight()
+    method: pl.String = method_name()
 
 
 @table("marts.time_to_next_step", ("workflow_id", "from_step_id", "to_step_id", "delay_version"))
-class TimeToNextStep(Table):
-    """One row per transition and version of its planned delay: when those who go on do so."""
+class TimeToNextStep(_TransitionKey):
+    """One row per transition and version of its planned delay: when those who go on to the next step do so."""
 
-    workflow_id: pl.String = key("workflow")
-    from_step_id: pl.String = key("step entered")
-    to_step_id: pl.String = key("step planned next")
-    delay_version: pl.Int64 = count("version of the planned delay")
-    planned_delay_hours: pl.Int64 = column("planned wait", "hours", nullable=True)
-    entrants: pl.Int64 = count("entries under this version")
-    advanced: pl.Int64 = count("entered the second step in hours that are fully followed")
-    waiting: pl.Int64 = count("undecided in hours that are fully followed")
-    median_hours: pl.Float64 = column("median time of those who reach it", "hours", nullable=True)
-    p25_hours: pl.Float64 = column("25% quantile of that time", "hours", nullable=True)
-    p75_hours: pl.Float64 = column("75% quantile of that time", "hours", nullable=True)
-    status: pl.String = column("'ok', or why there is no estimate")
-    as_of_day: pl.Date = column(AS_OF)
-    method: pl.String = column(METHOD)
+    delay_version: pl.Int64 = count("Version of the planned delay, from 1.")
+    planned_delay_hours: pl.Int64 = column("Planned delay of that version.", "hours", nullable=True)
+    entrants: pl.Int64 = count("Entries that were routed to the second step under this version.")
+    advanced: pl.Int64 = count("Those who entered the second step within the hours that are fully followed.")
+    waiting: pl.Int64 = count("Those for whom nothing is decided within the hours that are fully followed.")
+    median_hours: pl.Float64 = column(f"{TIME}: median.", "hours", nullable=True)
+    p25_hours: pl.Float64 = column(f"{TIME}: 25% quantile.", "hours", nullable=True)
+    p75_hours: pl.Float64 = column(f"{TIME}: 75% quantile.", "hours", nullable=True)
+    status: pl.String = word("Whether the times could be estimated.", vocabulary.TransitionTimeStatus)
+    as_of_day: pl.Date = tonight()
+    method: pl.String = method_name()
 
 
 @table("marts.bottlenecks", ("workflow_id", "from_step_id", "to_step_id"))
-class Bottlenecks(Table):
-    """One row per transition, ranked by the conversions that a typical drop-off would have saved."""
+class Bottlenecks(_TransitionKey):
+    """One row per transition, ranked by the goals that a drop-off typical of the other transitions would have saved."""
 
-    workflow_id: pl.String = key("workflow")
-    from_step_id: pl.String = key("step entered")
-    to_step_id: pl.String = key("step planned next")
-    rank: pl.Int64 = column("1 = largest avoidable loss of the account", "rank", ge=1)
-    entrants: pl.Int64 = count("entries routed to the second step")
-    lost: pl.Int64 = count("left, or stayed behind beyond planned wait + grace")
+    rank: pl.Int64 = column("1 = largest avoidable loss of the account. Losses in completions come last.", "rank", ge=1)
+    entrants: pl.Int64 = count(ENTRANTS)
+    lost: pl.Int64 = count(LOST)
     drop_off_rate: pl.Float64 = share(DROP_OFF)
-    drop_off_rate_low: pl.Float64 = share(LOW)
-    drop_off_rate_high: pl.Float64 = share(HIGH)
-    benchmark_rate: pl.Float64 = share("drop-off typical of the account's other transitions")
-    downstream_goal_probability: pl.Float64 = share("P(goal | second step reached); see `loss_unit`")
+    drop_off_rate_low: pl.Float64 = low("drop_off_rate", EFFECTIVE)
+    drop_off_rate_high: pl.Float64 = high("drop_off_rate", EFFECTIVE)
+    benchmark_rate: pl.Float64 = share("Typical drop-off: median of the account's other transitions, by entrants.")
+    downstream_goal_probability: pl.Float64 = share("Chance that who reaches the second step reaches `loss_unit`.")
     avoidable_loss: pl.Float64 = column(
-        "entrants x max(0, drop-off - benchmark) x downstream probability", "see loss_unit", nullable=True
+        "entrants x max(0, drop_off_rate - benchmark_rate) x downstream_goal_probability.",
+        "see loss_unit",
+        nullable=True,
     )
-    loss_unit: pl.String = column(
-        "goals; completions where the workflow has neither goal nor conversions", isin=["goals", "completions"]
-    )
-    avoidable_loss_low: pl.Float64 = column(LOW, "see loss_unit", nullable=True)
-    avoidable_loss_high: pl.Float64 = column(HIGH, "see loss_unit", nullable=True)
-    first_rank_probability: pl.Float64 = share("probability that this is the account's largest avoidable loss")
-    status: pl.String = column("'ok', or why there is no estimate")
-    as_of_day: pl.Date = column(AS_OF)
-    method: pl.String = column(METHOD)
+    loss_unit: pl.String = word("What is lost: goals, where the workflow has any.", vocabulary.LossUnit)
+    avoidable_loss_low: pl.Float64 = low("avoidable_loss", "95% interval", "see loss_unit")
+    avoidable_loss_high: pl.Float64 = high("avoidable_loss", "95% interval", "see loss_unit")
+    first_rank_probability: pl.Float64 = share("Probability that this is the largest avoidable loss of the account.")
+    status: pl.String = word("Whether the loss could be estimated.", vocabulary.BottleneckStatus)
+    as_of_day: pl.Date = tonight()
+    method: pl.String = method_name()
 
 
 @table("marts.exit_reasons", ("workflow_id", "step_id", "window", "exit_reason"))
-class ExitReasons(Table):
-    """One row per step, window of days of exit, and reason: why journeys ended there."""
+class ExitReasons(_StepKey):
+    """One row per step, window of days of exit, and reason: why stays in the workflow ended in this step."""
 
-    workflow_id: pl.String = key("workflow")
-    step_id: pl.String = key("step the journey ended in")
-    window: pl.String = column("days of exit up to tonight", isin=WINDOWS)
-    exit_reason: pl.String = column("reason (glossary)")
-    exits: pl.Int64 = count("journeys ended in this step for this reason")
-    ended: pl.Int64 = count("journeys ended in this step")
-    exit_rate: pl.Float64 = share("exits / ended")
-    exit_rate_low: pl.Float64 = share(LOW)
-    exit_rate_high: pl.Float64 = share(HIGH)
-    as_of_day: pl.Date = column(AS_OF)
-    method: pl.String = column(METHOD)
+    window: pl.String = word("Days up to tonight that are counted, by day of exit.", vocabulary.Window)
+    exit_reason: pl.String = word("Why the stay ended.", vocabulary.ExitReason)
+    exits: pl.Int64 = count("Stays that ended in this step for this reason.")
+    ended: pl.Int64 = count("Stays that ended in this step for any reason.")
+    exit_rate: pl.Float64 = share("exits / ended.")
+    exit_rate_low: pl.Float64 = low("exit_rate")
+    exit_rate_high: pl.Float64 = high("exit_rate")
+    as_of_day: pl.Date = tonight()
+    method: pl.String = method_name()
 
 
 @table("marts.stuck_subscribers", ("workflow_id", "step_id", "subscriber_key"))
-class StuckSubscribers(Table):
-    """One row per subscriber who tonight is in a step beyond planned wait + grace, with the cause."""
+class StuckSubscribers(_StepKey):
+    """One row per subscriber who tonight has been in a step beyond planned delay and grace, with the cause."""
 
-    workflow_id: pl.String = key("workflow")
-    step_id: pl.String = key("step the subscriber is in")
-    to_step_id: pl.String = key("step planned next")
-    subscriber_key: pl.Int64 = key("keyed hash of the subscriber")
-    cause: pl.String = column(
-        "first that applies",
-        isin=["deleted target", "paused step", "bounced", "loop", "failed filter", "queue stall", "unknown"],
-    )
-    entered_at: Timestamp = column("latest entry into the step", "UTC")
-    deadline_at: Timestamp = column("planned wait + grace after it", "UTC")
-    entries: pl.Int64 = count("entries of this subscriber into this step")
-    stuck_hours: pl.Float64 = column("time since the deadline, at the end of tonight", "hours", ge=0)
-    as_of_day: pl.Date = column(AS_OF)
-    method: pl.String = column(METHOD)
+    to_step_id: pl.String = key("Step planned next.")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    cause: pl.String = word("Why the subscriber is stuck: the first cause that the data show.", vocabulary.StuckCause)
+    entered_at: Timestamp = column("Latest entry into the step.", "UTC")
+    deadline_at: Timestamp = column("End of planned delay and grace; in a loop counted from the first entry.", "UTC")
+    entries: pl.Int64 = count("Entries of this subscriber into this step in this stay.")
+    stuck_hours: pl.Float64 = column("Time from the deadline to the end of tonight.", "hours", ge=0)
+    as_of_day: pl.Date = tonight()
+    method: pl.String = method_name()
 
 
 @table("marts.revenue_attribution", ("workflow_id", "step_id", "view", "window"))
-class RevenueAttribution(Table):
-    """One row per step, view of attribution and window of days of sending; one conversion, one credit a view."""
+class RevenueAttribution(_StepKey):
+    """One row per step, attribution view and window of days of sending. In a view a conversion is credited once."""
 
-    workflow_id: pl.String = key("workflow")
-    step_id: pl.String = key("step")
-    view: pl.String = column("rule of attribution", isin=["report", "mailchimp_compat"])
-    window: pl.String = column("days of sending up to tonight", isin=WINDOWS)
-    delivered: pl.Int64 = count("delivered messages")
-    conversions: pl.Int64 = count("credited conversions")
-    orders: pl.Int64 = count("credited orders")
-    revenue_amount: Amount = column("credited net revenue", MONEY)
+    view: pl.String = word("Rule by which a conversion is credited to a message.", vocabulary.AttributionView)
+    window: pl.String = word("Days up to tonight that are counted, by day of sending.", vocabulary.Window)
+    delivered: pl.Int64 = count("Messages that did not bounce.")
+    conversions: pl.Int64 = count("Conversions credited to messages of the window.")
+    orders: pl.Int64 = count("Those of `conversions` that are orders.")
+    revenue_amount: Amount = column("Net revenue of those orders.", MONEY)
     currency: pl.String = column(CURRENCY, "ISO 4217")
-    revenue_share: pl.Float64 = column("of what the view credits in this window", "share", nullable=True)
-    revenue_per_recipient_amount: pl.Float64 = column("revenue_amount / delivered", MONEY, nullable=True)
-    as_of_day: pl.Date = column(AS_OF)
-    method: pl.String = column(METHOD)
+    revenue_share: pl.Float64 = column("Share of all that the view credits in the window.", "share", nullable=True)
+    revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True)
+    as_of_day: pl.Date = tonight()
+    method: pl.String = method_name()
 
 
 @table("marts.reconciliation", ("campaign_id", "metric"))
 class Reconciliation(Table):
-    """One row per campaign and metric: our count of rows against the total Mailchimp reports, and why they differ."""
+    """One row per campaign and metric: our count against the total that Mailchimp reports, and why they differ."""
 
-    campaign_id: pl.String = key("campaign (of a step of a classic automation: its e-mail)")
-    workflow_id: pl.String = column("workflow", "id", nullable=True)
-    step_id: pl.String = column("step", "id", nullable=True)
-    metric: pl.String = column("what is counted")
-    counted: pl.Float64 = column("from messages, one by one", "count, click_rate a share", nullable=True)
-    reported: pl.Float64 = column("by Mailchimp's report", "count, click_rate a share", nullable=True)
-    difference: pl.Float64 = column("counted - reported", "count, click_rate a share", nullable=True)
-    reason: pl.String = column("'equal', why they differ, or 'unexplained'")
-    as_of_day: pl.Date = column(AS_OF)
+    campaign_id: pl.String = key("Mailchimp campaign. Every e-mail of a workflow is one.")
+    workflow_id: pl.String = key("Workflow of the campaign's step. Null if no step has it.", nullable=True)
+    step_id: pl.String = key("Step that the campaign belongs to. Null if no step has it.", nullable=True)
+    metric: pl.String = word("What is counted.", vocabulary.ReconciledMetric)
+    counted: pl.Float64 = column("Our count, from single messages. Null if none was read.", RECONCILED, nullable=True)
+    reported: pl.Float64 = column("Mailchimp's total. Null without a report.", RECONCILED, nullable=True)
+    difference: pl.Float64 = column("counted - reported, no count being 0.", RECONCILED, nullable=True)
+    reason: pl.String = word("Why both differ: the first reason that the data show.", vocabulary.ReconciliationReason)
+    as_of_day: pl.Date = tonight()
 
 
 @table("marts.runs", ("run_id",))
 class Runs(Table):
-    """One row per nightly run."""
+    """One row per run of the nightly that ended, and the one that published this table."""
 
-    run_id: pl.String = key("run")
-    as_of_day: pl.Date = column(AS_OF)
-    version: pl.String = column("code that ran")
-    started_at: Timestamp = column("start", "UTC")
-    finished_at: Timestamp = column("end; null while it runs", "UTC", nullable=True)
-    status: pl.String = column("success, failure or running")
-    rows_read: pl.Int64 = count("new rows written to the lake", nullable=True)
-    rows_quarantined: pl.Int64 = count("rows that broke their contract", nullable=True)
+    run_id: pl.String = key("Run, as Dagster names it.")
+    as_of_day: pl.Date = utc_day("The night that was computed: the last UTC day whose data were used.")
+    version: pl.String = column("Release of driptune that published this table.")
+    started_at: Timestamp = column("Start of the run.", "UTC")
+    finished_at: Timestamp = column("End of the run. Null if Dagster does not know it.", "UTC", nullable=True)
+    status: pl.String = word("How the run ended.", vocabulary.RunStatus)
+    rows_read: pl.Int64 = count("New rows that the night wrote to the lake. Null if it wrote nothing.", nullable=True)
+    rows_quarantined: pl.Int64 = count("Rows that the night set aside in `quarantine`.", nullable=True)
 
 
 @table("marts.quarantine", ("source", "reference", "field"))
 class QuarantinedRows(Table):
-    """One row per input row that broke its contract; says where it stands, never what it held."""
+    """One row per input row that broke its contract. It says where the input row is, never what it held."""
 
-    source: pl.String = column("table the row was meant for")
-    reference: pl.String = column("file and row, or endpoint and position")
-    field: pl.String = column("first field that broke the contract")
-    reason: pl.String = column("what was wrong and what is expected")
-    as_of_day: pl.Date = column("night that read it")
+    source: pl.String = column("Lake table that the row was meant for.")
+    reference: pl.String = column("Where the row is: file and row number, or endpoint and position.")
+    field: pl.String = column("First field that broke the contract.")
+    reason: pl.String = column("What was wrong with it.")
+    as_of_day: pl.Date = utc_day("The night that read the row.")
 
 
 @table("marts.data_dictionary", ("table", "column"))
 class DataDictionary(Table):
     """One row per column of a published table."""
 
-    table_name: pl.String = column("table", "name", alias="table")
-    column_name: pl.String = column("column", "name", alias="column")
-    position: pl.Int64 = column("place in the table, from 1", "rank")
-    type: pl.String = column("DuckDB type")
-    unit: pl.String = column("unit of measure; empty where there is none")
-    meaning: pl.String = column("what it says")
+    table_name: pl.String = column("Table.", "name", alias="table")
+    column_name: pl.String = column("Column.", "name", alias="column")
+    position: pl.Int64 = column("Place of the column in its table, from 1.", "rank")
+    type: pl.String = column("DuckDB type of the column.")
+    unit: pl.String = column("Unit of the values. Empty for words, texts and yes or no.")
+    meaning: pl.String = column("What the values say, and when they are null.")

@@ -6,7 +6,6 @@ import pytest
 
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.reader import DefinitionsError
-from pipeline.decisions.conflicts import Resolution
 
 FLOWS = "flows:\n  - {id: a, category: lifecycle}\n  - {id: b, category: promotional}\n"
 RULE = """\
@@ -29,7 +28,7 @@ def load(folder: Path, text: str | None):
 def test_a_rule_is_read_as_written(tmp_path: Path) -> None:
     [rule] = load(tmp_path, RULE)
     assert (rule.category, rule.other_category, rule.conflict_type) == ("lifecycle", "promotional", "overlap")
-    assert rule.resolution is Resolution.DELAY
+    assert rule.resolution == "delay"
 
 
 def test_without_the_file_nothing_conflicts(tmp_path: Path) -> None:
@@ -39,7 +38,10 @@ def test_without_the_file_nothing_conflicts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (RULE.replace("promotional]", "promotinal]"), "line 2, conflicts[0].between[1]: 'promotinal' is no category"),
+        (
+            RULE.replace("promotional]", "promotinal]"),
+            "line 2, conflicts[0].between[1]: 'promotinal' is not a category",
+        ),
         (RULE.replace("delay", "wait"), "line 6, conflicts[0].resolution: 'wait' is not known"),
         (RULE.replace("    severity: high\n", ""), "conflicts[0].severity: is missing"),
         (RULE + RULE.partition("\n")[2], "line 8, conflicts[1].type: 'overlap' is written twice"),

@@ -48,9 +48,9 @@ def test_no_steps_have_no_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("22-06", "22:00", "constraints.yaml, line 1, quiet_hours: '22:00' is no span of hours"),
-        ("22-06", "24-06", "constraints.yaml, line 1, quiet_hours: '24-06' is no span of hours"),
-        ("22-06", "7-7", "constraints.yaml, line 1, quiet_hours: '7-7' is no span of hours"),
+        ("22-06", "22:00", "constraints.yaml, line 1, quiet_hours: '22:00' is not a span of hours"),
+        ("22-06", "24-06", "constraints.yaml, line 1, quiet_hours: '24-06' is not a span of hours"),
+        ("22-06", "7-7", "constraints.yaml, line 1, quiet_hours: '7-7' is not a span of hours"),
         ("[Mon, Fri]", "[Monday]", "constraints.yaml, line 2, allowed_days[0]: 'Monday' is not known"),
         ("[Mon, Fri]", "[]", "constraints.yaml, line 2, allowed_days:"),
         ("hourly_cap: 500", "hourly_cap: 0", "constraints.yaml, line 3, hourly_cap:"),

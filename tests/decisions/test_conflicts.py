@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from pipeline.decisions.conflicts import (
     REPLAY_DAYS,
     ConflictRule,
-    Resolution,
     cap_sends,
     conflict_replay,
     proposed_conflicts,
@@ -27,9 +26,9 @@ WORKFLOWS = pl.DataFrame(
     }
 )
 RULES = [
-    ConflictRule("sales", "onboarding", "message", "high", "two goals at once", Resolution.DELAY),
-    ConflictRule("sales", "sales", "offer", "critical", "two offers at once", Resolution.SUPPRESS),
-    ConflictRule("content", "onboarding", "volume", "low", "more mail", Resolution.ALLOW),
+    ConflictRule("sales", "onboarding", "message", "high", "two goals at once", "delay"),
+    ConflictRule("sales", "sales", "offer", "medium", "two offers at once", "suppress"),
+    ConflictRule("content", "onboarding", "volume", "low", "more mail", "allow"),
 ]
 
 

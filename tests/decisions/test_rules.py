@@ -281,16 +281,19 @@ def test_each_result_carries_expected_actual_and_match():
     ("definition", "message"),
     [
         ({"field": "a", "operator": "like"}, "operator: 'like' is not an operator. Use one of equals,"),
-        ({"all": [{"field": "a", "operator": "in", "value": 3}]}, r"all\[0\]\.value: in needs a list"),
-        ({"not": {"field": "a", "operator": "lessThan", "value": "3"}}, r"not\.value: lessThan needs a number"),
+        ({"all": [{"field": "a", "operator": "in", "value": 3}]}, r"all\[0\]\.value: 3 does not fit in\. Write a list"),
+        (
+            {"not": {"field": "a", "operator": "lessThan", "value": "3"}},
+            r"not\.value: '3' does not fit lessThan\. Write a number",
+        ),
         ({"field": "a..b", "operator": "exists"}, "is not a field"),
         ({"field": "a", "operator": "withinLast", "value": 1, "unit": "moons"}, "unit: 'moons' is not a unit"),
         ({"field": "a", "operator": "withinLast", "value": -1}, "0 or more"),
         ({"field": "a", "operator": "withinLast", "value": 10**8, "unit": "weeks"}, "hundred years"),
-        ({"all": [], "any": []}, "nothing beside it"),
-        ({"field": "a", "operator": "exists", "valeu": 1}, "valeu: not a part"),
-        ({"any": "a"}, "any: expected a list"),
-        ([], "expected a condition or a group"),
+        ({"all": [], "any": []}, "exactly one of 'all', 'any' and 'not'"),
+        ({"field": "a", "operator": "exists", "valeu": 1}, "valeu: is not a part"),
+        ({"any": "a"}, "any: is not a list"),
+        ([], "neither a condition nor a group"),
     ],
 )
 def test_a_wrong_definition_is_refused_with_its_place(definition, message):

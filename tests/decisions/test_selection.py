@@ -105,7 +105,7 @@ def test_a_broken_rule_serves_the_rest_and_is_named():
 def test_a_policy_that_cannot_be_used_serves_the_default_with_the_reason():
     result = decided(people_of(10).drop("spent"), model_of())
     assert result["is_default"].all()
-    assert result["default_reason"][0] == "the policy reads spent, which the subscriber data lack"
+    assert result["default_reason"][0] == "the policy reads spent, which the subscribers' data do not have"
     other = DecisionPoint("welcome", (Arm("new"),), "quiet")
     assert "the policy knows the arms" in decided(people_of(10), model_of(), other)["default_reason"][0]
 

@@ -11,11 +11,20 @@ BLANKS: dict[Any, Any] = {pl.Int64: 0, pl.Float64: 0.0, pl.String: "", pl.Boolea
 
 
 def rows(model: type[Table], *known: dict[str, Any], **more: Any) -> pl.DataFrame:
-    """A valid frame of `model`: each dict is a row, keyword values go to all; nullable columns are null by default."""
-    nullable = {name for name, spec in model.to_schema().columns.items() if spec.nullable}
+    """A valid frame of `model`: each dict is a row, keyword values go to all rows.
+
+    A column that is not given is null if it may be, the first word of its closed set if it has one, else blank.
+    """
     schema = polars_schema(model)
-    blank = {name: None if name in nullable else BLANKS[dtype.base_type()] for name, dtype in schema.items()}
+    blank = {name: _blank(spec, schema[name]) for name, spec in model.to_schema().columns.items()}
     return conform(pl.DataFrame([{**blank, **more, **row} for row in known], schema=schema), model)
+
+
+def _blank(spec: Any, dtype: pl.DataType) -> Any:
+    if spec.nullable:
+        return None
+    words = [check.statistics["allowed_values"] for check in spec.checks if check.name == "isin"]
+    return words[0][0] if words else BLANKS[dtype.base_type()]
 
 
 def linear_flow(*step_ids: str, goal: str | None = "purchase", **more: Any) -> tuple[pl.DataFrame, pl.DataFrame]:

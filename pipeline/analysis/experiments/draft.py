@@ -5,40 +5,11 @@ Here: the draft, the metrics it may name, its canonical text. Not here: sample s
 
 from dataclasses import dataclass
 from datetime import date
-from enum import StrEnum
 
 from pydantic import TypeAdapter
 
-from pipeline.analysis.experiments.plan import Metric, MetricKind, MetricRole
-
-
-class MetricName(StrEnum):
-    """What a test may decide by: an outcome within the window after the exposure."""
-
-    CLICK = "click"
-    """A click on the message without a mark of a machine."""
-    CONVERSION = "conversion"
-    """The workflow's goal; of a workflow without a goal any conversion."""
-    REVENUE = "revenue"
-    """Net revenue of the orders."""
-
-
-class GuardrailName(StrEnum):
-    """What an arm must not raise."""
-
-    UNSUBSCRIBE = "unsubscribe"
-    COMPLAINT = "complaint"
-
-
-class Assigner(StrEnum):
-    """Who decided the arm of a subscriber."""
-
-    DRIPTUNE = "driptune"
-    """The salted hash, exported as a merge field for the sender."""
-    FIELD = "field"
-    """The sender, who wrote the arm into a merge field."""
-    EVENTS = "events"
-    """The sender, whose events carry the properties `experiment` and `arm`."""
+from pipeline.analysis.experiments.plan import Metric
+from pipeline.schemas.vocabulary import Assigner, GuardrailName, MetricKind, MetricName, MetricRole
 
 
 @dataclass(frozen=True)

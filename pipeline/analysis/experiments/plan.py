@@ -7,35 +7,16 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from datetime import date, timedelta
-from enum import StrEnum
 from math import ceil
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from pipeline.analysis.statistics.group_sequential import needed_drift
+from pipeline.schemas.vocabulary import MetricKind, MetricRole
 
 SPARE_SHARE = 0.25
 """Calendar time beyond the planned weeks for traffic that falls short; then the test ends with what it has."""
-
-
-class MetricKind(StrEnum):
-    """How a metric is computed from exposures."""
-
-    RATE = "rate"
-    """Share of exposures with an event: Cochran-Mantel-Haenszel by week."""
-    MEAN = "mean"
-    """Winsorised amount per exposure, adjusted by a pre-period covariate where there is one."""
-    RATIO = "ratio"
-    """Sum of one amount over the sum of another, by the delta method."""
-
-
-class MetricRole(StrEnum):
-    """What a metric decides."""
-
-    PRIMARY = "primary"
-    SECONDARY = "secondary"
-    GUARDRAIL = "guardrail"
 
 
 @dataclass(frozen=True)

@@ -5,26 +5,12 @@ Here: decisions from nightly results, guardrails and the sample ratio. Not here:
 
 from collections.abc import Sequence
 from datetime import date
-from enum import StrEnum
 
 import polars as pl
 
 from pipeline.analysis.experiments.lift import shrink_lifts
-from pipeline.analysis.experiments.plan import ExperimentPlan, MetricRole
-
-
-class Verdict(StrEnum):
-    """What a test says, in the order in which one prevails over another on the same night."""
-
-    REFUSED = "refused"
-    PLANNED = "planned"
-    INVALID = "invalid"
-    HARM = "stopped for harm"
-    WINNER = "winner"
-    FUTILE = "futile"
-    NO_DIFFERENCE = "no difference"
-    CONTINUE = "continue"
-
+from pipeline.analysis.experiments.plan import ExperimentPlan
+from pipeline.schemas.vocabulary import MetricRole, Verdict
 
 _ACTIONS = {
     Verdict.INVALID: "Discard the results: arms did not receive their shares. Repair the assignment and start anew.",

@@ -1,0 +1,287 @@
+"""The closed words of the contract. Each set of words is declared once, here, as a type.
+
+A column takes its check and the list in the data dictionary from the set (see `base.word`); code takes its type.
+A set is a `StrEnum` where code branches on its members, otherwise a `Literal`. `docs/glossary.md` says what each word
+means. Open sets do not belong here: the event types that a user invents, Mailchimp's own states, names and ids.
+"""
+
+from enum import EnumType, StrEnum
+from typing import Any, Literal, get_args
+
+# Workflows and steps.
+WorkflowKind = Literal["flow", "automation", "campaign"]
+WorkflowStatus = Literal["active", "paused", "archived"]
+StepKind = Literal["email", "branch", "wait"]
+StepStatus = Literal["active", "paused", "deleted"]
+ZoneSource = Literal["member", "gmtoff", "default"]
+
+# Messages and what people and machines do with them.
+SentAtSource = Literal["campaign", "feed", "computed"]
+BounceKind = Literal["hard", "soft", "syntax"]
+SendStatus = Literal["sent", BounceKind]
+EngagementAction = Literal["click", "open"]
+ActivityAction = Literal[EngagementAction, "bounce"]
+MachineCause = Literal[
+    "proxy",
+    "bot_filter",
+    "image_proxy",
+    "before_delivery",
+    "too_fast",
+    "all_links",
+    "shared_ip",
+    "unsubscribe_link",
+]
+AttributionView = Literal["report", "mailchimp_compat"]
+
+# Entries into steps and what becomes of them.
+EntryEventType = Literal["step_entered", "entry"]
+EntrySource = Literal["event", "queue", "sent_to"]
+TransitionOutcome = Literal["advanced", "goal", "lost", "timeout"]
+EntryOutcome = Literal[TransitionOutcome, "completed"]
+# In order of precedence: of reasons at one instant the first is written down.
+ExitReason = Literal[
+    "completed",
+    "goal",
+    "unsubscribed",
+    "complaint",
+    "hard_bounce",
+    "filtered",
+    "capped",
+    "conflict",
+    "removed",
+    "step_deleted",
+    "error",
+    "stuck",
+    "unknown",
+]
+# In order of precedence.
+StuckCause = Literal["deleted target", "paused step", "bounced", "loop", "failed filter", "queue stall", "unknown"]
+
+# Performance.
+Window = Literal["7d", "28d", "90d", "all"]
+FunnelStatus = Literal["ok", "no entrants", "nobody followed to planned wait + grace yet"]
+TransitionTimeStatus = Literal["ok", "nobody has advanced yet"]
+BottleneckStatus = Literal[
+    FunnelStatus,
+    "no other transition to compare with",
+    "not yet known what becomes of those who reach the next step",
+]
+LossUnit = Literal["goals", "completions"]
+ComparedRate = Literal["human_click_rate", "conversion_rate", "unsubscribe_rate", "complaint_rate", "hard_bounce_rate"]
+RateChange = Literal["up", "down", "no clear change", "not comparable"]
+ReconciledMetric = Literal[
+    "sent",
+    "hard_bounces",
+    "soft_bounces",
+    "unsubscribes",
+    "complaints",
+    "unique_opens",
+    "unique_clicks",
+    "opens",
+    "clicks",
+    "click_rate",
+]
+# In order of precedence.
+ReconciliationReason = Literal[
+    "no report",
+    "equal",
+    "no messages",
+    "capped at 1,000",
+    "bounced recipients",
+    "deleted members",
+    "report newer than activity",
+    "activity newer than report",
+    "unexplained",
+]
+RunStatus = Literal["success", "failure"]
+
+# Cohorts.
+CohortType = Literal["signup_date", "first_purchase", "subscription_plan", "member_field"]
+InsightKind = Literal["above mean", "below mean", "rising", "falling"]
+
+# Monitoring.
+SeriesKind = Literal["rate", "volume"]
+NightStatus = Literal["ok", "not enough data", "holiday", "not mature", "unknown", "nothing sent"]
+Direction = Literal["up", "down", "none"]
+LevelChange = Literal["new level", "former level", "drift"]
+ChangeMarker = Literal[LevelChange, "anomaly", "holiday"]
+AnomalyKind = Literal["night", "nights", "silence", "drift"]
+AnomalyScope = Literal["account", "step"]
+CauseScope = Literal["account", "workflow", "step"]
+AnomalySeverity = Literal["low", "medium", "high", "critical"]
+OpportunityKind = Literal["bottleneck", "anomaly", "cohort", "delay"]
+GainUnit = Literal["conversions", "completions"]
+Identification = Literal["randomised", "observational", "not identified"]
+
+# Timing.
+DelayAction = Literal["change", "test", "keep", "wait"]
+DelayStatus = Literal["ok", "not enough data", "single delay", "no conversions", "no current delay", "not identified"]
+HourSource = Literal["subscriber", "current hour"]
+ScheduleSource = Literal["cluster", "current hour"]
+SendTimeStatus = Literal["ok", "not enough data", "no engagement"]
+ScheduleStatus = Literal["ok", "not enough data", "no allowed hour", "cap too small"]
+SendTimeEstimator = Literal["snips", "doubly robust"]
+SendTimeLiftStatus = Literal["ok", "cannot be estimated"]
+
+# Decisions and conflicts.
+DecisionMode = Literal["rules", "learn", "evaluate"]
+RuleStatus = Literal["ok", "dead", "error", "no subscribers"]
+LintFinding = Literal["missing default", "dead end", "loop", "unreachable", "dead rule", "rule in error", "overlapping"]
+LintSeverity = Literal["error", "warning"]
+PolicyEstimator = Literal["SNIPS", "doubly robust"]
+ConflictSeverity = Literal["low", "medium", "high"]
+Resolution = Literal["allow", "delay", "suppress", "replace"]
+
+# Experiments.
+FieldSource = Literal["experiment"]
+
+
+class MetricName(StrEnum):
+    """What a test may decide by: an outcome within the window after the exposure."""
+
+    CLICK = "click"
+    CONVERSION = "conversion"
+    REVENUE = "revenue"
+
+
+class GuardrailName(StrEnum):
+    """What an arm must not raise."""
+
+    UNSUBSCRIBE = "unsubscribe"
+    COMPLAINT = "complaint"
+
+
+class MetricKind(StrEnum):
+    """How a metric is computed from exposures."""
+
+    RATE = "rate"
+    MEAN = "mean"
+    RATIO = "ratio"
+
+
+class MetricRole(StrEnum):
+    """What a metric decides."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+    GUARDRAIL = "guardrail"
+
+
+RealisedRole = Literal[MetricRole.PRIMARY, MetricRole.GUARDRAIL]
+
+
+class Assigner(StrEnum):
+    """Who decided the arm of a subscriber."""
+
+    DRIPTUNE = "driptune"
+    FIELD = "field"
+    EVENTS = "events"
+
+
+class Verdict(StrEnum):
+    """What a test says, in the order in which one prevails over another on the same night."""
+
+    REFUSED = "refused"
+    PLANNED = "planned"
+    INVALID = "invalid"
+    HARM = "stopped for harm"
+    WINNER = "winner"
+    FUTILE = "futile"
+    NO_DIFFERENCE = "no difference"
+    CONTINUE = "continue"
+
+
+# Proposed changes and their records.
+class ProposalKind(StrEnum):
+    """What is to be changed."""
+
+    SEND_TIME = "send_time"
+    DELAY = "delay"
+    EXPERIMENT_WINNER = "experiment_winner"
+    PATH_POLICY = "path_policy"
+    CONTENT_POLICY = "content_policy"
+    COORDINATION = "coordination"
+    STUCK = "stuck"
+    ANOMALY = "anomaly"
+    ROLLBACK = "rollback"
+
+
+class ApplyKind(StrEnum):
+    """How a change reaches Mailchimp."""
+
+    API_PATCH = "api_patch"
+    MEMBER_FIELDS = "member_fields"
+    MANUAL = "manual"
+
+
+class Risk(StrEnum):
+    """How much harm a wrong change could do, from little to much."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+    def exceeds(self, other: "Risk") -> bool:
+        """Whether this risk is larger than the other."""
+        order = list(Risk)
+        return order.index(self) > order.index(other)
+
+
+class RecordStatus(StrEnum):
+    """Where a record stands."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    APPLYING = "applying"
+    APPLIED = "applied"
+    VERIFIED = "verified"
+    ROLLED_BACK = "rolled_back"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    WITHDRAWN = "withdrawn"
+    STALE = "stale"
+
+
+class LedgerEventType(StrEnum):
+    """What can happen to a record."""
+
+    PROPOSED = "proposed"
+    EVIDENCE_RENEWED = "evidence_renewed"
+    APPROVAL_GIVEN = "approval_given"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    WENT_STALE = "went_stale"
+    APPLICATION_STARTED = "application_started"
+    HOLDOUT_SET = "holdout_set"
+    APPLIED = "applied"
+    KEPT_IN_STEP = "kept_in_step"
+    VERIFIED = "verified"
+    ROLLED_BACK = "rolled_back"
+
+
+class RealisedOutcome(StrEnum):
+    """What became of a promise, in the order in which one prevails over another."""
+
+    NOT_MEASURED = "not measured"
+    HARM = "harm"
+    LESS = "less than promised"
+    WORKS = "works"
+    MEASURING = "measuring"
+
+
+def words(kind: Any) -> tuple[str, ...]:
+    """The words of a closed set, in the order of their declaration.
+
+    >>> words(LintSeverity)
+    ('error', 'warning')
+    >>> words(Risk)
+    ('low', 'medium', 'high')
+    """
+    if isinstance(kind, str):
+        return (str(kind),)
+    parts = kind if isinstance(kind, EnumType) else get_args(kind)
+    return tuple(word for part in parts for word in words(part))
