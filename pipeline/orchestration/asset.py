@@ -13,6 +13,7 @@ import dagster as dg
 import polars as pl
 from pandera.typing.polars import DataFrame, LazyFrame
 
+from pipeline.common.words import markdown_text
 from pipeline.lake.keys import SubscriberKeys
 from pipeline.lake.store import Lake
 from pipeline.mailchimp.client import MailchimpClient
@@ -167,7 +168,10 @@ def preview(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
     shape = pl.Config(tbl_rows=PREVIEW_ROWS, tbl_cols=12, fmt_str_lengths=40, tbl_width_chars=400)
     markdown = pl.Config(tbl_formatting="MARKDOWN", tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True)
     with shape, markdown:
-        return dg.MetadataValue.md(str(frame.drop(PERSONAL_COLUMNS, strict=False).head(PREVIEW_ROWS)))
+        shown = frame.drop(PERSONAL_COLUMNS, strict=False).head(PREVIEW_ROWS)
+        # Names come from the account: as Markdown they could make the reader's browser fetch a foreign address.
+        texts = pl.col(pl.String).map_elements(markdown_text, return_dtype=pl.String)
+        return dg.MetadataValue.md(str(shown.with_columns(texts)))
 
 
 def _tables(hint: Any) -> set[type[Table]]:

@@ -9,9 +9,10 @@ from pipeline.analysis.experiments import exposures, registry
 from pipeline.analysis.experiments.draft import Assigner
 from pipeline.analysis.experiments.exposures import Facts
 from pipeline.analysis.experiments.nights import looks
-from pipeline.charts.pictures import experiment_chart, image
+from pipeline.charts.figures import experiment_chart
 from pipeline.config.experiments import load_experiments
 from pipeline.orchestration.asset import Latest, Night, Scan, asset, preview
+from pipeline.orchestration.picture import image
 from pipeline.schemas import experiments as marts
 from pipeline.schemas import lake
 

@@ -5,12 +5,13 @@ from typing import Any
 import polars as pl
 
 from pipeline.analysis.experiments.exposures import Facts
-from pipeline.charts.pictures import image, realised_chart
+from pipeline.charts.figures import realised_chart
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.published import optimization_events, optimizations
 from pipeline.optimizations.realised import in_a_word, realised_lift
 from pipeline.optimizations.record import IN_EFFECT, Status
 from pipeline.orchestration.asset import Night, asset, preview
+from pipeline.orchestration.picture import image
 from pipeline.schemas import loop as marts
 
 WORDS = ["optimization_id", "outcome", "promised_lift", "realised_lift", "realised_lift_low", "realised_lift_high"]
@@ -39,7 +40,7 @@ def _realised_summary(rows: pl.DataFrame) -> dict[str, Any]:
     return {
         "rows": preview(tonights.select(WORDS)),
         **dict(tonights.group_by("outcome").len().sort("outcome").iter_rows()),
-        **image(realised_chart(tonights)),
+        **image(realised_chart(rows)),
     }
 
 

@@ -9,9 +9,10 @@ from pipeline.analysis import opportunities
 from pipeline.analysis.anomalies import incidents, nights
 from pipeline.analysis.anomalies.history import watched_history
 from pipeline.analysis.cohorts.triangles import continuous_cells
-from pipeline.charts.pictures import image, opportunity_chart, trend_chart
+from pipeline.charts.figures import opportunity_chart, trend_chart
 from pipeline.config.mutes import load_mutes
 from pipeline.orchestration.asset import Night, asset
+from pipeline.orchestration.picture import image
 from pipeline.schemas import cohorts, core, performance, reductions, timing
 from pipeline.schemas import monitoring as marts
 

@@ -1,18 +1,18 @@
 """`make pictures`: the pictures of the README, taken in Chromium from the standing demo (run `make demo` before)."""
 
+import os
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
-from tests.acceptance.served import served
 
 from tests.checkout import PROJECT_ROOT
+from tests.serving.started import driptune_up
 
 PICTURES = PROJECT_ROOT / "docs" / "pictures"
 SIZE = {"width": 1280, "height": 860}
 #: Small enough for a README, and text is still sharp.
 QUALITY = 62
 SETTLE_MILLISECONDS = 6_000
-GROUPS_HIDDEN = "text=Asset Groups"
 
 
 def take(page: Page, name: str) -> None:
@@ -23,7 +23,8 @@ def take(page: Page, name: str) -> None:
 
 def main() -> None:
     """Take every picture."""
-    with served(Path.cwd()) as (base, link), sync_playwright() as playwright:
+    with driptune_up(os.environ, Path.cwd()) as serving, sync_playwright() as playwright:
+        base, link = serving.address, next(iter(serving.links.values()))
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE, color_scheme="light")
         page.goto(f"{base}/reports/onboarding.html")
