@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 import yaml
 
+from pipeline.common.time import day_number, end_of_day_us, numbered_day
 from pipeline.decisions.learning import PolicyModel
-from pipeline.decisions.memberships import EPOCH, MICROSECONDS_PER_DAY
 from pipeline.decisions.profile import FEATURES, from_text, to_text
 from pipeline.decisions.rule_definitions import parse_rule, rule_definition
 from pipeline.decisions.selection import Arm, DecisionPoint, decide, rule_chances
@@ -33,7 +33,7 @@ def waiting_before(step_entries: pl.DataFrame, step_key: int, *, as_of: date) ->
     Returns:
         `subscriber_key`, each once.
     """
-    end_us = ((as_of - EPOCH).days + 1) * MICROSECONDS_PER_DAY
+    end_us = end_of_day_us(as_of)
     near = (pl.col("step_key") == step_key) | (pl.col("to_step_key") == step_key)
     return step_entries.filter(near & (pl.col("outcome_us") >= end_us)).select("subscriber_key").unique()
 
@@ -54,7 +54,7 @@ def logged_decisions(
     return decisions.select(
         "decision_point_id", "subscriber_key", "arm", "is_default", "choice_probability", "model_version"
     ).with_columns(
-        night=pl.lit((as_of - EPOCH).days, dtype=pl.Int64),
+        night=pl.lit(day_number(as_of), dtype=pl.Int64),
         rule_chances=pl.Series([json.dumps(row) for row in chances.round(9).tolist()], dtype=pl.String),
         definition=pl.lit(point_text(point)),
         profile=to_text(profiles),
@@ -87,9 +87,7 @@ def learning_log(log: pl.DataFrame, conversions: pl.DataFrame, *, as_of: date, h
     return (
         pl.concat([first, known], how="horizontal")
         .join(converted, on="subscriber_key", how="left", maintain_order="left")
-        .with_columns(
-            pl.col("outcome").fill_null(0.0), is_matured=pl.col("night") + horizon_days <= (as_of - EPOCH).days
-        )
+        .with_columns(pl.col("outcome").fill_null(0.0), is_matured=pl.col("night") + horizon_days <= day_number(as_of))
     )
 
 
@@ -150,7 +148,7 @@ def replay(logged: dict[str, Any], model: PolicyModel | None) -> dict[str, Any]:
     Returns:
         The row of `decide`.
     """
-    night = EPOCH + timedelta(days=logged["night"])
+    night = numbered_day(logged["night"])
     now = datetime.combine(night + timedelta(days=1), datetime.min.time())
     profile = from_text([logged["profile"]])
     return decide(profile, point_from_text(logged["definition"]), model, now=now, as_of_day=night).row(0, named=True)

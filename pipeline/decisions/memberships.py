@@ -8,9 +8,7 @@ from datetime import date
 
 import polars as pl
 
-MICROSECONDS_PER_HOUR = 3_600_000_000
-MICROSECONDS_PER_DAY = 24 * MICROSECONDS_PER_HOUR
-EPOCH = date(1970, 1, 1)
+from pipeline.common.time import DAY_US, HOUR_US, day_number, end_of_day_us
 
 
 def stays(step_entries: pl.DataFrame, workflows: pl.DataFrame, *, as_of: date, days: int) -> pl.DataFrame:
@@ -26,18 +24,17 @@ def stays(step_entries: pl.DataFrame, workflows: pl.DataFrame, *, as_of: date, d
         One row per stay: `subscriber_key`, `workflow_id`, `entered_day`, and `exited_day`, null while the subscriber is
         in it tonight. Who waited longer than planned and granted is taken for gone on that day.
     """
-    tonight = (as_of - EPOCH).days
-    end_us = (tonight + 1) * MICROSECONDS_PER_DAY
+    end_us = end_of_day_us(as_of)
     person = ["subscriber_key", "workflow_key"]
     latest_end = pl.col("outcome_us").cum_max().shift(1).over(person)
     goes_on = (pl.col("entered_us") <= latest_end).fill_null(False)
     return (
-        step_entries.filter(pl.col("day") <= tonight)
+        step_entries.filter(pl.col("day") <= day_number(as_of))
         .sort(*person, "entered_us", "outcome_us")
         .with_columns(stay=(~goes_on).cum_sum())
         .group_by(*person, "stay")
         .agg(pl.col("entered_us").min(), pl.col("outcome_us").max())
-        .filter(pl.col("outcome_us") >= end_us - days * MICROSECONDS_PER_DAY)
+        .filter(pl.col("outcome_us") >= end_us - days * DAY_US)
         .join(workflows.select("workflow_key", "workflow_id"), on="workflow_key")
         .select(
             "subscriber_key",
@@ -61,8 +58,8 @@ def planned_stays(entries: pl.DataFrame, workflow_id: str, path_hours: Sequence[
     Returns:
         As `stays`.
     """
-    end_us = ((as_of - EPOCH).days + 1) * MICROSECONDS_PER_DAY
-    left_us = pl.col("entered_us") + max(path_hours, default=0) * MICROSECONDS_PER_HOUR
+    end_us = end_of_day_us(as_of)
+    left_us = pl.col("entered_us") + max(path_hours, default=0) * HOUR_US
     return entries.select(
         "subscriber_key",
         pl.lit(workflow_id).alias("workflow_id"),
@@ -73,12 +70,12 @@ def planned_stays(entries: pl.DataFrame, workflow_id: str, path_hours: Sequence[
 
 def planned_messages(entries: pl.DataFrame, path_hours: Sequence[int], *, as_of: date) -> pl.DataFrame:
     """Days of the messages that a workflow which has not run would have sent: `subscriber_key`, `day` (Date)."""
-    end_us = ((as_of - EPOCH).days + 1) * MICROSECONDS_PER_DAY
+    end_us = end_of_day_us(as_of)
     sent = entries.join(pl.DataFrame({"hours": path_hours}, schema={"hours": pl.Int64}), how="cross").with_columns(
-        sent_us=pl.col("entered_us") + pl.col("hours") * MICROSECONDS_PER_HOUR
+        sent_us=pl.col("entered_us") + pl.col("hours") * HOUR_US
     )
     return sent.filter(pl.col("sent_us") < end_us).select("subscriber_key", day=_day(pl.col("sent_us")))
 
 
 def _day(instant_us: pl.Expr) -> pl.Expr:
-    return (instant_us // MICROSECONDS_PER_DAY).cast(pl.Int32).cast(pl.Date)
+    return (instant_us // DAY_US).cast(pl.Int32).cast(pl.Date)

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
+from pipeline.common.time import day_number
 from pipeline.decisions.learning import EVALUATION_FLOOR, FLOOR, PolicyModel, fit_policy
 from pipeline.decisions.lint import lint_decision_points, rule_coverage
 from pipeline.decisions.log import against_rules, empty_log, learning_log, logged_decisions, model_text, waiting_before
@@ -82,7 +83,7 @@ def decision_night(
     learnt, models = {}, {}
     for one in (*definitions.paths, *definitions.content):
         name = one.point.decision_point_id
-        mine = log.filter((pl.col("decision_point_id") == name) & (pl.col("night") < _number(as_of)))
+        mine = log.filter((pl.col("decision_point_id") == name) & (pl.col("night") < day_number(as_of)))
         learnt[name] = learning_log(mine, facts.conversions, as_of=as_of, horizon_days=horizon_days)
         if one.mode != "rules":
             models[name] = fit_policy(learnt[name], arms=[arm.arm for arm in one.point.arms], features=FEATURES)
@@ -163,7 +164,3 @@ def _decide(night: DecisionNight, one: DecisionDefinition, profiles: pl.DataFram
     model = night.models.get(one.point.decision_point_id)
     floor = EVALUATION_FLOOR if one.mode == "evaluate" else FLOOR
     return decide(profiles, one.point, model, now=night.now, as_of_day=night.as_of, floor=floor)
-
-
-def _number(day: date) -> int:
-    return (day - date(1970, 1, 1)).days

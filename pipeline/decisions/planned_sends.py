@@ -1,10 +1,10 @@
 """What is planned to be mailed to those who wait tonight, by local day. Which of it fits is for `conflicts` to say."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 
 import polars as pl
 
-from pipeline.decisions.memberships import MICROSECONDS_PER_HOUR
+from pipeline.common.time import HOUR_US, end_of_day_us
 
 _QUEUE = "queue"
 
@@ -32,7 +32,7 @@ def planned_sends(
         `subscriber_key`, `workflow_id`, `step_id`, `local_day` (Date) and `planned_at` (Datetime, UTC), as `cap_sends`
         reads them; what is overdue is planned for the first moment after tonight.
     """
-    end_us = int(datetime.combine(as_of + timedelta(days=1), time(), UTC).timestamp()) * 1_000_000
+    end_us = end_of_day_us(as_of)
     transition = ["step_key", "to_step_key", "delay_version"]
     planned = edges.select(
         pl.col("from_step_key").alias("step_key"), "to_step_key", "delay_version", "delay_hours"
@@ -43,9 +43,7 @@ def planned_sends(
         step_entries.filter((pl.col("entry_source") != _QUEUE) & (pl.col("outcome_us") >= end_us))
         .filter(pl.col("entered_us") < end_us)
         .join(planned, on=transition, how="left")
-        .with_columns(
-            planned_us=pl.max_horizontal(pl.col("entered_us") + hours * MICROSECONDS_PER_HOUR, pl.lit(end_us))
-        )
+        .with_columns(planned_us=pl.max_horizontal(pl.col("entered_us") + hours * HOUR_US, pl.lit(end_us)))
         .select("subscriber_key", "planned_us", step_key="to_step_key")
         .join(mailing.select("step_key", "workflow_id", "step_id"), on="step_key")
         .join(subscribers.select("subscriber_key", "zone"), on="subscriber_key")

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.decisions.memberships import EPOCH, MICROSECONDS_PER_DAY
+from pipeline.common.time import DAY_US, end_of_day_us, is_recent
 
 WINDOW_DAYS = 90
 FIELDS: dict[str, tuple[pl.DataType | type[pl.DataType], str]] = {
@@ -73,8 +73,7 @@ def subscriber_profiles(
         One row per subscriber: `subscriber_key`, `FIELDS` (null = never or unknown, counts 0), `merge` and
         `in_workflow`, sorted by subscriber.
     """
-    tonight = (as_of - EPOCH).days
-    recent = pl.col("day").is_between(tonight - WINDOW_DAYS + 1, tonight)
+    recent = is_recent(as_of, WINDOW_DAYS)
     delivered = recent & pl.col("bounce_kind").is_null()
     mail = messages.group_by("subscriber_key").agg(
         delivered.sum().cast(pl.Int64).alias("sends_90d"),
@@ -110,9 +109,7 @@ def subscriber_profiles(
     )
     frame = subscribers.with_columns(
         _instant("signup_us").alias("signup_at"),
-        ((((tonight + 1) * MICROSECONDS_PER_DAY) - pl.col("signup_us")) // MICROSECONDS_PER_DAY).alias(
-            "days_since_signup"
-        ),
+        ((end_of_day_us(as_of) - pl.col("signup_us")) // DAY_US).alias("days_since_signup"),
         _instant("first_purchase_us").alias("first_purchase_at"),
         pl.col("country_code").alias("country"),
         _merge_fields(subscribers["merge_fields"]),

@@ -15,15 +15,14 @@ from typing import Any
 import polars as pl
 
 from pipeline.common.errors import SourceError
+from pipeline.common.time import start_of_day_us
 from pipeline.config.flow_map import FLOWS_FILE, Flow, FlowMap, Step
 from pipeline.schemas.base import Table, conform, polars_schema
 from pipeline.schemas.core import CoreEdges, CoreSteps, CoreWorkflows
 from pipeline.settings import Settings
 
-EPOCH = date(1970, 1, 1)
-MICROSECONDS_PER_DAY = 86_400_000_000
 BEGINNING_US = 0
-END_US = (date.max - EPOCH).days * MICROSECONDS_PER_DAY
+END_US = start_of_day_us(date.max)
 _STATUS = {"sending": "active", "sent": "active", "archived": "archived"}
 _NEVER_SENT = ["save", "schedule"]
 
@@ -233,7 +232,7 @@ def _delays(step: Step, emails: dict[str, Row]) -> Iterator[tuple[int, int, int]
         current = whole_hours(emails.get(step.campaign or "", {}).get("delay_hours"))
     start = BEGINNING_US
     for past in step.delay_history:
-        until = (past.until - EPOCH).days * MICROSECONDS_PER_DAY
+        until = start_of_day_us(past.until)
         yield past.delay, start, until
         start = until
     yield current, start, END_US

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import duckdb
 
+from pipeline.common.time import day_number
 from pipeline.schemas.base import Table, identity, polars_schema, tables_of
 
-EPOCH = date(1970, 1, 1)
 DUCKDB_TYPES = {"Int64": "BIGINT", "Float64": "DOUBLE", "String": "VARCHAR", "Boolean": "BOOLEAN"}
 # The one table of the lake that SQL must not see: it holds addresses.
 PRIVATE_TABLES = frozenset({"addresses"})
@@ -28,7 +28,7 @@ class LakeFile:
     @property
     def day(self) -> int:
         """Day of the partition it lies in, as days since 1970-01-01."""
-        return (date.fromisoformat(self.path.parent.name.removeprefix("day=")) - EPOCH).days
+        return day_number(date.fromisoformat(self.path.parent.name.removeprefix("day=")))
 
 
 @cache

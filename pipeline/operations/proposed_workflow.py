@@ -8,14 +8,15 @@ from pathlib import Path
 import polars as pl
 
 from pipeline.common.errors import SourceError
+from pipeline.common.time import DAY_US, HOUR_US, end_of_day_us
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
 from pipeline.config.flow_map import Flow, FlowMap, load_flow_map
 from pipeline.config.reader import load_definition
 from pipeline.decisions.conflicts import REPLAY_DAYS, conflict_replay
-from pipeline.decisions.memberships import MICROSECONDS_PER_DAY, planned_messages, planned_stays, stays
+from pipeline.decisions.memberships import planned_messages, planned_stays, stays
 from pipeline.engine.reading import read_tables
-from pipeline.lake.store import EPOCH, Lake
+from pipeline.lake.store import Lake
 from pipeline.published.snapshot import Manifest
 from pipeline.schemas import lake as tables
 from pipeline.settings import Settings
@@ -120,15 +121,15 @@ def _with(workflows: pl.DataFrame, flow: Flow) -> pl.DataFrame:
 
 def _entries(settings: Settings, flow: Flow, as_of: date) -> pl.DataFrame:
     """Whom the trigger would have let in, at its moment: sign-ups, or events of that type."""
-    end_us = ((as_of - EPOCH).days + 1) * MICROSECONDS_PER_DAY
+    end_us = end_of_day_us(as_of)
     lake = Lake(settings.lake_dir)
     if flow.trigger == SIGNUP:
         moments = lake.latest(tables.Members).select("subscriber_key", pl.col("signup_us").alias("entered_us"))
     else:
         of_type = lake.latest(tables.Events).filter(pl.col("event_type") == flow.trigger)
         moments = of_type.select("subscriber_key", pl.col("occurred_us").alias("entered_us"))
-    longest = max(_hours(flow), default=0) * MICROSECONDS_PER_DAY // 24
-    window = pl.col("entered_us").is_between(end_us - REPLAY_DAYS * MICROSECONDS_PER_DAY - longest, end_us - 1)
+    longest = max(_hours(flow), default=0) * HOUR_US
+    window = pl.col("entered_us").is_between(end_us - REPLAY_DAYS * DAY_US - longest, end_us - 1)
     return moments.filter(window).sort("entered_us").unique("subscriber_key", keep="last").collect()
 
 

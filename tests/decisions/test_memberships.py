@@ -6,30 +6,27 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.common.time import DAY_US, HOUR_US, day_number
 from pipeline.decisions.memberships import (
-    EPOCH,
-    MICROSECONDS_PER_DAY,
-    MICROSECONDS_PER_HOUR,
     planned_messages,
     planned_stays,
     stays,
 )
 
 TONIGHT = date(2026, 6, 29)
-LAST = (TONIGHT - EPOCH).days
+LAST = day_number(TONIGHT)
 WORKFLOWS = pl.DataFrame({"workflow_key": [1, 2], "workflow_id": ["welcome", "cart"]})
 
 
 def entries(*spans: tuple[int, int, int, int]) -> pl.DataFrame:
     """(subscriber, workflow, first hour, last hour), hours counted back from the end of tonight."""
-    end_us = (LAST + 1) * MICROSECONDS_PER_DAY
+    end_us = (LAST + 1) * DAY_US
     rows = [
-        (person, workflow, end_us - first * MICROSECONDS_PER_HOUR, end_us - last * MICROSECONDS_PER_HOUR)
-        for person, workflow, first, last in spans
+        (person, workflow, end_us - first * HOUR_US, end_us - last * HOUR_US) for person, workflow, first, last in spans
     ]
     columns = dict.fromkeys(("subscriber_key", "workflow_key", "entered_us", "outcome_us"), pl.Int64)
     frame = pl.DataFrame(rows, schema=columns, orient="row")
-    return frame.with_columns(day=pl.col("entered_us") // MICROSECONDS_PER_DAY)
+    return frame.with_columns(day=pl.col("entered_us") // DAY_US)
 
 
 def test_entries_that_follow_on_each_other_are_one_stay() -> None:

@@ -13,7 +13,7 @@ from pipeline.analysis.experiments.assignment import assign_arms
 from pipeline.analysis.experiments.draft import Assigner, ExperimentDraft, MetricName
 from pipeline.analysis.experiments.metrics import MOMENTS, reduce_exposures
 from pipeline.analysis.experiments.plan import ExperimentPlan
-from pipeline.common.time import CENTS, DAY_US, day_number, to_date
+from pipeline.common.time import CENTS, DAY_US, day_number, day_of, to_date
 from pipeline.schemas.base import empty
 from pipeline.schemas.experiments import ExperimentAssignments
 
@@ -239,7 +239,7 @@ def _dated(rows: pl.DataFrame, draft: ExperimentDraft, facts: Facts, as_of_day: 
     signup = to_date("signup_day").fill_null(draft.start_day)
     return (
         rows.join(
-            facts.subscribers.select("subscriber_key", signup_day=pl.col("signup_us") // DAY_US),
+            facts.subscribers.select("subscriber_key", signup_day=day_of("signup_us")),
             on="subscriber_key",
             how="left",
         )

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from pipeline.common.time import EPOCH, day_number, end_of_day_us
+from pipeline.common.time import day_number, end_of_day_us, numbered_day
 from pipeline.schemas import performance
 from pipeline.schemas.base import conform
 
@@ -41,7 +41,7 @@ def calendar(step_days: pl.DataFrame, entry_days: pl.DataFrame, as_of: date, mat
     """`marts.calendar`: every day from the first fact of `reductions.step_days` or `entry_days` to tonight."""
     # On an empty account the calendar holds tonight alone.
     known = pl.concat([step_days.select("day"), entry_days.select("day")]).get_column("day")
-    first = EPOCH + timedelta(days=min([day_number(as_of), *known]))
+    first = numbered_day(min([day_number(as_of), *known]))
     day = pl.col("day")
     frame = pl.DataFrame({"day": pl.date_range(first, as_of, eager=True)}).with_columns(
         year=day.dt.year(),

@@ -5,20 +5,19 @@ and what the drawn hours showed (`send_time_evaluation`).
 """
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import polars as pl
 
 from pipeline.common.sticky_hash import uniform_hash
-from pipeline.common.time import day_number
+from pipeline.common.time import day_number, numbered_day
 from pipeline.schemas.base import conform
 from pipeline.schemas.timing import SendTimeAssignments
 
 #: A draw stands for four weeks: long enough for several messages, and a sender's field that changes every night helps
 #: nobody.
 PERIOD_DAYS = 28
-EPOCH = date(1970, 1, 1)
 METHOD = "uniform draw for the share that explores, recommended hour for the rest"
 
 
@@ -54,7 +53,7 @@ def assign_hours(subscribers: pl.DataFrame, *, share: float, allowed: Sequence[i
     return conform(
         frame.with_columns(
             as_of_day=pl.lit(as_of_day),
-            period_first_day=pl.lit(EPOCH + timedelta(days=PERIOD_DAYS * period)),
+            period_first_day=pl.lit(numbered_day(PERIOD_DAYS * period)),
             method=pl.lit(METHOD),
         ),
         SendTimeAssignments,

@@ -11,8 +11,8 @@ import dagster as dg
 import polars as pl
 
 from pipeline.common.errors import SourceError, TransientError
+from pipeline.common.time import day_number
 from pipeline.events.reading import ingest_events
-from pipeline.lake.store import EPOCH
 from pipeline.mailchimp import pulls as pull
 from pipeline.orchestration.asset import FRESHNESS, OWNERS, asset_key, describe, preview, spec
 from pipeline.orchestration.partitions import tonight
@@ -119,7 +119,7 @@ readers = [
 def quarantine(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Count what the readers set aside."""
     rows = context.resources.lake.latest(tables.Quarantine).collect()
-    as_of_day = (tonight(context.run.tags, context.resources.settings) - EPOCH).days
+    as_of_day = day_number(tonight(context.run.tags, context.resources.settings))
     reasons = rows.group_by("source", "field", "reason").len("rows").sort("rows", descending=True)
     metadata = {
         "dagster/row_count": rows.height,

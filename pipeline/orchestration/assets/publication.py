@@ -7,7 +7,8 @@ from importlib.metadata import version
 import dagster as dg
 import polars as pl
 
-from pipeline.lake.store import EPOCH, Lake
+from pipeline.common.time import to_date
+from pipeline.lake.store import Lake
 from pipeline.orchestration.asset import FRESHNESS, OWNERS, asset_key, describe, table_asset
 from pipeline.orchestration.assets.cohorts import cohort_assets
 from pipeline.orchestration.assets.coordination import coordination_assets
@@ -46,7 +47,7 @@ ANALYSES = (
 @table_asset(marts.QuarantinedRows, group=GROUP, reads={}, reads_lake={"rows": tables.Quarantine})
 def quarantine(as_of: date, settings: Settings, rows: pl.DataFrame) -> pl.DataFrame:
     """Rows that broke their contract."""
-    return rows.with_columns(as_of_day=(pl.lit(EPOCH) + pl.duration(days="as_of_day")).cast(pl.Date))
+    return rows.with_columns(to_date("as_of_day"))
 
 
 @table_asset(marts.DataDictionary, group=GROUP, reads={})

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from pipeline.common.time import day_number
 from pipeline.engine import Engine, Model, Window, column_lineage, models
-from pipeline.lake.store import EPOCH, Lake
+from pipeline.lake.store import Lake
 from pipeline.orchestration.asset import FRESHNESS, OWNERS, PREVIEW_ROWS, describe, preview
 from pipeline.orchestration.partitions import DAYS, day_range
 from pipeline.orchestration.resources.warehouse import Warehouse
@@ -68,7 +69,7 @@ def sql_assets() -> dg.AssetsDefinition:
         }
         engine = Engine(warehouse.connection, SQL_DIR, lake.root, parameters)
         first, last = day_range(context.run.tags, settings)
-        engine.touch(Window((first - EPOCH).days, (last - EPOCH).days))
+        engine.touch(Window(day_number(first), day_number(last)))
         for name in engine.models:
             if _key(name) not in context.selected_asset_keys:
                 continue

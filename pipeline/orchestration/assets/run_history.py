@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 
-from pipeline.lake.store import EPOCH, Lake
+from pipeline.common.time import to_date
+from pipeline.lake.store import Lake
 from pipeline.orchestration.partitions import tonight
 from pipeline.schemas.base import conform, polars_schema, tables_of
 from pipeline.schemas.lake import Quarantine
@@ -64,8 +65,7 @@ def rows_by_night(lake: Lake) -> pl.DataFrame:
         for model in tables_of("lake")
         if "as_of_day" in polars_schema(model)
     ]
-    night = pl.lit(EPOCH) + pl.duration(days="as_of_day")
-    return pl.concat(counted).group_by(as_of_day=night.cast(pl.Date)).sum().collect()
+    return pl.concat(counted).group_by(as_of_day=to_date("as_of_day")).sum().collect()
 
 
 def _instant(timestamp: float | None) -> datetime | None:
