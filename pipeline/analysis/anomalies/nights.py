@@ -86,24 +86,6 @@ def anomaly_baselines(
     return conform(scored.sort("workflow_id", "step_id", "metric", "day"), AnomalyBaselines)
 
 
-def detect_rate_anomalies(
-    daily: pl.DataFrame,
-    *,
-    as_of_day: date,
-    rates: Sequence[tuple[str, str, str] | RateMetric] = DEFAULT_RATES,
-    holidays: Sequence[date] = (),
-) -> pl.DataFrame:
-    """Days on which a rate does not fit its forecast; arguments and columns as in `anomaly_baselines`."""
-    return flagged(anomaly_baselines(daily, as_of_day=as_of_day, rates=rates, volumes=(), holidays=holidays))
-
-
-def detect_volume_anomalies(
-    daily: pl.DataFrame, *, as_of_day: date, volumes: Sequence[str] = DEFAULT_VOLUMES, holidays: Sequence[date] = ()
-) -> pl.DataFrame:
-    """Days on which a volume does not fit its forecast; arguments and columns as in `anomaly_baselines`."""
-    return flagged(anomaly_baselines(daily, as_of_day=as_of_day, rates=(), volumes=volumes, holidays=holidays))
-
-
 def flagged(baselines: pl.DataFrame) -> pl.DataFrame:
     """The alarms among the rows of `anomaly_baselines`: nights out of line and slow drift."""
     return baselines.filter(pl.col("is_anomaly") | (pl.col("change") == "drift"))

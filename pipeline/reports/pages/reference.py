@@ -107,7 +107,6 @@ CHAPTERS = (
             "analysis.send_time.schedule",
             "analysis.send_time.exploration",
             "analysis.send_time.evaluation",
-            "analysis.send_time.filter",
             "analysis.send_time.inputs",
             "analysis.send_time.engagement_hours",
         ),
