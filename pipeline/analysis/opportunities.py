@@ -10,15 +10,13 @@ import polars as pl
 from pipeline.analysis.cohorts.comparison import INSIGHT_PROBABILITY as SURE
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.monitoring import Opportunities
+from pipeline.schemas.rates import WATCHED_RATES, WATCHED_VOLUMES
 
 #: Four whole weeks: every weekday counts alike.
 PERIOD_DAYS = 28
 #: What one event of a metric is worth, in conversions: its count in `step_metrics_daily`. A conversion is worth one.
-_COUNT_BEHIND = {
-    "prompt_human_click_rate": "prompt_human_clicks",
-    "conversion_rate": "conversions",
-    "sent": "sent",
-    "entries": "entries",
+_COUNT_BEHIND = {rate.name: rate.numerator for rate in WATCHED_RATES if rate.is_gain} | {
+    volume: volume for volume in WATCHED_VOLUMES
 }
 _STEP = ["workflow_id", "step_id"]
 _GAINS = ["expected_gain", "expected_gain_low", "expected_gain_high"]

@@ -8,7 +8,8 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from pipeline.analysis.anomalies.nights import DEFAULT_RATES, DEFAULT_VOLUMES, METHOD, RateMetric, anomaly_baselines
+from pipeline.analysis.anomalies.nights import METHOD, anomaly_baselines
+from pipeline.schemas.rates import WATCHED_RATES, WATCHED_VOLUMES, Rate
 
 #: Effects planted: what is left of the counts.
 EFFECTS = {"stop": 0.0, "halving": 0.5}
@@ -20,8 +21,8 @@ def trial_on_history(
     daily: pl.DataFrame,
     *,
     as_of_day: date,
-    rates: Sequence[tuple[str, str, str] | RateMetric] = DEFAULT_RATES,
-    volumes: Sequence[str] = DEFAULT_VOLUMES,
+    rates: Sequence[Rate] = WATCHED_RATES,
+    volumes: Sequence[str] = WATCHED_VOLUMES,
     holidays: Sequence[date] = (),
 ) -> pl.DataFrame:
     """Alarms per 1,000 step-days on the history as it is, and the share of planted incidents found after some nights.
@@ -40,7 +41,7 @@ def trial_on_history(
         metric stands still included), and `status`.
     """
     first = as_of_day - timedelta(days=max(NIGHTS) - 1)
-    counts = sorted({RateMetric(*rate).numerator for rate in rates} | set(volumes))
+    counts = sorted({rate.numerator for rate in rates} | set(volumes))
     history = anomaly_baselines(daily, as_of_day=as_of_day, rates=rates, volumes=volumes, holidays=holidays)
     quiet = _alarm_rates(history.filter((pl.col("day") < first) & (pl.col("status") == "ok")))
     parts = []
@@ -51,7 +52,7 @@ def trial_on_history(
             replayed = anomaly_baselines(
                 daily.with_columns(planted.cast(pl.Int64).alias(name)),
                 as_of_day=as_of_day,
-                rates=[rate for rate in rates if RateMetric(*rate).numerator == name],
+                rates=[rate for rate in rates if rate.numerator == name],
                 volumes=[volume for volume in volumes if volume == name],
                 holidays=holidays,
             )

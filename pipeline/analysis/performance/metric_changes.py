@@ -10,17 +10,10 @@ import polars as pl
 from pipeline.analysis.statistics.intervals import share_of, wilson_bounds
 from pipeline.schemas.base import conform
 from pipeline.schemas.performance import MetricChanges
+from pipeline.schemas.rates import HEADLINE_RATES
 
 PERIOD_DAYS = 28
 METHOD = "Newcombe's hybrid interval at effective numbers"
-RATES = (
-    ("human_click_rate", "unique_human_clicks", "delivered", True),
-    ("conversion_rate", "conversions", "delivered", True),
-    ("unsubscribe_rate", "unsubscribes", "delivered", False),
-    ("complaint_rate", "complaints", "delivered", False),
-    ("hard_bounce_rate", "hard_bounces", "sent", False),
-)
-"""Rate, what it counts, of how many, and whether more is better."""
 _SERIES = ["workflow_id", "metric"]
 
 
@@ -46,17 +39,17 @@ def metric_changes(step_metrics_daily: pl.DataFrame, *, as_of: date, maturity_da
     both = _side(sums, True, "").join(
         _side(sums, False, "previous_"), on=_SERIES, how="full", coalesce=True, nulls_equal=True
     )
+    is_gain = pl.col("metric").is_in([rate.name for rate in HEADLINE_RATES if rate.is_gain])
     counts = ["numerator", "denominator", "previous_numerator", "previous_denominator"]
     found = (
         both.with_columns(pl.col(counts).fill_null(0))
         .join(_dispersion(days), on=_SERIES, how="left", nulls_equal=True)
-        .join(pl.DataFrame({"metric": [one[0] for one in RATES], "is_gain": [one[3] for one in RATES]}), on="metric")
         .with_columns(dispersion=pl.col("dispersion").fill_null(1.0).clip(1.0))
         .with_columns(*_rate("current_rate", ""), *_rate("previous_rate", "previous_"))
         .with_columns(*_difference())
         .with_columns(change=_change())
         .with_columns(
-            is_adverse=(pl.col("change") == pl.when("is_gain").then(pl.lit("down")).otherwise(pl.lit("up"))),
+            is_adverse=pl.col("change") == pl.when(is_gain).then(pl.lit("down")).otherwise(pl.lit("up")),
             as_of_day=pl.lit(as_of),
             first_day=pl.lit(last_day - timedelta(days=PERIOD_DAYS - 1)),
             last_day=pl.lit(last_day),
@@ -75,9 +68,9 @@ def _by_day(daily: pl.DataFrame, last_day: date) -> pl.DataFrame:
     counted = pl.concat([closed, account])
     parts = [
         counted.group_by("workflow_id", "is_current", "day")
-        .agg(numerator=pl.col(numerator).sum(), denominator=pl.col(denominator).sum())
-        .with_columns(metric=pl.lit(name))
-        for name, numerator, denominator, _ in RATES
+        .agg(numerator=pl.col(rate.numerator).sum(), denominator=pl.col(rate.denominator).sum())
+        .with_columns(metric=pl.lit(rate.name))
+        for rate in HEADLINE_RATES
     ]
     # In order, because sums of fractions differ in their last digit by it, and with them the version of a publication.
     return pl.concat(parts).filter(pl.col("denominator") > 0).sort(*_SERIES, "day")

@@ -8,6 +8,7 @@ from pipeline.analysis.statistics.intervals import rate_with_interval, share_of
 from pipeline.common.time import AMOUNT, WINDOW_DAYS, over_windows, to_amount, to_date
 from pipeline.schemas import performance
 from pipeline.schemas.base import conform
+from pipeline.schemas.rates import STEP_RATES
 
 MESSAGE_COUNTS = (
     "sent",
@@ -28,18 +29,6 @@ MESSAGE_COUNTS = (
 )
 AMOUNTS = ("revenue_amount", "mailchimp_compat_revenue_amount")
 COUNTS = ("entries", *MESSAGE_COUNTS, "conversions", "mailchimp_compat_conversions")
-RATES = (
-    ("delivery_rate", "delivered", "sent"),
-    ("hard_bounce_rate", "hard_bounces", "sent"),
-    ("soft_bounce_rate", "soft_bounces", "sent"),
-    ("open_rate", "unique_opens", "delivered"),
-    ("unmarked_open_rate", "unique_human_opens", "delivered"),
-    ("click_rate", "unique_clicks", "delivered"),
-    ("human_click_rate", "unique_human_clicks", "delivered"),
-    ("unsubscribe_rate", "unsubscribes", "delivered"),
-    ("complaint_rate", "complaints", "delivered"),
-    ("conversion_rate", "conversions", "delivered"),
-)
 
 
 def step_metrics_daily(
@@ -161,7 +150,7 @@ def _rates() -> list[pl.Expr]:
     human_clicks = pl.col("unique_human_clicks")
     revenue = pl.col("revenue_amount").cast(pl.Float64)
     return [
-        *(rate for name, numerator, denominator in RATES for rate in rate_with_interval(name, numerator, denominator)),
+        *(column for rate in STEP_RATES for column in rate_with_interval(*rate[:3])),
         share_of(pl.col("unique_human_opens"), pl.col("delivered")).alias("human_open_rate_low"),
         share_of(pl.col("unique_opens"), pl.col("delivered")).alias("human_open_rate_high"),
         share_of(human_clicks, all_engaged).alias("click_to_open_rate_low"),
