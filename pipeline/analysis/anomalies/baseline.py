@@ -22,11 +22,11 @@ from pipeline.analysis.anomalies.state import (
     WINSOR_MEAN,
     Day,
     Kind,
-    Mask,
     Panel,
     Recursion,
 )
-from pipeline.analysis.anomalies.tails import Array, beta_binomial_score, negative_binomial_score
+from pipeline.analysis.anomalies.tails import beta_binomial_score, negative_binomial_score
+from pipeline.analysis.statistics import Array, Mask
 
 MOST_CENSORED_DAYS = 4
 ALARM_PROBABILITY = 1e-3

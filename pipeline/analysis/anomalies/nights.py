@@ -4,7 +4,7 @@ Here: the tables that go in and come out. The forecast itself is made in `baseli
 `tails`; which alarms have one cause is decided in `incidents`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -13,8 +13,9 @@ import polars as pl
 import polars.selectors as cs
 
 from pipeline.analysis.anomalies.baseline import replay
-from pipeline.analysis.anomalies.state import WARM_UP_DAYS, Kind, Mask, Panel
-from pipeline.analysis.anomalies.tails import Array, predictive_band
+from pipeline.analysis.anomalies.state import WARM_UP_DAYS, Kind, Panel
+from pipeline.analysis.anomalies.tails import predictive_band
+from pipeline.analysis.statistics import Array, Mask
 from pipeline.analysis.statistics.intervals import NORMAL_95
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.monitoring import AnomalyBaselines, MetricTrends
@@ -118,7 +119,7 @@ class _Cells:
 
     days: list[date]
     steps: pl.DataFrame
-    counts: dict[str, Array]
+    counts: Mapping[str, Array]
     is_present: Mask
     is_mature: Mask
 

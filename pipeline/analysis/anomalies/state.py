@@ -9,9 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis.anomalies.tails import Array
-
-Mask = NDArray[np.bool_]
+from pipeline.analysis.statistics import Array, Mask
 
 LEVEL_HALF_LIFE_DAYS = 21.0
 # Weekdays come round once a week and their pattern changes slowly: 24 weeks halve their weight.

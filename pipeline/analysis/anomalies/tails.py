@@ -4,10 +4,9 @@ Here belong predictive distributions of counts. Estimating a forecast belongs to
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import betainc, betaln, gammaln, ndtri
 
-Array = NDArray[np.float64]
+from pipeline.analysis.statistics import Array
 
 # Beyond eight standard deviations floating point no longer orders tails; every alarm is long decided there.
 SCORE_LIMIT = 8.0

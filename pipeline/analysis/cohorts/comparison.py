@@ -8,15 +8,15 @@ from datetime import date
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import betaln, expit, logit
 from scipy.stats import t as student
 
+from pipeline.analysis.statistics import Array
+from pipeline.analysis.statistics.glm import fit_logistic, fitted_shares
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.cohorts import CohortComparison, CohortInsights
 
-Array = NDArray[np.float64]
 METHOD = "beta-binomial shrinkage, concentration integrated out"
 TREND_METHOD = "beta-binomial logistic slope, t interval"
 #: A cohort smaller than this says nothing by itself.
@@ -44,31 +44,6 @@ _MOST_DISPERSED = 0.5
 
 
 @dataclass(frozen=True)
-class Posterior:
-    """What the data say of cohorts at one age; arrays run over cohorts.
-
-    Attributes:
-        rate: posterior mean of each rate, with 95% bounds.
-        rate_low: lower bound.
-        rate_high: upper bound.
-        difference: posterior mean of rate / mean - 1, with 95% bounds.
-        difference_low: lower bound.
-        difference_high: upper bound.
-        above: probability of more than a tenth above the mean.
-        below: probability of more than a tenth below it.
-    """
-
-    rate: Array
-    rate_low: Array
-    rate_high: Array
-    difference: Array
-    difference_low: Array
-    difference_high: Array
-    above: Array
-    below: Array
-
-
-@dataclass(frozen=True)
 class Trend:
     """Slope of the log-odds from one cohort to the next.
 
@@ -87,15 +62,17 @@ class Trend:
     dispersion: float
 
 
-def shrink(conversions: Array, followed: Array) -> Posterior:
+def shrink(conversions: Array, followed: Array) -> pl.DataFrame:
     """Rates of exchangeable cohorts under a beta-binomial whose mean and concentration are integrated out.
 
     Args:
-        conversions: converted, per cohort.
-        followed: entrants followed, per cohort, positive.
+        conversions: number converted, per cohort.
+        followed: number of entrants followed, per cohort; above zero.
 
     Returns:
-        The posterior, by 4,000 draws with a fixed seed. The mean is the cohorts' own, weighted by entrants followed.
+        One row per cohort, in columns of `cohort_comparison`: posterior means of its rate and of rate / mean - 1, each
+        with a 95% interval, and the probabilities of lying more than a tenth above and below the mean. They come from
+        4,000 draws with a fixed seed. The mean is that of the cohorts, weighted by entrants followed.
     """
     random = np.random.default_rng(SEED)
     mean, spread, weight = _hyperposterior(conversions, followed)
@@ -105,18 +82,14 @@ def shrink(conversions: Array, followed: Array) -> Posterior:
     second = followed - conversions + ((1 - mean[chosen]) * concentration)[:, None]
     draws = random.beta(first, second)
     relative = draws / (draws @ (followed / followed.sum()))[:, None] - 1
-    bounds = np.quantile(draws, [0.025, 0.975], axis=0)
-    relative_bounds = np.quantile(relative, [0.025, 0.975], axis=0)
-    return Posterior(
-        rate=draws.mean(axis=0),
-        rate_low=bounds[0],
-        rate_high=bounds[1],
-        difference=relative.mean(axis=0),
-        difference_low=relative_bounds[0],
-        difference_high=relative_bounds[1],
-        above=(relative > DIFFERENCE).mean(axis=0),
-        below=(relative < -DIFFERENCE).mean(axis=0),
-    )
+    columns = {
+        "above_probability": (relative > DIFFERENCE).mean(axis=0),
+        "below_probability": (relative < -DIFFERENCE).mean(axis=0),
+    }
+    for name, drawn in (("shrunk_rate", draws), ("relative_difference", relative)):
+        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+        columns |= {name: drawn.mean(axis=0), f"{name}_low": low, f"{name}_high": high}
+    return pl.DataFrame(columns)
 
 
 def _hyperposterior(conversions: Array, followed: Array) -> tuple[Array, Array, Array]:
@@ -156,9 +129,17 @@ def trend(conversions: Array, followed: Array) -> Trend:
     design = np.column_stack([np.ones_like(place), place - place.mean()])
     freedom = len(place) - 2
 
+    start = np.array([logit((conversions.sum() + 0.5) / (followed.sum() + 1.0)), 0.0])
+    rate = conversions / followed
+
+    def fit(correlation: float) -> tuple[Array, Array, float]:
+        size = followed / (1 + (followed - 1) * correlation)
+        coefficients, covariance = fit_logistic(design, rate, size, start)
+        fitted = fitted_shares(design, coefficients)
+        return coefficients, covariance, float((size * (rate - fitted) ** 2 / (fitted * (1 - fitted))).sum())
+
     def excess(correlation: float) -> float:
-        _, _, pearson = _fit_logistic(design, conversions, followed, correlation)
-        return pearson - freedom
+        return fit(correlation)[2] - freedom
 
     if excess(0.0) <= 0:
         correlation = 0.0
@@ -166,32 +147,12 @@ def trend(conversions: Array, followed: Array) -> Trend:
         correlation = _MOST_DISPERSED
     else:
         correlation = float(brentq(excess, 0.0, _MOST_DISPERSED, xtol=1e-7))
-    coefficients, covariance, _ = _fit_logistic(design, conversions, followed, correlation)
+    coefficients, covariance, _ = fit(correlation)
     error = float(np.sqrt(covariance[1, 1]))
     half = float(student.ppf(0.975, freedom)) * error
     slope = float(coefficients[1])
     p_value = float(2 * student.sf(abs(slope) / error, freedom))
     return Trend(slope, slope - half, slope + half, p_value, correlation)
-
-
-def _fit_logistic(design: Array, conversions: Array, followed: Array, correlation: float) -> tuple[Array, Array, float]:
-    """Weighted logistic regression by Fisher scoring: coefficients, covariance, Pearson's statistic."""
-    size = followed / (1 + (followed - 1) * correlation)
-    rate = conversions / followed
-    overall = (conversions.sum() + 0.5) / (followed.sum() + 1.0)
-    coefficients = np.array([logit(overall), 0.0])
-    for _ in range(25):
-        fitted = np.clip(expit(design @ coefficients), 1e-9, 1 - 1e-9)
-        weight = size * fitted * (1 - fitted)
-        information = design.T @ (weight[:, None] * design)
-        step = np.linalg.solve(information, design.T @ (size * (rate - fitted)))
-        coefficients = coefficients + np.clip(step, -2.0, 2.0)
-        if np.abs(step).max() < 1e-10:
-            break
-    fitted = np.clip(expit(design @ coefficients), 1e-9, 1 - 1e-9)
-    weight = size * fitted * (1 - fitted)
-    covariance = np.linalg.inv(design.T @ (weight[:, None] * design))
-    return coefficients, covariance, float((size * (rate - fitted) ** 2 / (fitted * (1 - fitted))).sum())
 
 
 def compared_age(triangles: pl.DataFrame) -> pl.DataFrame:
@@ -248,32 +209,18 @@ def _compare(part: pl.DataFrame) -> pl.DataFrame:
         .then(pl.format("not enough data: {} more entrants followed needed", missing))
         .otherwise(pl.lit("not enough data: a second cohort of 50 needed"))
     )
-    rest = part.filter(~used).with_columns(status=lacking, cohorts_compared=pl.lit(compared.height))
-    if compared.is_empty():
-        return rest
-    conversions, followed = (
-        compared.get_column(name).cast(pl.Float64).to_numpy() for name in ("conversions", "followed")
-    )
-    found = shrink(conversions, followed)
-    return pl.concat(
-        [
-            compared.with_columns(
-                cohorts_compared=pl.lit(compared.height),
-                mean_rate=pl.lit(float(conversions.sum() / followed.sum())),
-                shrunk_rate=pl.Series(found.rate),
-                shrunk_rate_low=pl.Series(found.rate_low),
-                shrunk_rate_high=pl.Series(found.rate_high),
-                relative_difference=pl.Series(found.difference),
-                relative_difference_low=pl.Series(found.difference_low),
-                relative_difference_high=pl.Series(found.difference_high),
-                above_probability=pl.Series(found.above),
-                below_probability=pl.Series(found.below),
-                status=pl.lit("ok"),
-            ),
-            rest,
-        ],
-        how="diagonal_relaxed",
-    )
+    rest = part.filter(~used).with_columns(status=lacking)
+    if compared.height:
+        conversions, followed = _counts(compared)
+        mean = float(conversions.sum() / followed.sum())
+        shown = compared.hstack(shrink(conversions, followed)).with_columns(mean_rate=mean, status=pl.lit("ok"))
+        rest = pl.concat([shown, rest], how="diagonal_relaxed")
+    return rest.with_columns(cohorts_compared=pl.lit(compared.height))
+
+
+def _counts(rows: pl.DataFrame) -> tuple[Array, Array]:
+    conversions, followed = (rows.get_column(name).cast(pl.Float64).to_numpy() for name in ("conversions", "followed"))
+    return conversions, followed
 
 
 def cohort_insights(comparison: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
@@ -331,9 +278,7 @@ def _trends(compared: pl.DataFrame) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     ordered = compared.filter(pl.col("cohort_type").is_in(ORDERED_TYPES)).sort(*_GROUP, "cohort")
     for part in ordered.partition_by(_GROUP, maintain_order=True):
-        conversions, followed = (
-            part.get_column(name).cast(pl.Float64).to_numpy() for name in ("conversions", "followed")
-        )
+        conversions, followed = _counts(part)
         if part.height < MINIMUM_TREND_COHORTS or not 0 < conversions.sum() < followed.sum():
             continue
         found = trend(conversions, followed)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.analysis.statistics import Array
+from pipeline.analysis.statistics.glm import newton
+
 #: Scale of the half-Cauchy prior of the spread between delays: most real curves differ by less than 30%.
 SPREAD_SCALE = 0.3
 SPREAD_GRID = np.geomspace(0.002, 2.0, 80)
 #: Half an expected conversion per delay keeps a delay without any conversion finite (Jeffreys).
 PSEUDO_CONVERSIONS = 0.5
-NEWTON_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,10 @@ class FittedCurve:
         conversions: stratum x delay.
     """
 
-    effects: np.ndarray
-    covariance: np.ndarray
-    entrants: np.ndarray
-    conversions: np.ndarray
+    effects: Array
+    covariance: Array
+    entrants: Array
+    conversions: Array
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,11 @@ class Curve:
         rates: conversion rate of each delay in the population of all strata, in 0-1.
     """
 
-    effects: np.ndarray
-    rates: np.ndarray
+    effects: Array
+    rates: Array
 
 
-def fit_curve(entrants: np.ndarray, conversions: np.ndarray) -> FittedCurve:
+def fit_curve(entrants: Array, conversions: Array) -> FittedCurve:
     """Log-rates of the delays, standardised over strata.
 
     Args:
@@ -65,14 +67,11 @@ def fit_curve(entrants: np.ndarray, conversions: np.ndarray) -> FittedCurve:
     informative = observed.sum(axis=1) > 0
     exposure, observed = exposure[informative], observed[informative]
 
-    effects = np.zeros(entrants.shape[1])
-    for _ in range(NEWTON_STEPS):
+    def step(effects: Array) -> Array:
         fitted, mix = _fitted(effects, exposure, observed)
-        score = (observed - fitted).sum(axis=0)
-        step = np.linalg.pinv(_information(fitted, mix), hermitian=True) @ score
-        effects += np.clip(step, -2.0, 2.0)
-        if np.abs(step).max() < 1e-10:
-            break
+        return np.linalg.pinv(_information(fitted, mix), hermitian=True) @ (observed - fitted).sum(axis=0)
+
+    effects = newton(np.zeros(entrants.shape[1]), step)
     fitted, mix = _fitted(effects, exposure, observed)
     variance = fitted * np.clip(1 - fitted / np.maximum(exposure, 1e-12), 0.0, 1.0)
     bread = np.linalg.pinv(_information(fitted, mix), hermitian=True)
@@ -105,23 +104,23 @@ def posterior_curve(fit: FittedCurve, draws: int, rng: np.random.Generator) -> C
     return Curve(effects, _rates(fit, effects, rng))
 
 
-def _fitted(effects: np.ndarray, exposure: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _fitted(effects: Array, exposure: Array, observed: Array) -> tuple[Array, Array]:
     weight = exposure * np.exp(effects)
     mix = weight / weight.sum(axis=1, keepdims=True)
     return mix * observed.sum(axis=1, keepdims=True), mix
 
 
-def _information(fitted: np.ndarray, mix: np.ndarray) -> np.ndarray:
+def _information(fitted: Array, mix: Array) -> Array:
     return np.diag(fitted.sum(axis=0)) - fitted.T @ mix
 
 
-def _contrasts(delays: int) -> np.ndarray:
+def _contrasts(delays: int) -> Array:
     """Orthonormal basis of the contrasts between delays, shape (delays - 1, delays)."""
     basis, _ = np.linalg.qr(np.column_stack([np.ones(delays), np.eye(delays)[:, :-1]]))
     return basis[:, 1:].T
 
 
-def _rates(fit: FittedCurve, effects: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _rates(fit: FittedCurve, effects: Array, rng: np.random.Generator) -> Array:
     """Rates had everybody in all strata had the same delay; the level's own noise is that of all conversions."""
     stratum_conversions = fit.conversions.sum(axis=1)
     population = fit.entrants.sum(axis=1)

@@ -5,17 +5,15 @@ Drop-off itself is estimated in `funnel.py`.
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
+from numpy.typing import NDArray
 
+from pipeline.analysis.statistics import Array, Mask
 from pipeline.common.time import day_number
 from pipeline.schemas import performance
 from pipeline.schemas.base import conform
-
-Array: TypeAlias = npt.NDArray[Any]
 
 METHOD = "entrants x (drop-off - weighted median of other transitions) x downstream goals, posterior draws"
 NO_COMPARISON = "no other transition to compare with"
@@ -164,13 +162,13 @@ class Graph:
         longest: steps of the longest workflow.
     """
 
-    source: Array
-    target: Array
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
     route_share: Array
-    is_last: Array
+    is_last: Mask
     goals: Array
     visitors: Array
-    has_goals: Array
+    has_goals: Mask
     longest: int
 
     @property
@@ -299,7 +297,7 @@ def _draw_own_rates(generator: np.random.Generator, graph: Graph) -> Array:
     return graph.without_goals(np.where(graph.is_last & (graph.visitors == 0), np.nan, drawn))
 
 
-def _first_rank(losses: Array, is_ranked: Array, has_loss: Array) -> Array:
+def _first_rank(losses: Array, is_ranked: Mask, has_loss: Mask) -> Array:
     """Share of draws in which each transition has the largest loss above zero; NaN where it is not known."""
     if losses.shape[1] == 0:
         return np.zeros(0)

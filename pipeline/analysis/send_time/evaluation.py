@@ -13,12 +13,12 @@ import polars as pl
 from scipy.stats import norm
 
 from pipeline.analysis.send_time.profiles import HOURS
+from pipeline.analysis.statistics.intervals import NORMAL_95
 from pipeline.schemas.base import conform, polars_schema
 from pipeline.schemas.timing import SendTimeLift
 
 #: Below this many effective messages the normal interval does not hold.
 MINIMUM_EFFECTIVE = 100.0
-COVERAGE_Z = float(norm.ppf(0.975))
 #: A lift is shown when the lower end of its 90% interval lies above zero.
 SHOW_Z = float(norm.ppf(0.95))
 #: Share of messages to draw hours for while the lift is not known: enough to learn, too few to hurt.
@@ -108,8 +108,8 @@ def _estimate(rows: pl.DataFrame, is_robust: bool) -> dict[str, Any]:
         "recommended_engagement_rate": min(new.rate, 1.0),
         "current_engagement_rate": min(now.rate, 1.0),
         "engagement_lift": float(np.expm1(log_ratio)),
-        "engagement_lift_low": float(np.expm1(log_ratio - COVERAGE_Z * error)),
-        "engagement_lift_high": float(np.expm1(log_ratio + COVERAGE_Z * error)),
+        "engagement_lift_low": float(np.expm1(log_ratio - NORMAL_95 * error)),
+        "engagement_lift_high": float(np.expm1(log_ratio + NORMAL_95 * error)),
         "is_lift_shown": log_ratio - SHOW_Z * error > 0,
         "status": "ok",
     }

@@ -7,10 +7,10 @@ from datetime import date
 
 import polars as pl
 
+from pipeline.analysis.statistics.intervals import NORMAL_95
+
 FEWEST_EFFECTIVE = 100.0
 """Below this many effective samples a few decisions carry the whole value: then it cannot be estimated."""
-
-_NORMAL_95 = 1.959964
 
 
 def policy_values(log: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
@@ -88,11 +88,11 @@ def policy_values(log: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
         "effective_samples",
         "logged_mean",
         value_mean=pl.when(shown).then("value_mean"),
-        value_mean_low=pl.when(shown).then(pl.col("value_mean") - _NORMAL_95 * pl.col("value_error")),
-        value_mean_high=pl.when(shown).then(pl.col("value_mean") + _NORMAL_95 * pl.col("value_error")),
+        value_mean_low=pl.when(shown).then(pl.col("value_mean") - NORMAL_95 * pl.col("value_error")),
+        value_mean_high=pl.when(shown).then(pl.col("value_mean") + NORMAL_95 * pl.col("value_error")),
         gain=pl.when(shown).then(gain),
-        gain_low=pl.when(shown).then(gain - _NORMAL_95 * pl.col("gain_error")),
-        gain_high=pl.when(shown).then(gain + _NORMAL_95 * pl.col("gain_error")),
+        gain_low=pl.when(shown).then(gain - NORMAL_95 * pl.col("gain_error")),
+        gain_high=pl.when(shown).then(gain + NORMAL_95 * pl.col("gain_error")),
         status=pl.when(shown)
         .then(pl.lit("ok"))
         .otherwise(

@@ -137,6 +137,7 @@ CHAPTERS = (
             "decisions.selection",
             "decisions.learning",
             "analysis.statistics.policy_values",
+            "analysis.statistics.glm",
             "decisions.rules",
             "decisions.rule_definitions",
             "decisions.profile",
