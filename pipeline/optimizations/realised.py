@@ -10,10 +10,10 @@ from enum import StrEnum
 
 import polars as pl
 
-from pipeline.analysis.experiments.draft import GuardrailName, metrics_of
+from pipeline.analysis.experiments.draft import GuardrailName, MetricRole, metrics_of
 from pipeline.analysis.experiments.exposures import Facts, in_weeks, message_outcomes, moments_of, no_moments
 from pipeline.analysis.experiments.metrics import winsor_cap
-from pipeline.analysis.experiments.plan import ExperimentPlan, MetricRole
+from pipeline.analysis.experiments.plan import ExperimentPlan
 from pipeline.analysis.experiments.results import experiment_results
 from pipeline.common.time import day_of, to_date
 from pipeline.optimizations.changes import is_held_out

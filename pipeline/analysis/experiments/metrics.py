@@ -6,7 +6,7 @@ CUPED, delta method). Not here: critical values, error control and verdicts.
 
 import polars as pl
 
-from pipeline.analysis.experiments.plan import MetricKind
+from pipeline.analysis.experiments.draft import MetricKind
 
 MOMENTS = ("exposures", "value_sum", "value_squares", "second_sum", "second_squares", "cross_sum")
 """Additive columns: they can come from any engine and be added over days."""

@@ -145,23 +145,10 @@ def _planned(draft: ExperimentDraft, facts: Facts, baseline_days: int, as_of_day
     oldest: date = before["exposed_day"].min()  # type: ignore[assignment]
     mean: float = outcome.mean()  # type: ignore[assignment]
     return freeze_plan(
-        experiment_id=draft.experiment_id,
-        workflow_id=draft.workflow_id,
-        step_id=draft.step_id,
-        hypothesis=draft.hypothesis,
-        owner=draft.owner,
-        shares=draft.shares,
-        metrics=draft.metrics,
-        minimum_lift=draft.minimum_lift,
-        window_days=draft.window_days,
-        alpha=draft.alpha,
-        power=draft.power,
-        start_day=draft.start_day,
-        end_day=draft.end_day,
-        is_open_ended=draft.is_open_ended,
+        draft,
         baseline_mean=mean,
-        baseline_deviation=outcome.std() if is_amount else None,  # type: ignore[arg-type]
         daily_exposures=before.height / ((last - oldest).days + 1),
+        baseline_deviation=outcome.std() if is_amount else None,  # type: ignore[arg-type]
         amount_cap=cap,
     )
 

@@ -8,8 +8,9 @@ from datetime import date
 
 import polars as pl
 
+from pipeline.analysis.experiments.draft import MetricKind, MetricRole
 from pipeline.analysis.experiments.metrics import compare, daily_contributions, lift_interval
-from pipeline.analysis.experiments.plan import ExperimentPlan, MetricKind, MetricRole
+from pipeline.analysis.experiments.plan import ExperimentPlan, plan_table
 from pipeline.analysis.statistics import confidence_sequence, group_sequential
 from pipeline.analysis.statistics.intervals import NORMAL_95, wilson_bounds
 
@@ -17,6 +18,12 @@ FEWEST_EVENTS = 5.0
 """Cochran's rule: below five expected events in the smaller arm a z-score is not normal enough to decide anything."""
 
 _COMPARISON = ["experiment_id", "metric", "arm"]
+_TESTS = {
+    **dict.fromkeys([*_COMPARISON, "kind", "role"], pl.String),
+    "is_increase_good": pl.Boolean,
+    "comparisons": pl.Int64,
+    "planned_weight": pl.Float64,
+}
 
 
 def experiment_results(moments: pl.DataFrame, plans: Sequence[ExperimentPlan], *, as_of_day: date) -> pl.DataFrame:
@@ -38,7 +45,7 @@ def experiment_results(moments: pl.DataFrame, plans: Sequence[ExperimentPlan], *
     and Turnbull, 1989) at alpha / comparisons, so that they exclude zero exactly where the first claim is made.
     """
     tests = _tests(plans)
-    nights = _nights(plans, as_of_day)
+    nights = _nights(tests, as_of_day)
     sums = _running_sums(moments, tests, nights)
     looks = _with_information(sums, tests, nights, moments)
     decided = _with_holm(_with_intervals(compare(looks)))
@@ -48,74 +55,29 @@ def experiment_results(moments: pl.DataFrame, plans: Sequence[ExperimentPlan], *
 def _tests(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
     """One row per comparison with what its plan says about it."""
     rows = [
-        (
-            plan.experiment_id,
-            metric.name,
-            arm,
-            plan.control,
-            metric.kind,
-            metric.role,
-            metric.is_increase_good,
-            plan.alpha,
-            1 if metric.role is MetricRole.GUARDRAIL else plan.comparisons,
-            plan.planned_exposures,
-            plan.planned_exposures / (1 / shares[arm] + 1 / shares[plan.control]),
-            plan.planned_looks,
-            plan.window_days,
-            plan.end_day,
-            plan.is_open_ended,
-        )
+        {
+            "experiment_id": plan.experiment_id,
+            "metric": metric.name,
+            "arm": arm,
+            "kind": metric.kind,
+            "role": metric.role,
+            "is_increase_good": metric.is_increase_good,
+            "comparisons": 1 if metric.role is MetricRole.GUARDRAIL else plan.comparisons,
+            "planned_weight": plan.planned_exposures / (1 / share + 1 / plan.shares[0][1]),
+        }
         for plan in plans
-        for shares in [dict(plan.shares)]
         for metric in plan.metrics
-        for arm in plan.treatments
+        for arm, share in plan.shares[1:]
     ]
-    return pl.DataFrame(
-        rows,
-        schema={
-            "experiment_id": pl.String,
-            "metric": pl.String,
-            "arm": pl.String,
-            "control": pl.String,
-            "kind": pl.String,
-            "role": pl.String,
-            "is_increase_good": pl.Boolean,
-            "alpha": pl.Float64,
-            "comparisons": pl.Int64,
-            "planned_exposures": pl.Int64,
-            "planned_weight": pl.Float64,
-            "planned_looks": pl.Int64,
-            "window_days": pl.Int64,
-            "end_day": pl.Date,
-            "is_open_ended": pl.Boolean,
-        },
-        orient="row",
-    )
+    return pl.DataFrame(rows, schema=_TESTS).join(plan_table(plans), on="experiment_id", maintain_order="left")
 
 
-def _nights(plans: Sequence[ExperimentPlan], as_of_day: date) -> pl.DataFrame:
+def _nights(tests: pl.DataFrame, as_of_day: date) -> pl.DataFrame:
     """One row per test and night from the first matured day on."""
+    last = pl.when("is_open_ended").then(pl.lit(as_of_day)).otherwise(pl.min_horizontal("end_day", pl.lit(as_of_day)))
     return (
-        pl.DataFrame(
-            [
-                (plan.experiment_id, plan.start_day, plan.window_days, plan.end_day, plan.is_open_ended)
-                for plan in plans
-            ],
-            schema={
-                "experiment_id": pl.String,
-                "start_day": pl.Date,
-                "window_days": pl.Int64,
-                "end_day": pl.Date,
-                "is_open_ended": pl.Boolean,
-            },
-            orient="row",
-        )
-        .with_columns(first=pl.col("start_day") + pl.duration(days="window_days"))
-        .with_columns(
-            last=pl.when("is_open_ended")
-            .then(pl.lit(as_of_day))
-            .otherwise(pl.min_horizontal("end_day", pl.lit(as_of_day)))
-        )
+        tests.unique("experiment_id", maintain_order=True)
+        .select("experiment_id", first=pl.col("start_day") + pl.duration(days="window_days"), last=last)
         .filter(pl.col("first") <= pl.col("last"))
         .select("experiment_id", as_of_day=pl.date_ranges("first", "last"))
         .explode("as_of_day", empty_as_null=False)

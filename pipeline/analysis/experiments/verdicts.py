@@ -9,8 +9,9 @@ from enum import StrEnum
 
 import polars as pl
 
+from pipeline.analysis.experiments.draft import MetricRole
 from pipeline.analysis.experiments.lift import shrink_lifts
-from pipeline.analysis.experiments.plan import ExperimentPlan, MetricRole
+from pipeline.analysis.experiments.plan import ExperimentPlan, plan_table
 
 
 class Verdict(StrEnum):
@@ -65,36 +66,9 @@ def experiment_verdicts(
 
 
 def _plan_frame(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
-    return pl.DataFrame(
-        [
-            (
-                plan.experiment_id,
-                plan.workflow_id,
-                plan.step_id,
-                plan.primary.name,
-                plan.primary.is_increase_good,
-                plan.minimum_lift,
-                len(plan.treatments),
-                plan.end_day,
-                plan.is_open_ended,
-                plan.plan_hash,
-            )
-            for plan in plans
-        ],
-        schema={
-            "experiment_id": pl.String,
-            "workflow_id": pl.String,
-            "step_id": pl.String,
-            "primary_metric": pl.String,
-            "is_increase_good": pl.Boolean,
-            "minimum_lift": pl.Float64,
-            "treatments": pl.Int64,
-            "end_day": pl.Date,
-            "is_open_ended": pl.Boolean,
-            "plan_hash": pl.String,
-        },
-        orient="row",
-    )
+    primaries = [(plan.experiment_id, plan.primary.name, plan.primary.is_increase_good) for plan in plans]
+    names = {"experiment_id": pl.String, "primary_metric": pl.String, "is_increase_good": pl.Boolean}
+    return plan_table(plans).join(pl.DataFrame(primaries, schema=names, orient="row"), on="experiment_id")
 
 
 def _arm_events(results: pl.DataFrame, plans: pl.DataFrame) -> pl.DataFrame:

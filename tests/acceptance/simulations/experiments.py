@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 from scipy.stats import norm
 
-from pipeline.analysis.experiments.plan import ExperimentPlan, Metric, MetricKind, required_exposures
+from pipeline.analysis.experiments.draft import Metric, MetricKind
+from pipeline.analysis.experiments.plan import ExperimentPlan, required_exposures
 from pipeline.analysis.experiments.results import experiment_results
 from pipeline.analysis.experiments.verdicts import experiment_verdicts
 from pipeline.analysis.statistics.group_sequential import needed_drift

@@ -7,14 +7,8 @@ from scipy.stats import norm
 from statsmodels.stats.power import normal_sample_size_one_tail
 
 from pipeline.analysis.experiments.assignment import assign_arms
-from pipeline.analysis.experiments.plan import (
-    PLAN_TEXT,
-    Metric,
-    MetricRole,
-    changed_fields,
-    freeze_plan,
-    required_exposures,
-)
+from pipeline.analysis.experiments.draft import Assigner, ExperimentDraft, Metric, MetricRole
+from pipeline.analysis.experiments.plan import PLAN_TEXT, changed_fields, freeze_plan, required_exposures
 from pipeline.analysis.statistics.group_sequential import needed_drift
 from pipeline.analysis.statistics.sample_ratio import sample_ratio_mismatch
 from pipeline.common.sticky_hash import uniform_hash
@@ -24,8 +18,8 @@ START = date(2026, 1, 5)
 HALVES = (("a", 0.5), ("b", 0.5))
 
 
-def plan_of(**changes):
-    base = {
+def plan_of(*, baseline_mean=0.05, daily_exposures=2_000.0, **changes):
+    written = {
         "experiment_id": "subject",
         "workflow_id": "welcome",
         "step_id": "1",
@@ -35,11 +29,15 @@ def plan_of(**changes):
         "metrics": (Metric("click"), Metric("unsubscribe", role=MetricRole.GUARDRAIL, is_increase_good=False)),
         "minimum_lift": 0.1,
         "window_days": 5,
+        "alpha": 0.05,
+        "power": 0.9,
         "start_day": START,
-        "baseline_mean": 0.05,
-        "daily_exposures": 2_000.0,
+        "end_day": None,
+        "assigned_by": Assigner.DRIPTUNE,
+        "arm_field": "DT_SUBJECT",
     }
-    return freeze_plan(**(base | changes))
+    draft = ExperimentDraft(**(written | changes))
+    return freeze_plan(draft, baseline_mean=baseline_mean, daily_exposures=daily_exposures)
 
 
 def test_the_sample_is_that_of_statsmodels_times_the_price_of_looking():
