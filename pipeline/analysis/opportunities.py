@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from pipeline.analysis.cohorts.comparison import INSIGHT_PROBABILITY as SURE
+from pipeline.analysis.statistics import STATED_PROBABILITY
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.monitoring import Opportunities
 from pipeline.schemas.rates import WATCHED_RATES, WATCHED_VOLUMES
@@ -182,7 +182,7 @@ def _from_cohorts(comparison: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFram
         return (pl.col("mean_rate") - pl.col(rate)).clip(0) * pl.col("volume")
 
     return (
-        comparison.filter(pl.col("below_probability") > SURE)
+        comparison.filter(pl.col("below_probability") > STATED_PROBABILITY)
         .join(joined, on=keys)
         .select(
             "workflow_id",

@@ -86,7 +86,8 @@ def _incidence(at_risk: Array, converted: Array, gone: Array, followed: Array) -
     staying = np.cumprod(1 - out / safe, axis=1)
     before = np.column_stack([np.ones(len(staying)), staying[:, :-1]])
     incidence = np.cumsum(before * converted / safe, axis=1)
-    # Var(F_t) sums over weeks j: (F_t-F_j)^2 a_j + b_j - 2 (F_t-F_j) c_j; expanded, it is a few cumulative sums.
+    # The variance of F_t is the sum over weeks j of (F_t-F_j)^2 a_j + b_j - 2 (F_t-F_j) c_j, expanded into running
+    # sums.
     a = np.where(at_risk > out, out / (safe * np.maximum(at_risk - out, 1.0)), 0.0)
     b = before**2 * converted * (safe - converted) / safe**3
     c = before * converted / safe**2
@@ -119,7 +120,7 @@ def _project(groups: EntryGroups, member: Array, closed: Mask, converted: Array)
 
     last = np.maximum(groups.followed_weeks - 1, 0).clip(max=ages - 1)
     reached = converted[np.arange(len(last)), last]
-    # A group without a closed week has shown nothing: it is taken for average.
+    # A group without a closed week is taken to be average.
     fresh = groups.followed_weeks == 0
     seen = closed[:, 0]
     first_rate = converted[seen, 0].sum() / max(groups.entrants[seen].sum(), 1.0)
@@ -132,9 +133,9 @@ def _project(groups: EntryGroups, member: Array, closed: Mask, converted: Array)
     given = np.where(closed, converted, np.where(fresh, 0.0, reached)[:, None])
     open_part = total - given
     entrants = (member @ groups.entrants)[:, None]
-    # Given what was seen, the rest varies by chance, by the group's own level being known from few conversions, and by
-    # the factors' errors, which all groups share. For the bounds a cohort has half a conversion more than was seen, so
-    # that one without any is not certain to stay so.
+    # What is still to come varies by chance, by the error of the group's own level, which few conversions tell, and by
+    # the errors of the factors, which all groups share. The bounds assume half a conversion more than was seen, so that
+    # a cohort without conversions is not certain to stay without.
     likely = reached + _PSEUDO_CONVERSIONS * groups.entrants / np.maximum(member.T @ entrants[:, 0], 1.0)
     expected = np.where(closed, 0.0, likely[:, None] * (multiple - np.where(fresh, 0.0, 1.0)[:, None]))
     chance = expected + np.where(closed, 0.0, likely[:, None] * (multiple - 1) ** 2)

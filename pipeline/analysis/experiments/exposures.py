@@ -193,7 +193,7 @@ def assignments(
         [
             empty(ExperimentAssignments),
             *(
-                (_drawn(draft, facts, as_of_day) if draft.assigned_by is Assigner.DRIPTUNE else _told(draft, told))
+                (_drawn(draft, facts) if draft.assigned_by is Assigner.DRIPTUNE else _told(draft, told))
                 .pipe(_dated, draft, facts, as_of_day)
                 .select(empty(ExperimentAssignments).columns)
                 for draft in drafts
@@ -202,7 +202,7 @@ def assignments(
     )
 
 
-def _drawn(draft: ExperimentDraft, facts: Facts, as_of_day: date) -> pl.DataFrame:
+def _drawn(draft: ExperimentDraft, facts: Facts) -> pl.DataFrame:
     keys = facts.steps.filter((pl.col("workflow_id") == draft.workflow_id) & (pl.col("step_id") == draft.step_id))[
         "step_key"
     ]
@@ -216,8 +216,7 @@ def _drawn(draft: ExperimentDraft, facts: Facts, as_of_day: date) -> pl.DataFram
         experiment_id=draft.experiment_id,
         salt=draft.salt,
         shares=dict(draft.shares),
-        as_of_day=as_of_day,
-    ).drop("assigned_day")
+    )
 
 
 def _told(draft: ExperimentDraft, told: pl.DataFrame) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""The marts that describe rather than measure: workflows, steps and the calendar."""
+"""Tables that describe and measure nothing: workflows, steps and the calendar."""
 
 from datetime import date, timedelta
 
@@ -17,7 +17,7 @@ def workflows(workflows: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
 
 
 def steps(steps: pl.DataFrame, edges: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    """`marts.steps` from `core.steps` and `core.edges`: each step with the default way on as planned tonight."""
+    """`marts.steps` from `core.steps` and `core.edges`: each step with its default next step, as planned tonight."""
     now = end_of_day_us(as_of) - 1
     names = steps.select(pl.col("step_key").alias("to_step_key"), pl.col("step_id").alias("next_step_id"))
     onward = (

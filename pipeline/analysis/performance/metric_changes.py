@@ -1,6 +1,7 @@
-"""Has a rate changed against four weeks before? Of each workflow and of the whole account.
+"""Whether a headline rate changed from one four weeks to the next, by workflow and for the whole account.
 
-Only closed days are compared, since a rate of the last days still moves. Days out of line are `anomalies`.
+Only closed days are compared, because a rate of the last days still moves. Single days out of line are the business of
+`anomalies`.
 """
 
 from datetime import date, timedelta
@@ -18,20 +19,19 @@ _SERIES = ["workflow_id", "metric"]
 
 
 def metric_changes(step_metrics_daily: pl.DataFrame, *, as_of: date, maturity_days: int) -> pl.DataFrame:
-    """`marts.metric_changes`.
+    """`marts.metric_changes`, from `marts.step_metrics_daily`.
 
     Args:
-        step_metrics_daily: `marts.step_metrics_daily`.
-        as_of: tonight.
         maturity_days: days until a message's rates stop moving.
 
     Returns:
         One row per workflow (null = the whole account) and rate with mail in either period. The periods are the last 28
-        closed days and the 28 before.
+        closed days and the 28 days before them. `rate_difference` is the later rate minus the earlier one, with its
+        95% interval; `change` is 'up' or 'down' where the interval excludes zero.
 
-    The difference of both rates has Newcombe's interval (1998, method 10) from Wilson's of each rate. Days differ by
-    more than chance, as steps and audiences do, so both numbers are divided by Pearson's dispersion between days about
-    their period's rate, where that is above one. A change is clear where the interval leaves out zero.
+    The interval of the difference is Newcombe's (1998, method 10), from the Wilson intervals of both rates. Days differ
+    by more than chance, because steps and audiences do. So both denominators are divided by Pearson's dispersion of the
+    days around the rate of their period, where that is above one.
     """
     last_day = as_of - timedelta(days=maturity_days)
     days = _by_day(step_metrics_daily, last_day)
@@ -72,7 +72,7 @@ def _by_day(daily: pl.DataFrame, last_day: date) -> pl.DataFrame:
         .with_columns(metric=pl.lit(rate.name))
         for rate in HEADLINE_RATES
     ]
-    # In order, because sums of fractions differ in their last digit by it, and with them the version of a publication.
+    # Sorted, because the order of a sum changes its last digit, and with it the version of the publication.
     return pl.concat(parts).filter(pl.col("denominator") > 0).sort(*_SERIES, "day")
 
 

@@ -7,3 +7,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
+
+STATED_PROBABILITY = 0.9
+"""A difference is stated to people if its posterior probability is above this."""
