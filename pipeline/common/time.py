@@ -1,19 +1,23 @@
-"""From the integers of core facts to the types of marts: days, instants, amounts, and windows up to tonight.
+"""Days, instants and amounts: the integers of the lake and of core tables, and the types of marts made from them.
 
-No statistics belong here.
+An instant is an integer, in microseconds since 1970-01-01 UTC; a day is a date, or the number of days since then.
 """
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
 EPOCH = date(1970, 1, 1)
-DAY_US = 86_400_000_000
-HOUR_US = 3_600_000_000
+SECOND_US = 1_000_000
+MINUTE_US = 60 * SECOND_US
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
 CENTS = 100
 AMOUNT = pl.Decimal(18, 2)
-# Days of each window up to and including tonight; none = all.
 WINDOW_DAYS: dict[str, int | None] = {"7d": 7, "28d": 28, "90d": 90, "all": None}
+"""Days of each window, which ends tonight; none = every day so far."""
+
+_EPOCH_INSTANT = datetime.combine(EPOCH, time(), UTC)
 
 
 def day_number(day: date) -> int:
@@ -21,9 +25,35 @@ def day_number(day: date) -> int:
     return (day - EPOCH).days
 
 
+def numbered_day(number: int) -> date:
+    """The day that is this many days after 1970-01-01."""
+    return EPOCH + timedelta(days=number)
+
+
+def start_of_day_us(day: date) -> int:
+    """The first instant of a UTC day."""
+    return day_number(day) * DAY_US
+
+
 def end_of_day_us(day: date) -> int:
-    """The first instant after a UTC day, in epoch microseconds."""
+    """The first instant after a UTC day."""
     return (day_number(day) + 1) * DAY_US
+
+
+def instant_us(moment: datetime) -> int:
+    """The instant of a datetime that knows its zone."""
+    return (moment - _EPOCH_INSTANT) // timedelta(microseconds=1)
+
+
+def day_of(instant: str) -> pl.Expr:
+    """The day number of each instant of a column."""
+    return pl.col(instant).floordiv(DAY_US)
+
+
+def is_recent(as_of: date, days: int, day: str = "day") -> pl.Expr:
+    """Whether a day number of a column is among the last `days` days up to and including tonight."""
+    tonight = day_number(as_of)
+    return pl.col(day).is_between(tonight - days + 1, tonight)
 
 
 def to_date(column: str) -> pl.Expr:
@@ -32,7 +62,7 @@ def to_date(column: str) -> pl.Expr:
 
 
 def to_timestamp(column: str) -> pl.Expr:
-    """A column of epoch microseconds as naive UTC instants."""
+    """A column of instants as naive UTC timestamps."""
     return pl.col(column).cast(pl.Datetime("us"))
 
 

@@ -14,6 +14,8 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
+from pipeline.analysis.statistics.glm import binomial_derivatives, newton
+
 RIDGE = 4.0
 """Prior precision of every standardised coefficient. Its prior standard deviation is half a log-odds unit."""
 
@@ -27,7 +29,6 @@ EVALUATION_FLOOR = 0.05
 """The same while a policy is compared with the rules. It gives five times the effective sample."""
 
 _BASE_RATE_RIDGE = 0.01
-_NEWTON_STEPS = 25
 _NEVER = -1e9
 _CHUNK = 256
 """Subscribers scored at a time. The scores of so many fit into the processor's cache."""
@@ -120,15 +121,12 @@ def _laplace(by_arm: list[tuple[np.ndarray, np.ndarray]], width: int) -> tuple[n
     """Mode and Cholesky factor of the precision, by Newton's method on the blocks of the arms."""
     precision = np.full((1 + len(by_arm), width), RIDGE)
     precision[0, 0] = _BASE_RATE_RIDGE
-    mode = np.zeros_like(precision)
-    for _ in range(_NEWTON_STEPS):
+
+    def step(mode: np.ndarray) -> np.ndarray:
         gradient, hessian = _derivatives(by_arm, mode, precision)
-        factor = cholesky(hessian)
-        step = cho_solve((factor, False), gradient.ravel()).reshape(mode.shape)
-        # If outcomes are rare, the first steps would overshoot without damping.
-        mode = mode + step * min(1.0, 2.0 / max(np.abs(step).max(), 1e-12))
-        if np.abs(step).max() < 1e-7:
-            break
+        return cho_solve((cholesky(hessian), False), gradient.ravel()).reshape(mode.shape)
+
+    mode = newton(np.zeros_like(precision), step, tolerance=1e-7)
     return mode, cholesky(_derivatives(by_arm, mode, precision)[1])
 
 
@@ -141,9 +139,7 @@ def _derivatives(
     hessian = np.diag(precision.ravel())
     common = slice(0, width)
     for number, (design, outcome) in enumerate(by_arm, start=1):
-        expected = expit(design @ (mode[0] + mode[number]))
-        score = design.T @ (outcome - expected)
-        block = design.T @ (design * (expected * (1 - expected))[:, None])
+        score, block = binomial_derivatives(design, outcome, 1.0, mode[0] + mode[number])
         gradient[0] += score
         gradient[number] += score
         own = slice(number * width, (number + 1) * width)

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import yaml
 
-from pipeline.common.time import EPOCH, day_number, end_of_day_us
+from pipeline.common.time import day_number, end_of_day_us, numbered_day
 from pipeline.decisions.learning import PolicyModel
 from pipeline.decisions.profile import FEATURES, from_text, to_text
 from pipeline.decisions.rule_definitions import parse_rule, rule_definition
@@ -147,7 +147,7 @@ def replay(logged: dict[str, Any], model: PolicyModel | None) -> dict[str, Any]:
     Returns:
         The row of `decide`.
     """
-    night = EPOCH + timedelta(days=logged["night"])
+    night = numbered_day(logged["night"])
     now = datetime.combine(night + timedelta(days=1), time())
     profile = from_text([logged["profile"]])
     return decide(profile, point_from_text(logged["definition"]), model, now=now, as_of_day=night).row(0, named=True)

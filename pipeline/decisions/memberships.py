@@ -70,10 +70,11 @@ def planned_stays(entries: pl.DataFrame, workflow_id: str, path_hours: Sequence[
 
 def planned_messages(entries: pl.DataFrame, path_hours: Sequence[int], *, as_of: date) -> pl.DataFrame:
     """The messages that a workflow which has not run yet would have sent: `subscriber_key`, `day` (Date)."""
+    end_us = end_of_day_us(as_of)
     sent = entries.join(pl.DataFrame({"hours": path_hours}, schema={"hours": pl.Int64}), how="cross").with_columns(
         sent_us=pl.col("entered_us") + pl.col("hours") * HOUR_US
     )
-    return sent.filter(pl.col("sent_us") < end_of_day_us(as_of)).select("subscriber_key", day=_day(pl.col("sent_us")))
+    return sent.filter(pl.col("sent_us") < end_us).select("subscriber_key", day=_day(pl.col("sent_us")))
 
 
 def _day(instant_us: pl.Expr) -> pl.Expr:

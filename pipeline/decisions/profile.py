@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.common.time import DAY_US, day_number, end_of_day_us
+from pipeline.common.time import DAY_US, end_of_day_us, is_recent
 
 WINDOW_DAYS = 90
 FIELDS: dict[str, tuple[pl.DataType | type[pl.DataType], str]] = {
@@ -73,8 +73,7 @@ def subscriber_profiles(
         One row per subscriber: `subscriber_key`, `FIELDS`, `merge` and `in_workflow`, sorted by subscriber. A time is
         null if it never came, a count is then 0, and what is not known is null.
     """
-    tonight = day_number(as_of)
-    recent = pl.col("day").is_between(tonight - WINDOW_DAYS + 1, tonight)
+    recent = is_recent(as_of, WINDOW_DAYS)
     delivered = recent & pl.col("bounce_kind").is_null()
     mail = messages.group_by("subscriber_key").agg(
         delivered.sum().cast(pl.Int64).alias("sends_90d"),

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.common.errors import SourceError
-from pipeline.common.time import DAY_US, day_number
+from pipeline.common.time import start_of_day_us
 from pipeline.config.flow_map import FLOWS_FILE, Flow, FlowMap, Step
 from pipeline.schemas.base import Table, conform, polars_schema
 from pipeline.schemas.core import CoreEdges, CoreSteps, CoreWorkflows
@@ -23,7 +23,7 @@ from pipeline.schemas.vocabulary import WorkflowKind, WorkflowStatus
 from pipeline.settings import Settings
 
 BEGINNING_US = 0
-END_US = day_number(date.max) * DAY_US
+END_US = start_of_day_us(date.max)
 _STATUS: dict[str, WorkflowStatus] = {"sending": "active", "sent": "active", "archived": "archived"}
 _NEVER_SENT = ["save", "schedule"]
 
@@ -233,7 +233,7 @@ def _delays(step: Step, emails: dict[str, Row]) -> Iterator[tuple[int, int, int]
         current = whole_hours(emails.get(step.campaign or "", {}).get("delay_hours"))
     start = BEGINNING_US
     for past in step.delay_history:
-        until = day_number(past.until) * DAY_US
+        until = start_of_day_us(past.until)
         yield past.delay, start, until
         start = until
     yield current, start, END_US

@@ -7,12 +7,12 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import polars as pl
 
+from pipeline.common.time import instant_us
 from pipeline.schemas.base import conform
 from pipeline.schemas.core import CoreZoneOffsets
 from pipeline.settings import Settings
 
 MICROSECOND = timedelta(microseconds=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_A_PLACE = {"Factory", "localtime"}
 # IANA has fixed zones for whole hours only. These places have the other offsets all year (as of 2026).
 _ZONE_OF_BROKEN_OFFSET = {
@@ -99,10 +99,10 @@ def _periods(zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[tuple[i
             earlier = later
             continue
         earlier = _first_change(zone, earlier, later, offset)
-        yield (begin - EPOCH) // MICROSECOND, (earlier - EPOCH) // MICROSECOND, offset // MICROSECOND
+        yield instant_us(begin), instant_us(earlier), offset // MICROSECOND
         begin = earlier
     if begin < end:
-        yield (begin - EPOCH) // MICROSECOND, (end - EPOCH) // MICROSECOND, _offset(zone, begin) // MICROSECOND
+        yield instant_us(begin), instant_us(end), _offset(zone, begin) // MICROSECOND
 
 
 def _first_change(zone: ZoneInfo, same: datetime, changed: datetime, offset: timedelta) -> datetime:

@@ -6,7 +6,7 @@ What a table means is written in its SQL and its schema.
 from pipeline.engine.lineage import column_lineage
 from pipeline.engine.model import Model, models
 from pipeline.engine.portable import lint
-from pipeline.engine.runner import Engine
+from pipeline.engine.runner import Engine, RunResult
 from pipeline.engine.windows import EVERYTHING, Window, coalesce
 
-__all__ = ["EVERYTHING", "Engine", "Model", "Window", "coalesce", "column_lineage", "lint", "models"]
+__all__ = ["EVERYTHING", "Engine", "Model", "RunResult", "Window", "coalesce", "column_lineage", "lint", "models"]

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.common.files import read_state, write_state
-from pipeline.common.time import DAY_US, day_number
+from pipeline.common.time import DAY_US, day_number, day_of
 from pipeline.events.files import EventFile, fetch_event_file, find_event_files, raw_events
 from pipeline.events.rows import CONTENT, parse_events
 from pipeline.lake.keys import SubscriberKeys
@@ -121,7 +121,7 @@ class _Night:
 
     def _read(self, file: EventFile, content: bytes, known: dict[str, Any]) -> _Reading:
         parsed = parse_events(raw_events(file.name, content), self.addresses, self.keys, self.settings)
-        day = pl.col("occurred_us").floordiv(DAY_US)
+        day = day_of("occurred_us")
         is_later = (day > self.tonight).fill_null(False)
         reference = pl.format("{} row {}", pl.lit(file.name), "row").alias("reference")
         later = pl.concat([frame.filter(is_later).select(day=day) for frame in (parsed.rows, parsed.faults)])["day"]

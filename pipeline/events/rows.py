@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from pipeline.common.time import MINUTE_US
 from pipeline.events.files import run_sql
 from pipeline.lake.keys import SubscriberKeys
 from pipeline.schemas.base import polars_schema
@@ -19,7 +20,6 @@ _TEXTS = ("event_id", "event_type", "workflow_id", "step_id", "order_id", "plan"
 _TIME = r"^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(:\d{2})?(?:\.(\d{1,9}))?\s*(?:Z|z|UTC|([+-])(\d{2}):?(\d{2}))?$"
 _AMOUNT = r"^([+-]?)(\d{1,13})(?:\.(\d{1,12}))?$"
 _ADDRESS = r"""[^\s"'<>=&?/,;:\\]+(?:@|%40)[^\s"'<>=&?/,;:\\]+"""
-_MICROSECONDS_PER_MINUTE = 60_000_000
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def instant_of(text: pl.Expr) -> pl.Expr:
     local = (part[0] + "T" + part[1] + seconds).str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
     fraction = part[3].str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64).fill_null(0)
     hours, minutes = part[5].cast(pl.Int64).fill_null(0), part[6].cast(pl.Int64).fill_null(0)
-    offset = (hours * 60 + minutes) * _MICROSECONDS_PER_MINUTE
+    offset = (hours * 60 + minutes) * MINUTE_US
     signed = pl.when(part[4] == "-").then(-offset).otherwise(offset)
     return pl.when((hours < 24) & (minutes < 60)).then(local.dt.epoch("us") + fraction - signed)
 

@@ -7,13 +7,13 @@ readers start again from all files.
 import hashlib
 import io
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import polars as pl
 
 from pipeline.common.files import TEMPORARY_SUFFIX, read_state, sync, write_atomically, write_state
-from pipeline.common.time import DAY_US, EPOCH, day_number
+from pipeline.common.time import day_number, day_of, numbered_day
 from pipeline.schemas.base import Table, conform, empty, identity, polars_schema, tables_of
 from pipeline.schemas.lake import Addresses, Quarantine
 
@@ -55,7 +55,7 @@ class Lake:
         rows = conform(frame.with_columns(as_of_day=pl.lit(night, dtype=pl.Int64)), model)
         rows = self._without_forgotten(rows)
         rows = rows.sort(content).unique(where.natural_key, keep="last", maintain_order=True)
-        day = pl.col(where.partition).floordiv(DAY_US) if where.partition else pl.lit(night)
+        day = day_of(where.partition) if where.partition else pl.lit(night)
         rows = rows.with_columns(day.alias("_day"))
 
         files = self.files(model)
@@ -125,7 +125,7 @@ class Lake:
         where = identity(model)
         files = self.files(model)
         if where.partition:
-            days = rows.select(pl.col(where.partition).floordiv(DAY_US)).to_series().unique()
+            days = rows.select(day_of(where.partition)).to_series().unique()
             folders = {self._folder(model, number) for number in days}
             files = [file for file in files if file.parent in folders]
         return sum(_remove(model, file, rows.select(where.natural_key)) for file in files)
@@ -165,9 +165,8 @@ class Lake:
         gone = [key for key in rows["subscriber_key"].unique() if _hash_of_key(key) in forgotten]
         return rows.filter(~pl.col("subscriber_key").is_in(gone))
 
-    def _folder(self, model: type[Table], number: int) -> Path:
-        day = EPOCH + timedelta(days=number)
-        return self.root / identity(model).name / f"day={day.isoformat()}"
+    def _folder(self, model: type[Table], day: int) -> Path:
+        return self.root / identity(model).name / f"day={numbered_day(day).isoformat()}"
 
 
 def is_whole(file: Path) -> bool:

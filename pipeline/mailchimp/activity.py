@@ -5,23 +5,25 @@ Read again only while a campaign's report changes or bounces may still arrive; s
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
+from pipeline.common.time import DAY_US, numbered_day, start_of_day_us
 from pipeline.lake.keys import SubscriberKeys
 from pipeline.lake.store import Lake
 from pipeline.mailchimp import rows as parse
 from pipeline.mailchimp.client import MailchimpClient
-from pipeline.mailchimp.pulling import Pull, PullSummary, WindowState, microseconds
+from pipeline.mailchimp.pulling import Pull, PullSummary, WindowState
 from pipeline.mailchimp.send_times import Recipient, one_by_one, planned_hours, read_feeds, sends
 from pipeline.schemas import lake as tables
 from pipeline.schemas.base import polars_schema
 from pipeline.settings import Settings
 
 BATCH_RECIPIENTS = 200_000  # recipients held in memory before they are written
-MACHINE_MARKS_SINCE_US = microseconds(date(2024, 6, 22))  # Mailchimp tells proxy opens apart for mail sent since then
+# Mailchimp tells opens by proxies apart for mail sent since then.
+MACHINE_MARKS_SINCE_US = start_of_day_us(date(2024, 6, 22))
 # Any change in these of a report means new activity. Bounces move none of Mailchimp's times of last activity.
 FINGERPRINT = (
     "emails_sent",
@@ -140,7 +142,7 @@ def _due(pull: Pull, windows: dict[str, Any]) -> list[Campaign]:
 
 
 def _day(instant_us: int | None) -> date | None:
-    return None if instant_us is None else datetime.fromtimestamp(instant_us // 1_000_000, UTC).date()
+    return None if instant_us is None else numbered_day(instant_us // DAY_US)
 
 
 def _batches(campaigns: list[Campaign]) -> Iterator[list[Campaign]]:
@@ -255,7 +257,7 @@ def _with_times(pull: Pull, read: list[Activity], signups: pl.DataFrame, planned
 
 def _known_sends(pull: Pull, campaign_ids: list[str]) -> pl.DataFrame:
     """Sends whose time needs no further call: told by the feed, or computed and too old to be told any more."""
-    settled_us = pull.end_us - timedelta(days=pull.settings.recheck_days) // timedelta(microseconds=1)
+    settled_us = pull.end_us - pull.settings.recheck_days * DAY_US
     is_settled = (pl.col("sent_at_source") == "feed") | (
         (pl.col("sent_at_source") == "computed") & (pl.col("sent_us") < settled_us)
     )

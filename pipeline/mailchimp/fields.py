@@ -6,17 +6,16 @@ Which fields make which table is declared in `mailchimp_rows`.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 import polars as pl
 
 from pipeline.common.errors import ContractBrokenError
+from pipeline.common.time import instant_us
 from pipeline.lake.store import QuarantinedRow
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 LARGEST_INTEGER = 2**63 - 1
 # Fewer broken rows, or a smaller share, are taken for damaged data and not for an API that changed.
 SHAPE_CHANGED_ROWS = 10
@@ -154,7 +153,7 @@ def instant(value: Any) -> int | None:
         raise BrokenError("is not a time in ISO 8601") from None
     if found.tzinfo is None:
         raise BrokenError("is a time without an offset")
-    return (found - EPOCH) // MICROSECOND
+    return instant_us(found)
 
 
 def integer(value: Any) -> int:

@@ -6,16 +6,16 @@ Nothing here knows an endpoint.
 import json
 import logging
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 from typing import Any
 
 import polars as pl
 
 from pipeline.common.files import read_state, write_state
+from pipeline.common.time import end_of_day_us, start_of_day_us
 from pipeline.lake.keys import SubscriberKeys
 from pipeline.lake.store import Lake, QuarantinedRow
 from pipeline.mailchimp.client import MailchimpClient
-from pipeline.mailchimp.fields import EPOCH, MICROSECOND
 from pipeline.mailchimp.rows import Rows
 from pipeline.schemas.base import Table, identity
 from pipeline.schemas.lake import Orders
@@ -40,7 +40,7 @@ class Pull:
         self, client: MailchimpClient, lake: Lake, keys: SubscriberKeys, settings: Settings, as_of: date
     ) -> None:
         self.client, self.lake, self.keys, self.settings, self.as_of = client, lake, keys, settings, as_of
-        self.end_us = microseconds(as_of + timedelta(days=1)) - 1
+        self.end_us = end_of_day_us(as_of) - 1
         self._calls_before = client.calls
         self._rows: dict[str, int] = {}
         self._quarantined = 0
@@ -64,7 +64,7 @@ class Pull:
             frame = on_time
             # A first purchase needs every order, however old.
             if self.settings.first_day and rows.model is not Orders:
-                frame = frame.filter(pl.col(where.partition) >= microseconds(self.settings.first_day))
+                frame = frame.filter(pl.col(where.partition) >= start_of_day_us(self.settings.first_day))
         self._frames.setdefault(rows.model, []).append(frame)
         return later
 
@@ -105,8 +105,3 @@ class WindowState:
     def save(self) -> None:
         """Writes the state, whole or not at all."""
         write_state(self._path, self._all)
-
-
-def microseconds(day: date) -> int:
-    """Epoch microseconds of a day's start in UTC."""
-    return (datetime.combine(day, time(), UTC) - EPOCH) // MICROSECOND

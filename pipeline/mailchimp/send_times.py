@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from pipeline.common.errors import NotFoundError
+from pipeline.common.time import HOUR_US
 from pipeline.config.flow_map import Flow, load_flow_map
 from pipeline.lake.store import Lake
 from pipeline.mailchimp import rows as parse
@@ -15,7 +16,6 @@ from pipeline.mailchimp.client import MailchimpClient
 from pipeline.schemas import lake as tables
 from pipeline.settings import Settings
 
-MICROSECONDS_PER_HOUR = 3_600_000_000
 # Kinds that go to everybody at once; every other kind, documented or not, is sent one by one.
 BROADCASTS = ("regular", "plaintext", "absplit", "variate", "rss")
 FEED_ENDPOINT = "/lists/{list_id}/members/{member_id}/activity-feed"
@@ -106,7 +106,7 @@ def sends(
     """
     pairs = zip(recipients["member_id"], recipients["campaign_id"], strict=True)
     hours = recipients["campaign_id"].replace_strict(planned, default=None, return_dtype=pl.Float64)
-    computed = pl.col("signup_us") + (pl.col("hours") * MICROSECONDS_PER_HOUR).cast(pl.Int64)
+    computed = pl.col("signup_us") + (pl.col("hours") * HOUR_US).cast(pl.Int64)
     return (
         recipients.with_columns(
             pl.Series("feed_us", [feeds.get(member, {}).get(campaign) for member, campaign in pairs], dtype=pl.Int64),

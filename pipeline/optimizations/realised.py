@@ -9,12 +9,12 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from pipeline.analysis.experiments.draft import GuardrailName, metrics_of
+from pipeline.analysis.experiments.draft import GuardrailName, MetricRole, metrics_of
 from pipeline.analysis.experiments.exposures import Facts, in_weeks, message_outcomes, moments_of, no_moments
 from pipeline.analysis.experiments.metrics import winsor_cap
-from pipeline.analysis.experiments.plan import ExperimentPlan, MetricRole
+from pipeline.analysis.experiments.plan import ExperimentPlan
 from pipeline.analysis.experiments.results import experiment_results
-from pipeline.common.time import DAY_US, to_date
+from pipeline.common.time import day_of, to_date
 from pipeline.optimizations.changes import is_held_out
 from pipeline.optimizations.record import IN_EFFECT, Record, Status
 from pipeline.schemas.base import conform, empty
@@ -114,7 +114,7 @@ def _first_messages(record: Record, facts: Facts, *, first: date, last: date) ->
     """Per subscriber the first message of the change's place that reached somebody who was there long enough."""
     proposal = record.proposal
     assert proposal.measure is not None
-    signup = facts.subscribers.select("subscriber_key", signup_day=pl.col("signup_us") // DAY_US).with_columns(
+    signup = facts.subscribers.select("subscriber_key", signup_day=day_of("signup_us")).with_columns(
         to_date("signup_day")
     )
     was_reached = pl.col("signup_day") <= pl.col("exposed_day") - timedelta(days=DAYS_UNTIL_REACHED)

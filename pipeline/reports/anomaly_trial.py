@@ -6,11 +6,11 @@ from datetime import date
 import polars as pl
 
 from pipeline.analysis.anomalies.history import watched_history
-from pipeline.analysis.anomalies.nights import DEFAULT_RATES
 from pipeline.analysis.anomalies.trial import NIGHTS, trial_on_history
+from pipeline.schemas.rates import WATCHED_RATES
 
 # Of these more is worse, so an incident that takes events away is none.
-HARMS = {rate.metric for rate in DEFAULT_RATES if rate.worse == "higher"}
+HARMS = {rate.name for rate in WATCHED_RATES if not rate.is_gain}
 
 
 def trial_lines(tables: Mapping[str, pl.DataFrame], holidays: Sequence[date]) -> list[str]:

@@ -11,13 +11,14 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.common.time import HOUR_US, end_of_day_us
 from pipeline.lake.keys import SAMPLE_SECRET, SubscriberKeys
 from pipeline.sample.account.attribution import credit_as_mailchimp, credit_people
 from pipeline.sample.account.generate import SampleAccount
 from pipeline.sample.account.plans import HELD_AT, STEPS
 from pipeline.sample.account.population import PLANS
 from pipeline.sample.account.stream import JOURNEYS, LAST_LATE_US, MALFORMED, event_stream
-from pipeline.sample.account.world import CURRENCY, HOUR_US, PLANTED, PROFILES, SERIES, end_of
+from pipeline.sample.account.world import CURRENCY, PLANTED, PROFILES, SERIES
 from pipeline.sample.server.view import View, look
 
 Truth = dict[str, Any]
@@ -169,7 +170,7 @@ def _credits(view: View) -> dict[str, list[Truth]]:
 
 
 def _events(account: SampleAccount, as_of: date) -> Truth:
-    events = event_stream(account).filter(pl.col("arrived_us") < end_of(as_of))
+    events = event_stream(account).filter(pl.col("arrived_us") < end_of_day_us(as_of))
     return {
         "valid": events.height,
         "by_type": dict(events.group_by("event_type").len().sort("event_type").iter_rows()),

@@ -30,7 +30,7 @@ def main() -> int:
         for check in checks:
             failures += not check.holds
             print(
-                f"  {'ok  ' if check.holds else 'MISS'} {check.section:<12} {check.measure:<60} "
+                f"  {'ok  ' if check.holds else 'MISS'} {check.measure:<60} "
                 f"{check.reached:9.4f} {check.direction} {check.target:g} (se {check.standard_error:.4f})"
             )
         if arguments.scale == 1:

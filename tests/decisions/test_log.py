@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.common.time import DAY_US, EPOCH
+from pipeline.common.time import day_number, end_of_day_us
 from pipeline.decisions.learning import fit_policy
 from pipeline.decisions.log import (
     against_rules,
@@ -107,7 +107,7 @@ def test_a_thousand_subscribers_get_the_same_answer_in_real_time() -> None:
 def test_outcomes_count_within_the_horizon_and_once_it_has_passed() -> None:
     people = profiles(4)
     log = log_of(people).with_columns(is_default=pl.lit(False))
-    night = (NIGHT - EPOCH).days
+    night = day_number(NIGHT)
     days = [night, night + 1, night + HORIZON, night + HORIZON + 1]
     conversions = pl.DataFrame({"subscriber_key": [0, 1, 2, 3], "day": days})
     known = learning_log(log, conversions, as_of=NIGHT + timedelta(days=HORIZON), horizon_days=HORIZON)
@@ -122,7 +122,7 @@ def test_a_subscriber_teaches_once_by_the_first_decision() -> None:
     learnt = learning_log(log, pl.DataFrame(schema={"subscriber_key": pl.Int64, "day": pl.Int64}),
                           as_of=NIGHT, horizon_days=HORIZON)  # fmt: skip
     assert learnt["subscriber_key"].is_unique().all()
-    assert set(learnt["night"]) == {(NIGHT - EPOCH).days}
+    assert set(learnt["night"]) == {day_number(NIGHT)}
 
 
 def test_rules_are_valued_by_the_chance_they_would_have_given() -> None:
@@ -139,7 +139,7 @@ def test_rules_are_valued_by_the_chance_they_would_have_given() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(-3, 3)), max_size=12))
 def test_those_before_a_step_are_in_it_or_on_their_way(rows: list[tuple[int, int, int, int]]) -> None:
-    end_us = ((NIGHT - EPOCH).days + 1) * DAY_US
+    end_us = end_of_day_us(NIGHT)
     columns = dict.fromkeys(("subscriber_key", "step_key", "to_step_key", "hours"), pl.Int64)
     entries = pl.DataFrame(rows, schema=columns, orient="row").with_columns(outcome_us=end_us + pl.col("hours"))
     found = waiting_before(entries, 2, as_of=NIGHT)

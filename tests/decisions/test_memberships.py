@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.common.time import DAY_US, EPOCH, HOUR_US
+from pipeline.common.time import DAY_US, HOUR_US, day_number
 from pipeline.decisions.memberships import (
     planned_messages,
     planned_stays,
@@ -14,7 +14,7 @@ from pipeline.decisions.memberships import (
 )
 
 TONIGHT = date(2026, 6, 29)
-LAST = (TONIGHT - EPOCH).days
+LAST = day_number(TONIGHT)
 WORKFLOWS = pl.DataFrame({"workflow_key": [1, 2], "workflow_id": ["welcome", "cart"]})
 
 

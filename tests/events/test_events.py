@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from pipeline.common.errors import SourceError
+from pipeline.common.time import EPOCH
 from pipeline.events.files import COLUMNS, LONGEST_ROW, RAW
 from pipeline.events.reading import EventSummary, ingest_events
 from pipeline.events.rows import CONTENT, LONGEST_PROPERTIES, LONGEST_TEXT, cents_of, instant_of, parse_events
 from pipeline.lake.keys import SubscriberKeys, member_id
-from pipeline.lake.store import EPOCH, Lake
+from pipeline.lake.store import Lake
 from pipeline.schemas.base import empty
 from pipeline.schemas.lake import Addresses, Events, Quarantine
 from pipeline.settings import Settings

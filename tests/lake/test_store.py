@@ -3,8 +3,9 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
+from pipeline.common.time import EPOCH, day_number, start_of_day_us
 from pipeline.lake.keys import SubscriberKeys, load_secret, member_id
-from pipeline.lake.store import EPOCH, Lake, QuarantinedRow, is_whole
+from pipeline.lake.store import Lake, QuarantinedRow, is_whole
 from pipeline.schemas import lake as tables
 
 FIRST = date(2026, 3, 1)
@@ -14,7 +15,7 @@ DAY = 86_400_000_000
 
 
 def microseconds(day: date, after_midnight: int = NOON) -> int:
-    return (day - EPOCH).days * DAY + after_midnight
+    return start_of_day_us(day) + after_midnight
 
 
 def sends(*rows: tuple[str, int, date, str]) -> pl.DataFrame:
@@ -36,7 +37,7 @@ def test_rows_land_in_the_partition_of_their_own_day(tmp_path):
     lake = Lake(tmp_path)
     assert lake.append(tables.Sends, sends(("a", 1, FIRST, "sent"), ("a", 2, SECOND, "sent")), as_of=SECOND) == 2
     assert [file.parent.name for file in lake.files(tables.Sends)] == [f"day={FIRST}", f"day={SECOND}"]
-    assert lake.scan(tables.Sends).collect()["as_of_day"].to_list() == [(SECOND - EPOCH).days] * 2
+    assert lake.scan(tables.Sends).collect()["as_of_day"].to_list() == [day_number(SECOND)] * 2
     assert {file.stat().st_mode & 0o777 for file in lake.files(tables.Sends)} == {0o600}
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.analysis.anomalies.nights import DEFAULT_RATES, DEFAULT_VOLUMES
 from pipeline.reports.anomaly_trial import HARMS, trial_lines
+from pipeline.schemas.rates import WATCHED_RATES, WATCHED_VOLUMES
 
 TONIGHT = date(2026, 6, 29)
 
@@ -16,7 +16,7 @@ def tables(days: int) -> dict[str, pl.DataFrame]:
     """A publication of one flow whose only step is entered, mailed and clicked evenly."""
     random = np.random.default_rng(4)
     sent = random.poisson(400, days)
-    counts = {name: np.zeros(days, dtype=np.int64) for rate in DEFAULT_RATES for name in rate[1:3]}
+    counts = {name: np.zeros(days, dtype=np.int64) for rate in WATCHED_RATES for name in rate[1:3]}
     counts |= {"sent": sent, "delivered": sent, "entries": sent, "prompt_human_clicks": random.binomial(sent, 0.2)}
     daily = pl.DataFrame(
         {
@@ -38,7 +38,7 @@ def tables(days: int) -> dict[str, pl.DataFrame]:
 def test_every_metric_has_its_rate_and_its_delay() -> None:
     lines = trial_lines(tables(days=120), holidays=())
     told = {line.split()[0] for line in lines if line}
-    assert {rate.metric for rate in DEFAULT_RATES} | set(DEFAULT_VOLUMES) <= told
+    assert {rate.name for rate in WATCHED_RATES} | set(WATCHED_VOLUMES) <= told
     [stop] = [line.split() for line in lines if line.startswith("prompt_human_click_rate") and "stop" in line]
     # A day's clicks are final a day later, so nothing can be told by the first night.
     assert stop[-3:] == ["0%", "100%", "100%"]

@@ -1,10 +1,11 @@
-"""The forecast every night is compared with: one recursion over days, all series side by side.
+"""The forecast that every night is compared with: one recursion over the days, for all series side by side.
 
-Here belong level, weekday factors, dispersion, censoring, restart and the scores, on plain matrices. Frames, names of
-metrics and what to tell people belong to `anomalies` and `anomaly_incidents`.
+Here: forecasts, scores, alarms, and what is learnt from a day, as matrices of days and series. Tables are made in
+`nights`; alarms are grouped by their cause in `incidents`.
 
-Level and weekday factors are discounted ratios (West and Harrison, 1997), the dispersion a winsorised moment shrunk
-to its fleet's median, slow drift a two-sided CUSUM (Page, 1954).
+The level of a series and its weekday factors are discounted ratios of events to exposure (West and Harrison, 1997). The
+variation of its days beyond chance, its dispersion, is a winsorised moment that is shrunk to the median of the series
+of the same metric. Slow drift is found by a two-sided CUSUM of the scores (Page, 1954).
 """
 
 from collections import deque
@@ -22,35 +23,35 @@ from pipeline.analysis.anomalies.state import (
     WINSOR_MEAN,
     Day,
     Kind,
-    Mask,
     Panel,
     Recursion,
 )
-from pipeline.analysis.anomalies.tails import Array, beta_binomial_score, negative_binomial_score
+from pipeline.analysis.anomalies.tails import beta_binomial_score, negative_binomial_score
+from pipeline.analysis.statistics import Array, Mask
 
 MOST_CENSORED_DAYS = 4
 ALARM_PROBABILITY = 1e-3
 CUSUM_ALLOWANCE = 0.5
 CUSUM_LIMIT = 8.0
-# A level that was left is taken up again when a day fits it this well while it alarms under the new one.
+# A former level is restored when a day that is an alarm under the new level fits the former one this well.
 _RECOVERY_SCORE = 2.58
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What the recursion knew before each day and made of it; all (days, series).
+    """What the recursion knew before each day, and how it judged the day; all matrices are (days, series).
 
     Attributes:
         expected: forecast count.
-        dispersion: squared coefficient of variation of the forecast (the day's own variation and the level's error).
-        score: one-night normal score.
-        probability: tail probability over all windows, each window's share paid for.
-        window: nights of the window it comes from.
-        window_score: that window's normal score.
-        flagged: alarm.
-        drift: signed CUSUM alarm, +1, -1 or 0.
-        change: 1 = a new level was confirmed, 2 = the former level returned, 0 = none.
-        days: usable days the baseline rests on.
+        dispersion: squared coefficient of variation of the forecast: the day's own variation and the level's error.
+        score: normal score of the night alone.
+        probability: smallest tail probability among the windows, each divided by its share of the alarm probability.
+        window: nights of the window with this probability.
+        window_score: normal score of that window.
+        flagged: whether the night is an alarm.
+        drift: 1 or -1 where a CUSUM confirms a drift upwards or downwards, else 0.
+        change: 1 = a new level was confirmed, 2 = the former level returned, 0 = neither.
+        days: usable days on which the forecast rests.
     """
 
     expected: Array
@@ -82,13 +83,16 @@ class _Snapshot:
 
 
 def replay(panel: Panel) -> Replay:
-    """Walk through the days; every day is scored by what was known before it, then learnt unless it was flagged.
+    """Walk through the days. Each day is scored by what was known before it, and then learnt unless it is an alarm.
 
     Args:
-        panel: counts, exposures and masks.
+        panel: counts, exposures and which cells are usable.
 
     Returns:
-        Forecasts, scores and alarms, (days, series). Cells that are not usable score 0 with probability 1.
+        Forecasts, scores and alarms. Cells that are not usable have score 0 and probability 1.
+
+    An alarm is a night with a probability below 0.001. Days in a row that are alarms are kept apart; after four of them
+    they become the new level, since what goes on is no longer an exception.
     """
     days, series = panel.counts.shape
     state = Recursion(panel)
@@ -145,9 +149,7 @@ def _score_day(state: Recursion, today: int, out: Replay, snapshots: deque[_Snap
     out.flagged[today] = flagged
 
     state.held.clear(usable & ~flagged)
-    variance = day.expected * day.complement + day.expected**2 * state.dispersion
-    weight = day.expected * day.complement / np.maximum(variance, 1e-12)
-    state.held.add(flagged, weight * count, weight * exposure * day.factor, weight**2 * variance)
+    state.add_to(state.held, flagged, day, count)
     learnt = usable & ~flagged
     state.learn(learnt & ~renewed, day)
     state.since_restart += usable
@@ -165,13 +167,14 @@ def _forecast(kind: Kind, weekday: int, count: Array, exposure: Array, rate: Arr
 
 def two_sided(score: Array) -> Array:
     """Probability of a normal score at least this far from zero."""
-    return 2 * ndtr(-np.abs(score))
+    probability: Array = 2 * ndtr(-np.abs(score))
+    return probability
 
 
 def _score_window(
     state: Recursion, today: int, width: int, scored: Mask, out: Replay, snapshots: deque[_Snapshot]
 ) -> None:
-    """Score the sum of the last nights that were not flagged, forecast from before the first of them."""
+    """Score the sum of the last nights without alarm against the forecast from before the first of them."""
     if len(snapshots) < width:
         return
     panel, before = state.panel, snapshots[-width]
@@ -188,7 +191,7 @@ def _score_window(
     complement = 1 - total / trials if panel.kind == "rate" else np.ones_like(total)
     dispersion = state.dispersion * (expected**2).sum(axis=0) / total**2 + before.error
     variance = total * complement + total**2 * dispersion
-    # Nights that resemble their neighbours make sums vary more than independent ones would.
+    # Sums of nights that resemble their neighbours vary more than sums of independent nights.
     sums, weights = state.inflation[width]
     inflation = np.maximum((sums + DISPERSION_DAYS) / (weights + DISPERSION_DAYS), 1.0)
     dispersion = dispersion + (inflation - 1) * variance / total**2
@@ -204,7 +207,7 @@ def _score_window(
 
 
 def _recover(state: Recursion, flagged: Mask, day: Day, today: int, out: Replay) -> Mask:
-    """Series whose alarm is only the return of the level they left lately; their state is put back."""
+    """The series whose alarm is only the return to a former level, which is restored."""
     candidates = flagged & (state.former_age <= RECOVERY_DAYS)
     if not candidates.any():
         return candidates
@@ -219,21 +222,14 @@ def _recover(state: Recursion, flagged: Mask, day: Day, today: int, out: Replay)
 
 
 def _advance_cusum(state: Recursion, where: Mask, score: Array, day: Day, today: int, out: Replay) -> None:
-    """Add a night to both CUSUMs; one that passes its limit confirms a shift, and its days become the level."""
+    """Add a night to both CUSUMs. One that passes its limit confirms a drift, and its days become the level."""
     bounded = np.where(where, np.clip(score, -3.0, 3.0), 0.0)
     moved = np.maximum(0.0, state.cusum + np.stack([bounded, -bounded]) - CUSUM_ALLOWANCE)
     state.cusum = np.where(where, moved, state.cusum)
-    variance = day.expected * day.complement + day.expected**2 * state.dispersion
-    weight = day.expected * day.complement / np.maximum(variance, 1e-12)
     alarms = state.cusum > CUSUM_LIMIT
     for side, recent in enumerate(state.since_cusum):
         recent.clear(state.cusum[side] == 0)
-        recent.add(
-            where & (state.cusum[side] > 0),
-            weight * day.count,
-            weight * day.exposure * day.factor,
-            weight**2 * variance,
-        )
+        state.add_to(recent, where & (state.cusum[side] > 0), day, day.count)
         state.adopt(side, alarms[side])
     out.drift[today] = alarms[0].astype(np.int64) - alarms[1].astype(np.int64)
     state.cusum[:, alarms.any(axis=0) | (out.change[today] > 0)] = 0.0

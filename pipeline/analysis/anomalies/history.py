@@ -1,15 +1,15 @@
-"""What the detector of anomalies is given every night. How it judges is in `anomalies`."""
+"""What the detector reads every night. How it judges is told in `nights`."""
 
 from datetime import date, timedelta
 
 import polars as pl
 
-#: Half a year: twice what the baselines need, and quick to replay.
 HISTORY_DAYS = 180
+"""Half a year: twice what the baselines need, and quick to replay."""
 
 
 def watched_history(daily: pl.DataFrame, workflows: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
-    """The counts to be judged, of the last half year.
+    """Daily counts of the last 180 days, as the detector of anomalies reads them.
 
     Args:
         daily: rows of `step_metrics_daily`.
@@ -17,8 +17,9 @@ def watched_history(daily: pl.DataFrame, workflows: pl.DataFrame, *, as_of_day: 
         as_of_day: tonight.
 
     Returns:
-        The rows of that time. `entries` is null, thus not watched, where no events tell them: those of automations
-        and campaigns are the sends, and for the last days also who still waits in the queue, a rise that is none.
+        The rows of that time. `entries` is null for every workflow without an event stream, and the detector skips
+        nulls. Such a workflow counts an entry when a message is sent, so its entries would repeat `sent`; and members
+        still in Mailchimp's queue are added for the last days, which would look like a rise.
     """
     told = workflows.filter(pl.col("kind") == "flow").get_column("workflow_id").implode()
     return daily.filter(pl.col("day") > as_of_day - timedelta(days=HISTORY_DAYS)).with_columns(

@@ -1,6 +1,6 @@
-"""What to tell people: alarms joined to incidents, incidents to causes, one notification a cause, mutes respected.
+"""What to tell people: alarms are joined to incidents, incidents to causes, and each cause is told once.
 
-Whether a night is out of line is decided in `anomalies`; here only grouping, severity and words.
+Here: grouping, severity, mutes and words. Whether a night is out of line is decided in `nights`.
 """
 
 from datetime import date
@@ -13,32 +13,33 @@ from pipeline.analysis.anomalies.nights import METHOD, flagged
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.monitoring import Anomalies
 
-# Fewer steps have no median worth the name; a step must expect an event for its score to move.
+# With fewer steps a median says little, and the score of a step that expects no event hardly moves.
 _FLEET_STEPS = 5
 _FLEET_EVENTS = 1.0
-# Variance of the median of standard normals, times their number.
+# The variance of the median of n standard normals is this divided by n.
 _MEDIAN_VARIANCE = np.pi / 2
 _MEDIAN_HALF_LIFE_DAYS = 84.0
 _MEDIAN_PRIOR_DAYS = 6.0
-# Alarms of one cause may pause a night and still be the same story.
+# Alarms at most this many days apart are the same incident.
 _GAP_DAYS = 2
-# A tail this small is that severe; the first is one alarm a step in three years, the last never chance.
+# An alarm with a tail probability below one of these is that severe. The first comes by chance once per step in about
+# thirty years, the last never.
 SEVERITY_PROBABILITIES = {"medium": 1e-4, "high": 1e-6, "critical": 1e-9}
 SEVERITY_ORDER = ("low", "medium", "high", "critical")
-# Chance of a CUSUM of normal scores passing its limit on a given night: one in its average run length, both sides.
+# The chance that a CUSUM of normal scores passes its limit on a given night: one divided by its average run length.
 _DRIFT_PROBABILITY = 1e-4
 
 
 def account_alerts(baselines: pl.DataFrame) -> pl.DataFrame:
-    """Nights on which the median score of all steps moved: one alert instead of one for every step.
+    """Nights on which the median score of all steps moved, which make one alert instead of one for every step.
 
     Args:
-        baselines: rows of `anomaly_baselines`, all days (the spread of the median is learnt from them).
+        baselines: rows of `anomaly_baselines` of all days, because the spread of the median is learnt from them.
 
     Returns:
-        One row per day and metric scored for at least five steps that expect an event and more: `steps`,
-        `median_score`, `score` (the median over the spread it had before that day, never taken smaller than chance
-        gives), `tail_probability`, `direction` and `is_alert`.
+        One row per day and metric with at least five scored steps that expect an event: `steps`, `median_score`,
+        `score` (the median divided by the spread that it had before that day, or by the spread that chance gives if
+        that is larger), `tail_probability`, `direction` and `is_alert`.
     """
     medians = (
         baselines.filter((pl.col("status") == "ok") & (pl.col("expected_events") >= _FLEET_EVENTS))
@@ -46,7 +47,7 @@ def account_alerts(baselines: pl.DataFrame) -> pl.DataFrame:
         .agg(
             steps=pl.len().cast(pl.Int64),
             median_score=pl.col("night_score").median(),
-            is_adverse=(pl.col("is_adverse") == (pl.col("direction") == "down")).mean() > 0.5,
+            is_down_adverse=(pl.col("is_adverse") == (pl.col("direction") == "down")).mean() > 0.5,
             **{name: pl.col(name).sum() for name in ("numerator", "denominator", "expected_events")},
         )
         .filter(pl.col("steps") >= _FLEET_STEPS)
@@ -78,16 +79,17 @@ def _score_medians(medians: pl.DataFrame) -> pl.DataFrame:
 
 
 def anomalies(baselines: pl.DataFrame, *, mutes: pl.DataFrame | None = None) -> pl.DataFrame:
-    """All alarms of steps and of the account, each with severity, incident, cause and mute.
+    """All alarms of steps and of the account, each with its severity, incident, cause and mute.
 
     Args:
-        baselines: rows of `anomaly_baselines`, all days.
+        baselines: rows of `anomaly_baselines` of all days.
         mutes: `workflow_id`, `step_id`, `metric` (String, null = any), `until` (Date, the last day muted).
 
     Returns:
-        Schema `Anomalies`. An incident is a run of alarms of one metric of one step, a pause of a day allowed. A
-        cause is, in this order: the account (its median moved the same way that day), the workflow (two steps and at
-        least half of those scored moved the same way that day), the step; runs of days likewise.
+        One row per alarm, in the columns of `anomalies`. An incident is a run of alarms of one metric of one step, in
+        which a day may be missing. The cause of an alarm is the account if the account's median moved the same way
+        that day; else the workflow if at least two steps, and half of those scored, moved the same way that day; else
+        the step. A cause, too, is a run of days in which a day may be missing.
     """
     latest = baselines.filter(pl.col("status") == "ok").group_by("metric").agg(latest_day=pl.col("day").max())
     if latest.is_empty():
@@ -142,27 +144,26 @@ def anomalies(baselines: pl.DataFrame, *, mutes: pl.DataFrame | None = None) -> 
 
 
 def notifications(found: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
-    """One line a cause that is still going on: it has an alarm on the last day for which the metric is scored.
+    """One row per cause that still goes on: it has an alarm on the last day for which its metric is scored.
 
     Args:
         found: rows of `anomalies`.
         as_of_day: tonight.
 
     Returns:
-        One row per cause: `cause_id`, `cause_scope`, `workflow_id`, `step_id` (null where several), `first_day`,
-        `last_day`, `severity` (the worst), `metrics`, `alarms`, `steps`, `affected`, `is_adverse`, `is_new` (not
-        told the night before), `is_muted` (every alarm is), `message`, and `evidence`, the filter that shows the rows.
+        `cause_id`, `cause_scope`, `workflow_id` and `step_id` (null where there are several), `first_day`, `last_day`,
+        `severity` (the worst), `metrics`, `alarms`, `steps`, `affected`, `is_adverse`, `is_new` (no alarm before the
+        last day), `is_muted` (every alarm is muted), `message`, and `evidence`, the filter that finds the rows.
     """
     rank = pl.col("severity").replace_strict({name: place for place, name in enumerate(SEVERITY_ORDER)})
-    only = lambda name: pl.when(pl.col(name).n_unique() == 1).then(pl.col(name).first()).alias(name)  # noqa: E731
     causes = (
         found.with_columns(rank=rank)
         .sort("rank", "day", descending=True)
         .group_by("cause_id", maintain_order=True)
         .agg(
             pl.col("cause_scope").first(),
-            only("workflow_id"),
-            only("step_id"),
+            _only("workflow_id"),
+            _only("step_id"),
             pl.col("rank").max(),
             first_day=pl.col("cause_first_day").min(),
             last_day=pl.col("day").max(),
@@ -173,7 +174,7 @@ def notifications(found: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
             affected=pl.col("affected").filter(pl.col("scope") == "step").sum(),
             is_adverse=pl.col("is_adverse").any(),
             is_muted=pl.col("is_muted").all(),
-            direction=only("direction"),
+            direction=_only("direction"),
             is_new=pl.col("is_latest").all(),
             is_latest=pl.col("is_latest").any(),
         )
@@ -197,6 +198,11 @@ def notifications(found: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
         )
         .drop("rank", "direction", "is_latest")
     )
+
+
+def _only(name: str) -> pl.Expr:
+    """The value that all rows of a group share; null where they differ."""
+    return pl.when(pl.col(name).n_unique() == 1).then(pl.col(name).first()).alias(name)
 
 
 def _step_rows(baselines: pl.DataFrame) -> pl.DataFrame:
@@ -234,14 +240,13 @@ def _account_rows(alerts: pl.DataFrame, baselines: pl.DataFrame) -> pl.DataFrame
         expected_value=pl.col("expected_events") / per,
         denominator=pl.when(rate).then("denominator"),
         affected=pl.when(rate).then("denominator").otherwise(away),
-        # `is_adverse` came as "down harms": turn it into whether this direction does.
-        is_adverse=pl.col("is_adverse") == (pl.col("direction") == "down"),
+        is_adverse=pl.col("is_down_adverse") == (pl.col("direction") == "down"),
         method=pl.lit(METHOD),
     )
 
 
 def _number_runs(rows: pl.DataFrame, subject: str, name: str) -> pl.DataFrame:
-    """Add `{name}_id` and `{name}_first_day`: runs of days of one subject with pauses of at most a day."""
+    """Add `{name}_id` and `{name}_first_day`: runs of days of one subject in which single days may be missing."""
     days = rows.select(subject, "day").unique().sort(subject, "day")
     first = pl.col("day").diff().over(subject).dt.total_days().fill_null(_GAP_DAYS + 1) > _GAP_DAYS
     runs = (

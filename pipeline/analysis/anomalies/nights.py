@@ -1,128 +1,93 @@
-"""Nights that do not fit their forecast: baselines, alarms and trends of every step's rates and volumes.
+"""The forecast of every night and how the night compares with it, for every step and metric.
 
-Here belong the frames in and out. The forecast itself is in `anomaly_baseline`; what to tell whom, and which alarms
-have one cause, is in `anomaly_incidents`.
+Here: the tables that go in and come out. The forecast itself is made in `baseline`, from the parts in `state` and
+`tails`; which alarms have one cause is decided in `incidents`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 import polars.selectors as cs
-from numpy.typing import NDArray
 
 from pipeline.analysis.anomalies.baseline import replay
 from pipeline.analysis.anomalies.state import WARM_UP_DAYS, Kind, Panel
 from pipeline.analysis.anomalies.tails import predictive_band
+from pipeline.analysis.statistics import Array, Mask
+from pipeline.analysis.statistics.intervals import NORMAL_95
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.monitoring import AnomalyBaselines, MetricTrends
+from pipeline.schemas.rates import WATCHED_RATES, WATCHED_VOLUMES, Rate
 
 METHOD = "discounted beta-binomial / negative binomial forecast, CUSUM"
-BAND_SCORE = 1.959963984540054
 TREND_DAYS = 7
-
-
-class RateMetric(NamedTuple):
-    """A rate by its columns, the direction that harms, and the days until it stands still (none: `is_mature` says)."""
-
-    metric: str
-    numerator: str
-    denominator: str
-    worse: Literal["lower", "higher"] = "lower"
-    final_after_days: int | None = None
-
-
-DEFAULT_RATES = (
-    # Clicks within a day of sending: final a day later, so that a stop need not wait for Mailchimp's five days.
-    RateMetric("prompt_human_click_rate", "prompt_human_clicks", "delivered", "lower", 1),
-    RateMetric("conversion_rate", "conversions", "delivered"),
-    RateMetric("unsubscribe_rate", "unsubscribes", "delivered", "higher"),
-    RateMetric("complaint_rate", "complaints", "delivered", "higher"),
-    RateMetric("hard_bounce_rate", "hard_bounces", "sent", "higher"),
-)
-DEFAULT_VOLUMES = ("entries", "sent")
+_STEP = ["workflow_id", "step_id"]
 
 
 def anomaly_baselines(
     daily: pl.DataFrame,
     *,
     as_of_day: date,
-    rates: Sequence[tuple[str, str, str] | RateMetric] = DEFAULT_RATES,
-    volumes: Sequence[str] = DEFAULT_VOLUMES,
+    rates: Sequence[Rate] = WATCHED_RATES,
+    volumes: Sequence[str] = WATCHED_VOLUMES,
     holidays: Sequence[date] = (),
 ) -> pl.DataFrame:
-    """Forecast and score of every step, metric and day, each from the days before it alone.
+    """Forecast and score of every step, metric and day. Each forecast uses the days before its day only.
 
     Args:
-        daily: `day` (Date), `workflow_id`, `step_id` (String) and the counts that `rates` and `volumes` name; rows of
-            the same day and step are added up. Days after `as_of_day` are ignored. Where `is_mature` is given and
-            false, rates without `final_after_days` are neither scored nor learnt. A null count is unknown, not zero.
-            Ninety days of history suffice, a year is better.
-        as_of_day: tonight, the last day scored.
-        rates: name, numerator column and denominator column of each rate.
-        volumes: count columns watched for themselves. A volume exists from its first event on; from then a day
-            without a row is a day of zero.
-        holidays: days neither scored nor learnt.
+        daily: counts by day, as in `step_metrics_daily`: `day` (Date), `workflow_id`, `step_id`, and the counts that
+            `rates` and `volumes` name. Rows of the same day and step are added up, and days after `as_of_day` are
+            ignored. A null count means that the count is not known; it does not mean zero. Where a column `is_mature`
+            is false, rates without `final_after_days` are neither scored nor learnt. Ninety days of history suffice; a
+            year is better.
+        as_of_day: tonight, the last day that is scored.
+        rates: the rates to forecast.
+        volumes: the counts to forecast by themselves. The series of a volume begins with its first event; after that
+            a day without a row is a day of zero.
+        holidays: days that are neither scored nor learnt.
 
     Returns:
-        One row per day, step and metric (schema `AnomalyBaselines`), sorted. `expected_value` with its 95% band is the
-        forecast; `night_score` the normal score of the night alone; `score` and `tail_probability` the strongest
-        evidence over windows of 1, 3 (volumes also 7) nights that ends this night, the search paid for;
-        `status` is 'ok', 'not enough data' (see `days_needed`), 'holiday', 'not mature', 'unknown' or 'nothing sent'.
+        One row per day, step and metric, in the columns of `anomaly_baselines`. `expected_value` is the forecast, with
+        its 95% band. `night_score` is the normal score of the night alone. `score` and `tail_probability` are the
+        strongest evidence among windows of one and three nights (for volumes also seven) that end with this night; the
+        probability accounts for the search among windows. `status` is 'ok', 'not enough data' (`days_needed` says how
+        many days are missing), 'holiday', 'not mature', 'unknown' or 'nothing sent'.
     """
     known = daily.filter(pl.col("day") <= as_of_day)
     if known.is_empty():
         return empty(AnomalyBaselines)
-    frames = []
+    names = {*(name for rate in rates for name in (rate.numerator, rate.denominator)), *volumes}
+    cells = _cells(known, sorted(names), as_of_day)
+    parts = []
     if rates:
-        frames.append(_score_kind(known, "rate", [RateMetric(*rate) for rate in rates], as_of_day, holidays))
+        parts.append(_scored_rows(cells, _rate_series(cells, rates), holidays))
     if volumes:
-        frames.append(
-            _score_kind(known, "volume", [RateMetric(name, name, "") for name in volumes], as_of_day, holidays)
-        )
-    scored = pl.concat(frames).with_columns(as_of_day=pl.lit(as_of_day), method=pl.lit(METHOD))
-    return conform(scored.sort("workflow_id", "step_id", "metric", "day"), AnomalyBaselines)
-
-
-def detect_rate_anomalies(
-    daily: pl.DataFrame,
-    *,
-    as_of_day: date,
-    rates: Sequence[tuple[str, str, str] | RateMetric] = DEFAULT_RATES,
-    holidays: Sequence[date] = (),
-) -> pl.DataFrame:
-    """Days on which a rate does not fit its forecast; arguments and columns as in `anomaly_baselines`."""
-    return flagged(anomaly_baselines(daily, as_of_day=as_of_day, rates=rates, volumes=(), holidays=holidays))
-
-
-def detect_volume_anomalies(
-    daily: pl.DataFrame, *, as_of_day: date, volumes: Sequence[str] = DEFAULT_VOLUMES, holidays: Sequence[date] = ()
-) -> pl.DataFrame:
-    """Days on which a volume does not fit its forecast; arguments and columns as in `anomaly_baselines`."""
-    return flagged(anomaly_baselines(daily, as_of_day=as_of_day, rates=(), volumes=volumes, holidays=holidays))
+        parts.append(_scored_rows(cells, _volume_series(cells, volumes), holidays))
+    scored = pl.concat(parts).with_columns(as_of_day=pl.lit(as_of_day), method=pl.lit(METHOD))
+    return conform(scored.sort(*_STEP, "metric", "day"), AnomalyBaselines)
 
 
 def flagged(baselines: pl.DataFrame) -> pl.DataFrame:
-    """The alarms among the rows of `anomaly_baselines`: nights out of line and slow drift."""
+    """The alarms among the rows of `anomaly_baselines`: nights out of line, and nights that confirm a slow drift."""
     return baselines.filter(pl.col("is_anomaly") | (pl.col("change") == "drift"))
 
 
 def metric_trends(baselines: pl.DataFrame) -> pl.DataFrame:
-    """Course of each metric with its expected band and the days on which something changed.
+    """The course of each metric, its expected band, and the days on which something changed.
 
     Args:
         baselines: rows of `anomaly_baselines`.
 
     Returns:
-        One row per day, step and metric (schema `MetricTrends`): `value`, `smoothed_value` (the last seven days
-        pooled), the band, and `change_marker`: null, 'anomaly', 'new level', 'former level', 'drift' or 'holiday'.
+        One row per day, step and metric, in the columns of `metric_trends`: the value of the day, `smoothed_value` (the
+        counts of seven days pooled), the band, and `change_marker`: null, 'anomaly', 'new level', 'former level',
+        'drift' or 'holiday'.
     """
-    series = ["workflow_id", "step_id", "metric"]
-    week = {"period": f"{TREND_DAYS}d", "index_column": "day", "group_by": series}
+    series = [*_STEP, "metric"]
     ordered = baselines.sort(*series, "day").with_columns(pl.col("day").set_sorted())
-    pooled = ordered.rolling(**week).agg(  # type: ignore[arg-type]
+    pooled = ordered.rolling("day", period=f"{TREND_DAYS}d", group_by=series).agg(
         numerators=pl.col("numerator").sum(), denominators=pl.col("denominator").sum(), days=pl.len()
     )
     marker = (
@@ -140,101 +105,160 @@ def metric_trends(baselines: pl.DataFrame) -> pl.DataFrame:
     return conform(marked.sort(*series, "day"), MetricTrends)
 
 
-def _score_kind(
-    daily: pl.DataFrame, kind: Kind, metrics: list[RateMetric], as_of_day: date, holidays: Sequence[date]
-) -> pl.DataFrame:
-    """Rows of all metrics of a kind, scored side by side in one panel."""
-    columns = sorted({metric.numerator for metric in metrics} | {m.denominator for m in metrics if m.denominator})
-    mature = pl.col("is_mature").all() if "is_mature" in daily.columns else pl.lit(True)
-    added = (
-        pl.when(pl.col(name).null_count() == 0).then(pl.col(name).sum()).cast(pl.Float64).alias(name)
-        for name in columns
+@dataclass(frozen=True)
+class _Cells:
+    """Counts by day and step.
+
+    Attributes:
+        days: every day from the first one to tonight.
+        steps: `workflow_id` and `step_id`, in the order of the columns of the matrices.
+        counts: matrices of (days, steps) by the name of the count; zero where there is no row.
+        is_present: whether there is a row.
+        is_mature: false where a row says so.
+    """
+
+    days: list[date]
+    steps: pl.DataFrame
+    counts: Mapping[str, Array]
+    is_present: Mask
+    is_mature: Mask
+
+
+@dataclass(frozen=True)
+class _Series:
+    """The series of all metrics of one kind, metric by metric; matrices are (days, series).
+
+    Attributes:
+        worse: the direction that harms, by metric: -1 = down, 1 = up.
+        counts: numerators, or the volume; NaN where not known.
+        exposure: denominators, or 1 where a volume exists.
+        is_listed: whether the cell makes a row of the table.
+        is_immature: whether the count may still change.
+    """
+
+    kind: Kind
+    metrics: Sequence[str]
+    worse: Sequence[int]
+    counts: Array
+    exposure: Array
+    is_listed: Mask
+    is_immature: Mask
+
+
+def _cells(daily: pl.DataFrame, names: list[str], as_of_day: date) -> _Cells:
+    is_mature = pl.col("is_mature").all() if "is_mature" in daily.columns else pl.lit(True)
+    summed = (pl.when(pl.col(name).null_count() == 0).then(pl.col(name).sum()).cast(pl.Float64) for name in names)
+    cells = daily.group_by("day", *_STEP).agg(
+        *(count.alias(name) for count, name in zip(summed, names, strict=True)), is_mature=is_mature
     )
-    cells = daily.group_by("day", "workflow_id", "step_id").agg(*added, is_mature=mature)
-    first = cells.get_column("day").min()
-    assert isinstance(first, date)
+    first: date = cells.get_column("day").min()  # type: ignore[assignment]
     days = [first + timedelta(days=offset) for offset in range((as_of_day - first).days + 1)]
-    steps = cells.select("workflow_id", "step_id").unique().sort("workflow_id", "step_id").with_row_index("column")
-    placed = cells.join(steps, on=["workflow_id", "step_id"])
-    row = (placed.get_column("day") - first).dt.total_days().to_numpy()
-    column = placed.get_column("column").to_numpy()
+    steps = cells.select(_STEP).unique().sort(_STEP)
+    placed = cells.join(steps.with_row_index("column"), on=_STEP)
+    at = (
+        (placed.get_column("day") - first).dt.total_days().to_numpy(),
+        placed.get_column("column").to_numpy(),
+    )
+    shape = (len(days), steps.height)
+    counts = {name: np.zeros(shape) for name in names}
+    for name, matrix in counts.items():
+        matrix[at] = placed.get_column(name).to_numpy()
+    is_present, mature = np.zeros(shape, dtype=bool), np.ones(shape, dtype=bool)
+    is_present[at] = True
+    mature[at] = placed.get_column("is_mature").to_numpy()
+    return _Cells(days, steps, counts, is_present, mature)
 
-    def matrix(name: str) -> NDArray[np.float64]:
-        filled = np.zeros((len(days), steps.height))
-        filled[row, column] = placed.get_column(name).to_numpy()
-        return filled
 
-    matrices = {name: matrix(name) for name in columns}
-    present = np.zeros((len(days), steps.height), dtype=bool)
-    present[row, column] = True
-    is_mature = np.ones_like(present)
-    is_mature[row, column] = placed.get_column("is_mature").to_numpy()
-    holiday = np.array([day in holidays for day in days])[:, None]
+def _rate_series(cells: _Cells, rates: Sequence[Rate]) -> _Series:
+    age = np.arange(len(cells.days))[::-1, None]
+    waits = [rate.final_after_days for rate in rates]
+    immature = [
+        ~cells.is_mature if wait is None else np.broadcast_to(age < wait, cells.is_mature.shape) for wait in waits
+    ]
+    return _Series(
+        kind="rate",
+        metrics=[rate.name for rate in rates],
+        worse=[-1 if rate.is_gain else 1 for rate in rates],
+        counts=np.hstack([cells.counts[rate.numerator] for rate in rates]),
+        exposure=np.hstack([cells.counts[rate.denominator] for rate in rates]),
+        is_listed=np.tile(cells.is_present, len(rates)),
+        is_immature=np.hstack(immature),
+    )
 
-    count = np.hstack([matrices[metric.numerator] for metric in metrics])
-    if kind == "rate":
-        exposure = np.hstack([matrices[metric.denominator] for metric in metrics])
-        listed = np.tile(present, len(metrics))
-        age = np.array([(as_of_day - day).days for day in days])[:, None]
-        waits = [metric.final_after_days for metric in metrics]
-        immature = np.hstack(
-            [~is_mature if wait is None else np.broadcast_to(age < wait, present.shape) for wait in waits]
-        )
-    else:
-        listed = np.maximum.accumulate(np.nan_to_num(count) > 0, axis=0)
-        exposure = listed.astype(float)
-        immature = np.zeros_like(listed)
-    unknown = np.isnan(count) | np.isnan(exposure)
-    usable = listed & ~unknown & ~immature & ~holiday & (exposure > 0)
-    count, exposure = np.where(unknown, 0.0, count), np.where(unknown, 0.0, exposure)
-    if kind == "rate":
-        count = np.minimum(count, exposure)
-    weekday = np.array([day.weekday() for day in days])
-    fleet = np.repeat(np.arange(len(metrics)), steps.height)
-    scored = replay(Panel(count, exposure, usable, weekday, fleet, kind))
+
+def _volume_series(cells: _Cells, volumes: Sequence[str]) -> _Series:
+    counts = np.hstack([cells.counts[volume] for volume in volumes])
+    has_begun = np.maximum.accumulate(np.nan_to_num(counts) > 0, axis=0)
+    return _Series(
+        kind="volume",
+        metrics=volumes,
+        worse=[-1] * len(volumes),
+        counts=counts,
+        exposure=has_begun.astype(float),
+        is_listed=has_begun,
+        is_immature=np.zeros_like(has_begun),
+    )
+
+
+def _scored_rows(cells: _Cells, series: _Series, holidays: Sequence[date]) -> pl.DataFrame:
+    """Score all series of one kind side by side, and lay the listed cells out as rows."""
+    is_rate = series.kind == "rate"
+    holiday = np.array([day in holidays for day in cells.days])[:, None]
+    unknown = np.isnan(series.counts) | np.isnan(series.exposure)
+    exposure = np.where(unknown, 0.0, series.exposure)
+    count = np.where(unknown, 0.0, np.minimum(series.counts, exposure) if is_rate else series.counts)
+    usable = series.is_listed & ~unknown & ~series.is_immature & ~holiday & (exposure > 0)
+    weekday = np.array([day.weekday() for day in cells.days])
+    fleet = np.repeat(np.arange(len(series.metrics)), cells.steps.height)
+    scored = replay(Panel(count, exposure, usable, weekday, fleet, series.kind))
 
     status = np.select(
-        [np.broadcast_to(holiday, usable.shape), unknown, immature, exposure <= 0, scored.days < WARM_UP_DAYS],
+        [
+            np.broadcast_to(holiday, usable.shape),
+            unknown,
+            series.is_immature,
+            exposure <= 0,
+            scored.days < WARM_UP_DAYS,
+        ],
         ["holiday", "unknown", "not mature", "nothing sent", "not enough data"],
         default="ok",
     )
     per = np.where(exposure > 0, exposure, 1.0)
-    low, high = predictive_band(
-        scored.expected, exposure=per if kind == "rate" else None, dispersion=scored.dispersion, score=BAND_SCORE
-    )
+    low, high = predictive_band(scored.expected, per if is_rate else None, scored.dispersion, NORMAL_95)
     change = np.select(
         [scored.change == 1, scored.change == 2, scored.drift != 0], ["new level", "former level", "drift"], default=""
     )
-    at_day, at_series = np.nonzero(listed)
-    chosen = (at_day, at_series)
-    scale = per[chosen]
-    ok = status[chosen] == "ok"
-    step = at_series % steps.height
-    direction = np.where(scored.drift[chosen] != 0, scored.drift[chosen], np.sign(scored.window_score[chosen]))
-    worse = np.array([-1 if metric.worse == "lower" else 1 for metric in metrics])[at_series // steps.height]
+    direction = np.where(scored.drift != 0, scored.drift, np.sign(scored.window_score)).astype(int)
+    worse = np.repeat(series.worse, cells.steps.height)
+    day, place = chosen = np.nonzero(series.is_listed)
+    metric, step = np.divmod(place, cells.steps.height)
+
+    def where(condition: Mask, values: Array) -> Array:
+        return np.where(condition, values, np.nan)[chosen]
+
+    ok = status == "ok"
     frame = pl.DataFrame(
         {
-            "day": pl.Series(np.array(days, dtype="datetime64[D]")[at_day]),
-            "workflow_id": steps.get_column("workflow_id").gather(step),
-            "step_id": steps.get_column("step_id").gather(step),
-            "metric": pl.Series([metric.metric for metric in metrics]).gather(at_series // steps.height),
-            "metric_kind": pl.Series([kind]).gather(np.zeros(len(step), dtype=int)),
-            "numerator": np.where(unknown[chosen], np.nan, count[chosen]),
-            "denominator": np.where(unknown[chosen] | (kind == "volume"), np.nan, exposure[chosen]),
-            "value": np.where(unknown[chosen] | (exposure[chosen] <= 0), np.nan, count[chosen] / scale),
-            "expected_value": np.where(ok, scored.expected[chosen] / scale, np.nan),
-            "expected_value_low": np.where(ok, low[chosen] / scale, np.nan),
-            "expected_value_high": np.where(ok, high[chosen] / scale, np.nan),
-            "expected_events": np.where(ok, scored.expected[chosen], np.nan),
-            "dispersion": np.where(ok, scored.dispersion[chosen], np.nan),
+            "day": pl.Series(np.array(cells.days, dtype="datetime64[D]")[day]),
+            **{name: cells.steps.get_column(name).gather(step) for name in _STEP},
+            "metric": pl.Series(series.metrics, dtype=pl.String).gather(metric),
+            "metric_kind": pl.repeat(series.kind, len(step), eager=True),
+            "numerator": where(~unknown, count),
+            "denominator": where(~unknown & is_rate, exposure),
+            "value": where(~unknown & (exposure > 0), count / per),
+            "expected_value": where(ok, scored.expected / per),
+            "expected_value_low": where(ok, low / per),
+            "expected_value_high": where(ok, high / per),
+            "expected_events": where(ok, scored.expected),
+            "dispersion": where(ok, scored.dispersion),
             "baseline_days": scored.days[chosen],
             "days_needed": np.maximum(WARM_UP_DAYS - scored.days[chosen], 0),
-            "night_score": np.where(ok, scored.score[chosen], np.nan),
-            "score": np.where(ok, scored.window_score[chosen], np.nan),
+            "night_score": where(ok, scored.score),
+            "score": where(ok, scored.window_score),
             "window_nights": scored.window[chosen],
-            "tail_probability": np.where(ok, scored.probability[chosen], np.nan),
-            "direction": pl.Series(["down", "none", "up"]).gather(direction.astype(int) + 1),
-            "is_adverse": direction == worse,
+            "tail_probability": where(ok, scored.probability),
+            "direction": pl.Series(["down", "none", "up"]).gather(direction[chosen] + 1),
+            "is_adverse": (direction == worse)[chosen],
             "is_anomaly": scored.flagged[chosen],
             "change": pl.Series(change[chosen].tolist(), dtype=pl.String).replace({"": None}),
             "status": pl.Series(status[chosen].tolist(), dtype=pl.String),

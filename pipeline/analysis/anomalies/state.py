@@ -1,6 +1,6 @@
-"""What is known of all series between two days: levels, weekday factors, dispersions, and how a day changes them.
+"""What the detector knows of all series between two days: levels, weekday factors and dispersions.
 
-Scoring days belongs to `anomaly_baseline`.
+Here: this state, and how a day changes it. Days are scored in `baseline`.
 """
 
 from dataclasses import dataclass, field
@@ -9,35 +9,33 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis.anomalies.tails import Array
-
-Mask = NDArray[np.bool_]
+from pipeline.analysis.statistics import Array, Mask
 
 LEVEL_HALF_LIFE_DAYS = 21.0
-# Weekdays come round once a week and their pattern changes slowly: 24 weeks halve their weight.
+# A weekday comes once a week and its pattern changes slowly, so 24 weeks halve its weight.
 WEEKDAY_HALF_LIFE_DAYS = 168.0
 WARM_UP_DAYS = 14
 RECOVERY_DAYS = 60
-# Squared spread of a series' weekday factors around its fleet's before the fleet's own data speak: click rates of a
-# step differ by some 7%, volumes by some 40%; 21 cells (three series) of data weigh as much as this guess.
+# The series of one metric are a fleet. This is the squared spread of a series' weekday factors around its fleet's while
+# no data are known: click rates differ by some 7%, volumes by some 40%. 21 cells (three series) weigh as much.
 _WEEKDAY_SPREAD = {"rate": 0.005, "volume": 0.16}
 _SPREAD_CELLS = 21.0
 _SPREAD_LIMITS = (0.0005, 0.5)
-# Effective series behind a fleet's weekday factor saturate here, so that one giant does not speak for all.
+# The weight of one series in its fleet's weekday factor is limited, so that a giant does not speak for all.
 _FLEET_SATURATION = 200.0
-# Pseudo-days that hold a series' dispersion to the fleet's median, and that median before anything is known.
+# A series' dispersion is shrunk to its fleet's median with the weight of this many days.
 DISPERSION_DAYS = 10.0
 _FIRST_DISPERSION = {"rate": 0.02, "volume": 0.05}
 _LARGEST_DISPERSION = 4.0
-# A day's own variation below 5% is not worth telling from none, and keeps big series from flagging trifles.
+# Every day varies by at least 5%, so that trifles raise no alarm in large series.
 _SMALLEST_DISPERSION = 0.0025
-# Scores are cut at three standard deviations before their squares enter a moment (an earlier cut finds a little more,
-# but takes the skew of strongly scattered days for alarms); what is left of a normal's square has this mean.
+# Scores are cut at three standard deviations before their squares enter a moment. An earlier cut would find a little
+# more, but it would take the skew of strongly scattered days for alarms. A normal's square cut there has this mean.
 WINSOR = 9.0
 WINSOR_MEAN = 0.9951
-# Counts are cut at this many standard deviations before they move level and weekday factors.
+# Counts are cut at this many standard deviations before they change level and weekday factors.
 _BOUND = 3.0
-# Share of the alarm probability each window of nights may spend.
+# The share of the alarm probability that each window of nights may spend.
 WINDOW_SHARES = {"rate": {1: 0.75, 3: 0.25}, "volume": {1: 0.5, 3: 0.25, 7: 0.25}}
 
 Kind = Literal["rate", "volume"]
@@ -49,10 +47,10 @@ class Panel:
 
     Attributes:
         counts: numerators or volumes, (days, series).
-        exposure: denominators, or 1 where a volume series exists, (days, series).
-        usable: the cell may be scored and learnt from: exposure is there, no holiday, matured.
-        weekday: 0-6 per day.
-        fleet: fleet (metric) of each series, 0-based.
+        exposure: denominators, or 1 where a volume exists, (days, series).
+        usable: whether the cell may be scored and learnt from: it has exposure, is mature, and is no holiday.
+        weekday: weekday of each day, Monday = 0.
+        fleet: metric of each series, 0-based.
         kind: 'rate' or 'volume'.
     """
 
@@ -65,9 +63,9 @@ class Panel:
 
 
 def _weekday_spread(events: Array, expected: Array, guess: float) -> float:
-    """Squared spread of true weekday factors around the fleet's, by moments weighted as if `guess` were true.
+    """Squared spread of true weekday factors around the fleet's, by moments that are weighted as if `guess` were true.
 
-    Events are weighted so that chance alone gives them a variance equal to `expected`.
+    Events come weighted such that chance alone gives them a variance equal to `expected`.
     """
     total = expected + expected**2 * guess
     relevance = (expected**2 * guess / np.maximum(total, 1e-12)) ** 2
@@ -79,7 +77,7 @@ def _weekday_spread(events: Array, expected: Array, guess: float) -> float:
 
 @dataclass(frozen=True)
 class Day:
-    """One day's forecast of all series and what came."""
+    """One day's forecast of all series, and what happened."""
 
     weekday: int
     count: Array
@@ -92,7 +90,7 @@ class Day:
 
 @dataclass
 class Level:
-    """Discounted sums of one level per series: events, weighted exposure and the variance of the events."""
+    """A level per series, as discounted sums: events, weighted exposure, and the variance of the events."""
 
     events: Array
     exposure: Array
@@ -100,17 +98,17 @@ class Level:
 
     @classmethod
     def nothing(cls, series: int) -> "Level":
-        """Levels that have seen no day."""
+        """Levels before the first day."""
         return cls(np.zeros(series), np.zeros(series), np.zeros(series))
 
     def decay(self, factor: float) -> None:
-        """Discount what is known."""
+        """Discount the sums."""
         self.events *= factor
         self.exposure *= factor
         self.variance *= factor**2
 
     def take(self, other: "Level", where: Mask) -> None:
-        """Replace some series by another level."""
+        """Replace the level of some series by another one."""
         for name in ("events", "exposure", "variance"):
             getattr(self, name)[where] = getattr(other, name)[where]
 
@@ -121,14 +119,14 @@ class Level:
         self.variance += np.where(where, variance, 0.0)
 
     def clear(self, where: Mask) -> None:
-        """Forget some series."""
+        """Forget the level of some series."""
         for values in (self.events, self.exposure, self.variance):
             values[where] = 0.0
 
 
 @dataclass
 class Recursion:
-    """The state of all series between two days, and the steps that move it on."""
+    """The state of all series between two days, and what moves it to the next one."""
 
     panel: Panel
     level: Level = field(init=False)
@@ -157,17 +155,17 @@ class Recursion:
 
     @property
     def windows(self) -> dict[int, float]:
-        """Nights of each window and the share of the alarm probability it may spend."""
+        """Nights of each window, and the share of the alarm probability that it may spend."""
         return WINDOW_SHARES[self.panel.kind]
 
     def rate(self, level: Level) -> Array:
-        """Events per unit of exposure; half an event keeps a series without any from forecasting zero."""
+        """Events per unit of exposure; half an event is added, so that a series without events does not forecast 0."""
         trial = 1.0 if self.panel.kind == "rate" else 0.0
-        rate = (level.events + 0.5) / np.maximum(level.exposure + trial, 1e-9)
+        rate: Array = (level.events + 0.5) / np.maximum(level.exposure + trial, 1e-9)
         return np.minimum(rate, 0.98) if self.panel.kind == "rate" else rate
 
     def factors(self) -> tuple[Array, Array]:
-        """Weekday factors (7, series), shrunk to the fleet's, and the relative variance left in them."""
+        """Weekday factors (7, series), shrunk to the fleet's, and the relative variance of their error."""
         saturated = 1 / (self.weekday_expected.sum(axis=0) / 7 + _FLEET_SATURATION)
         factors = np.empty_like(self.weekday_events)
         error = np.empty_like(self.weekday_events)
@@ -183,7 +181,7 @@ class Recursion:
         return factors / factors.mean(axis=0), error
 
     def shrink_dispersion(self) -> None:
-        """Each series' moment, pulled to the median of its fleet as far as its own days are few."""
+        """Estimate each series' dispersion; the fewer its days, the closer to the median of its fleet."""
         own = np.divide(self.moment, self.moment_weight, out=np.zeros(self.series), where=self.moment_weight > 0)
         own = np.clip(own, _SMALLEST_DISPERSION, _LARGEST_DISPERSION)
         for fleet in range(self.fleets):
@@ -195,15 +193,25 @@ class Recursion:
                 information + DISPERSION_DAYS
             )
 
-    def learn(self, where: Mask, day: "Day") -> None:
-        """Add an unflagged day to level, weekday factors and dispersion."""
-        variance = day.expected * day.complement + day.expected**2 * self.dispersion
-        weight = day.expected * day.complement / np.maximum(variance, 1e-12)
+    def weigh(self, day: Day) -> tuple[Array, Array]:
+        """The variance of a day's counts, and the weight that makes it equal to what chance alone gives."""
+        chance = day.expected * day.complement
+        variance = chance + day.expected**2 * self.dispersion
+        return variance, chance / np.maximum(variance, 1e-12)
+
+    def add_to(self, level: Level, where: Mask, day: Day, count: Array) -> None:
+        """Add counts of a day to a level of some series."""
+        variance, weight = self.weigh(day)
+        level.add(where, weight * count, weight * day.exposure * day.factor, weight**2 * variance)
+
+    def learn(self, where: Mask, day: Day) -> None:
+        """Add a day without alarm to level, weekday factors and dispersion."""
+        variance, weight = self.weigh(day)
         total = variance + day.expected**2 * day.error
-        # Mild anomalies raise no alarm; bounded, they cannot pull the forecast their way either.
+        # Mild anomalies raise no alarm, so they are bounded here, or they would pull the forecast towards them.
         reach = np.where(self.days >= WARM_UP_DAYS, _BOUND * np.sqrt(total), np.inf)
         count = np.clip(day.count, day.expected - reach, day.expected + reach)
-        self.level.add(where, weight * count, weight * day.exposure * day.factor, weight**2 * variance)
+        self.add_to(self.level, where, day, count)
         settled = where & (self.days >= 7)
         base = np.where(settled, weight, 0.0)
         self.weekday_events[day.weekday] += base * count
@@ -234,19 +242,19 @@ class Recursion:
             weights *= slow
 
     def restart(self, where: Mask) -> None:
-        """Take the days held back as the new level and remember the one that was left."""
+        """Make the days that were held back the new level, and remember the former one."""
         self.former.take(self.level, where)
         self.former_age[where] = 0
         self.level.take(self.held, where)
         self.since_restart[where] = 0
 
     def adopt(self, side: int, where: Mask) -> None:
-        """Take the days since a CUSUM left zero as the new level."""
+        """Make the days since a CUSUM left zero the new level."""
         self.level.take(self.since_cusum[side], where)
         self.since_restart[where] = 0
 
     def recover(self, where: Mask) -> None:
-        """Return to the level that was left."""
+        """Return to the former level."""
         self.level.take(self.former, where)
         self.former_age[where] = RECOVERY_DAYS + 1
         self.since_restart[where] = 0

@@ -1,32 +1,34 @@
-"""How surprising a count is under its forecast: normal scores of mid-p tail probabilities.
+"""How surprising a count is under its forecast, as a normal score of its tail probability.
 
-Here belong predictive distributions of counts. Estimating a forecast belongs to `anomaly_baseline`.
+Here: the predictive distributions of counts. Forecasts are estimated in `baseline`. Tail probabilities are mid-p: half
+of the probability of the observed count itself belongs to the tail.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import betainc, betaln, gammaln, ndtri
 
-Array = NDArray[np.float64]
+from pipeline.analysis.statistics import Array
 
-# Beyond eight standard deviations floating point no longer orders tails; every alarm is long decided there.
+# Beyond eight standard deviations floating point cannot tell tails apart, and an alarm is certain long before.
 SCORE_LIMIT = 8.0
 _TAIL_FLOOR = 6.3e-16
-# Up to here the exact sum is cheap; above it the variance-stabilised normal errs by less than 0.1 at three sigma.
+# Up to these numbers the exact sum is cheap. Above them the variance-stabilised normal errs by less than 0.1 at three
+# standard deviations.
 _EXACT_EXPECTED = 25.0
 _EXACT_COUNT = 50.0
-# Gamma mixing with relative variance below this differs from none by less than rounding of `betaln`.
+# A smaller dispersion differs from none by less than the rounding error of `betaln`.
 _SMALLEST_DISPERSION = 1e-4
 
 
 def _score(lower: Array, upper: Array) -> Array:
-    """Normal score of a pair of mid-p tails, taken from the smaller one, where floating point is exact."""
+    """Normal score of a pair of tails, computed from the smaller one, in which floating point is precise."""
     smaller = np.clip(np.minimum(lower, upper), _TAIL_FLOOR, 0.5)
-    return np.where(lower <= upper, 1.0, -1.0) * ndtri(smaller)
+    score: Array = np.where(lower <= upper, 1.0, -1.0) * ndtri(smaller)
+    return score
 
 
 def _beta_binomial_exact(count: Array, trials: Array, rate: Array, dispersion: Array) -> Array:
-    """Mid-p score by summing the mass function, one column per possible count."""
+    """The score by summing the probabilities of all smaller counts, one column per count."""
     concentration = np.maximum((1 - rate) / (rate * dispersion) - 1, 0.2)
     alpha, beta = rate * concentration, (1 - rate) * concentration
     below = np.arange(int(count.max(initial=0)))
@@ -47,13 +49,15 @@ def beta_binomial_score(count: Array, trials: Array, rate: Array, dispersion: Ar
         count: successes observed.
         trials: trials, at least one.
         rate: expected share in (0, 1).
-        dispersion: squared coefficient of variation of the day's true rate around `rate`, so that the variance of
-            the count is `trials * rate * (1 - rate) + (trials * rate)**2 * dispersion`.
+        dispersion: squared coefficient of variation of the day's true rate around `rate`. The variance of the count is
+            `trials * rate * (1 - rate) + (trials * rate)**2 * dispersion`.
 
     Returns:
-        Scores, standard normal if the forecast is true, within +-8. Exact beta-binomial mid-p for small counts; for
-        large ones a normal on the scale asinh(sqrt(odds)), which is the square root where chance dominates and the
-        logit (a logit-normal) where the day's own variation does.
+        Scores between -8 and 8, standard normal if the forecast is true.
+
+    For small counts this is the exact beta-binomial tail. For large ones it is a normal on the scale asinh(sqrt(odds)),
+    which stabilises the variance: it is the square root where chance dominates, and the logit where the day's own
+    variation does.
     """
     flipped = rate > 0.5
     count = np.where(flipped, trials - count, count)
@@ -68,7 +72,8 @@ def beta_binomial_score(count: Array, trials: Array, rate: Array, dispersion: Ar
     exact = (expected <= _EXACT_EXPECTED) & (count <= _EXACT_COUNT)
     if exact.any():
         score[exact] = _beta_binomial_exact(count[exact], trials[exact], rate[exact], dispersion[exact])
-    return np.clip(np.where(flipped, -score, score), -SCORE_LIMIT, SCORE_LIMIT)
+    limited: Array = np.clip(np.where(flipped, -score, score), -SCORE_LIMIT, SCORE_LIMIT)
+    return limited
 
 
 def negative_binomial_score(count: Array, expected: Array, dispersion: Array) -> Array:
@@ -80,7 +85,7 @@ def negative_binomial_score(count: Array, expected: Array, dispersion: Array) ->
         dispersion: squared coefficient of variation of the mean.
 
     Returns:
-        Mid-p scores, standard normal if the forecast is true, within +-8.
+        Scores between -8 and 8, standard normal if the forecast is true.
     """
     size = 1 / np.maximum(dispersion, _SMALLEST_DISPERSION)
     none = size / (size + expected)
@@ -97,16 +102,16 @@ def negative_binomial_score(count: Array, expected: Array, dispersion: Array) ->
 
 
 def predictive_band(expected: Array, exposure: Array | None, dispersion: Array, score: float) -> tuple[Array, Array]:
-    """Counts `score` standard deviations below and above the forecast, on the variance-stabilised scale.
+    """The counts that lie `score` standard deviations below and above the forecast, on the variance-stabilised scale.
 
     Args:
         expected: mean count.
-        exposure: trials of a rate, or None for a volume.
+        exposure: trials of a rate; none for a volume.
         dispersion: squared coefficient of variation of the mean.
         score: half width in standard deviations.
 
     Returns:
-        Lower and upper count; the lower one is never negative, the upper one never above the trials.
+        Lower and upper count; the lower one is never negative, and the upper one never above the trials.
     """
     dispersion = np.maximum(dispersion, _SMALLEST_DISPERSION)
     left = 1 - expected / exposure if exposure is not None else np.ones_like(expected)

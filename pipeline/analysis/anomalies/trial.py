@@ -1,6 +1,6 @@
-"""How the detector would have done on the user's own history: alarms it raised, and planted incidents it found.
+"""How the detector would have done on the user's own history: the alarms raised, and the planted incidents found.
 
-Only replays of what happened, with known effects planted; the detector itself is in `anomalies`.
+Here: replays of what happened, with known effects planted. The detector itself is in `nights`.
 """
 
 from collections.abc import Sequence
@@ -8,10 +8,12 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from pipeline.analysis.anomalies.nights import DEFAULT_RATES, DEFAULT_VOLUMES, METHOD, RateMetric, anomaly_baselines
+from pipeline.analysis.anomalies.nights import METHOD, anomaly_baselines
+from pipeline.schemas.rates import WATCHED_RATES, WATCHED_VOLUMES, Rate
 
-#: Effects planted: what is left of the counts.
 EFFECTS = {"stop": 0.0, "halving": 0.5}
+"""The effects that are planted: what they leave of the counts."""
+
 NIGHTS = (1, 3, 7)
 _STEP = ["workflow_id", "step_id", "metric"]
 
@@ -20,27 +22,27 @@ def trial_on_history(
     daily: pl.DataFrame,
     *,
     as_of_day: date,
-    rates: Sequence[tuple[str, str, str] | RateMetric] = DEFAULT_RATES,
-    volumes: Sequence[str] = DEFAULT_VOLUMES,
+    rates: Sequence[Rate] = WATCHED_RATES,
+    volumes: Sequence[str] = WATCHED_VOLUMES,
     holidays: Sequence[date] = (),
 ) -> pl.DataFrame:
-    """Alarms per 1,000 step-days on the history as it is, and the share of planted incidents found after some nights.
+    """Alarms on the history as it is, and how soon planted incidents are found.
 
     Args:
         daily: as for `anomaly_baselines`.
-        as_of_day: tonight; incidents are planted on its last seven nights.
-        rates: rates tried.
-        volumes: volumes tried.
-        holidays: days left out.
+        as_of_day: tonight; incidents are planted into its last seven nights.
+        rates: the rates that are tried.
+        volumes: the volumes that are tried.
+        holidays: days that are left out.
 
     Returns:
-        One row per metric and effect ('stop', 'halving'): `step_days` scored before the planting, `alarms` there (runs
-        of nights count once), `alarms_per_thousand` (an upper bound of the false ones: real incidents are among them),
-        `series` planted, `found_1_rate`, `found_3_rate`, `found_7_rate` (shares found by that night, the days until the
-        metric stands still included), and `status`.
+        One row per metric and effect ('stop', 'halving'). `step_days` were scored before the planting, with `alarms`,
+        in which a run of nights counts once. `alarms_per_thousand` step-days is an upper bound of the false alarms,
+        because real incidents are among them. `found_1_rate`, `found_3_rate` and `found_7_rate` are the shares of the
+        `series` planted into that are found by that night, including the nights until the metric is final.
     """
     first = as_of_day - timedelta(days=max(NIGHTS) - 1)
-    counts = sorted({RateMetric(*rate).numerator for rate in rates} | set(volumes))
+    counts = sorted({rate.numerator for rate in rates} | set(volumes))
     history = anomaly_baselines(daily, as_of_day=as_of_day, rates=rates, volumes=volumes, holidays=holidays)
     quiet = _alarm_rates(history.filter((pl.col("day") < first) & (pl.col("status") == "ok")))
     parts = []
@@ -51,7 +53,7 @@ def trial_on_history(
             replayed = anomaly_baselines(
                 daily.with_columns(planted.cast(pl.Int64).alias(name)),
                 as_of_day=as_of_day,
-                rates=[rate for rate in rates if RateMetric(*rate).numerator == name],
+                rates=[rate for rate in rates if rate.numerator == name],
                 volumes=[volume for volume in volumes if volume == name],
                 holidays=holidays,
             )
@@ -78,7 +80,7 @@ def _alarm_rates(scored: pl.DataFrame) -> pl.DataFrame:
 
 
 def _found(replayed: pl.DataFrame, first: date) -> pl.DataFrame:
-    """Share of series flagged within the first nights since the planting, among those that could be scored then."""
+    """Shares of series that are found within some nights of the planting, among those that could be scored then."""
     last = pl.lit(first + timedelta(days=max(NIGHTS) - 1))
     waits = replayed.group_by("metric").agg(
         wait=(last - pl.col("day").filter(pl.col("status") != "not mature").max()).dt.total_days()

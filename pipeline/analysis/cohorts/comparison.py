@@ -1,6 +1,6 @@
-"""Cohorts against each other at equal age: how sure is it that one is off the mean, and do they rise or fall?
+"""Cohorts compared at equal age: which one is surely off the mean, and whether cohorts rise or fall.
 
-Only entrants followed to the age compared at count. Rates of each cohort by itself are in `cohorts`.
+Only entrants who are followed to that age count. The rates of each cohort by itself are made in `triangles`.
 """
 
 from dataclasses import dataclass
@@ -8,64 +8,38 @@ from datetime import date
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import betaln, expit, logit
 from scipy.stats import t as student
 
+from pipeline.analysis.statistics import STATED_PROBABILITY, Array
+from pipeline.analysis.statistics.glm import fit_logistic, fitted_shares
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.cohorts import CohortComparison, CohortInsights
 
-Array = NDArray[np.float64]
 METHOD = "beta-binomial shrinkage, concentration integrated out"
 TREND_METHOD = "beta-binomial logistic slope, t interval"
-#: A cohort smaller than this says nothing by itself.
 MINIMUM_FOLLOWED = 50
-#: The age compared at is the oldest to which this share of the cohorts is followed.
+"""A cohort with fewer entrants followed is not compared."""
+# Cohorts are compared at the oldest age to which this share of the cohorts is followed, and this share of all entrants.
+# Without the second condition subscription plans, which people join at any time, would be compared on few old members.
 _SHARE_FOLLOWED = 2 / 3
-#: And this share of all entrants: plans, which people join at any time, would else be compared on their few oldest.
 _SHARE_OF_PEOPLE = 1 / 2
-#: Cohorts within a tenth of the mean are alike for any decision one could take on them.
 DIFFERENCE = 0.1
-INSIGHT_PROBABILITY = 0.9
-#: One trend is tested per workflow and cohort type every night, so it has to be surer than one test at 5%.
+"""Cohorts within a tenth of the mean are alike for any decision."""
 TREND_P_VALUE = 0.01
+"""Below 5%, because a trend is tested every night for every workflow and cohort type."""
 MINIMUM_TREND_COHORTS = 5
-#: Cohort types with an order; there is no trend over plans.
 ORDERED_TYPES = ("signup_date", "first_purchase")
+"""Cohort types with an order; there is no trend over plans."""
 DRAWS = 4_000
 SEED = 51
-# Spread of the cohorts' true rates relative to their mean: half-Cauchy prior, integrated over this grid.
+# The spread of the cohorts' true rates, relative to their mean, has a half-Cauchy prior with this scale.
 _SPREAD_SCALE = 0.2
 _SPREADS = np.geomspace(0.005, 2.0, 40)
 _MEAN_STEPS = np.linspace(-4.0, 4.0, 17)
 _GROUP = ["cohort_type", "workflow_id"]
 _MOST_DISPERSED = 0.5
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """What the data say of cohorts at one age; arrays run over cohorts.
-
-    Attributes:
-        rate: posterior mean of each rate, with 95% bounds.
-        rate_low: lower bound.
-        rate_high: upper bound.
-        difference: posterior mean of rate / mean - 1, with 95% bounds.
-        difference_low: lower bound.
-        difference_high: upper bound.
-        above: probability of more than a tenth above the mean.
-        below: probability of more than a tenth below it.
-    """
-
-    rate: Array
-    rate_low: Array
-    rate_high: Array
-    difference: Array
-    difference_low: Array
-    difference_high: Array
-    above: Array
-    below: Array
 
 
 @dataclass(frozen=True)
@@ -87,15 +61,17 @@ class Trend:
     dispersion: float
 
 
-def shrink(conversions: Array, followed: Array) -> Posterior:
+def shrink(conversions: Array, followed: Array) -> pl.DataFrame:
     """Rates of exchangeable cohorts under a beta-binomial whose mean and concentration are integrated out.
 
     Args:
-        conversions: converted, per cohort.
-        followed: entrants followed, per cohort, positive.
+        conversions: number converted, per cohort.
+        followed: number of entrants followed, per cohort; above zero.
 
     Returns:
-        The posterior, by 4,000 draws with a fixed seed. The mean is the cohorts' own, weighted by entrants followed.
+        One row per cohort, in columns of `cohort_comparison`: posterior means of its rate and of rate / mean - 1, each
+        with a 95% interval, and the probabilities of lying more than a tenth above and below the mean. They come from
+        4,000 draws with a fixed seed. The mean is that of the cohorts, weighted by entrants followed.
     """
     random = np.random.default_rng(SEED)
     mean, spread, weight = _hyperposterior(conversions, followed)
@@ -105,22 +81,18 @@ def shrink(conversions: Array, followed: Array) -> Posterior:
     second = followed - conversions + ((1 - mean[chosen]) * concentration)[:, None]
     draws = random.beta(first, second)
     relative = draws / (draws @ (followed / followed.sum()))[:, None] - 1
-    bounds = np.quantile(draws, [0.025, 0.975], axis=0)
-    relative_bounds = np.quantile(relative, [0.025, 0.975], axis=0)
-    return Posterior(
-        rate=draws.mean(axis=0),
-        rate_low=bounds[0],
-        rate_high=bounds[1],
-        difference=relative.mean(axis=0),
-        difference_low=relative_bounds[0],
-        difference_high=relative_bounds[1],
-        above=(relative > DIFFERENCE).mean(axis=0),
-        below=(relative < -DIFFERENCE).mean(axis=0),
-    )
+    columns = {
+        "above_probability": (relative > DIFFERENCE).mean(axis=0),
+        "below_probability": (relative < -DIFFERENCE).mean(axis=0),
+    }
+    for name, drawn in (("shrunk_rate", draws), ("relative_difference", relative)):
+        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+        columns |= {name: drawn.mean(axis=0), f"{name}_low": low, f"{name}_high": high}
+    return pl.DataFrame(columns)
 
 
 def _hyperposterior(conversions: Array, followed: Array) -> tuple[Array, Array, Array]:
-    """Grid of (mean, spread) with posterior weights; the grid of means follows the spread."""
+    """A grid of means and spreads with their posterior weights; the means of each spread lie around its estimate."""
     pooled = (conversions.sum() + 0.5) / (followed.sum() + 1.0)
     variance = pooled * (1 - pooled) / followed + (pooled * _SPREADS[:, None]) ** 2
     precision = 1 / variance
@@ -132,7 +104,7 @@ def _hyperposterior(conversions: Array, followed: Array) -> tuple[Array, Array, 
     concentration = np.maximum((1 - means) / (means * spreads**2) - 1, 0.1)
     alpha, beta = (means * concentration)[..., None], ((1 - means) * concentration)[..., None]
     likelihood = (betaln(alpha + conversions, beta + followed - conversions) - betaln(alpha, beta)).sum(axis=-1)
-    # Flat in the log-odds of the mean; spreads are a geometric grid, so the density is times the spread itself.
+    # The prior is flat in the log-odds of the mean. The grid of spreads is geometric, hence the factor `spreads`.
     prior = np.log(spreads / (1 + (spreads / _SPREAD_SCALE) ** 2)) + np.log(error)[:, None]
     log_weight = (likelihood + prior).ravel()
     weight = np.exp(log_weight - log_weight.max())
@@ -140,25 +112,33 @@ def _hyperposterior(conversions: Array, followed: Array) -> tuple[Array, Array, 
 
 
 def trend(conversions: Array, followed: Array) -> Trend:
-    """Logistic slope over cohorts in order, with the scatter between cohorts in its error.
+    """Logistic slope over cohorts in their order, with the scatter between cohorts in its error.
 
     Args:
-        conversions: converted, per cohort, in order.
-        followed: entrants followed, per cohort; at least three cohorts.
+        conversions: number converted, per cohort in their order.
+        followed: number of entrants followed, per cohort; at least three cohorts.
 
     Returns:
-        The slope, its t interval and p-value.
+        The slope, its t interval and its p-value.
 
-    Quasi-likelihood with variance n p (1-p) (1 + (n-1) r) (Williams, 1982): r is solved so that Pearson's statistic
-    equals its degrees of freedom, and nothing below binomial scatter is believed.
+    The variance of a cohort's conversions is n p (1-p) (1 + (n-1) r) (Williams, 1982). The correlation r is solved such
+    that Pearson's statistic equals its degrees of freedom; it is 0 where cohorts scatter no more than by chance.
     """
     place = np.arange(len(followed), dtype=float)
     design = np.column_stack([np.ones_like(place), place - place.mean()])
     freedom = len(place) - 2
 
+    start = np.array([logit((conversions.sum() + 0.5) / (followed.sum() + 1.0)), 0.0])
+    rate = conversions / followed
+
+    def fit(correlation: float) -> tuple[Array, Array, float]:
+        size = followed / (1 + (followed - 1) * correlation)
+        coefficients, covariance = fit_logistic(design, rate, size, start)
+        fitted = fitted_shares(design, coefficients)
+        return coefficients, covariance, float((size * (rate - fitted) ** 2 / (fitted * (1 - fitted))).sum())
+
     def excess(correlation: float) -> float:
-        _, _, pearson = _fit_logistic(design, conversions, followed, correlation)
-        return pearson - freedom
+        return fit(correlation)[2] - freedom
 
     if excess(0.0) <= 0:
         correlation = 0.0
@@ -166,7 +146,7 @@ def trend(conversions: Array, followed: Array) -> Trend:
         correlation = _MOST_DISPERSED
     else:
         correlation = float(brentq(excess, 0.0, _MOST_DISPERSED, xtol=1e-7))
-    coefficients, covariance, _ = _fit_logistic(design, conversions, followed, correlation)
+    coefficients, covariance, _ = fit(correlation)
     error = float(np.sqrt(covariance[1, 1]))
     half = float(student.ppf(0.975, freedom)) * error
     slope = float(coefficients[1])
@@ -174,35 +154,15 @@ def trend(conversions: Array, followed: Array) -> Trend:
     return Trend(slope, slope - half, slope + half, p_value, correlation)
 
 
-def _fit_logistic(design: Array, conversions: Array, followed: Array, correlation: float) -> tuple[Array, Array, float]:
-    """Weighted logistic regression by Fisher scoring: coefficients, covariance, Pearson's statistic."""
-    size = followed / (1 + (followed - 1) * correlation)
-    rate = conversions / followed
-    overall = (conversions.sum() + 0.5) / (followed.sum() + 1.0)
-    coefficients = np.array([logit(overall), 0.0])
-    for _ in range(25):
-        fitted = np.clip(expit(design @ coefficients), 1e-9, 1 - 1e-9)
-        weight = size * fitted * (1 - fitted)
-        information = design.T @ (weight[:, None] * design)
-        step = np.linalg.solve(information, design.T @ (size * (rate - fitted)))
-        coefficients = coefficients + np.clip(step, -2.0, 2.0)
-        if np.abs(step).max() < 1e-10:
-            break
-    fitted = np.clip(expit(design @ coefficients), 1e-9, 1 - 1e-9)
-    weight = size * fitted * (1 - fitted)
-    covariance = np.linalg.inv(design.T @ (weight[:, None] * design))
-    return coefficients, covariance, float((size * (rate - fitted) ** 2 / (fitted * (1 - fitted))).sum())
-
-
 def compared_age(triangles: pl.DataFrame) -> pl.DataFrame:
-    """The age cohorts are compared at, per cohort type and workflow.
+    """The age at which the cohorts of each cohort type and workflow are compared.
 
     Args:
         triangles: rows of `cohort_triangles`.
 
     Returns:
-        `cohort_type`, `workflow_id`, `compared_age`: the oldest age to which two thirds of the cohorts (and two at
-        least) have fifty entrants followed, and half of all entrants are; no row where there is none.
+        `cohort_type`, `workflow_id` and `compared_age`: the oldest age to which half of all entrants are followed, and
+        fifty entrants in two thirds of the cohorts and at least two of them. No row where there is no such age.
     """
     is_most = pl.col("followed").sum() >= _SHARE_OF_PEOPLE * pl.col("entrants").sum()
     enough = (pl.col("followed") >= MINIMUM_FOLLOWED).sum()
@@ -216,15 +176,15 @@ def compared_age(triangles: pl.DataFrame) -> pl.DataFrame:
 
 
 def cohort_comparison(triangles: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
-    """Every cohort against the mean of its kind at the same age.
+    """Every cohort compared with the mean of its kind at the same age.
 
     Args:
         triangles: rows of `cohort_triangles`.
         as_of_day: tonight.
 
     Returns:
-        One row per cohort (schema `CohortComparison`). Cohorts without enough entrants followed to the age compared at
-        keep their counts and say in `status` what is missing.
+        One row per cohort, in the columns of `cohort_comparison`. Of cohorts with too few entrants followed to that age
+        the table has the counts only, and `status` says how many are missing.
     """
     if triangles.is_empty():
         return empty(CohortComparison)
@@ -248,45 +208,31 @@ def _compare(part: pl.DataFrame) -> pl.DataFrame:
         .then(pl.format("not enough data: {} more entrants followed needed", missing))
         .otherwise(pl.lit("not enough data: a second cohort of 50 needed"))
     )
-    rest = part.filter(~used).with_columns(status=lacking, cohorts_compared=pl.lit(compared.height))
-    if compared.is_empty():
-        return rest
-    conversions, followed = (
-        compared.get_column(name).cast(pl.Float64).to_numpy() for name in ("conversions", "followed")
-    )
-    found = shrink(conversions, followed)
-    return pl.concat(
-        [
-            compared.with_columns(
-                cohorts_compared=pl.lit(compared.height),
-                mean_rate=pl.lit(float(conversions.sum() / followed.sum())),
-                shrunk_rate=pl.Series(found.rate),
-                shrunk_rate_low=pl.Series(found.rate_low),
-                shrunk_rate_high=pl.Series(found.rate_high),
-                relative_difference=pl.Series(found.difference),
-                relative_difference_low=pl.Series(found.difference_low),
-                relative_difference_high=pl.Series(found.difference_high),
-                above_probability=pl.Series(found.above),
-                below_probability=pl.Series(found.below),
-                status=pl.lit("ok"),
-            ),
-            rest,
-        ],
-        how="diagonal_relaxed",
-    )
+    rest = part.filter(~used).with_columns(status=lacking)
+    if compared.height:
+        conversions, followed = _counts(compared)
+        mean = float(conversions.sum() / followed.sum())
+        shown = compared.hstack(shrink(conversions, followed)).with_columns(mean_rate=mean, status=pl.lit("ok"))
+        rest = pl.concat([shown, rest], how="diagonal_relaxed")
+    return rest.with_columns(cohorts_compared=pl.lit(compared.height))
+
+
+def _counts(rows: pl.DataFrame) -> tuple[Array, Array]:
+    conversions, followed = (rows.get_column(name).cast(pl.Float64).to_numpy() for name in ("conversions", "followed"))
+    return conversions, followed
 
 
 def cohort_insights(comparison: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
-    """What may be said about cohorts: who is off the mean, and whether cohorts rise or fall.
+    """What can be stated about cohorts: which one is off the mean, and whether cohorts rise or fall.
 
     Args:
         comparison: rows of `cohort_comparison`.
         as_of_day: tonight.
 
     Returns:
-        One row per statement (schema `CohortInsights`); none where nothing can be said. A cohort is off the mean if
-        that is so by more than a tenth with probability over .9; a trend, over five cohorts and more of a cohort type
-        with an order, has p < .01.
+        One row per statement, in the columns of `cohort_insights`. A cohort is off the mean if it differs from it by
+        more than a tenth with a probability above 0.9. A trend is stated for at least five cohorts of a type that has
+        an order, if its p-value is below 0.01.
     """
     compared = comparison.filter(pl.col("status") == "ok")
     rows = [*_off_mean(compared), *_trends(compared)]
@@ -302,7 +248,7 @@ def cohort_insights(comparison: pl.DataFrame, *, as_of_day: date) -> pl.DataFram
 
 
 def _off_mean(compared: pl.DataFrame) -> list[dict[str, object]]:
-    sure = pl.max_horizontal("above_probability", "below_probability") > INSIGHT_PROBABILITY
+    sure = pl.max_horizontal("above_probability", "below_probability") > STATED_PROBABILITY
     rows = []
     for row in compared.filter(sure).iter_rows(named=True):
         side = "above" if row["above_probability"] > row["below_probability"] else "below"
@@ -331,9 +277,7 @@ def _trends(compared: pl.DataFrame) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     ordered = compared.filter(pl.col("cohort_type").is_in(ORDERED_TYPES)).sort(*_GROUP, "cohort")
     for part in ordered.partition_by(_GROUP, maintain_order=True):
-        conversions, followed = (
-            part.get_column(name).cast(pl.Float64).to_numpy() for name in ("conversions", "followed")
-        )
+        conversions, followed = _counts(part)
         if part.height < MINIMUM_TREND_COHORTS or not 0 < conversions.sum() < followed.sum():
             continue
         found = trend(conversions, followed)

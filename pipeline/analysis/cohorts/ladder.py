@@ -1,7 +1,7 @@
-"""Numbers of one cohort triangle: outcomes of those followed, incidence with a competing exit, and the projection.
+"""The numbers of one cohort triangle: outcomes of those followed, incidence with a competing exit, and projection.
 
-Plain matrices over entry groups and ages; frames belong to `cohorts`, judging cohorts against each other to
-`cohort_comparison`.
+Here: matrices over entry groups and ages. Tables are made in `triangles`; cohorts are judged against each other in
+`comparison`.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import nbinom
 
-Array = NDArray[np.float64]
-NORMAL_975 = 1.959963984540054
+from pipeline.analysis.statistics import Array, Mask
+
 _PSEUDO_CONVERSIONS = 0.5
 
 
@@ -34,60 +34,22 @@ class EntryGroups:
     exits: Array
 
 
-@dataclass(frozen=True)
-class Triangle:
-    """Cohorts down, ages across.
-
-    Attributes:
-        entrants: entrants of each cohort, (cohorts,).
-        followed: entrants whose week has closed.
-        conversions: cumulative conversions of those followed.
-        exits: cumulative exits of those followed.
-        at_risk: those followed and neither converted nor gone before the week.
-        incidence: Aalen-Johansen probability of having converted, with 95% bounds.
-        incidence_low: lower bound.
-        incidence_high: upper bound.
-        projected: conversions of all entrants, open weeks by chain ladder; NaN where no factor is known.
-        projected_low: lower bound of its 95% prediction interval.
-        projected_high: upper bound.
-    """
-
-    entrants: Array
-    followed: Array
-    conversions: Array
-    exits: Array
-    at_risk: Array
-    incidence: Array
-    incidence_low: Array
-    incidence_high: Array
-    projected: Array
-    projected_low: Array
-    projected_high: Array
-
-
-def wilson(successes: Array, trials: Array) -> tuple[Array, Array]:
-    """Wilson's 95% interval of a share; NaN where there are no trials."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rate = successes / trials
-        weight = NORMAL_975**2 / trials
-        centre = (rate + weight / 2) / (1 + weight)
-        half = NORMAL_975 / (1 + weight) * np.sqrt(rate * (1 - rate) / trials + weight / (4 * trials))
-    # Rounding must not put a share of 0 or 1 outside its own interval.
-    return np.minimum(np.clip(centre - half, 0.0, 1.0), rate), np.maximum(np.clip(centre + half, 0.0, 1.0), rate)
-
-
-def build_triangle(groups: EntryGroups) -> Triangle:
-    """Triangle of all cohorts of one workflow and cohort type.
+def triangle(groups: EntryGroups) -> dict[str, Array]:
+    """The triangle of all cohorts of one workflow and cohort type.
 
     Args:
         groups: entry groups with their outcomes.
 
     Returns:
-        Cumulative outcomes among those followed, incidence, and projection.
+        Matrices of (cohorts, ages), named as in `cohort_triangles`: the counts `entrants` (in all), `followed` (whose
+        week has closed), `conversions` and `exits` (cumulative, of those followed) and `at_risk` (followed, and neither
+        converted nor gone before the week); `incidence_rate` with `incidence_size`, the number of entrants that
+        would give its variance if all were followed; `projected_rate` of all entrants with its 95% prediction interval.
+        Rates are NaN where they are not known.
 
-    Incidence is Aalen-Johansen's (Aalen and Johansen, 1978) in whole weeks with its delta-method variance; the
-    projection the chain ladder over entry groups with the errors of its factors and a dispersion from its own
-    residuals (Mack, 1993, in the form for counts).
+    The incidence is the Aalen-Johansen estimate (Aalen and Johansen, 1978) in whole weeks, with its variance by the
+    delta method. The projection is the chain ladder over entry groups, with the errors of its factors and a dispersion
+    from its own residuals (Mack, 1993, in the form for counts).
     """
     ages = groups.conversions.shape[1]
     member = (groups.cohort[None, :] == np.arange(groups.cohort.max() + 1)[:, None]).astype(float)
@@ -97,33 +59,35 @@ def build_triangle(groups: EntryGroups) -> Triangle:
     left = groups.entrants[:, None] - converted - gone + groups.conversions + groups.exits
     followed = member @ (closed * groups.entrants[:, None])
     at_risk = member @ (closed * left)
-    incidence, low, high = _incidence(
+    incidence, size = _incidence(
         at_risk, member @ (closed * groups.conversions), member @ (closed * groups.exits), followed
     )
-    projected, projected_low, projected_high = _project(groups, member, closed, converted)
-    return Triangle(
-        entrants=member @ groups.entrants,
-        followed=followed,
-        conversions=member @ (closed * converted),
-        exits=member @ (closed * gone),
-        at_risk=at_risk,
-        incidence=incidence,
-        incidence_low=low,
-        incidence_high=high,
-        projected=projected,
-        projected_low=projected_low,
-        projected_high=projected_high,
-    )
+    entrants = np.repeat((member @ groups.entrants)[:, None], ages, axis=1)
+    projected, low, high = _project(groups, member, closed, converted)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "entrants": entrants,
+            "followed": followed,
+            "conversions": member @ (closed * converted),
+            "exits": member @ (closed * gone),
+            "at_risk": at_risk,
+            "incidence_rate": incidence,
+            "incidence_size": size,
+            "projected_rate": projected / entrants,
+            "projected_rate_low": low / entrants,
+            "projected_rate_high": high / entrants,
+        }
 
 
-def _incidence(at_risk: Array, converted: Array, gone: Array, followed: Array) -> tuple[Array, Array, Array]:
-    """Aalen-Johansen incidence of conversion; bounds are Wilson's at the effective number of entrants."""
+def _incidence(at_risk: Array, converted: Array, gone: Array, followed: Array) -> tuple[Array, Array]:
+    """Aalen-Johansen incidence of conversion, and the entrants that would give its variance if all were followed."""
     safe = np.maximum(at_risk, 1.0)
     out = converted + gone
     staying = np.cumprod(1 - out / safe, axis=1)
     before = np.column_stack([np.ones(len(staying)), staying[:, :-1]])
     incidence = np.cumsum(before * converted / safe, axis=1)
-    # Var(F_t) sums over weeks j: (F_t-F_j)^2 a_j + b_j - 2 (F_t-F_j) c_j; expanded, it is a few cumulative sums.
+    # The variance of F_t is the sum over weeks j of (F_t-F_j)^2 a_j + b_j - 2 (F_t-F_j) c_j, expanded into running
+    # sums.
     a = np.where(at_risk > out, out / (safe * np.maximum(at_risk - out, 1.0)), 0.0)
     b = before**2 * converted * (safe - converted) / safe**3
     c = before * converted / safe**2
@@ -138,14 +102,11 @@ def _incidence(at_risk: Array, converted: Array, gone: Array, followed: Array) -
     )
     spread = incidence * (1 - incidence)
     size = np.where((spread > 0) & (variance > 0), spread / np.maximum(variance, 1e-300), followed)
-    size = np.where(followed > 0, np.minimum(size, np.maximum(followed[:, :1], 1.0)), np.nan)
-    low, high = wilson(incidence * size, size)
-    return np.where(followed > 0, incidence, np.nan), low, high
+    size = np.minimum(size, np.maximum(followed[:, :1], 1.0))
+    return np.where(followed > 0, incidence, np.nan), size
 
 
-def _project(
-    groups: EntryGroups, member: Array, closed: NDArray[np.bool_], converted: Array
-) -> tuple[Array, Array, Array]:
+def _project(groups: EntryGroups, member: Array, closed: Mask, converted: Array) -> tuple[Array, Array, Array]:
     """Conversions of all entrants by each age, with 95% prediction bounds."""
     ages = converted.shape[1]
     later = (closed[:, 1:] * converted[:, 1:]).sum(axis=0)
@@ -159,7 +120,7 @@ def _project(
 
     last = np.maximum(groups.followed_weeks - 1, 0).clip(max=ages - 1)
     reached = converted[np.arange(len(last)), last]
-    # A group without a closed week has shown nothing: it is taken for average.
+    # A group without a closed week is taken to be average.
     fresh = groups.followed_weeks == 0
     seen = closed[:, 0]
     first_rate = converted[seen, 0].sum() / max(groups.entrants[seen].sum(), 1.0)
@@ -172,9 +133,9 @@ def _project(
     given = np.where(closed, converted, np.where(fresh, 0.0, reached)[:, None])
     open_part = total - given
     entrants = (member @ groups.entrants)[:, None]
-    # Given what was seen, the rest varies by chance, by the group's own level being known from few conversions, and by
-    # the factors' errors, which all groups share. For the bounds a cohort has half a conversion more than was seen, so
-    # that one without any is not certain to stay so.
+    # What is still to come varies by chance, by the error of the group's own level, which few conversions tell, and by
+    # the errors of the factors, which all groups share. The bounds assume half a conversion more than was seen, so that
+    # a cohort without conversions is not certain to stay without.
     likely = reached + _PSEUDO_CONVERSIONS * groups.entrants / np.maximum(member.T @ entrants[:, 0], 1.0)
     expected = np.where(closed, 0.0, likely[:, None] * (multiple - np.where(fresh, 0.0, 1.0)[:, None]))
     chance = expected + np.where(closed, 0.0, likely[:, None] * (multiple - 1) ** 2)
@@ -196,7 +157,7 @@ def _project(
     return projected, below, above
 
 
-def _dispersion(closed: NDArray[np.bool_], converted: Array, factor: Array) -> float:
+def _dispersion(closed: Mask, converted: Array, factor: Array) -> float:
     """Pearson dispersion of the ladder's increments, at least one."""
     before = converted[:, :-1]
     with np.errstate(invalid="ignore", divide="ignore"):

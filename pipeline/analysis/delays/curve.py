@@ -1,36 +1,38 @@
-"""The delay-response curve of one transition, as matrices of stratum x delay.
+"""The delay-response curve of one transition: how often entrants convert under each delay.
 
-Here: the standardised log-rates with their covariance, and the posterior draws of a normal empirical Bayes.
-Not here: which rows may be compared and what is recommended (`pipeline.analysis.delays.recommendations`).
+Here: standardised log-rates with their covariance, and draws from their posterior, as matrices of stratum and delay.
+Which entrants may be compared, and what is recommended, is decided in `recommendations`.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-#: Scale of the half-Cauchy prior of the spread between delays: most real curves differ by less than 30%.
+from pipeline.analysis.statistics import Array
+from pipeline.analysis.statistics.glm import newton
+
 SPREAD_SCALE = 0.3
+"""Scale of the half-Cauchy prior of the spread between delays: most real curves differ by less than 30%."""
 SPREAD_GRID = np.geomspace(0.002, 2.0, 80)
-#: Half an expected conversion per delay keeps a delay without any conversion finite (Jeffreys).
 PSEUDO_CONVERSIONS = 0.5
-NEWTON_STEPS = 50
+"""Added to every delay, so that the log-rate of a delay without conversions is finite (Jeffreys)."""
 
 
 @dataclass(frozen=True)
 class FittedCurve:
-    """Multiplicative fit: rate of stratum s under delay d = level_s x exp(effect_d), effects summing to zero.
+    """A multiplicative fit: the rate of stratum s under delay d is level_s x exp(effect_d); the effects sum to zero.
 
     Attributes:
-        effects: log-rate of each delay against their mean, shape (delays,).
-        covariance: sandwich covariance of `effects`, shape (delays, delays), rank delays - 1.
-        entrants: stratum x delay.
-        conversions: stratum x delay.
+        effects: log-rate of each delay minus their mean, shape (delays,).
+        covariance: sandwich covariance of `effects`, shape (delays, delays), of rank delays - 1.
+        entrants: shape (strata, delays).
+        conversions: shape (strata, delays).
     """
 
-    effects: np.ndarray
-    covariance: np.ndarray
-    entrants: np.ndarray
-    conversions: np.ndarray
+    effects: Array
+    covariance: Array
+    entrants: Array
+    conversions: Array
 
 
 @dataclass(frozen=True)
@@ -38,24 +40,25 @@ class Curve:
     """Posterior draws, both of shape (draws, delays).
 
     Attributes:
-        effects: relative conversion of each delay (a ratio; only ratios between delays have a meaning).
-        rates: conversion rate of each delay in the population of all strata, in 0-1.
+        effects: relative conversion of each delay; only the ratios between delays have a meaning.
+        rates: conversion rate of each delay in the population of all strata, 0-1.
     """
 
-    effects: np.ndarray
-    rates: np.ndarray
+    effects: Array
+    rates: Array
 
 
-def fit_curve(entrants: np.ndarray, conversions: np.ndarray) -> FittedCurve:
+def fit_curve(entrants: Array, conversions: Array) -> FittedCurve:
     """Log-rates of the delays, standardised over strata.
 
     Args:
-        entrants: counts, shape (strata, delays); zeros where a delay was not used. Every delay must be linked to the
-            others through strata they share.
-        conversions: counts of the same shape, at least one in all.
+        entrants: counts, shape (strata, delays); zero where a delay was not used. Every delay must be linked to the
+            others through strata that they share.
+        conversions: counts of the same shape; at least one in all.
 
-    A Poisson regression with a level per stratum, its binomial variance by the sandwich ('modified Poisson', Zou
-    2004): no cell needs to be filled, and a change of mix or season between delays does not touch the effects.
+    This is a Poisson regression with a level for every stratum and the binomial variance by the sandwich formula
+    ('modified Poisson', Zou, 2004). So no cell needs to be filled, and the effects do not depend on which delay was
+    used when, or for whom.
     """
     share = conversions.sum(axis=1, keepdims=True) / np.maximum(entrants.sum(axis=1, keepdims=True), 1)
     expected = entrants * share
@@ -65,14 +68,11 @@ def fit_curve(entrants: np.ndarray, conversions: np.ndarray) -> FittedCurve:
     informative = observed.sum(axis=1) > 0
     exposure, observed = exposure[informative], observed[informative]
 
-    effects = np.zeros(entrants.shape[1])
-    for _ in range(NEWTON_STEPS):
+    def step(effects: Array) -> Array:
         fitted, mix = _fitted(effects, exposure, observed)
-        score = (observed - fitted).sum(axis=0)
-        step = np.linalg.pinv(_information(fitted, mix), hermitian=True) @ score
-        effects += np.clip(step, -2.0, 2.0)
-        if np.abs(step).max() < 1e-10:
-            break
+        return np.asarray(np.linalg.pinv(_information(fitted, mix), hermitian=True) @ (observed - fitted).sum(axis=0))
+
+    effects = newton(np.zeros(entrants.shape[1]), step)
     fitted, mix = _fitted(effects, exposure, observed)
     variance = fitted * np.clip(1 - fitted / np.maximum(exposure, 1e-12), 0.0, 1.0)
     bread = np.linalg.pinv(_information(fitted, mix), hermitian=True)
@@ -82,10 +82,10 @@ def fit_curve(entrants: np.ndarray, conversions: np.ndarray) -> FittedCurve:
 
 
 def posterior_curve(fit: FittedCurve, draws: int, rng: np.random.Generator) -> Curve:
-    """Draw the delays' effects and rates from their posterior.
+    """Draw the effects and rates of the delays from their posterior.
 
-    Effects ~ normal around their mean with a common spread; the spread is integrated over a grid under a half-Cauchy
-    prior, the mean under a flat one (by working in contrasts). Gelman (2006); Morris (1983).
+    The effects are normal around their mean with a common spread. The spread has a half-Cauchy prior (Gelman, 2006) and
+    is integrated over a grid; the mean has a flat prior, which working with contrasts amounts to (Morris, 1983).
     """
     delays = len(fit.effects)
     contrasts = _contrasts(delays)
@@ -105,28 +105,28 @@ def posterior_curve(fit: FittedCurve, draws: int, rng: np.random.Generator) -> C
     return Curve(effects, _rates(fit, effects, rng))
 
 
-def _fitted(effects: np.ndarray, exposure: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _fitted(effects: Array, exposure: Array, observed: Array) -> tuple[Array, Array]:
     weight = exposure * np.exp(effects)
     mix = weight / weight.sum(axis=1, keepdims=True)
     return mix * observed.sum(axis=1, keepdims=True), mix
 
 
-def _information(fitted: np.ndarray, mix: np.ndarray) -> np.ndarray:
-    return np.diag(fitted.sum(axis=0)) - fitted.T @ mix
+def _information(fitted: Array, mix: Array) -> Array:
+    return np.asarray(np.diag(fitted.sum(axis=0)) - fitted.T @ mix)
 
 
-def _contrasts(delays: int) -> np.ndarray:
+def _contrasts(delays: int) -> Array:
     """Orthonormal basis of the contrasts between delays, shape (delays - 1, delays)."""
     basis, _ = np.linalg.qr(np.column_stack([np.ones(delays), np.eye(delays)[:, :-1]]))
     return basis[:, 1:].T
 
 
-def _rates(fit: FittedCurve, effects: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rates had everybody in all strata had the same delay; the level's own noise is that of all conversions."""
+def _rates(fit: FittedCurve, effects: Array, rng: np.random.Generator) -> Array:
+    """The rates if everybody in all strata had had the same delay; their level has the error of all conversions."""
     stratum_conversions = fit.conversions.sum(axis=1)
     population = fit.entrants.sum(axis=1)
     levels = stratum_conversions / (effects @ fit.entrants.T)
     total = stratum_conversions.sum()
     noise = np.sqrt((1 - total / population.sum()) / total) * rng.standard_normal(len(effects))
     overall = (levels @ population) / population.sum() * np.exp(noise)
-    return np.minimum(effects * overall[:, None], 1.0)
+    return np.asarray(np.minimum(effects * overall[:, None], 1.0))

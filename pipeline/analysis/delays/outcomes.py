@@ -1,6 +1,6 @@
-"""What `analyse_delays` reads, from the reduction of assigned delays and the planned transitions.
+"""What the comparison of delays reads: who is mature, who converted in time, and which delay is in use tonight.
 
-Here: who is matured, who converted in time, which delay is in use tonight. Not here: any comparison of delays.
+Not here: any comparison (`recommendations`).
 """
 
 from datetime import date
@@ -9,24 +9,21 @@ import polars as pl
 
 from pipeline.common.time import day_number, end_of_day_us
 
-#: Strata of the comparison: a season and a state of the flow, yet with entrants of every delay.
 BLOCK_DAYS = 28
+"""Days of entry that are compared with each other: short enough for one season, long enough for every delay."""
 
 
 def delay_outcomes(
     assigned_delays: pl.DataFrame, steps: pl.DataFrame, *, as_of: date, horizon_days: int
 ) -> pl.DataFrame:
-    """Matured entrants and conversions of every delay that was assigned.
+    """Mature entrants and conversions of every assigned delay, from `reductions.assigned_delays` and `core.steps`.
 
     Args:
-        assigned_delays: `reductions.assigned_delays`.
-        steps: `core.steps`.
-        as_of: tonight.
-        horizon_days: calendar days from the entry in which a conversion counts, 60 at most.
+        horizon_days: calendar days from the entry in which a conversion counts; 60 at most.
 
     Returns:
-        One row per transition, `segment`, `entry_block`, `assigned_delay_hours` and `is_randomised`: `entrants` whose
-        horizon has passed tonight, and `conversions` among them.
+        One row per transition, `segment`, `entry_block`, `assigned_delay_hours` and `is_randomised`: the `entrants`
+        whose horizon has passed tonight, and the `conversions` among them.
     """
     is_converted = pl.col("converted_days").is_between(0, horizon_days)
     return (
@@ -49,16 +46,7 @@ def delay_outcomes(
 
 
 def current_delays(edges: pl.DataFrame, steps: pl.DataFrame, *, as_of: date) -> pl.DataFrame:
-    """The delay of every transition for who enters at the end of tonight.
-
-    Args:
-        edges: `core.edges`.
-        steps: `core.steps`.
-        as_of: tonight.
-
-    Returns:
-        One row per transition with `current_delay_hours`.
-    """
+    """`current_delay_hours` of every transition at the end of tonight, from `core.edges` and `core.steps`."""
     end_us = end_of_day_us(as_of)
     return (
         edges.filter((pl.col("valid_from_us") < end_us) & (pl.col("valid_to_us") >= end_us))
@@ -68,7 +56,7 @@ def current_delays(edges: pl.DataFrame, steps: pl.DataFrame, *, as_of: date) -> 
 
 
 def _named(frame: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
-    """Ids in place of the keys of a transition."""
+    """With the ids of both steps of a transition beside their keys."""
     ids = steps.select("workflow_id", "step_id", "step_key")
     start = ids.rename({"step_key": "from_step_key", "step_id": "from_step_id"})
     end = ids.select(to_step_key="step_key", to_step_id="step_id")

@@ -1,7 +1,7 @@
-"""Delays between steps: what each delay that was used converts, and whether another one would convert better.
+"""Delays between steps: how often each delay that was used converts, and whether another one converts better.
 
-Here: the standardised delay-response curve, its shrinkage, and the recommendation. Not here: how conversions are
-matured and counted (reductions), and delays nobody ever used (an experiment answers those).
+Here: which entrants can be compared, and the recommendation. The curve itself is estimated in `curve`. Of delays that
+nobody ever had, nothing can be said; a test answers that.
 """
 
 from dataclasses import dataclass
@@ -18,15 +18,24 @@ from pipeline.schemas.timing import DelayCurves, DelayRecommendations
 TRANSITION = ["workflow_id", "from_step_id", "to_step_id"]
 METHOD = "standardised log-rates, normal empirical Bayes"
 
-#: Below this many entrants the choice among delays is mostly noise (regret and claims in the acceptance simulation).
 MINIMUM_ENTRANTS = 10_000
-#: A change is proposed above this probability of being better than now; a test is proposed otherwise.
+"""With fewer entrants the choice among delays is mostly noise, as simulations with a known truth show."""
 ACT_PROBABILITY = 0.95
-#: Ends of the intervals in posterior mass. Wider than 95% because the best of several delays is picked and the normal
-#: prior pulls a lone peak in: simulated coverage of a peak's improvement is then 95%, not 90%.
+"""A change is proposed if another delay is better with a probability above this; otherwise a test is proposed."""
 INTERVAL = (0.0125, 0.9875)
+"""Quantiles of the posterior at the ends of intervals. They are wider than 95%, because the best of several delays is
+picked and the normal prior shrinks a lone peak: the simulated coverage of a peak's improvement is then 95%, not 90%."""
 DRAWS = 4_000
 SEED = 20_170
+_NOBODY_ENTERED = {
+    "delays_compared": 0,
+    "entrants": 0,
+    "conversions": 0,
+    "action": "wait",
+    "identification": "not identified",
+    "status": "not enough data",
+    "entrants_needed": MINIMUM_ENTRANTS,
+}
 
 
 @dataclass(frozen=True)
@@ -34,95 +43,67 @@ class DelayResults:
     """The two tables of one night.
 
     Attributes:
-        curves: a row per transition and delay that was used (`delay_curves`).
-        recommendations: a row per transition (`delay_recommendations`).
+        curves: `delay_curves`, one row per transition and delay that was used.
+        recommendations: `delay_recommendations`, one row per transition.
     """
 
     curves: pl.DataFrame
     recommendations: pl.DataFrame
 
 
-def analyse_delays(
-    outcomes: pl.DataFrame,
-    current_delays: pl.DataFrame,
-    *,
-    as_of_day: date,
-    minimum_entrants: int = MINIMUM_ENTRANTS,
-    act_probability: float = ACT_PROBABILITY,
-) -> DelayResults:
+def analyse_delays(outcomes: pl.DataFrame, current_delays: pl.DataFrame, *, as_of_day: date) -> DelayResults:
     """Compare the delays that were used at each transition and say which one to use.
 
     Args:
-        outcomes: one row per (`workflow_id`, `from_step_id`, `to_step_id`, `segment`, `entry_block`,
-            `assigned_delay_hours`, `is_randomised`) with the counts `entrants` (everyone who entered with that
-            assigned delay, whether or not the mail went out) and `conversions` (those who converted within the fixed
-            horizon since the step before). Only matured entrants. `entry_block` numbers blocks of four weeks.
+        outcomes: rows of `delay_outcomes`. `entrants` are all mature entrants with that assigned delay, whether or not
+            the mail went out; `conversions` are those of them who converted within the horizon. `entry_block` numbers
+            blocks of four weeks.
         current_delays: one row per transition with `current_delay_hours`. A transition without a row has no current
-            delay to be compared with.
+            delay with which others could be compared.
         as_of_day: tonight.
-        minimum_entrants: entrants of a transition below which nothing is recommended.
-        act_probability: posterior probability of being better than now above which the action is 'change'.
 
     Returns:
-        `DelayResults`; a transition that has a current delay but no entrants has a recommendation row only.
-        `identification` is 'randomised' (only drawn delays were compared), 'observational' (delays
-        were chosen by somebody or something; segment and block are adjusted for) or 'not identified' (the delay
-        shares no segment and block, directly or through other delays, with the current one). `action` is 'change',
-        'test', 'keep' or 'wait'; `status` is 'ok', 'not enough data', 'single delay', 'no conversions',
-        'no current delay' or 'not identified'.
+        Both tables. A transition that has a current delay but no entrants has a recommendation only. `identification`
+        is 'randomised' (only delays drawn by lot were compared), 'observational' (delays were chosen by somebody or
+        something; segment and block are adjusted for) or 'not identified' (the delay shares no segment and block with
+        the current one, not even through other delays). `action` is 'change', 'test', 'keep' or 'wait'. `status` is
+        'ok', 'not enough data', 'single delay', 'no conversions', 'no current delay' or 'not identified'.
 
-    A test is proposed only where as many enter as it needs (`minimum_entrants`); elsewhere the action is 'wait'.
-    Strata are segment x block x whether the delay was drawn. Estimates: see `pipeline.analysis.delays.curve`.
+    A stratum holds the entrants of one segment and block whose delay was drawn, or those whose delay was not. A test is
+    proposed only where as many people enter as a test needs (10,000); elsewhere the action is 'wait'.
     """
     curves: list[dict[str, Any]] = []
     recommendations: list[dict[str, Any]] = []
     joined = outcomes.filter(pl.col("entrants") > 0).join(current_delays, on=TRANSITION, how="left").sort(TRANSITION)
     for number, group in enumerate(joined.partition_by(TRANSITION, maintain_order=True)):
         rng = np.random.default_rng([SEED, number])
-        rows, recommendation = _analyse_transition(group, minimum_entrants, act_probability, rng)
+        rows, recommendation = _analyse_transition(group, rng)
         keys = {"as_of_day": as_of_day, "method": METHOD, **{name: group.item(0, name) for name in TRANSITION}}
         curves.extend(keys | row for row in rows)
         recommendations.append(keys | recommendation)
     for keys in current_delays.join(joined, on=TRANSITION, how="anti").sort(TRANSITION).iter_rows(named=True):
-        recommendations.append(
-            {"as_of_day": as_of_day, "method": METHOD, **keys, **_unused(minimum_entrants)},
-        )
+        recommendations.append({"as_of_day": as_of_day, "method": METHOD, **keys, **_NOBODY_ENTERED})
     return DelayResults(
         curves=conform(_frame(curves, DelayCurves), DelayCurves),
         recommendations=conform(_frame(recommendations, DelayRecommendations), DelayRecommendations),
     )
 
 
-def _unused(minimum_entrants: int) -> dict[str, Any]:
-    """A transition that nobody entered yet."""
-    return {
-        "delays_compared": 0,
-        "entrants": 0,
-        "conversions": 0,
-        "action": "wait",
-        "identification": "not identified",
-        "status": "not enough data",
-        "entrants_needed": minimum_entrants,
-    }
-
-
 def _frame(rows: list[dict[str, Any]], model: type[Table]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=polars_schema(model))
 
 
-def _analyse_transition(
-    group: pl.DataFrame, minimum_entrants: int, act_probability: float, rng: np.random.Generator
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _analyse_transition(group: pl.DataFrame, rng: np.random.Generator) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     current = group.item(0, "current_delay_hours")
     current = None if current is None else float(current)
     drawn = group.filter(pl.col("is_randomised"))
-    is_trial = drawn["entrants"].sum() >= minimum_entrants and _compares(drawn, current)
+    is_trial = drawn["entrants"].sum() >= MINIMUM_ENTRANTS and _compares(drawn, current)
     group = drawn if is_trial else group
     counts = _counts(group)
     totals = {"entrants": int(counts.entrants.sum()), "conversions": int(counts.conversions.sum())}
     linked = counts.linked_to(current)
     usable = counts.restrict(linked)
-    status = _status(counts, usable, current, minimum_entrants)
+    status = _status(counts, usable, current)
     compared = usable.entrants.sum() if len(usable.delays) > 1 else counts.entrants.sum()
     recommendation: dict[str, Any] = {
         "current_delay_hours": current,
@@ -131,7 +112,7 @@ def _analyse_transition(
         "identification": "randomised" if is_trial or bool(group["is_randomised"].all()) else "observational",
         "status": status,
         "action": "wait",
-        "entrants_needed": max(minimum_entrants - int(compared), 0) if status == "not enough data" else 0,
+        "entrants_needed": max(MINIMUM_ENTRANTS - int(compared), 0) if status == "not enough data" else 0,
     }
     rows = [
         {
@@ -146,8 +127,8 @@ def _analyse_transition(
         for column, delay in enumerate(counts.delays)
     ]
     if status in ("not identified", "single delay"):
-        # Nothing was compared with the current delay, so only a test can tell, where enough people enter for one.
-        is_testable = counts.entrants.sum() >= minimum_entrants
+        # Nothing could be compared with the current delay, so only a test can tell, if enough people enter for one.
+        is_testable = counts.entrants.sum() >= MINIMUM_ENTRANTS
         recommendation |= {"action": "test" if is_testable else "wait", "identification": "not identified"}
     if status != "ok":
         return rows, recommendation
@@ -160,13 +141,13 @@ def _analyse_transition(
         if is_linked:
             row |= next(columns)
     best = int(np.argmax([row["ratio_to_current"] for row in summary]))
-    recommendation |= _recommend(summary[best], best == now, act_probability)
+    recommendation |= _recommend(summary[best], best == now)
     recommendation["recommended_delay_hours"] = float(usable.delays[best])
     return rows, recommendation
 
 
-def _recommend(best: dict[str, Any], is_current: bool, act_probability: float) -> dict[str, Any]:
-    is_sure = not is_current and best["better_probability"] > act_probability
+def _recommend(best: dict[str, Any], is_current: bool) -> dict[str, Any]:
+    is_sure = not is_current and best["better_probability"] > ACT_PROBABILITY
     return {
         "action": "keep" if is_current else "change" if is_sure else "test",
         "improvement": best["ratio_to_current"] - 1,
@@ -178,7 +159,7 @@ def _recommend(best: dict[str, Any], is_current: bool, act_probability: float) -
 
 
 def _summarise(curve: Curve, now: int) -> list[dict[str, Any]]:
-    """Posterior mean and interval per delay; improvements are means of the ratio, not ratios of means."""
+    """Posterior mean and interval of each delay's rate, and of its ratio to the current delay's."""
     ratios = curve.effects / curve.effects[:, [now]]
     delays = ratios.shape[1]
     wins = np.bincount(np.argmax(ratios, axis=1), minlength=delays) / len(ratios)
@@ -201,15 +182,15 @@ def _summarise(curve: Curve, now: int) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Counts:
-    """Entrants and conversions as matrices of stratum x delay."""
+    """Entrants and conversions as matrices of (strata, delays)."""
 
     delays: np.ndarray
     entrants: np.ndarray
     conversions: np.ndarray
 
     def linked_to(self, current: float | None) -> np.ndarray:
-        """Delays that share strata with the current one, directly or through other delays."""
-        reached = self.delays == current
+        """The delays that share strata with the current one, directly or through other delays."""
+        reached: np.ndarray = self.delays == current
         used = self.entrants > 0
         while True:
             strata = used[:, reached].any(axis=1)
@@ -219,7 +200,7 @@ class _Counts:
             reached = further
 
     def restrict(self, delays: np.ndarray) -> "_Counts":
-        """Keep some delays, and the strata that contain them."""
+        """Some of the delays, with the strata in which they were used."""
         strata = (self.entrants[:, delays] > 0).any(axis=1)
         return _Counts(
             self.delays[delays], self.entrants[np.ix_(strata, delays)], self.conversions[np.ix_(strata, delays)]
@@ -242,17 +223,17 @@ def _compares(group: pl.DataFrame, current: float | None) -> bool:
     return current is not None and len(delays) > 1 and current in delays.to_list()
 
 
-def _status(counts: _Counts, usable: _Counts, current: float | None, minimum_entrants: int) -> str:
-    # More entrants change nothing where there is nothing to compare.
+def _status(counts: _Counts, usable: _Counts, current: float | None) -> str:
+    # Where only one delay was used, more entrants would change nothing.
     if len(counts.delays) == 1 and current is not None:
         return "single delay"
-    if counts.entrants.sum() < minimum_entrants:
+    if counts.entrants.sum() < MINIMUM_ENTRANTS:
         return "not enough data"
     if current is None:
         return "no current delay"
     if len(usable.delays) < 2:
         return "not identified"
-    if usable.entrants.sum() < minimum_entrants:
+    if usable.entrants.sum() < MINIMUM_ENTRANTS:
         return "not enough data"
     if usable.conversions.sum() == 0:
         return "no conversions"

@@ -1,6 +1,6 @@
-"""A test as its owner wrote it down, before any number of the step is known.
+"""A test as its owner wrote it down, before any number of its step is known.
 
-Here: the draft, the metrics it may name, its canonical text. Not here: sample sizes (`experiment_plan.py`) or data.
+Here: the definition, and the metrics that it may name. Not here: sample sizes and the end of a test (`plan`), and data.
 """
 
 from dataclasses import dataclass
@@ -8,18 +8,38 @@ from datetime import date
 
 from pydantic import TypeAdapter
 
-from pipeline.analysis.experiments.plan import Metric
 from pipeline.schemas.vocabulary import Assigner, GuardrailName, MetricKind, MetricName, MetricRole
 
 
 @dataclass(frozen=True)
-class ExperimentDraft:
-    """A test as defined; fields as in `ExperimentPlan`.
+class Metric:
+    """A metric of a test.
 
     Attributes:
-        end_day: calendar end; none = the planned weeks and a quarter more.
-        assigned_by: where the arms come from.
-        arm_field: merge field that holds the arm, written or read; with events the one a winner is written to, or none.
+        name: its name in the moments.
+        kind: how it is computed.
+        role: the primary metric decides; a secondary one shares the error with it (Holm); a guardrail can only veto.
+        is_increase_good: false for unsubscribes and complaints.
+    """
+
+    name: str
+    kind: MetricKind = MetricKind.RATE
+    role: MetricRole = MetricRole.PRIMARY
+    is_increase_good: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """What a draft says and its plan keeps.
+
+    Attributes:
+        shares: (arm, declared share) pairs, the control first; the shares sum to 1.
+        metrics: one primary metric, and any number of secondary ones and guardrails.
+        minimum_lift: smallest relative change of the primary metric worth having, such as 0.1, in the good direction.
+        window_days: an exposure is mature, and its outcome counted, this many days after it.
+        alpha: two-sided error of the whole test.
+        power: chance of finding the minimum lift.
+        is_open_ended: whether the test has no planned end.
     """
 
     experiment_id: str
@@ -34,10 +54,17 @@ class ExperimentDraft:
     alpha: float
     power: float
     start_day: date
-    end_day: date | None
-    is_open_ended: bool
-    assigned_by: Assigner
-    arm_field: str | None
+    is_open_ended: bool = False
+
+    @property
+    def control(self) -> str:
+        """The arm that the others are compared with."""
+        return self.shares[0][0]
+
+    @property
+    def treatments(self) -> tuple[str, ...]:
+        """The arms compared with the control."""
+        return tuple(arm for arm, _ in self.shares[1:])
 
     @property
     def primary(self) -> Metric:
@@ -45,12 +72,32 @@ class ExperimentDraft:
         return next(metric for metric in self.metrics if metric.role is MetricRole.PRIMARY)
 
     @property
+    def comparisons(self) -> int:
+        """How many claims share the error: treatments times metrics other than guardrails."""
+        return len(self.treatments) * sum(metric.role is not MetricRole.GUARDRAIL for metric in self.metrics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentDraft(Definition):
+    """A test as defined.
+
+    Attributes:
+        end_day: last day of the test; none = the planned weeks and a quarter more.
+        assigned_by: where the arms come from.
+        arm_field: merge field that holds the arm, written or read; with events the one a winner is written to, or none.
+    """
+
+    end_day: date | None
+    assigned_by: Assigner
+    arm_field: str | None
+
+    @property
     def salt(self) -> str:
         """Salt of the assignment: two tests never share a split."""
         return f"experiment/{self.experiment_id}"
 
     def has_begun(self, as_of_day: date) -> bool:
-        """Whether the night that opens the start day, or a later one, is tonight."""
+        """Whether tonight is the night before the start day, or a later one."""
         return as_of_day.toordinal() + 1 >= self.start_day.toordinal()
 
 

@@ -1,50 +1,49 @@
-"""The plan of a test, frozen when it starts: what is compared, how many subscribers it takes, when it ends.
+"""The plan of a test, frozen when it starts: what is compared, how many subscribers it takes, and when it ends.
 
-Here: the plan, its sample size, its hash and what changed between two plans. Not here: data or verdicts.
+Here: the plan, its sample size, its hash, and what differs between two plans. Not here: data and verdicts.
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, timedelta
 from math import ceil
 from typing import Any
 
+import polars as pl
 from pydantic import TypeAdapter
 
+from pipeline.analysis.experiments.draft import Definition, ExperimentDraft
 from pipeline.analysis.statistics.group_sequential import needed_drift
 from pipeline.schemas.vocabulary import MetricKind, MetricRole
 
 SPARE_SHARE = 0.25
-"""Calendar time beyond the planned weeks for traffic that falls short; then the test ends with what it has."""
+"""Calendar time beyond the planned weeks, for traffic that falls short; after it the test ends with what it has."""
+
+_COLUMNS = {
+    "experiment_id": pl.String,
+    "workflow_id": pl.String,
+    "step_id": pl.String,
+    "control": pl.String,
+    "minimum_lift": pl.Float64,
+    "window_days": pl.Int64,
+    "alpha": pl.Float64,
+    "start_day": pl.Date,
+    "end_day": pl.Date,
+    "is_open_ended": pl.Boolean,
+    "planned_exposures": pl.Int64,
+    "planned_looks": pl.Int64,
+    "plan_hash": pl.String,
+}
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A metric of a test.
-
-    Attributes:
-        name: as in the moments.
-        kind: how it is computed.
-        role: primary decides; secondary shares the error with it (Holm); a guardrail can only veto.
-        is_increase_good: false for unsubscribes and complaints.
-    """
-
-    name: str
-    kind: MetricKind = MetricKind.RATE
-    role: MetricRole = MetricRole.PRIMARY
-    is_increase_good: bool = True
-
-
-@dataclass(frozen=True)
-class ExperimentPlan:
+@dataclass(frozen=True, kw_only=True)
+class ExperimentPlan(Definition):
     """Everything that is decided before the first exposure.
 
     Attributes:
-        shares: (arm, declared share) pairs, the control first; shares sum to 1.
-        metrics: exactly one primary; any number of secondary metrics and guardrails.
-        minimum_lift: smallest relative change of the primary worth having, such as .1, in the good direction.
-        window_days: an exposure is mature, and its outcome counted, this many days after it.
+        planned_days: days of exposures until the sample is reached, if traffic stays as it was.
         planned_exposures: sample of all arms at which the information fraction is 1; for an open-ended test the sample
             at which its confidence sequence is tightest.
         end_day: last night of the test, whatever the sample.
@@ -52,44 +51,11 @@ class ExperimentPlan:
         amount_cap: amounts above it count as it; none where nobody bought before the test.
     """
 
-    experiment_id: str
-    workflow_id: str
-    step_id: str
-    hypothesis: str
-    owner: str
-    shares: tuple[tuple[str, float], ...]
-    metrics: tuple[Metric, ...]
-    minimum_lift: float
-    window_days: int
-    alpha: float
-    power: float
-    start_day: date
     planned_days: int
     planned_exposures: int
     end_day: date
-    is_open_ended: bool = False
     baseline_mean: float | None = None
     amount_cap: float | None = None
-
-    @property
-    def control(self) -> str:
-        """The arm that the others are compared with."""
-        return self.shares[0][0]
-
-    @property
-    def treatments(self) -> tuple[str, ...]:
-        """The arms compared with the control."""
-        return tuple(arm for arm, _ in self.shares[1:])
-
-    @property
-    def primary(self) -> Metric:
-        """The metric that decides."""
-        return next(metric for metric in self.metrics if metric.role is MetricRole.PRIMARY)
-
-    @property
-    def comparisons(self) -> int:
-        """How many claims share the error: arms x metrics, guardrails apart."""
-        return len(self.treatments) * sum(metric.role is not MetricRole.GUARDRAIL for metric in self.metrics)
 
     @property
     def planned_looks(self) -> int:
@@ -100,6 +66,11 @@ class ExperimentPlan:
     def plan_hash(self) -> str:
         """SHA-256 of the canonical JSON of the plan."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def plan_table(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
+    """One row per plan with what the nightly analyses read of it."""
+    return pl.DataFrame([{name: getattr(plan, name) for name in _COLUMNS} for plan in plans], schema=_COLUMNS)
 
 
 def required_exposures(
@@ -138,87 +109,51 @@ def required_exposures(
 
 
 def freeze_plan(
+    draft: ExperimentDraft,
     *,
-    experiment_id: str,
-    workflow_id: str,
-    step_id: str,
-    hypothesis: str,
-    owner: str,
-    shares: tuple[tuple[str, float], ...],
-    metrics: tuple[Metric, ...],
-    minimum_lift: float,
-    window_days: int,
-    start_day: date,
     baseline_mean: float,
     daily_exposures: float,
     baseline_deviation: float | None = None,
-    alpha: float = 0.05,
-    power: float = 0.9,
-    end_day: date | None = None,
-    is_open_ended: bool = False,
     amount_cap: float | None = None,
 ) -> ExperimentPlan:
-    """Make the plan of a test from the step's own baseline.
+    """Make the plan of a test from what its step did before.
 
     Args:
+        draft: the test as defined. Without an end day it gets the planned weeks and a quarter more.
         baseline_mean: rate (0-1) or mean amount of the primary metric on this step before the test.
-        baseline_deviation: standard deviation of the (winsorised) amount; none for a rate.
         daily_exposures: subscribers that reach the step on a day.
-        end_day: calendar end wished by the owner; default the planned weeks and a quarter more.
-        others: as in `ExperimentPlan`.
+        baseline_deviation: standard deviation of the (winsorised) amount; none for a rate.
+        amount_cap: amounts above it count as it.
 
     Returns:
-        The frozen plan: whole weeks, so that every weekday weighs the same.
+        The frozen plan, of whole weeks, so that every weekday weighs the same.
 
     Raises:
-        ValueError: shares, metrics or baseline make no test, or the sample cannot be reached before `end_day`.
+        ValueError: shares, metrics or baseline make no test, or the sample cannot be reached before the end day.
     """
-    _require(abs(sum(share for _, share in shares) - 1) < 1e-9, f"shares {dict(shares)} do not sum to 1")
-    _require(len(shares) > 1 and all(share > 0 for _, share in shares), "a test needs two arms with shares above 0")
-    _require(len({arm for arm, _ in shares}) == len(shares), "two arms have the same name")
-    _require(sum(m.role is MetricRole.PRIMARY for m in metrics) == 1, "a test has exactly one primary metric")
-    _require(minimum_lift > 0, "minimum_lift must be above 0, in the good direction of the metric")
-    _require(baseline_mean > 0, "the step has no conversions yet, so no sample size can be planned")
-    _require(daily_exposures > 0, "nobody reaches the step, so no test can run on it")
-    primary = next(metric for metric in metrics if metric.role is MetricRole.PRIMARY)
-    signed_lift = minimum_lift if primary.is_increase_good else -minimum_lift
-    if primary.kind is MetricKind.RATE:
-        _require(baseline_mean * (1 + signed_lift) < 1, "the planned lift would take the rate to 1 or above")
+    _check(draft, baseline_mean, daily_exposures)
     needed = required_exposures(
-        shares,
+        draft.shares,
         baseline_mean=baseline_mean,
         baseline_deviation=baseline_deviation,
-        minimum_lift=signed_lift,
-        alpha=alpha,
-        power=power,
-        comparisons=(len(shares) - 1) * sum(metric.role is not MetricRole.GUARDRAIL for metric in metrics),
+        minimum_lift=_signed_lift(draft),
+        alpha=draft.alpha,
+        power=draft.power,
+        comparisons=draft.comparisons,
     )
-    planned_days = 7 * ceil(needed / daily_exposures / 7)
-    default_end = start_day + timedelta(days=planned_days + 7 * ceil(planned_days / 7 * SPARE_SHARE) + window_days - 1)
-    planned_end = start_day + timedelta(days=planned_days + window_days - 1)
-    if end_day is not None and end_day < planned_end and not is_open_ended:
+    weeks = ceil(needed / daily_exposures / 7)
+    planned_end = draft.start_day + timedelta(days=7 * weeks + draft.window_days - 1)
+    if draft.end_day is not None and draft.end_day < planned_end and not draft.is_open_ended:
         raise ValueError(
-            f"experiment {experiment_id}: {needed} exposures at {daily_exposures:.0f} a day take {planned_days} days "
-            f"and {window_days} to mature, until {planned_end}, but the test ends on {end_day}. "
+            f"experiment {draft.experiment_id}: {needed} exposures at {daily_exposures:.0f} a day take {7 * weeks} days"
+            f" and {draft.window_days} to mature, until {planned_end}, but the test ends on {draft.end_day}. "
             "Move the end, take fewer arms or plan for a larger lift."
         )
     return ExperimentPlan(
-        experiment_id=experiment_id,
-        workflow_id=workflow_id,
-        step_id=step_id,
-        hypothesis=hypothesis,
-        owner=owner,
-        shares=shares,
-        metrics=metrics,
-        minimum_lift=minimum_lift,
-        window_days=window_days,
-        alpha=alpha,
-        power=power,
-        start_day=start_day,
-        planned_days=planned_days,
-        planned_exposures=max(needed, round(daily_exposures * planned_days)),
-        end_day=end_day or default_end,
-        is_open_ended=is_open_ended,
+        **{field.name: getattr(draft, field.name) for field in fields(Definition)},
+        planned_days=7 * weeks,
+        planned_exposures=max(needed, round(daily_exposures * 7 * weeks)),
+        end_day=draft.end_day or planned_end + timedelta(days=7 * ceil(weeks * SPARE_SHARE)),
         baseline_mean=baseline_mean,
         amount_cap=amount_cap,
     )
@@ -237,6 +172,23 @@ PLAN_TEXT = TypeAdapter(ExperimentPlan)
 """The plan to JSON and back."""
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(f"{message}.")
+def _check(draft: ExperimentDraft, baseline_mean: float, daily_exposures: float) -> None:
+    shares = dict(draft.shares)
+    problems = {
+        f"shares {shares} do not sum to 1": abs(sum(share for _, share in draft.shares) - 1) >= 1e-9,
+        "a test needs two arms with shares above 0": len(draft.shares) < 2 or min(shares.values()) <= 0,
+        "two arms have the same name": len(shares) < len(draft.shares),
+        "a test has exactly one primary metric": sum(one.role is MetricRole.PRIMARY for one in draft.metrics) != 1,
+        "minimum_lift must be above 0, in the good direction of the metric": draft.minimum_lift <= 0,
+        "the step has no conversions yet, so no sample size can be planned": baseline_mean <= 0,
+        "nobody reaches the step, so no test can run on it": daily_exposures <= 0,
+    }
+    for problem, is_there in problems.items():
+        if is_there:
+            raise ValueError(f"{problem}.")
+    if draft.primary.kind is MetricKind.RATE and baseline_mean * (1 + _signed_lift(draft)) >= 1:
+        raise ValueError("the planned lift would take the rate to 1 or above.")
+
+
+def _signed_lift(draft: ExperimentDraft) -> float:
+    return draft.minimum_lift if draft.primary.is_increase_good else -draft.minimum_lift

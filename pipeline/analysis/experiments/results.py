@@ -1,6 +1,7 @@
-"""Nightly results and verdicts of tests: repeated intervals, error control over looks, arms and metrics.
+"""The results of tests, night by night: lifts with intervals that hold at every look, and which claims are made.
 
-Here: what a night says and decides. Not here: plans, assignment, the statistics of one comparison, boundaries.
+Here: the control of errors over looks, arms and metrics. The statistics of one comparison are computed in `metrics`,
+the critical values in `group_sequential` and `confidence_sequence`.
 """
 
 from collections.abc import Sequence
@@ -8,37 +9,45 @@ from datetime import date
 
 import polars as pl
 
+from pipeline.analysis.experiments.draft import MetricKind, MetricRole
 from pipeline.analysis.experiments.metrics import compare, daily_contributions, lift_interval
-from pipeline.analysis.experiments.plan import ExperimentPlan, MetricKind, MetricRole
+from pipeline.analysis.experiments.plan import ExperimentPlan, plan_table
 from pipeline.analysis.statistics import confidence_sequence, group_sequential
 from pipeline.analysis.statistics.intervals import NORMAL_95, wilson_bounds
 
 FEWEST_EVENTS = 5.0
-"""Cochran's rule: below five expected events in the smaller arm a z-score is not normal enough to decide anything."""
+"""Cochran's rule: with fewer expected events in the smaller arm a z-score is not normal enough to decide anything."""
 
 _COMPARISON = ["experiment_id", "metric", "arm"]
+_TESTS = {
+    **dict.fromkeys([*_COMPARISON, "kind", "role"], pl.String),
+    "is_increase_good": pl.Boolean,
+    "comparisons": pl.Int64,
+    "planned_weight": pl.Float64,
+}
 
 
 def experiment_results(moments: pl.DataFrame, plans: Sequence[ExperimentPlan], *, as_of_day: date) -> pl.DataFrame:
-    """Every night of every test: one row per night, metric and treatment, with the interval valid on that night.
+    """Every night of every test, with intervals that remain valid although they are looked at every night.
 
     Args:
-        moments: additive moments of all metrics (`experiment_metrics.reduce_exposures`); all arms, any days. A day
-            counts from the night on which its window has closed, so a moment of an immature day is never used.
+        moments: additive moments of all metrics and arms, from `reduce_exposures`. A day is used from the night on
+            which its window has closed.
         plans: the frozen plans.
         as_of_day: tonight.
 
     Returns:
-        Rows of `schemas.experiments.ExperimentResults`. Nights after the last look (information fraction 1, or the
-        calendar end) do not exist: the software refuses to go on.
+        One row per test, night, metric and treatment, in the columns of `experiment_results`. There are no nights after
+        the last look, which is taken at information fraction 1 or on the end day.
 
-    Decisions are two-sided group-sequential tests with spending alpha * t^3 (open-ended tests: an asymptotic confidence
-    sequence), Holm over arms x metrics applied to boundaries (Maurer and Bretz, 2013); a guardrail is tested alone at
-    alpha, because missing a harm costs more than a false alarm. Intervals are repeated confidence intervals (Jennison
-    and Turnbull, 1989) at alpha / comparisons, so that they exclude zero exactly where the first claim is made.
+    Decisions are two-sided group-sequential tests that spend alpha * t^3; open-ended tests use an asymptotic confidence
+    sequence. Holm's procedure over arms and metrics is applied to the boundaries (Maurer and Bretz, 2013). A guardrail
+    is tested alone at alpha, because missing a harm costs more than a false alarm. The intervals are repeated
+    confidence intervals (Jennison and Turnbull, 1989) at alpha / comparisons, so that they exclude zero exactly where
+    the first claim is made.
     """
     tests = _tests(plans)
-    nights = _nights(plans, as_of_day)
+    nights = _nights(tests, as_of_day)
     sums = _running_sums(moments, tests, nights)
     looks = _with_information(sums, tests, nights, moments)
     decided = _with_holm(_with_intervals(compare(looks)))
@@ -48,74 +57,29 @@ def experiment_results(moments: pl.DataFrame, plans: Sequence[ExperimentPlan], *
 def _tests(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
     """One row per comparison with what its plan says about it."""
     rows = [
-        (
-            plan.experiment_id,
-            metric.name,
-            arm,
-            plan.control,
-            metric.kind,
-            metric.role,
-            metric.is_increase_good,
-            plan.alpha,
-            1 if metric.role is MetricRole.GUARDRAIL else plan.comparisons,
-            plan.planned_exposures,
-            plan.planned_exposures / (1 / shares[arm] + 1 / shares[plan.control]),
-            plan.planned_looks,
-            plan.window_days,
-            plan.end_day,
-            plan.is_open_ended,
-        )
+        {
+            "experiment_id": plan.experiment_id,
+            "metric": metric.name,
+            "arm": arm,
+            "kind": metric.kind,
+            "role": metric.role,
+            "is_increase_good": metric.is_increase_good,
+            "comparisons": 1 if metric.role is MetricRole.GUARDRAIL else plan.comparisons,
+            "planned_weight": plan.planned_exposures / (1 / share + 1 / plan.shares[0][1]),
+        }
         for plan in plans
-        for shares in [dict(plan.shares)]
         for metric in plan.metrics
-        for arm in plan.treatments
+        for arm, share in plan.shares[1:]
     ]
-    return pl.DataFrame(
-        rows,
-        schema={
-            "experiment_id": pl.String,
-            "metric": pl.String,
-            "arm": pl.String,
-            "control": pl.String,
-            "kind": pl.String,
-            "role": pl.String,
-            "is_increase_good": pl.Boolean,
-            "alpha": pl.Float64,
-            "comparisons": pl.Int64,
-            "planned_exposures": pl.Int64,
-            "planned_weight": pl.Float64,
-            "planned_looks": pl.Int64,
-            "window_days": pl.Int64,
-            "end_day": pl.Date,
-            "is_open_ended": pl.Boolean,
-        },
-        orient="row",
-    )
+    return pl.DataFrame(rows, schema=_TESTS).join(plan_table(plans), on="experiment_id", maintain_order="left")
 
 
-def _nights(plans: Sequence[ExperimentPlan], as_of_day: date) -> pl.DataFrame:
+def _nights(tests: pl.DataFrame, as_of_day: date) -> pl.DataFrame:
     """One row per test and night from the first matured day on."""
+    last = pl.when("is_open_ended").then(pl.lit(as_of_day)).otherwise(pl.min_horizontal("end_day", pl.lit(as_of_day)))
     return (
-        pl.DataFrame(
-            [
-                (plan.experiment_id, plan.start_day, plan.window_days, plan.end_day, plan.is_open_ended)
-                for plan in plans
-            ],
-            schema={
-                "experiment_id": pl.String,
-                "start_day": pl.Date,
-                "window_days": pl.Int64,
-                "end_day": pl.Date,
-                "is_open_ended": pl.Boolean,
-            },
-            orient="row",
-        )
-        .with_columns(first=pl.col("start_day") + pl.duration(days="window_days"))
-        .with_columns(
-            last=pl.when("is_open_ended")
-            .then(pl.lit(as_of_day))
-            .otherwise(pl.min_horizontal("end_day", pl.lit(as_of_day)))
-        )
+        tests.unique("experiment_id", maintain_order=True)
+        .select("experiment_id", first=pl.col("start_day") + pl.duration(days="window_days"), last=last)
         .filter(pl.col("first") <= pl.col("last"))
         .select("experiment_id", as_of_day=pl.date_ranges("first", "last"))
         .explode("as_of_day", empty_as_null=False)
@@ -123,7 +87,7 @@ def _nights(plans: Sequence[ExperimentPlan], as_of_day: date) -> pl.DataFrame:
 
 
 def _running_sums(moments: pl.DataFrame, tests: pl.DataFrame, nights: pl.DataFrame) -> pl.DataFrame:
-    """The stratified sums of every comparison on every night, of matured exposures."""
+    """The stratified sums of every comparison on every night, over mature exposures."""
     daily = daily_contributions(moments, tests)
     sums = [name for name in daily.columns if name not in (*_COMPARISON, "kind", "exposed_day")]
     return (
@@ -138,7 +102,7 @@ def _running_sums(moments: pl.DataFrame, tests: pl.DataFrame, nights: pl.DataFra
 def _with_information(
     sums: pl.DataFrame, tests: pl.DataFrame, nights: pl.DataFrame, moments: pl.DataFrame
 ) -> pl.DataFrame:
-    """Information fraction of each night; nights after the last look are dropped."""
+    """Add the information fraction of each night, and drop the nights after the last look."""
     plan = ["experiment_id", "window_days", "planned_exposures", "end_day", "is_open_ended"]
     primary = tests.filter(pl.col("role") == MetricRole.PRIMARY).select(*plan, "metric").unique()
     arrived = moments.group_by("experiment_id", "metric", "exposed_day").agg(pl.col("exposures").sum())
@@ -159,7 +123,7 @@ def _with_information(
         .filter(~pl.col("is_last_look").shift(1, fill_value=False).cum_max().over("experiment_id"))
         .select("experiment_id", "as_of_day", "sample_fraction", "look", "is_last_look")
     )
-    # Exposures under a ramped split inform less than planned: n1 n0 / (n1 + n0) per week counts what they inform.
+    # Under an uneven split exposures inform less than planned; n1 n0 / (n1 + n0) per week measures by how much.
     return sums.join(fractions, on=["experiment_id", "as_of_day"]).with_columns(
         information_fraction=pl.min_horizontal("sample_fraction", pl.col("weight") / pl.col("planned_weight"))
     )
@@ -168,7 +132,7 @@ def _with_information(
 def _critical_values(rows: pl.DataFrame, level: pl.Expr) -> pl.Series:
     """Critical |z| of each row at error `level`; the last look uses the boundary of the planned end.
 
-    With less information than planned the last z-score is closer to the earlier ones, so crossing gets less likely.
+    If there is less information than planned by then, this errs less than promised.
     """
     keyed = rows.select(
         position=pl.int_range(pl.len()),
@@ -192,13 +156,13 @@ def _critical_values(rows: pl.DataFrame, level: pl.Expr) -> pl.Series:
 
 
 def _with_intervals(rows: pl.DataFrame) -> pl.DataFrame:
-    """Repeated confidence interval, and whether there is enough data to say anything."""
+    """Add the repeated confidence interval, and whether there is enough data to say anything."""
     rows = rows.with_columns(_critical_values(rows, pl.col("alpha") / pl.col("comparisons")))
     events = pl.col("total") + pl.col("control_total")
     everyone = pl.col("exposures") + pl.col("control_exposures")
     smaller = pl.min_horizontal("exposures", "control_exposures")
     is_rate = pl.col("kind") == MetricKind.RATE
-    # Of an amount, (sum)^2 / sum of squares is the number of equal payments that would scatter as much.
+    # For amounts, (sum)^2 / (sum of squares) is the number of equal payments that would scatter as much.
     payments = pl.min_horizontal(
         pl.when(pl.col(f"{side}squares") > 0)
         .then(pl.col(f"{side}total") ** 2 / pl.col(f"{side}squares"))
@@ -222,7 +186,7 @@ def _with_intervals(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_holm(rows: pl.DataFrame) -> pl.DataFrame:
-    """Mark from which night on each claim stands: after r claims the next needs the boundary of alpha / (m - r)."""
+    """Mark from which night on each claim is made; after r of m claims the next needs the bound of alpha / (m - r)."""
     family = (
         pl.when(pl.col("role") == MetricRole.GUARDRAIL)
         .then(pl.concat_str(pl.lit("guardrail "), "metric", pl.lit(" "), "arm"))
@@ -261,7 +225,7 @@ def _with_holm(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _presented(rows: pl.DataFrame, as_of_day: date) -> pl.DataFrame:
-    """The public columns: levels of both arms with fixed-sample intervals, the lift with its repeated interval."""
+    """The published columns: levels of both arms with fixed-sample intervals, and the lift with its repeated one."""
     shown = pl.col("is_enough")
     return rows.select(
         "experiment_id",
@@ -315,7 +279,7 @@ def _presented(rows: pl.DataFrame, as_of_day: date) -> pl.DataFrame:
 
 
 def _level(name: str, side: str) -> dict[str, pl.Expr]:
-    """Mean per exposure and its 95% interval: Wilson for a rate, normal for an amount; null without exposures."""
+    """Mean per exposure with its 95% interval, Wilson's for a rate and normal for an amount; null without exposures."""
     n, total, squares = pl.col(f"{side}exposures"), pl.col(f"{side}total"), pl.col(f"{side}squares")
     mean = total / n
     wilson_low, wilson_high = wilson_bounds(mean, n)

@@ -1,6 +1,6 @@
 """The verdict of each test tonight, and what to do about it.
 
-Here: decisions from nightly results, guardrails and the sample ratio. Not here: the statistics behind them.
+Here: decisions from nightly results, guardrails and the sample ratio. Not here: the statistics on which they rest.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from datetime import date
 import polars as pl
 
 from pipeline.analysis.experiments.lift import shrink_lifts
-from pipeline.analysis.experiments.plan import ExperimentPlan
+from pipeline.analysis.experiments.plan import ExperimentPlan, plan_table
 from pipeline.schemas.vocabulary import MetricRole, Verdict
 
 _ACTIONS = {
@@ -29,20 +29,21 @@ def experiment_verdicts(
     as_of_day: date,
     mismatches: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """One verdict per test: that of its first decisive night, which no later night revises.
+    """One verdict per test: that of its first decisive night. No later night changes it.
 
     Args:
-        results: from `experiments.experiment_results` with the same plans and night.
+        results: from `experiment_results`, of the same plans and night.
         plans: the frozen plans.
         as_of_day: tonight.
-        mismatches: from `sample_ratio.sample_ratio_mismatch`; none = the shares were not checked.
+        mismatches: from `sample_ratio_mismatch`; none where there is no exposure yet.
 
     Returns:
-        Rows of `schemas.experiments.ExperimentVerdicts`. `winner`: the arm with the largest lift among those claimed
-        better that night, unless a guardrail vetoed it. `futile`: the interval of every arm lies below the planned
-        lift. `stopped for harm`: the same, but an arm was worse on the primary or on a guardrail by then; an arm that
-        does harm while others still may win is named in the action. `invalid`: mismatch found before
-        the decision. `status` says 'refused' for nights past the end of the plan.
+        One row per test, in the columns of `experiment_verdicts`. 'winner': an arm is claimed to be better; it is the
+        one with the largest lift that no guardrail vetoes. 'futile': the intervals of all arms lie below the planned
+        lift. 'stopped for harm': the same, and an arm was worse on the primary metric or a guardrail by then. An arm
+        that does harm while others may still win is named in the action. 'invalid': a mismatch was found before the
+        decision. 'no difference': the last look came without a decision. `status` is 'refused' after the end of the
+        plan.
     """
     frame = _plan_frame(plans)
     treatments = _arm_events(results, frame)
@@ -51,40 +52,13 @@ def experiment_verdicts(
 
 
 def _plan_frame(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
-    return pl.DataFrame(
-        [
-            (
-                plan.experiment_id,
-                plan.workflow_id,
-                plan.step_id,
-                plan.primary.name,
-                plan.primary.is_increase_good,
-                plan.minimum_lift,
-                len(plan.treatments),
-                plan.end_day,
-                plan.is_open_ended,
-                plan.plan_hash,
-            )
-            for plan in plans
-        ],
-        schema={
-            "experiment_id": pl.String,
-            "workflow_id": pl.String,
-            "step_id": pl.String,
-            "primary_metric": pl.String,
-            "is_increase_good": pl.Boolean,
-            "minimum_lift": pl.Float64,
-            "treatments": pl.Int64,
-            "end_day": pl.Date,
-            "is_open_ended": pl.Boolean,
-            "plan_hash": pl.String,
-        },
-        orient="row",
-    )
+    primaries = [(plan.experiment_id, plan.primary.name, plan.primary.is_increase_good) for plan in plans]
+    names = {"experiment_id": pl.String, "primary_metric": pl.String, "is_increase_good": pl.Boolean}
+    return plan_table(plans).join(pl.DataFrame(primaries, schema=names, orient="row"), on="experiment_id")
 
 
 def _arm_events(results: pl.DataFrame, plans: pl.DataFrame) -> pl.DataFrame:
-    """One row per treatment: the first nights on which it is better, harmful or futile."""
+    """One row per treatment: the first nights on which it was better, harmful and futile."""
     direction = pl.when("is_increase_good").then(1.0).otherwise(-1.0)
     is_primary = pl.col("role") == MetricRole.PRIMARY
     is_worse = pl.col("is_significant") & (pl.col("z_score") * direction < 0)
@@ -114,7 +88,7 @@ def _decisions(
     mismatches: pl.DataFrame | None,
     as_of_day: date,
 ) -> pl.DataFrame:
-    """One row per test: `verdict` and `decided_day` of its first decisive night."""
+    """One row per test: the `verdict` of its first decisive night, and `decided_day`."""
     by_test = (
         arms.sort("arm")
         .with_columns(out_day=pl.min_horizontal("harm_day", "futile_day"))
@@ -158,7 +132,7 @@ def _decisions(
 
 
 def _presented(decisions: pl.DataFrame, results: pl.DataFrame, plans: pl.DataFrame, as_of_day: date) -> pl.DataFrame:
-    """Beside the verdict: the arm it speaks of, its lift as measured and as to be expected."""
+    """Add the arm that the verdict is about, with its lift as measured and as it is to be expected."""
     primary = results.filter(pl.col("role") == MetricRole.PRIMARY)
     latest = (
         primary.join(decisions.select("experiment_id", "decided_day", "verdict"), on="experiment_id")
@@ -243,7 +217,7 @@ def _presented(decisions: pl.DataFrame, results: pl.DataFrame, plans: pl.DataFra
 
 
 def _action() -> pl.Expr:
-    """What to do, with the arm by name: whether to send it, or to stop sending it while others go on."""
+    """What to do, with the name of the arm to send or to stop sending."""
     expected = (pl.col("shrunk_lift") * 100).round(1)
     return (
         pl.when(pl.col("verdict") == Verdict.WINNER)

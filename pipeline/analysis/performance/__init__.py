@@ -1,3 +1,1 @@
-"""How each step and flow performs: metrics, funnel, bottlenecks, exits, people who are stuck, revenue,
-reconciliation.
-"""
+"""How steps and workflows perform: metrics, funnel, bottlenecks, exits, stuck people, revenue, reconciliation."""

@@ -1,4 +1,4 @@
-"""Revenue credited to steps, in both views of attribution. Which message earns a credit is decided in core SQL."""
+"""Revenue credited to steps, in both views of attribution; `core.credits` says which message earns which credit."""
 
 from datetime import date
 
@@ -14,17 +14,12 @@ METHOD = "one conversion, one credit a view"
 def revenue_attribution(
     credit_days: pl.DataFrame, step_days: pl.DataFrame, steps: pl.DataFrame, *, as_of: date, currency: str
 ) -> pl.DataFrame:
-    """`marts.revenue_attribution`.
-
-    Args:
-        credit_days: `reductions.credit_days`.
-        step_days: `reductions.step_days`.
-        steps: `core.steps`.
-        as_of: tonight.
-        currency: the workspace's currency.
+    """`marts.revenue_attribution`, from `reductions.credit_days`, `reductions.step_days` and `core.steps`.
 
     Returns:
-        One row per step, view and window of days of sending in which the view credits the step.
+        One row per step, view of attribution and window of days of sending in which the view credits the step: the
+        conversions, orders and net revenue (in `currency`) credited to the step's messages, its share of all revenue
+        that the view credits in the window, and the revenue per delivered message.
     """
     names = steps.select("step_key", "workflow_id", "step_id")
     credits = over_windows(credit_days.with_columns(to_date("day")), "day", as_of)

@@ -1,33 +1,31 @@
 """Where a typical drop-off would save the most goals: transitions ranked by avoidable loss.
 
-Drop-off itself is estimated in `funnel.py`.
+The drop-off itself is estimated in `funnel`.
 """
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
+from numpy.typing import NDArray
 
-from pipeline.common.time import day_number
+from pipeline.analysis.statistics import Array, Mask
+from pipeline.common.time import day_number, is_recent
 from pipeline.schemas import performance
 from pipeline.schemas.base import conform
-
-Array: TypeAlias = npt.NDArray[Any]
 
 METHOD = "entrants x (drop-off - weighted median of other transitions) x downstream goals, posterior draws"
 NO_COMPARISON = "no other transition to compare with"
 NO_DOWNSTREAM = "not yet known what becomes of those who reach the next step"
 GOALS, COMPLETIONS = "goals", "completions"
 DRAWS = 4000
-# The draws are part of the method: equal input gives equal probabilities.
+# A fixed seed, so that equal input gives equal probabilities.
 SEED = 20260101
-# A transition's drop-off counts for the benchmark as if this many entrants had dropped off at the account's mean,
-# so that a handful of entrants does not set the standard.
+# For the benchmark, every transition counts as if this many more entrants had dropped off at the account's mean rate,
+# so that a transition with a handful of entrants does not set the standard.
 BENCHMARK_PSEUDO_ENTRANTS = 50.0
-# Jeffreys' prior for shares.
+# Jeffreys' prior of a share.
 PRIOR = 0.5
 
 
@@ -41,32 +39,29 @@ def bottlenecks(
     as_of: date,
     funnel_days: int,
 ) -> pl.DataFrame:
-    """`marts.bottlenecks`.
+    """`marts.bottlenecks`, from `marts.funnel`, the exits and credits in `reductions`, and `core.steps` and workflows.
 
     Args:
-        funnel: `marts.funnel`.
-        exit_days: `reductions.exit_days`; tells how many of those in a last step reach the goal there.
-        credit_days: `reductions.credit_days`; conversions that come after a flow is completed stand only there.
-        steps: `core.steps`.
-        workflows: `core.workflows`.
-        as_of: tonight.
-        funnel_days: days of entry used.
+        exit_days: `reductions.exit_days`, which tells how many of those in a last step reach the goal there.
+        credit_days: `reductions.credit_days`. Conversions after the end of a workflow are found only here.
+        funnel_days: days of entry used, tonight included.
 
     Returns:
-        One row per transition with entrants, ranked over the account by avoidable loss = entrants x
-        max(0, drop-off - benchmark) x P(goal | next step reached). The benchmark is the entrants-weighted median of
-        the account's *other* transitions, each shrunk towards their mean. Downstream, goals inside the flow count, and
-        in its last step those or the conversions credited to its messages, whichever are more. A workflow without goal
-        event counts credited conversions in every step; one without those, too, counts who reaches the last step
-        (`loss_unit`) and ranks behind the others. Interval and `first_rank_probability` come from seeded draws of
-        every transition's (lost, advanced, goal) shares: a Dirichlet with the effective entrants of the funnel and
-        Jeffreys' prior; the benchmark is held fixed.
+        One row per transition with entrants, ranked over the account by `avoidable_loss`, the goals that a typical
+        drop-off would have saved in this period: entrants x max(0, drop-off - benchmark) x P(goal | next step reached).
+
+    The benchmark is the entrants-weighted median of the account's other transitions, each shrunk towards their mean.
+    P(goal) counts goals inside the workflow; in its last step it counts those or the conversions credited to its
+    messages, whichever are more. A workflow without a goal event counts credited conversions in every step. A workflow
+    without those, too, counts who reaches its last step (`loss_unit` says so) and ranks below the others. The interval
+    and `first_rank_probability` come from 4,000 draws of the shares (lost, advanced, goal) of every transition, from a
+    Dirichlet distribution with the effective entrants of the funnel and Jeffreys' prior. The benchmark is held fixed.
     """
     transitions = funnel.filter(pl.col("entrants") > 0).sort("workflow_id", "from_step_id", "to_step_id")
     known = (transitions.get_column("status") == "ok").to_numpy()
     shares = transitions.select("drop_off_rate", "advance_rate", "goal_rate").to_numpy().astype(float)
     entrants = transitions.get_column("entrants").to_numpy().astype(float)
-    facts = _step_facts(exit_days, credit_days, steps, workflows, day_number(as_of), funnel_days)
+    facts = _step_facts(exit_days, credit_days, steps, workflows, as_of, funnel_days)
     graph = build_graph(transitions, facts)
     generator = np.random.default_rng(SEED)
     drawn = _draw_shares(generator, shares, transitions.get_column("effective_entrants").to_numpy().astype(float))
@@ -84,26 +79,17 @@ def bottlenecks(
         "ok",
         np.where(~known, transitions["status"].to_numpy(), np.where(np.isnan(benchmark), NO_COMPARISON, NO_DOWNSTREAM)),
     )
+    numbers = {
+        "benchmark_rate": benchmark,
+        "downstream_goal_probability": point_goal[0],
+        "avoidable_loss": loss,
+        "avoidable_loss_low": low,
+        "avoidable_loss_high": high,
+        "first_rank_probability": _first_rank(losses, is_ranked, has_loss),
+    }
     table = (
-        transitions.select(
-            "workflow_id",
-            "from_step_id",
-            "to_step_id",
-            "entrants",
-            "lost",
-            "drop_off_rate",
-            "drop_off_rate_low",
-            "drop_off_rate_high",
-        )
+        transitions.with_columns(pl.Series(name, values).fill_nan(None) for name, values in numbers.items())
         .with_columns(
-            benchmark_rate=pl.Series(benchmark, nan_to_null=True, dtype=pl.Float64),
-            downstream_goal_probability=pl.Series(point_goal[0], nan_to_null=True, dtype=pl.Float64),
-            avoidable_loss=pl.Series(loss, nan_to_null=True, dtype=pl.Float64),
-            avoidable_loss_low=pl.Series(low, nan_to_null=True, dtype=pl.Float64),
-            avoidable_loss_high=pl.Series(high, nan_to_null=True, dtype=pl.Float64),
-            first_rank_probability=pl.Series(
-                _first_rank(losses, is_ranked, has_loss), nan_to_null=True, dtype=pl.Float64
-            ),
             loss_unit=pl.Series(np.where(graph.has_goals[graph.source], GOALS, COMPLETIONS), dtype=pl.String),
             status=pl.Series(status, dtype=pl.String),
             as_of_day=pl.lit(as_of),
@@ -125,11 +111,11 @@ def bottlenecks(
 
 
 def benchmarks(drop_off: Array, entrants: Array) -> Array:
-    """For each transition the drop-off typical of the others: their entrants-weighted median after shrinkage.
+    """For each transition the drop-off that is typical of the others: their entrants-weighted median after shrinkage.
 
     Args:
-        drop_off: share lost by transition, NaN where not known.
-        entrants: entrants by transition.
+        drop_off: share lost of each transition; NaN where it is not known.
+        entrants: entrants of each transition.
 
     Returns:
         Shares, 0-1; NaN where no other transition is known.
@@ -151,42 +137,42 @@ def benchmarks(drop_off: Array, entrants: Array) -> Array:
 
 @dataclass(frozen=True)
 class Graph:
-    """Steps as numbers: ends and routing share of every transition, and what is reached in the steps themselves.
+    """The account's steps, numbered: both ends of every transition, and what is reached in the steps themselves.
 
     Attributes:
-        source: step left, by transition.
-        target: step reached, by transition.
-        route_share: share of the entrants of `source` routed to `target`.
-        is_last: by step, whether no transition leaves it.
-        goals: by step, goals or conversions reached in it beyond those of its transitions.
-        visitors: by step, journeys in which they could be reached.
-        has_goals: by step, whether its workflow counts goals or conversions; else reaching a last step counts.
-        longest: steps of the longest workflow.
+        source: for each transition, the step that it leaves.
+        target: for each transition, the step that it reaches.
+        route_share: for each transition, the share of the entrants of `source` that are routed to `target`.
+        is_last: for each step, whether no transition leaves it.
+        goals: for each step, the goals or conversions reached in it beyond those of its transitions.
+        visitors: for each step, the journeys in which they could be reached.
+        has_goals: for each step, whether its workflow counts goals or conversions; if not, reaching a last step counts.
+        longest: number of steps of the longest workflow.
     """
 
-    source: Array
-    target: Array
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
     route_share: Array
-    is_last: Array
+    is_last: Mask
     goals: Array
     visitors: Array
-    has_goals: Array
+    has_goals: Mask
     longest: int
 
     @property
     def own_rates(self) -> Array:
-        """Share of visitors of each step who reach a goal in it; NaN where a last step had none."""
+        """Share of the visitors of each step who reach a goal in it; NaN for a last step without visitors."""
         rates = np.divide(self.goals, self.visitors, out=np.full(len(self.goals), np.nan), where=self.visitors > 0)
         return self.without_goals(rates)
 
     def without_goals(self, rates: Array) -> Array:
-        """Rates by step (last axis), where reaching the last step is all that counts replaced by 1 and 0."""
+        """The rates by step (last axis); where only reaching a last step counts, 1 for last steps and 0 for others."""
         counted = np.where(self.has_goals, rates, self.is_last.astype(float))
         return np.where(self.is_last, counted, np.nan_to_num(counted))
 
 
 def build_graph(transitions: pl.DataFrame, facts: pl.DataFrame) -> Graph:
-    """Number the steps and join what happens in them.
+    """Number the steps and attach what happens in them.
 
     Args:
         transitions: rows of `marts.funnel` with entrants.
@@ -202,7 +188,7 @@ def build_graph(transitions: pl.DataFrame, facts: pl.DataFrame) -> Graph:
     has_event = facts.get_column("has_goal_event").to_numpy()
     credited = facts.get_column("conversions").to_numpy().astype(float)
     visitors = np.where(is_last, facts.get_column("ended").to_numpy().astype(float), entered)
-    # Goals inside a flow stand in its transitions; conversions credited to the same messages would count them twice.
+    # Goals inside a workflow are counted by its transitions; credited conversions would count them a second time.
     in_flow = np.where(has_event, 0.0, credited)
     at_end = np.maximum(facts.get_column("goal_exits").to_numpy(), credited)
     has_goals = has_event | (facts.select(pl.col("conversions").sum().over("workflow_id")).to_series().to_numpy() > 0)
@@ -219,7 +205,7 @@ def build_graph(transitions: pl.DataFrame, facts: pl.DataFrame) -> Graph:
 
 
 def goal_probabilities(graph: Graph, shares: Array, own_rates: Array) -> Array:
-    """P(goal | step entered), backwards from the last steps.
+    """P(goal | step entered), computed backwards from the last steps.
 
     Args:
         graph: the account's transitions.
@@ -227,7 +213,7 @@ def goal_probabilities(graph: Graph, shares: Array, own_rates: Array) -> Array:
         own_rates: draws x steps: P(goal in the step itself).
 
     Returns:
-        Draws x steps; NaN where nothing is known. Ways on of which nothing is known are left out of the average.
+        Draws x steps; NaN where nothing is known. Transitions of which nothing is known are left out of the average.
     """
     draws, steps = own_rates.shape
     value = np.where(graph.is_last, own_rates, 0.0)
@@ -251,13 +237,13 @@ def _step_facts(
     credit_days: pl.DataFrame,
     steps: pl.DataFrame,
     workflows: pl.DataFrame,
-    tonight: int,
+    as_of: date,
     funnel_days: int,
 ) -> pl.DataFrame:
     """One row per step: how many journeys ended there, how many with the goal, and the conversions credited to it."""
-    is_recent = pl.col("day").is_between(tonight - funnel_days + 1, tonight)
+    recent = is_recent(as_of, funnel_days)
     ended = (
-        exit_days.filter(is_recent & (pl.col("outcome_day") <= tonight))
+        exit_days.filter(recent & (pl.col("outcome_day") <= day_number(as_of)))
         .group_by("step_key")
         .agg(
             ended=pl.col("subscribers").sum(),
@@ -265,9 +251,7 @@ def _step_facts(
         )
     )
     credited = (
-        credit_days.filter(is_recent & (pl.col("view") == "report"))
-        .group_by("step_key")
-        .agg(pl.col("conversions").sum())
+        credit_days.filter(recent & (pl.col("view") == "report")).group_by("step_key").agg(pl.col("conversions").sum())
     )
     goals = workflows.select("workflow_key", has_goal_event=pl.col("goal_event_type").is_not_null())
     return (
@@ -287,19 +271,19 @@ def _draw_shares(generator: np.random.Generator, shares: Array, effective: Array
     weights = np.nan_to_num(effective[:, None] * shares, nan=1.0) + PRIOR
     gammas = generator.standard_gamma(weights, size=(DRAWS, *shares.shape))
     drawn = gammas / gammas.sum(axis=2, keepdims=True)
-    # A way that nobody has gone to its end leads nowhere in any draw, as what would come after it is not known.
+    # A transition that nobody has completed leads nowhere in any draw, because what comes after it is not known.
     drawn[..., 1] *= shares[:, 1] > 0
     return np.where(np.isnan(shares), np.nan, drawn)
 
 
 def _draw_own_rates(generator: np.random.Generator, graph: Graph) -> Array:
     drawn = generator.beta(graph.goals + PRIOR, graph.visitors - graph.goals + PRIOR, size=(DRAWS, len(graph.goals)))
-    # Inside a flow whose goals stand in its transitions there is nothing to draw.
+    # Where the transitions of a workflow count its goals, there is nothing to draw.
     drawn = np.where(graph.is_last | (graph.goals > 0), drawn, 0.0)
     return graph.without_goals(np.where(graph.is_last & (graph.visitors == 0), np.nan, drawn))
 
 
-def _first_rank(losses: Array, is_ranked: Array, has_loss: Array) -> Array:
+def _first_rank(losses: Array, is_ranked: Mask, has_loss: Mask) -> Array:
     """Share of draws in which each transition has the largest loss above zero; NaN where it is not known."""
     if losses.shape[1] == 0:
         return np.zeros(0)

@@ -1,10 +1,10 @@
-"""The marts that describe rather than measure: workflows, steps and the calendar."""
+"""Tables that describe and measure nothing: workflows, steps and the calendar."""
 
 from datetime import date, timedelta
 
 import polars as pl
 
-from pipeline.common.time import EPOCH, day_number, end_of_day_us
+from pipeline.common.time import day_number, end_of_day_us, numbered_day
 from pipeline.schemas import performance
 from pipeline.schemas.base import conform
 
@@ -17,7 +17,7 @@ def workflows(workflows: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
 
 
 def steps(steps: pl.DataFrame, edges: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    """`marts.steps` from `core.steps` and `core.edges`: each step with the default way on as planned tonight."""
+    """`marts.steps` from `core.steps` and `core.edges`: each step with its default next step, as planned tonight."""
     now = end_of_day_us(as_of) - 1
     names = steps.select(pl.col("step_key").alias("to_step_key"), pl.col("step_id").alias("next_step_id"))
     onward = (
@@ -41,7 +41,7 @@ def calendar(step_days: pl.DataFrame, entry_days: pl.DataFrame, as_of: date, mat
     """`marts.calendar`: every day from the first fact of `reductions.step_days` or `entry_days` to tonight."""
     # On an empty account the calendar holds tonight alone.
     known = pl.concat([step_days.select("day"), entry_days.select("day")]).get_column("day")
-    first = EPOCH + timedelta(days=min([day_number(as_of), *known]))
+    first = numbered_day(min([day_number(as_of), *known]))
     day = pl.col("day")
     frame = pl.DataFrame({"day": pl.date_range(first, as_of, eager=True)}).with_columns(
         year=day.dt.year(),

@@ -13,7 +13,12 @@ METHOD = "Wilson"
 
 
 def exit_reasons(exit_days: pl.DataFrame, steps: pl.DataFrame, *, as_of: date) -> pl.DataFrame:
-    """`marts.exit_reasons` from `reductions.exit_days` and `core.steps`: ends up to tonight, by day of the end."""
+    """`marts.exit_reasons`, from `reductions.exit_days` and `core.steps`.
+
+    Returns:
+        One row per step, window and reason: how many journeys ended in the step for this reason on a day of the window,
+        and their share of all journeys that ended there, with Wilson's 95% interval.
+    """
     keys = ["workflow_id", "step_id", "window"]
     ends = exit_days.join(steps.select("step_key", "workflow_id", "step_id"), on="step_key").with_columns(
         to_date("outcome_day")

@@ -1,4 +1,4 @@
-"""Drop-off between steps: who went on, who was lost, who reached the goal first, who is still waiting."""
+"""Drop-off between steps: who went on, who was lost, who reached the goal first, and who is still waiting."""
 
 from datetime import date, timedelta
 
@@ -19,8 +19,8 @@ from pipeline.schemas.base import conform
 METHOD = "Aalen-Johansen by version of the delay, Wilson interval at the effective sample size"
 NO_ENTRANTS = "no entrants"
 NOT_FOLLOWED = "nobody followed to planned wait + grace yet"
-# A version counts once at most this share of its entrants is without outcome at the end of follow-up; that rest is
-# neither lost nor not lost, so it widens the interval upwards.
+# A version of a delay counts once at most this share of its entrants has no outcome at the end of follow-up. Those few
+# may still be lost, so they widen the interval upwards.
 UNDECIDED_LIMIT = 0.1
 
 
@@ -33,18 +33,14 @@ def funnel(
     as_of: date,
     funnel_days: int,
 ) -> pl.DataFrame:
-    """`marts.funnel`.
+    """`marts.funnel`, from the transitions in `reductions`, by day and by hour, and from `core.steps` and `core.edges`.
 
     Args:
-        funnel_transitions: `reductions.funnel_transitions`.
-        transition_hours: `reductions.transition_hours`.
-        steps: `core.steps`.
-        edges: `core.edges`; planned transitions without entrants are listed, too.
-        as_of: tonight.
-        funnel_days: days of entry used.
+        funnel_days: days of entry used, tonight included.
 
     Returns:
-        One row per transition: counts as of tonight, `drop_off` and the quantiles of the time to the next step.
+        One row per transition, planned ones without entrants included: counts as of tonight, the estimates of
+        `drop_off`, and quartiles of the time to the next step.
     """
     planned = edges.select(TRANSITION).unique()
     estimates = drop_off(funnel_transitions, as_of=as_of, funnel_days=funnel_days)
@@ -65,23 +61,24 @@ def funnel(
 
 
 def drop_off(funnel_transitions: pl.DataFrame, *, as_of: date, funnel_days: int) -> pl.DataFrame:
-    """Share of entrants lost on the way to the next step, with those still waiting censored.
+    """Share of entrants lost on the way to the next step. Those who still wait are censored, not lost.
 
     Args:
         funnel_transitions: `reductions.funnel_transitions`: entries by transition, version of the delay, day of entry,
-            outcome and calendar days until it. Days after tonight are treated as unknown.
+            outcome and calendar days until it. Outcomes after tonight are treated as unknown.
         as_of: tonight.
         funnel_days: days of entry used, tonight included.
 
     Returns:
         One row per (workflow_key, from_step_key, to_step_key) with entrants: the counts `entrants`, `advanced`,
-        `lost` (of them `timeouts`), `goal_exits`, `waiting`; `drop_off_rate`, `drop_off_rate_low`,
-        `drop_off_rate_high`, `advance_rate`, `goal_rate` (shares, 0-1); `effective_entrants`; `status`.
+        `lost` (of them `timeouts`), `goal_exits` and `waiting`; the shares (0-1) `drop_off_rate` with its 95% interval,
+        `advance_rate` and `goal_rate`; `effective_entrants`, the number of fully followed entrants that would give the
+        same variance; and `status`.
 
-    The estimate is the Aalen-Johansen cumulative incidence of loss with advancing and goal as competing outcomes
-    (Andersen et al., 1993), by version of the delay, then averaged by entrants over the versions that have been
-    followed to the end, but for at most a tenth of their entrants. The interval is Wilson's at the effective sample
-    size F (1 - F) / variance (Rothman, 1978), which holds its coverage for small and extreme shares.
+    For each version of the delay the estimate is the Aalen-Johansen cumulative incidence of loss, with advancing and
+    goal as competing outcomes (Andersen et al., 1993). The versions of which at least nine in ten entrants have an
+    outcome are averaged by their entrants. The interval is Wilson's at the effective number of entrants,
+    F (1 - F) / variance (Rothman, 1978), which keeps its coverage for small and extreme shares.
     """
     entered = entered_until(funnel_transitions, as_of, funnel_days).with_columns(
         elapsed=pl.col("elapsed_days"), observed=pl.col("days_ago")
@@ -132,7 +129,7 @@ def _counts(entered: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 
 def _effective_entrants() -> pl.Expr:
-    """Fully followed entrants with the same variance; where nobody or everybody was lost, those decided."""
+    """Fully followed entrants that would give this variance; if none or all were lost, those with an outcome."""
     spread = pl.col("drop_off_rate") * (1 - pl.col("drop_off_rate"))
     return (
         pl.when((pl.col("variance") > 0) & (spread > 0))

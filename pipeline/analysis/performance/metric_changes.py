@@ -1,6 +1,7 @@
-"""Has a rate changed against four weeks before? Of each workflow and of the whole account.
+"""Whether a headline rate changed from one four weeks to the next, by workflow and for the whole account.
 
-Only closed days are compared, since a rate of the last days still moves. Days out of line are `anomalies`.
+Only closed days are compared, because a rate of the last days still moves. Single days out of line are the business of
+`anomalies`.
 """
 
 from datetime import date, timedelta
@@ -10,35 +11,27 @@ import polars as pl
 from pipeline.analysis.statistics.intervals import share_of, wilson_bounds
 from pipeline.schemas.base import conform
 from pipeline.schemas.performance import MetricChanges
+from pipeline.schemas.rates import HEADLINE_RATES
 
 PERIOD_DAYS = 28
 METHOD = "Newcombe's hybrid interval at effective numbers"
-RATES = (
-    ("human_click_rate", "unique_human_clicks", "delivered", True),
-    ("conversion_rate", "conversions", "delivered", True),
-    ("unsubscribe_rate", "unsubscribes", "delivered", False),
-    ("complaint_rate", "complaints", "delivered", False),
-    ("hard_bounce_rate", "hard_bounces", "sent", False),
-)
-"""Rate, what it counts, of how many, and whether more is better."""
 _SERIES = ["workflow_id", "metric"]
 
 
 def metric_changes(step_metrics_daily: pl.DataFrame, *, as_of: date, maturity_days: int) -> pl.DataFrame:
-    """`marts.metric_changes`.
+    """`marts.metric_changes`, from `marts.step_metrics_daily`.
 
     Args:
-        step_metrics_daily: `marts.step_metrics_daily`.
-        as_of: tonight.
         maturity_days: days until a message's rates stop moving.
 
     Returns:
         One row per workflow (null = the whole account) and rate with mail in either period. The periods are the last 28
-        closed days and the 28 before.
+        closed days and the 28 days before them. `rate_difference` is the later rate minus the earlier one, with its
+        95% interval; `change` is 'up' or 'down' where the interval excludes zero.
 
-    The difference of both rates has Newcombe's interval (1998, method 10) from Wilson's of each rate. Days differ by
-    more than chance, as steps and audiences do, so both numbers are divided by Pearson's dispersion between days about
-    their period's rate, where that is above one. A change is clear where the interval leaves out zero.
+    The interval of the difference is Newcombe's (1998, method 10), from the Wilson intervals of both rates. Days differ
+    by more than chance, because steps and audiences do. So both denominators are divided by Pearson's dispersion of the
+    days around the rate of their period, where that is above one.
     """
     last_day = as_of - timedelta(days=maturity_days)
     days = _by_day(step_metrics_daily, last_day)
@@ -46,17 +39,17 @@ def metric_changes(step_metrics_daily: pl.DataFrame, *, as_of: date, maturity_da
     both = _side(sums, True, "").join(
         _side(sums, False, "previous_"), on=_SERIES, how="full", coalesce=True, nulls_equal=True
     )
+    is_gain = pl.col("metric").is_in([rate.name for rate in HEADLINE_RATES if rate.is_gain])
     counts = ["numerator", "denominator", "previous_numerator", "previous_denominator"]
     found = (
         both.with_columns(pl.col(counts).fill_null(0))
         .join(_dispersion(days), on=_SERIES, how="left", nulls_equal=True)
-        .join(pl.DataFrame({"metric": [one[0] for one in RATES], "is_gain": [one[3] for one in RATES]}), on="metric")
         .with_columns(dispersion=pl.col("dispersion").fill_null(1.0).clip(1.0))
         .with_columns(*_rate("current_rate", ""), *_rate("previous_rate", "previous_"))
         .with_columns(*_difference())
         .with_columns(change=_change())
         .with_columns(
-            is_adverse=(pl.col("change") == pl.when("is_gain").then(pl.lit("down")).otherwise(pl.lit("up"))),
+            is_adverse=pl.col("change") == pl.when(is_gain).then(pl.lit("down")).otherwise(pl.lit("up")),
             as_of_day=pl.lit(as_of),
             first_day=pl.lit(last_day - timedelta(days=PERIOD_DAYS - 1)),
             last_day=pl.lit(last_day),
@@ -75,11 +68,11 @@ def _by_day(daily: pl.DataFrame, last_day: date) -> pl.DataFrame:
     counted = pl.concat([closed, account])
     parts = [
         counted.group_by("workflow_id", "is_current", "day")
-        .agg(numerator=pl.col(numerator).sum(), denominator=pl.col(denominator).sum())
-        .with_columns(metric=pl.lit(name))
-        for name, numerator, denominator, _ in RATES
+        .agg(numerator=pl.col(rate.numerator).sum(), denominator=pl.col(rate.denominator).sum())
+        .with_columns(metric=pl.lit(rate.name))
+        for rate in HEADLINE_RATES
     ]
-    # In order, because sums of fractions differ in their last digit by it, and with them the version of a publication.
+    # Sorted, because the order of a sum changes its last digit, and with it the version of the publication.
     return pl.concat(parts).filter(pl.col("denominator") > 0).sort(*_SERIES, "day")
 
 

@@ -1,4 +1,4 @@
-"""How far our counts of single messages agree with the totals Mailchimp reports, and why they differ where they do."""
+"""Whether counts of single messages agree with the totals that Mailchimp reports, and the reason where they do not."""
 
 from datetime import date
 
@@ -8,11 +8,11 @@ from pipeline.common.time import day_number
 from pipeline.schemas import performance
 from pipeline.schemas.base import conform
 
-# At most this many opens, and clicks, are returned per member and campaign.
+# Mailchimp returns at most this many opens, and clicks, per member and campaign.
 ACTIVITY_CAP = 1000
-# Mailchimp rounds the rate it reports.
+# Mailchimp rounds the rates that it reports.
 RATE_TOLERANCE = 1e-4
-# Sums run slightly below the report where members were deleted; a larger gap needs another explanation.
+# Where members were deleted, counts are slightly below the report. A larger gap needs another explanation.
 DELETED_SHARE_LIMIT = 0.1
 COUNTED = ("sent", "hard_bounces", "soft_bounces", "unsubscribes", "complaints", "unique_opens", "unique_clicks")
 TOTALS = ("opens", "clicks")
@@ -29,23 +29,20 @@ def reconciliation(
     *,
     as_of: date,
 ) -> pl.DataFrame:
-    """`marts.reconciliation`.
+    """`marts.reconciliation`, from `reductions.step_days`, `core.steps` and the latest `lake.reports`.
 
     Args:
-        step_days: `reductions.step_days`.
-        steps: `core.steps`.
-        reports: `lake.reports`, latest.
-        messages: `core.messages`; only evidence for reasons is drawn from it.
-        engagements: `core.engagements`; the same.
-        as_of: tonight.
+        messages: `core.messages`, as evidence for reasons only.
+        engagements: `core.engagements`, as evidence for reasons only.
 
     Returns:
-        One row per campaign with a report or a message, and metric. `reason`, the first that the evidence bears out:
-        `equal`; `no report`; `no messages` (none of this campaign was read); `capped at 1,000` (somebody reached the
-        cap of returned opens or clicks); `bounced recipients` (Mailchimp counts their opens and clicks, we only those
-        of delivered messages); `deleted members` (the report still counts them, their rows are gone);
-        `report newer than activity` and `activity newer than report` (by the latest open or click); `unexplained`.
-        `hard_bounces` include malformed addresses; `unique_clicks` is held against `unique_subscriber_clicks`.
+        One row per metric and campaign with a report or a message. `difference` is our count minus the report's.
+        `reason` is the first that the evidence bears out: `equal`; `no report`; `no messages` (none of the campaign was
+        read); `capped at 1,000` (somebody reached the most opens or clicks that Mailchimp returns); `bounced
+        recipients` (Mailchimp counts their opens and clicks, while we count those of delivered messages only);
+        `deleted members` (the report still counts them, but their rows are gone); `report newer than activity` and
+        `activity newer than report` (by the latest open or click); `unexplained`. `hard_bounces` include malformed
+        addresses; `unique_clicks` is compared with Mailchimp's `unique_subscriber_clicks`.
     """
     compared = _counted(step_days, steps, as_of).join(
         _reported(reports, as_of), on=["campaign_id", "metric"], how="full", coalesce=True

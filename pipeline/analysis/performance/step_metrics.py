@@ -1,4 +1,4 @@
-"""What was sent and what came of it: by step and day, and by step or workflow and window with every rate's interval."""
+"""What was sent and what came of it: counts by step and day, and rates with intervals by step, workflow and window."""
 
 from datetime import date, timedelta
 
@@ -8,6 +8,7 @@ from pipeline.analysis.statistics.intervals import rate_with_interval, share_of
 from pipeline.common.time import AMOUNT, WINDOW_DAYS, over_windows, to_amount, to_date
 from pipeline.schemas import performance
 from pipeline.schemas.base import conform
+from pipeline.schemas.rates import STEP_RATES
 
 MESSAGE_COUNTS = (
     "sent",
@@ -28,18 +29,6 @@ MESSAGE_COUNTS = (
 )
 AMOUNTS = ("revenue_amount", "mailchimp_compat_revenue_amount")
 COUNTS = ("entries", *MESSAGE_COUNTS, "conversions", "mailchimp_compat_conversions")
-RATES = (
-    ("delivery_rate", "delivered", "sent"),
-    ("hard_bounce_rate", "hard_bounces", "sent"),
-    ("soft_bounce_rate", "soft_bounces", "sent"),
-    ("open_rate", "unique_opens", "delivered"),
-    ("unmarked_open_rate", "unique_human_opens", "delivered"),
-    ("click_rate", "unique_clicks", "delivered"),
-    ("human_click_rate", "unique_human_clicks", "delivered"),
-    ("unsubscribe_rate", "unsubscribes", "delivered"),
-    ("complaint_rate", "complaints", "delivered"),
-    ("conversion_rate", "conversions", "delivered"),
-)
 
 
 def step_metrics_daily(
@@ -53,21 +42,15 @@ def step_metrics_daily(
     maturity_days: int,
     currency: str,
 ) -> pl.DataFrame:
-    """`marts.step_metrics_daily`.
+    """`marts.step_metrics_daily`, from the days of steps, entries and credits in `reductions` and the tables of `core`.
 
     Args:
-        step_days: `reductions.step_days`.
-        entry_days: `reductions.entry_days`.
-        credit_days: `reductions.credit_days`.
-        steps: `core.steps`.
-        workflows: `core.workflows`.
-        as_of: tonight.
         maturity_days: days until a message's rates stop moving.
         currency: the workspace's currency.
 
     Returns:
-        One row per step and day with a fact up to tonight. `unique_human_opens` is null where a message of that day
-        was sent before Mailchimp told machine opens apart.
+        One row per step and day up to tonight on which something happened. `unique_human_opens` is null where a message
+        of the day was sent before Mailchimp told opens by machines apart.
     """
     keys = ["step_key", "day"]
     frames = [
@@ -95,13 +78,13 @@ def step_metrics_daily(
 
 
 def step_metrics(step_metrics_daily: pl.DataFrame, *, as_of: date) -> pl.DataFrame:
-    """`marts.step_metrics` from `marts.step_metrics_daily`: a row per step that ever had a fact, and window."""
+    """`marts.step_metrics`, from `marts.step_metrics_daily`: one row per step with a message or entry, and window."""
     windowed = _windowed(step_metrics_daily, ["workflow_id", "step_id"], as_of)
     return conform(windowed.sort("workflow_id", "step_id", "window"), performance.StepMetrics)
 
 
 def workflow_metrics(step_metrics_daily: pl.DataFrame, steps: pl.DataFrame, *, as_of: date) -> pl.DataFrame:
-    """`marts.workflow_metrics` from `marts.step_metrics_daily` and `core.steps` (which tells the first steps)."""
+    """`marts.workflow_metrics`, from `marts.step_metrics_daily` and `core.steps`; entrants enter a first step."""
     first = steps.filter(pl.col("position") == pl.col("position").min().over("workflow_id")).select(
         "workflow_id", "step_id", is_first=True
     )
@@ -149,10 +132,11 @@ def _windowed(daily: pl.DataFrame, keys: list[str], as_of: date, *more: str) -> 
 
 
 def _rates() -> list[pl.Expr]:
-    """Every rate with its interval, and the pairs of bounds where only people count but machines hide them.
+    """Every rate with its interval, and bounds where some opens cannot be told to be a person's or a machine's.
 
-    Clickers who did not open are at most those counted as engaged but not as human openers, so all openers plus these
-    are at least as many as the openers or human clickers.
+    The lower bound of the click-to-open rate needs a denominator that is certainly large enough. People who clicked
+    without opening are at most those counted as engaged but not as human openers; so all openers and these together
+    are at least as many as everybody who opened or clicked.
     """
     all_engaged = (
         pl.col("unique_opens") + pl.col("unique_human_engagements") - pl.col("unique_human_opens").fill_null(0)
@@ -161,7 +145,7 @@ def _rates() -> list[pl.Expr]:
     human_clicks = pl.col("unique_human_clicks")
     revenue = pl.col("revenue_amount").cast(pl.Float64)
     return [
-        *(rate for name, numerator, denominator in RATES for rate in rate_with_interval(name, numerator, denominator)),
+        *(column for rate in STEP_RATES for column in rate_with_interval(*rate[:3])),
         share_of(pl.col("unique_human_opens"), pl.col("delivered")).alias("human_open_rate_low"),
         share_of(pl.col("unique_opens"), pl.col("delivered")).alias("human_open_rate_high"),
         share_of(human_clicks, all_engaged).alias("click_to_open_rate_low"),

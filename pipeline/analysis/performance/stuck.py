@@ -1,4 +1,4 @@
-"""Who is stuck tonight, and why. What a timeout is, is decided in core SQL; who may still wait, here."""
+"""Who is stuck tonight, and why. `core.step_entries` tells which waits ran out; here it is decided who still waits."""
 
 from datetime import date
 
@@ -10,11 +10,11 @@ from pipeline.schemas import performance
 from pipeline.schemas.base import conform
 
 METHOD = "timeouts not left since; the first cause that applies"
-# Entering one step this often with nothing in between is a loop; twice may be a re-entry.
+# Entering one step three times with nothing in between is a loop. Twice may be a re-entry.
 LOOP_ENTRIES = 3
-# The event by which a flow tool says that the next step's filter holds somebody back.
+# The event by which the sender tells that the filter of the next step holds somebody back.
 FILTER_FAILED = "filter_failed"
-# Whoever has one of these states gets no mail, so nothing waits for them.
+# Subscribers in these states get no mail, so they wait for nothing.
 GONE = ["unsubscribed", "cleaned", "archived"]
 JOURNEY = ["workflow_key", "subscriber_key"]
 
@@ -32,26 +32,19 @@ def stuck_subscribers(
     *,
     as_of: date,
 ) -> pl.DataFrame:
-    """`marts.stuck_subscribers`.
+    """`marts.stuck_subscribers`, from the tables of `core` with these names and two of the lake.
 
     Args:
-        step_entries: `core.step_entries`.
-        departures: `core.departures`.
-        conversions: `core.conversions`.
-        subscribers: `core.subscribers`.
-        messages: `core.messages` (or `core.sends`).
-        events: `lake.events`, latest.
-        automation_queue: `lake.automation_queue`, every night.
-        steps: `core.steps`.
-        workflows: `core.workflows`.
-        as_of: tonight.
+        events: the latest version of each event of `lake.events`.
+        automation_queue: `lake.automation_queue` of every night.
 
     Returns:
-        One row per subscriber and workflow whose latest stay in a step ran past its deadline by the end of tonight,
-        and who has not entered another step, left, reached the goal or been unsubscribed since. A planned sending
-        later than tonight is a legitimate wait. The cause is the first that the evidence shows: the next step is
-        deleted; it, the step itself or the workflow is paused; the step's message bounced; the subscriber entered the
-        step at least three times; a `filter_failed` event; the queue's planned sending has passed.
+        One row per subscriber and workflow whose latest stay in a step ran past its deadline by the end of tonight, and
+        who since then has not entered another step, left, reached the goal or been unsubscribed. Whoever has a planned
+        sending after tonight still waits as intended and is left out. `cause` is the first that the evidence shows: the
+        next step is deleted; it, the step itself or the workflow is paused; the step's message bounced; the subscriber
+        entered the step at least three times; a `filter_failed` event; the planned sending in Mailchimp's queue has
+        passed. `stuck_hours` count from the deadline to the end of tonight.
     """
     now = end_of_day_us(as_of)
     held = (
@@ -76,12 +69,12 @@ def stuck_subscribers(
 def _last_stays(step_entries: pl.DataFrame, now: int) -> pl.DataFrame:
     """The latest stay of every journey that is past its deadline; repeated entries into one step are one stay.
 
-    Someone going round in a loop never reaches the deadline of the latest entry, so the first one's counts.
+    Of a loop the first deadline counts, because whoever goes round in it never reaches the deadline of the last entry.
     """
     stay_began = (
         (pl.col("step_key") != pl.col("step_key").shift()) | (pl.col("outcome").shift() != "timeout")
     ).fill_null(True)
-    # A queue shows who waits for a step: it is where somebody is only if no step before it is known.
+    # The queue of a step shows who waits for it. They are in it only if no earlier step of them is known.
     is_queued = pl.col("entry_source") == "queue"
     stays = (
         step_entries.filter(pl.col("entered_us") < now)
@@ -143,7 +136,7 @@ def _still_there(
 
 
 def _with_queue(stays: pl.DataFrame, automation_queue: pl.DataFrame, steps: pl.DataFrame, now: int) -> pl.DataFrame:
-    """Adds the sending planned for each stay as tonight's queue shows it."""
+    """With `next_send_us`, the sending planned for each stay in tonight's queue."""
     planned = (
         automation_queue.filter((pl.col("as_of_day") + 1) * DAY_US == now)
         .join(steps.select("workflow_id", "step_id", "workflow_key"), on=["workflow_id", "step_id"])

@@ -14,26 +14,24 @@ VERSION = [*TRANSITION, "delay_version"]
 QUANTILES = {"p25_hours": 0.25, "median_hours": 0.5, "p75_hours": 0.75}
 METHOD = "quantiles of the Aalen-Johansen incidence of advancing, waiting censored"
 NOBODY_ADVANCED = "nobody has advanced yet"
-# Sums of shares miss their total by rounding; a quantile must not be pushed past the last hour by it.
+# Sums of shares miss their total by rounding, which must not push a quantile past the last hour.
 ROUNDING = 1e-12
 
 
 def time_to_next_step(
     transition_hours: pl.DataFrame, steps: pl.DataFrame, edges: pl.DataFrame, *, as_of: date, funnel_days: int
 ) -> pl.DataFrame:
-    """`marts.time_to_next_step`.
+    """`marts.time_to_next_step`, from `reductions.transition_hours`, `core.steps` and `core.edges`.
 
     Args:
-        transition_hours: `reductions.transition_hours`.
-        steps: `core.steps`.
-        edges: `core.edges`.
-        as_of: tonight.
-        funnel_days: days of entry used.
+        funnel_days: days of entry used, tonight included.
 
     Returns:
-        One row per transition and version of its delay with entrants. Quantiles (hours) are of the time of those who
-        reach the next step: losses and goals compete, those waiting tonight are censored. With no competing outcome
-        this is the Kaplan-Meier quantile.
+        One row per transition and version of its delay that somebody entered: quartiles, in hours, of the time from
+        entry to the next step among those who reach it.
+
+    They are quantiles of the Aalen-Johansen incidence of advancing: losses and goals compete with it, and those who
+    wait tonight are censored. Without losses and goals this is the Kaplan-Meier quantile.
     """
     entered = entered_until(transition_hours, as_of, funnel_days)
     counts = entered.group_by(VERSION).agg(
@@ -59,7 +57,7 @@ def time_to_next_step(
 
 
 def transition_quantiles(transition_hours: pl.DataFrame, *, as_of: date, funnel_days: int) -> pl.DataFrame:
-    """Quantiles of the time to the next step by transition, versions of the delay mixed as their entrants are."""
+    """The quartiles by transition. Versions of its delay are mixed in proportion to their entrants."""
     entrants = (
         entered_until(transition_hours, as_of, funnel_days).group_by(VERSION).agg(entrants=pl.col("subscribers").sum())
     )
@@ -75,8 +73,8 @@ def transition_quantiles(transition_hours: pl.DataFrame, *, as_of: date, funnel_
 def increments(transition_hours: pl.DataFrame, as_of: date, funnel_days: int) -> pl.DataFrame:
     """Share of entrants that advance in each hour since entry, by transition and version of the delay.
 
-    The hour of entry is not kept, so an hour counts as seen only if it lies before tonight's end for every possible
-    hour of entry: an entrant of e days ago is followed for 24 e hours.
+    Only the day of entry is known. So an hour counts as observed if it has passed whatever the hour of entry was: an
+    entrant of e days ago is followed for 24 e hours.
     """
     table = entered_until(transition_hours, as_of, funnel_days).with_columns(
         elapsed=pl.col("elapsed_hours"), observed=24 * pl.col("days_ago") - 1
@@ -85,10 +83,10 @@ def increments(transition_hours: pl.DataFrame, as_of: date, funnel_days: int) ->
 
 
 def quantiles(increments: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Quantiles of the time to advance among those who do, linear within the hour.
+    """Quartiles of the time to advance among those who do, interpolated within the hour.
 
     Args:
-        increments: `increment` by `keys` and `elapsed`.
+        increments: `increment` by `keys` and `elapsed` (hours).
         keys: what makes a group.
 
     Returns:

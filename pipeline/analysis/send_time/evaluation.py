@@ -1,7 +1,7 @@
-"""What the recommended hours are worth, from messages whose hour was drawn with a known probability.
+"""What the recommended hours are worth, estimated from messages whose hour was drawn with a known probability.
 
-Here: the lift by self-normalised and doubly robust off-policy estimates. Not here: learning the hours; the messages
-evaluated must be later than, or of other subscribers than, those the hours were learned from.
+Here: the lift, by two off-policy estimators. The hours are learnt in `subscribers`, from other messages than these:
+earlier ones, or those of other subscribers.
 """
 
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ import polars as pl
 from scipy.stats import norm
 
 from pipeline.analysis.send_time.profiles import HOURS
+from pipeline.analysis.statistics.intervals import NORMAL_95
 from pipeline.schemas.base import conform, polars_schema
 from pipeline.schemas.timing import SendTimeLift
 
-#: Below this many effective messages the normal interval does not hold.
 MINIMUM_EFFECTIVE = 100.0
-COVERAGE_Z = float(norm.ppf(0.975))
-#: A lift is shown when the lower end of its 90% interval lies above zero.
+"""With fewer effective messages the normal interval does not hold."""
+# A lift is shown if the lower end of its 90% interval is above zero.
 SHOW_Z = float(norm.ppf(0.95))
-#: Share of messages to draw hours for while the lift is not known: enough to learn, too few to hurt.
 EXPLORATION_BOUNDS = (0.05, 0.30)
+"""Least and largest share of messages whose hour is drawn while the lift is not known."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class _Value:
 
     Attributes:
         rate: the estimate.
-        influence: contribution of each message to its error, shape (messages,); their sum is the error.
+        influence: what each message contributes to the error of the rate, shape (messages,).
         effective: Kish's effective number of messages.
-        matched: messages sent at the chosen hour.
+        matched: number of messages that were sent at the chosen hour.
     """
 
     rate: float
@@ -45,23 +45,24 @@ class _Value:
 def evaluate_send_times(
     logged: pl.DataFrame, subscribers: pl.DataFrame, profiles: pl.DataFrame, *, as_of_day: date
 ) -> pl.DataFrame:
-    """Lift of the recommended hours over today's, from logged propensities.
+    """Lift of the recommended hours over today's hours.
 
     Args:
-        logged: one row per message: `subscriber_key`, `local_hour` (of sending), `is_engaged` (by a human) and
-            `propensity` (probability with which that hour was chosen; null where nothing was drawn: not used).
-        subscribers: `subscriber_send_times` as it stood before these messages.
-        profiles: `send_time_profiles` as it stood before these messages.
+        logged: one row per message: `subscriber_key`, `local_hour` (of sending), `is_engaged` (by a person) and
+            `propensity`, the probability with which the hour was chosen. Messages without one are not used.
+        subscribers: `subscriber_send_times` as it was before these messages.
+        profiles: `send_time_profiles` as it was before these messages.
         as_of_day: tonight.
 
     Returns:
-        One row per `estimator` ('snips', 'doubly robust'): engagement rates at the recommended and at today's hours,
-        the relative `engagement_lift` with its 95% interval (clustered by subscriber, on the log scale),
-        `is_lift_shown` (lower end of the 90% interval above zero), `status` 'ok' or 'cannot be estimated',
-        `randomised_sends_needed`, and `exploration_share`: of as many messages as in `logged`, the share whose hours
-        must be drawn next for a lift to be shown (0 once it is).
+        One row per `estimator`: engagement rates at the recommended and at today's hours, the relative
+        `engagement_lift` with its 95% interval, `is_lift_shown` (whether the lower end of its 90% interval is above
+        zero), `status` ('ok' or 'cannot be estimated'), `randomised_sends_needed`, and `exploration_share`, the share
+        of as many messages as in `logged` whose hours must be drawn next for a lift to be shown (0 once it is shown).
 
-    SNIPS: Swaminathan and Joachims (2015). Doubly robust: Dudik et al. (2011), the correction self-normalised too.
+    'snips' is the self-normalised estimator of Swaminathan and Joachims (2015). 'doubly robust' is that of Dudik,
+    Langford and Li (2011), with its correction self-normalised, too. Intervals are on the log scale, with the messages
+    of one subscriber as a cluster.
     """
     ratios = profiles.select("cluster_id", "engagement_ratio", hour=pl.col("local_hour"))
     rows = logged.filter(pl.col("propensity") > 0).join(
@@ -108,8 +109,8 @@ def _estimate(rows: pl.DataFrame, is_robust: bool) -> dict[str, Any]:
         "recommended_engagement_rate": min(new.rate, 1.0),
         "current_engagement_rate": min(now.rate, 1.0),
         "engagement_lift": float(np.expm1(log_ratio)),
-        "engagement_lift_low": float(np.expm1(log_ratio - COVERAGE_Z * error)),
-        "engagement_lift_high": float(np.expm1(log_ratio + COVERAGE_Z * error)),
+        "engagement_lift_low": float(np.expm1(log_ratio - NORMAL_95 * error)),
+        "engagement_lift_high": float(np.expm1(log_ratio + NORMAL_95 * error)),
         "is_lift_shown": log_ratio - SHOW_Z * error > 0,
         "status": "ok",
     }
@@ -124,7 +125,7 @@ def _exploring(row: dict[str, Any], messages: int) -> dict[str, Any]:
 def _value(
     rows: pl.DataFrame, outcome: np.ndarray, expected_logged: np.ndarray, expected_chosen: np.ndarray, choice: str
 ) -> _Value:
-    """Mean of the model under the chosen hours, corrected by what the matching messages did beyond it."""
+    """The model's mean at the chosen hours, corrected by what messages at these hours did beyond the model."""
     matches = (rows["local_hour"] == rows[choice]).to_numpy()
     weight = matches / rows["propensity"].to_numpy()
     total = weight.sum()
@@ -138,7 +139,7 @@ def _value(
 
 
 def _needed(randomised: int, effective: float) -> int:
-    """Further randomised messages until both choices have enough matching ones, at the share matched so far."""
+    """Further messages with drawn hours until both rates can be estimated, if as many match as so far."""
     if effective >= MINIMUM_EFFECTIVE:
         return 0
     share = effective / randomised if effective > 0 else 1 / HOURS

@@ -1,24 +1,22 @@
-"""The hour to mail each subscriber at: drawn by lot for a share of them, so that the lift of the rest can be known.
+"""The hour at which to mail each subscriber: drawn by lot for a share of them, so that the lift of the hours is known.
 
-Here: the draw, its propensities, and which messages went out as assigned. Not here: which hour is best (`send_time`),
-and what the drawn hours showed (`send_time_evaluation`).
+Here: the draw, its probabilities, and which messages went out as assigned. Which hour is best is decided in
+`subscribers`; what the drawn hours showed is estimated in `evaluation`.
 """
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import polars as pl
 
 from pipeline.common.sticky_hash import uniform_hash
-from pipeline.common.time import day_number
+from pipeline.common.time import day_number, numbered_day
 from pipeline.schemas.base import conform
 from pipeline.schemas.timing import SendTimeAssignments
 
-#: A draw stands for four weeks: long enough for several messages, and a sender's field that changes every night helps
-#: nobody.
 PERIOD_DAYS = 28
-EPOCH = date(1970, 1, 1)
+"""A draw holds for four weeks, which is long enough for several messages."""
 METHOD = "uniform draw for the share that explores, recommended hour for the rest"
 
 
@@ -27,13 +25,14 @@ def assign_hours(subscribers: pl.DataFrame, *, share: float, allowed: Sequence[i
 
     Args:
         subscribers: rows of `subscriber_send_times`.
-        share: share that explores, 0-1; drawn anew for each period by a hash of subscriber and period.
-        allowed: local hours drawn from, each alike.
+        share: share of subscribers whose hour is drawn, 0-1; a hash of subscriber and period says who they are.
+        allowed: local hours from which is drawn, each with the same probability.
         as_of_day: tonight.
 
     Returns:
-        Rows of `send_time_assignments`. `choice_probability` is the chance with which the assigned hour was going to be
-        assigned, drawn or not. Those with neither a drawn nor a recommended hour are left out: they keep today's.
+        Rows of `send_time_assignments`. `choice_probability` is the probability that the assigned hour would be
+        assigned, by lot or by recommendation. Subscribers without a drawn or recommended hour are left out and keep
+        today's hour.
     """
     period = period_of(day_number(as_of_day) + 1)
     hours = np.asarray(allowed)
@@ -54,7 +53,7 @@ def assign_hours(subscribers: pl.DataFrame, *, share: float, allowed: Sequence[i
     return conform(
         frame.with_columns(
             as_of_day=pl.lit(as_of_day),
-            period_first_day=pl.lit(EPOCH + timedelta(days=PERIOD_DAYS * period)),
+            period_first_day=pl.lit(numbered_day(PERIOD_DAYS * period)),
             method=pl.lit(METHOD),
         ),
         SendTimeAssignments,
@@ -62,7 +61,7 @@ def assign_hours(subscribers: pl.DataFrame, *, share: float, allowed: Sequence[i
 
 
 def logged_assignments(assignments: pl.DataFrame) -> pl.DataFrame:
-    """The rows of `send_time_assignments` as the lake's log keeps them, by number of the period."""
+    """The rows of `send_time_assignments` as the lake's log keeps them, with the number of the period."""
     return assignments.select(
         "subscriber_key",
         (pl.col("period_first_day").to_physical().cast(pl.Int64) // PERIOD_DAYS).alias("period"),
@@ -73,15 +72,15 @@ def logged_assignments(assignments: pl.DataFrame) -> pl.DataFrame:
 
 
 def sent_as_assigned(sends: pl.DataFrame, log: pl.DataFrame, *, used_from: date | None) -> pl.DataFrame:
-    """Messages with the chance of their hour, null where the sender did not follow an assignment made before.
+    """Messages with the probability of their hour; null where the sender did not follow an earlier assignment.
 
     Args:
-        sends: one row per message: `subscriber_key`, `day` (number), `local_hour` and what else is known of it.
+        sends: one row per message: `subscriber_key`, `day` (number), `local_hour` and any other columns.
         log: rows of the lake's `send_time_assignments`.
         used_from: first day on which the sender followed the assignments; none = not yet.
 
     Returns:
-        The messages from `used_from` on, with `propensity`; all of them without one while nothing is followed.
+        The messages from `used_from` on, with `propensity`. While nothing is followed: all messages, without one.
     """
     if used_from is None:
         return sends.with_columns(propensity=pl.lit(None, dtype=pl.Float64))
@@ -100,5 +99,5 @@ def sent_as_assigned(sends: pl.DataFrame, log: pl.DataFrame, *, used_from: date 
 
 
 def period_of(day: int) -> int:
-    """Number of the period that a day, as days since 1970-01-01, belongs to."""
+    """Number of the period to which a day number belongs."""
     return day // PERIOD_DAYS

@@ -1,6 +1,6 @@
-"""Life tables with competing outcomes and tonight's censoring, in whole units of time, by group.
+"""Life tables with competing outcomes, in whole units of time, for people who are still followed tonight.
 
-The estimators of funnel and time to next step stand on these tables; what a transition is, is not known here.
+The drop-off between steps and the time to the next step are estimated from these tables.
 """
 
 import polars as pl
@@ -9,17 +9,17 @@ OUTCOMES = ("advanced", "goal", "lost")
 
 
 def life_table(transitions: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Aalen-Johansen increments of each outcome, with those whose outcome is not yet known tonight censored.
+    """Aalen-Johansen increments of each outcome. Whoever has no known outcome tonight is censored.
 
     Args:
         transitions: counts `subscribers` by `keys`, `outcome` (advanced, goal, lost, timeout), `elapsed` (whole units
-            from entry to outcome) and `observed` (the last unit that was fully seen by tonight; negative = none).
+            from entry to outcome) and `observed` (the last unit that had fully passed by tonight; negative = none).
             An outcome later than `observed` is unknown tonight.
-        keys: what makes a group.
+        keys: the columns that make a group.
 
     Returns:
-        One row per group and unit of time with an event: `elapsed`, `at_risk`, counts `advanced`, `goal`, `lost`
-        (timeouts are losses), `survival_before` = S(t-), and `advanced_increment`, `goal_increment`,
+        One row per group and unit of time with an event: `elapsed`, the number `at_risk`, the counts `advanced`, `goal`
+        and `lost` (timeouts included), `survival_before` = S(t-), and `advanced_increment`, `goal_increment` and
         `lost_increment` = S(t-) d/Y, whose running sums are the cumulative incidences (Aalen and Johansen, 1978).
     """
     known = pl.col("elapsed") <= pl.col("observed")
@@ -51,23 +51,23 @@ def life_table(transitions: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 
 def incidences(table: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Cumulative incidences at the end of each group's follow-up, and the variance of loss.
+    """Cumulative incidences at the end of each group's follow-up, and the variance of the incidence of loss.
 
     Args:
         table: what `life_table` returns.
-        keys: what makes a group.
+        keys: the columns that make a group.
 
     Returns:
         One row per group: `advance_rate`, `goal_rate`, `drop_off_rate`, `drop_off_variance`, and `undecided`, the
-        estimated share of entrants without outcome at the end of follow-up (0 when somebody was followed to it).
+        estimated share of entrants that have no outcome at the end of follow-up.
 
-    The variance is Greenwood's carried through the cumulative incidence by the delta method, with multinomial
-    hazards in discrete time; without censoring it equals p (1 - p) / n.
+    The variance comes from multinomial hazards in discrete time by the delta method, like Greenwood's formula; without
+    censoring it equals p (1 - p) / n.
     """
     lost = pl.col("lost") / pl.col("at_risk")
     other = (pl.col("advanced") + pl.col("goal")) / pl.col("at_risk")
     later = (pl.col("lost_increment").cum_sum(reverse=True).over(keys) - pl.col("lost_increment")) / (1 - lost - other)
-    # Where nobody stays at risk nothing can come later.
+    # Where nobody stays at risk, no later event is possible.
     effect_other = (
         -pl.when(pl.col("advanced") + pl.col("goal") + pl.col("lost") < pl.col("at_risk")).then(later).otherwise(0.0)
     )

@@ -1,6 +1,7 @@
 """Group-sequential boundaries: how large a z-score must be at each look so that all looks together err with alpha.
 
-Here: spending, the boundary by numerical integration, the power it leaves. Not here: z-scores and verdicts.
+Here: how the error is spent over the looks, the boundary by numerical integration, and the power that it leaves. Not
+here: z-scores and verdicts.
 """
 
 from functools import cache
@@ -11,10 +12,10 @@ from scipy.special import ndtr
 from scipy.stats import norm
 
 SPENDING_POWER = 3
-"""Kim-DeMets rho: alpha * t^3 keeps 97% of the fixed-horizon power and spends little on the first, noisy weeks."""
+"""Spending alpha * t^3 keeps 97% of the power of a single look and spends little on the first, noisy weeks."""
 
 MANY_LOOKS = 240
-"""Enough equally spaced looks to stand for any number when a sample is planned: 60 looks differ by .001 of power."""
+"""Number of looks assumed when a sample is planned; with 60 looks the power differs by 0.001 only."""
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(160)
 _LARGEST_Z = 9.0
@@ -22,7 +23,7 @@ _LARGEST_Z = 9.0
 
 def spent_alpha(fraction: np.ndarray, alpha: float) -> np.ndarray:
     """Type I error spent up to an information fraction: alpha * t^3 (Lan and DeMets, 1983; Kim and DeMets, 1987)."""
-    return alpha * np.minimum(fraction, 1.0) ** SPENDING_POWER
+    return np.asarray(alpha * np.minimum(fraction, 1.0) ** SPENDING_POWER)
 
 
 @cache
@@ -34,9 +35,9 @@ def boundary(alpha: float, looks: int = MANY_LOOKS) -> np.ndarray:
         looks: number of looks K; look k is taken at information fraction k / K.
 
     Returns:
-        K critical values, read-only. Crossing at look k or before has probability alpha * (k/K)^3 under no effect.
+        K critical values. Without an effect, the probability of crossing at look k or before is alpha * (k/K)^3.
 
-    The density of the score process among the paths not yet stopped is carried from look to look by Gauss-Legendre
+    The density of the score among the paths that have not stopped is carried from look to look by Gauss-Legendre
     quadrature (Armitage, McPherson and Rowe, 1969; Jennison and Turnbull, 2000, chapter 19).
     """
     increments = np.diff(spent_alpha(np.arange(1, looks + 1) / looks, alpha), prepend=0.0)
@@ -55,13 +56,13 @@ def critical_values(fraction: np.ndarray, alpha: float, looks: int = MANY_LOOKS)
     """The boundary at any information fractions.
 
     Args:
-        fraction: matured sample / planned sample; from 1 on the last value holds.
+        fraction: matured sample / planned sample; above 1 the last value holds.
         alpha: two-sided error over all looks together.
-        looks: planned number of looks; fewer than planned err less.
+        looks: planned number of looks; with fewer looks the error is smaller.
 
     Returns:
-        Critical values of |z|, interpolated between the equally spaced looks, so that one cached boundary serves every
-        test with this many nights whatever its traffic; infinite before the first look, where nothing may be decided.
+        Critical values of |z|, interpolated between the equally spaced looks; infinite before the first look, where
+        nothing may be decided.
     """
     planned = np.arange(1, looks + 1) / looks
     fraction = np.asarray(fraction, dtype=float)
@@ -82,7 +83,7 @@ def power(drift: float, alpha: float, looks: int = MANY_LOOKS) -> float:
 
 @cache
 def needed_drift(alpha: float, target_power: float) -> float:
-    """Mean of the final z-score at which looking every night keeps the promised power."""
+    """Mean of the final z-score at which a test that is looked at every night has the target power."""
     fixed = norm.ppf(1 - alpha / 2) + norm.ppf(target_power)
     return float(brentq(lambda drift: power(drift, alpha) - target_power, fixed * 0.9, fixed * 1.5, xtol=1e-6))
 

@@ -1,20 +1,17 @@
-"""Intervals of shares, as Polars expressions.
-
-Any rate of any mart gets its interval here; what is counted is decided elsewhere.
-"""
+"""Intervals of shares, as Polars expressions: every rate of every table gets its interval here."""
 
 import polars as pl
 
-# Two-sided 95%: the 97.5% quantile of the standard normal.
 NORMAL_95 = 1.959963984540054
+"""The 97.5% quantile of the standard normal, for two-sided intervals of 95%."""
 
 
 def wilson_bounds(rate: pl.Expr, trials: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """Wilson's 95% interval (Wilson, 1927) of a share seen in `trials`, which may be an effective number.
+    """Wilson's 95% interval of a share (Wilson, 1927).
 
     Args:
         rate: the share, 0-1.
-        trials: the number of trials behind it.
+        trials: the number of trials behind it; may be an effective number.
 
     Returns:
         Lower and upper end, 0-1; null where the rate is null or there are no trials.
@@ -24,21 +21,34 @@ def wilson_bounds(rate: pl.Expr, trials: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     scale = 1 + squared / trials
     centre = (rate + squared / (2 * trials)) / scale
     half = NORMAL_95 * (rate * (1 - rate) / trials + squared / (4 * trials**2)).sqrt() / scale
-    # At 0 and 1 the ends are exact; floating point would miss them by a hair.
+    # At 0 and 1 one end is known exactly, which floating point would miss.
     low = pl.when(rate <= 0).then(0.0).otherwise((centre - half).clip(0.0, 1.0))
     high = pl.when(rate >= 1).then(1.0).otherwise((centre + half).clip(0.0, 1.0))
     return pl.when(known).then(low), pl.when(known).then(high)
 
 
+def wilson_bounds_of_counts(successes: pl.Expr, trials: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """The interval of `wilson_bounds` from counts, in the order of arithmetic of the cohort tables.
+
+    The two orders round differently in the sixteenth digit, and published tables keep every digit.
+    """
+    rate, weight = successes / trials, NORMAL_95**2 / trials
+    centre = (rate + weight / 2) / (1 + weight)
+    half = NORMAL_95 / (1 + weight) * (rate * (1 - rate) / trials + weight / (4 * trials)).sqrt()
+    low = pl.min_horizontal((centre - half).clip(0.0, 1.0), rate)
+    high = pl.max_horizontal((centre + half).clip(0.0, 1.0), rate)
+    return pl.when(trials > 0).then(low), pl.when(trials > 0).then(high)
+
+
 def share_of(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
-    """numerator / denominator; null where there is nothing to divide by, or where it is no share (above 1)."""
+    """numerator / denominator; null where the denominator is zero, or smaller than the numerator."""
     return pl.when((denominator > 0) & (numerator <= denominator)).then(numerator / denominator)
 
 
 def rate_with_interval(name: str, numerator: str, denominator: str) -> list[pl.Expr]:
-    """Columns `name`, `name_low`, `name_high` of a share of two counts, with Wilson's 95% interval.
+    """Columns `name`, `name_low` and `name_high`: a share of two counts with Wilson's 95% interval.
 
-    Null where the denominator is zero or the numerator larger (more events than trials are no share).
+    All three are null where the denominator is zero, or smaller than the numerator.
     """
     rate = share_of(pl.col(numerator), pl.col(denominator))
     low, high = wilson_bounds(rate, pl.col(denominator).cast(pl.Float64))

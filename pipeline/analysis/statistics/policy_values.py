@@ -1,35 +1,37 @@
-"""What a policy would have earned, from decisions logged under another one.
+"""What a policy would have earned, estimated from decisions that were logged under another policy.
 
-Here: off-policy values with intervals. Not here: the policy and the log.
+Not here: the policies, and the log of decisions.
 """
 
 from datetime import date
 
 import polars as pl
 
-FEWEST_EFFECTIVE = 100.0
-"""Below this many effective samples a few decisions carry the whole value: then it cannot be estimated."""
+from pipeline.analysis.statistics.intervals import NORMAL_95
 
-_NORMAL_95 = 1.959964
+FEWEST_EFFECTIVE = 100.0
+"""Below this many effective samples a few decisions would decide the estimate, so none is given."""
 
 
 def policy_values(log: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
-    """Value of each target policy at each decision point, against the policy that was logged.
+    """Value of each target policy at each decision point, compared with the policy that was logged.
 
     Args:
         log: one row per matured decision and target policy: `decision_point_id`, `policy` (name of the target),
-            `subscriber_key` (cluster), `outcome` (0/1 or amount), `choice_probability` (logged, of the arm taken, in
+            `subscriber_key`, `outcome` (0/1 or an amount), `choice_probability` (of the arm taken, as logged, in
             (0, 1]), `target_probability` (of the same arm under the target), `expected_taken` and `expected_target`
             (modelled outcome of the arm taken, and of the target policy; null = no model).
         as_of_day: tonight.
 
     Returns:
-        Rows of `schemas.decisions.PolicyValues`: for each decision point, policy and method ('SNIPS', 'doubly robust')
-        the `value_mean` with its 95% interval, the logged policy's `logged_mean`, their `gain` with its interval, and
-        `effective_samples`; null with a status where it cannot be estimated.
+        One row per decision point, policy and method ('SNIPS', 'doubly robust'), in the columns of `policy_values`:
+        mean outcome per decision under the target (`value_mean`) and under the logged policy (`logged_mean`), their
+        difference (`gain`), 95% intervals, and `effective_samples`. Where there are too few of them, value and gain are
+        null and `status` says how many are missing.
 
-    Self-normalised importance sampling (Swaminathan and Joachims, 2015) and the doubly robust estimator with
-    self-normalised weights (Dudik, Langford and Li, 2011). Intervals by linearisation, clustered by subscriber.
+    The methods are self-normalised importance sampling (Swaminathan and Joachims, 2015), and the doubly robust
+    estimator with self-normalised weights (Dudik, Langford and Li, 2011). Intervals are by linearisation, with the
+    decisions of one subscriber as a cluster.
     """
     keys = ["decision_point_id", "policy"]
     group = [*keys, "method"]
@@ -52,7 +54,7 @@ def policy_values(log: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
             logged=pl.col("outcome").mean().over(group),
         )
         .with_columns(
-            # The last term is what dividing by the weights drawn, instead of those expected, takes out of the error.
+            # The last term is the part of the error that dividing by the sum of the drawn weights removes.
             of_value=pl.col("expected_target")
             + pl.col("correction")
             - pl.col("mean")
@@ -88,11 +90,11 @@ def policy_values(log: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
         "effective_samples",
         "logged_mean",
         value_mean=pl.when(shown).then("value_mean"),
-        value_mean_low=pl.when(shown).then(pl.col("value_mean") - _NORMAL_95 * pl.col("value_error")),
-        value_mean_high=pl.when(shown).then(pl.col("value_mean") + _NORMAL_95 * pl.col("value_error")),
+        value_mean_low=pl.when(shown).then(pl.col("value_mean") - NORMAL_95 * pl.col("value_error")),
+        value_mean_high=pl.when(shown).then(pl.col("value_mean") + NORMAL_95 * pl.col("value_error")),
         gain=pl.when(shown).then(gain),
-        gain_low=pl.when(shown).then(gain - _NORMAL_95 * pl.col("gain_error")),
-        gain_high=pl.when(shown).then(gain + _NORMAL_95 * pl.col("gain_error")),
+        gain_low=pl.when(shown).then(gain - NORMAL_95 * pl.col("gain_error")),
+        gain_high=pl.when(shown).then(gain + NORMAL_95 * pl.col("gain_error")),
         status=pl.when(shown)
         .then(pl.lit("ok"))
         .otherwise(

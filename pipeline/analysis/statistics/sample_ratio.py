@@ -1,6 +1,6 @@
-"""Sample-ratio mismatch: do the arms receive the shares that were declared?
+"""Sample-ratio mismatch: whether the arms of a test receive the shares that were declared.
 
-Here: the sequential test on exposure counts. Not here: what a verdict makes of it.
+Here: the sequential test of the counts of exposures. What follows from a mismatch is decided in `verdicts`.
 """
 
 import numpy as np
@@ -8,30 +8,29 @@ import polars as pl
 from scipy.special import gammaln
 
 CONCENTRATION = 10_000.0
-"""Prior weight on the declared shares: about 1 point of deviation at 50/50, the size that broken assignment makes."""
+"""Prior weight of the declared shares: it expects deviations of about 1 percentage point from 50/50, as bugs cause."""
 
 _IMPOSSIBLE = 1e9
-"""Log evidence of an exposure in an arm with share 0; finite, so that differences of it stay numbers."""
+"""Log evidence of an exposure in an arm with share 0; finite, because differences of it are taken."""
 
 MISMATCH_ALPHA = 0.01
-"""A mismatch makes a whole test invalid, so it may be claimed wrongly in one test of a hundred only."""
+"""Chance that a correctly split test is ever called a mismatch; small, because a mismatch makes a test invalid."""
 
 
-def sample_ratio_mismatch(exposures: pl.DataFrame, *, alpha: float = MISMATCH_ALPHA) -> pl.DataFrame:
-    """Nightly test of the declared shares, valid however often it is looked at.
+def sample_ratio_mismatch(exposures: pl.DataFrame) -> pl.DataFrame:
+    """Test of the declared shares that remains valid if it is looked at every night.
 
     Args:
         exposures: one row per (`experiment_id`, `day`, `arm`) with `exposures` of that day (all, matured or not) and
-            the declared `share` of the arm on that day (0-1, sums to 1 within a day; every arm has its row). Days with
-            equal shares form a regime; a ramp has several.
-        alpha: chance that a correctly split test is ever called a mismatch.
+            the declared `share` of the arm on that day (0-1; every arm has a row, and the shares of a day sum to 1).
+            Days with equal shares form a regime; a ramp has several.
 
     Returns:
-        One row per (`experiment_id`, `day`): `total_exposures` so far (BIGINT), `mismatch_probability` (the sequential
-        p-value: smallest inverse Bayes factor so far) and `has_mismatch`, which stays true once reached.
+        One row per (`experiment_id`, `day`): `total_exposures` so far, `mismatch_probability` (the sequential p-value,
+        which is the smallest inverse Bayes factor so far), and `has_mismatch`, which stays true once it is.
 
-    Bayes factor of a Dirichlet-multinomial against the declared multinomial, multiplied over regimes; by Ville's
-    inequality it exceeds 1/alpha with probability at most alpha (Lindon and Malek, 2022).
+    The Bayes factor compares a Dirichlet-multinomial with the declared multinomial, and is multiplied over regimes. If
+    the shares are as declared, it ever exceeds 100 with a probability of at most 0.01 (Lindon and Malek, 2022).
     """
     cumulative = (
         exposures.sort("experiment_id", "day", "arm")
@@ -69,5 +68,5 @@ def sample_ratio_mismatch(exposures: pl.DataFrame, *, alpha: float = MISMATCH_AL
             total_exposures=pl.col("exposures").cum_sum().over("experiment_id").cast(pl.Int64),
             mismatch_probability=(-pl.col("evidence").clip(0.0, 700.0).cum_max().over("experiment_id")).exp(),
         )
-        .with_columns(has_mismatch=pl.col("mismatch_probability") <= alpha)
+        .with_columns(has_mismatch=pl.col("mismatch_probability") <= MISMATCH_ALPHA)
     )

@@ -67,7 +67,7 @@ def rows_by_night(lake: Lake) -> pl.DataFrame:
         for model in tables_of("lake")
         if "as_of_day" in polars_schema(model)
     ]
-    return pl.concat(counted).group_by(to_date("as_of_day")).sum().collect()
+    return pl.concat(counted).group_by(as_of_day=to_date("as_of_day")).sum().collect()
 
 
 def _instant(timestamp: float | None) -> datetime | None:

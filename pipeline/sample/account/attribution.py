@@ -2,7 +2,8 @@
 
 import polars as pl
 
-from pipeline.sample.account.world import CURRENCY, DAY_US
+from pipeline.common.time import DAY_US
+from pipeline.sample.account.world import CURRENCY
 
 
 def credit_people(orders: pl.DataFrame, activity: pl.DataFrame) -> pl.DataFrame:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from pipeline.common.time import DAY_US
 from pipeline.sample.account.draws import Draws
 from pipeline.sample.account.population import Population, preferred_moment
-from pipeline.sample.account.world import CURRENCY, DAY_US, FIRST_US, LAST_US, NEVER_US, OTHER_CURRENCY, Array
+from pipeline.sample.account.world import CURRENCY, FIRST_US, LAST_US, NEVER_US, OTHER_CURRENCY, Array
 
 ORGANIC_PER_SUBSCRIBER = 0.35
 FOREIGN_ORDERS = 60

@@ -7,9 +7,10 @@ between two links, from an address of their own. Machines always break at least 
 import numpy as np
 import polars as pl
 
+from pipeline.common.time import MINUTE_US, SECOND_US
 from pipeline.sample.account.draws import Draws
 from pipeline.sample.account.population import SCANNERS, Population
-from pipeline.sample.account.world import MINUTE_US, NEVER_US, SECOND_US, Array
+from pipeline.sample.account.world import NEVER_US, Array
 
 LINKS = ("shop", "guide", "story")
 UNSUBSCRIBE_LINK = "unsubscribe"

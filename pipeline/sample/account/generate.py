@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pipeline.common.time import DAY_US, HOUR_US
 from pipeline.sample.account.commerce import Purchases, draw_orders, draw_organic
 from pipeline.sample.account.draws import Draws
 from pipeline.sample.account.engagement import draw_activity
@@ -22,7 +23,7 @@ from pipeline.sample.account.plans import PLANTED_PEOPLE, STEPS, Plan, draw_plan
 from pipeline.sample.account.population import Population, draw_population, preferred_moment
 from pipeline.sample.account.reactions import Reactions, draw_reactions
 from pipeline.sample.account.told import ARMS, TOLD, arms_of_slots, read_told
-from pipeline.sample.account.world import DAY_US, FIRST_US, FLOWS, HOUR_US, LAST_US, NEVER_US, Array
+from pipeline.sample.account.world import FIRST_US, FLOWS, LAST_US, NEVER_US, Array
 
 DEFAULT_SEED = 20260629
 VISITS_PER_SUBSCRIBER = 9

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.common.time import SECOND_US
 from pipeline.sample.account.plans import Plan
 from pipeline.sample.account.reactions import Reactions
-from pipeline.sample.account.world import FLOWS, LAST_US, NEVER_US, SECOND_US, Array
+from pipeline.sample.account.world import FLOWS, LAST_US, NEVER_US, Array
 
 LONGEST_CHAIN = 60
 

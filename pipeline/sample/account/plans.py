@@ -7,19 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.common.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from pipeline.sample.account.population import Population
 from pipeline.sample.account.world import (
     CART,
-    DAY_US,
     FIRST_US,
     FLOWS,
-    HOUR_US,
     LAST_US,
-    MINUTE_US,
     NEVER_US,
     ONBOARDING,
     PLANTED,
-    SECOND_US,
     SERIES,
     WELCOME,
     WINBACK,

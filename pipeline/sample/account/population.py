@@ -5,16 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.common.time import DAY_US, HOUR_US, SECOND_US
 from pipeline.sample.account.world import (
-    DAY_US,
     FIRST_US,
-    HOUR_US,
     LAST_US,
     NEVER_US,
     PLANTED,
     PROFILE_SHARES,
     PROFILES,
-    SECOND_US,
     Array,
     hour_weights,
     us,

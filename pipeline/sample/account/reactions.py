@@ -7,20 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.common.time import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from pipeline.sample.account.plans import STEP_NUMBER, STEPS, Plan
 from pipeline.sample.account.population import Population
-from pipeline.sample.account.world import (
-    DAY_US,
-    FLOWS,
-    HOUR_US,
-    MINUTE_US,
-    NEVER_US,
-    PLANTED,
-    SECOND_US,
-    Array,
-    hour_weights,
-    us,
-)
+from pipeline.sample.account.world import FLOWS, NEVER_US, PLANTED, Array, hour_weights, us
 from pipeline.sample.account.zones import local_hour, local_us
 
 CLICK_BUYS = 0.14

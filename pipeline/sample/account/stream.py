@@ -7,22 +7,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pipeline.common.time import DAY_US, HOUR_US, MINUTE_US, end_of_day_us
 from pipeline.sample.account.generate import SampleAccount
 from pipeline.sample.account.population import PLANS
-from pipeline.sample.account.world import (
-    CART,
-    CURRENCY,
-    DAY_US,
-    FIRST_US,
-    HOUR_US,
-    MINUTE_US,
-    NEVER_US,
-    PLANTED,
-    SERIES,
-    Array,
-    end_of,
-    us,
-)
+from pipeline.sample.account.world import CART, CURRENCY, FIRST_US, NEVER_US, PLANTED, SERIES, Array, us
 
 LATE_SHARE = 0.02
 LATEST_DAYS = 20
@@ -98,7 +86,7 @@ def write_events(account: SampleAccount, folder: Path, as_of: date) -> list[Path
     choosing, waiting = np.random.default_rng(account.seed + 2).spawn(2)
     doubled = events.filter(choosing.random(events.height) < DOUBLED_SHARE)
     again = doubled.with_columns(pl.col("arrived_us") + pl.Series(waiting.integers(0, 3 * DAY_US, doubled.height)))
-    rows = pl.concat([events, again, _malformed(events)]).filter(pl.col("arrived_us") < end_of(as_of))
+    rows = pl.concat([events, again, _malformed(events)]).filter(pl.col("arrived_us") < end_of_day_us(as_of))
     rows = rows.sort("arrived_us", "event_id", nulls_last=True)
     month = pl.from_epoch("arrived_us", time_unit="us").dt.strftime("%Y-%m").alias("month")
     paths = []

@@ -5,26 +5,22 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.common.time import DAY_US, SECOND_US, start_of_day_us
 from pipeline.settings import SAMPLE_FIRST_DAY, SAMPLE_TONIGHT
 
 Array: TypeAlias = npt.NDArray[Any]
 
-SECOND_US = 1_000_000
-MINUTE_US = 60 * SECOND_US
-HOUR_US = 60 * MINUTE_US
-DAY_US = 24 * HOUR_US
 NEVER_US = 2**42 * SECOND_US  # beyond every instant, and whole seconds like all of them
 
 DAYS_SEEN = (SAMPLE_TONIGHT - SAMPLE_FIRST_DAY).days + 1
 DAYS_AHEAD = 60
-EPOCH = date(1970, 1, 1)
-FIRST_US = (SAMPLE_FIRST_DAY - EPOCH).days * DAY_US
+FIRST_US = start_of_day_us(SAMPLE_FIRST_DAY)
 LAST_US = FIRST_US + (DAYS_SEEN + DAYS_AHEAD) * DAY_US
 
 AUDIENCE_ID = "5a3b1e7f90"
@@ -36,11 +32,6 @@ OTHER_CURRENCY = "EUR"
 def us(text: str) -> int:
     """Epoch microseconds of an ISO date or time in UTC."""
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * SECOND_US
-
-
-def end_of(day: date) -> int:
-    """The first instant after `day`, epoch microseconds: what the stand-in server's clock shows."""
-    return ((day - EPOCH).days + 1) * DAY_US
 
 
 def mailchimp_id(name: str) -> str:

@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from pipeline.sample.account.world import DAY_US, FIRST_US, HOUR_US, LAST_US, Array
+from pipeline.common.time import DAY_US, HOUR_US
+from pipeline.sample.account.world import FIRST_US, LAST_US, Array
 
 ZONES = (  # zone, share of subscribers, country, language
     ("America/New_York", 0.26, "US", "en"),

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from pipeline.common.time import DAY_US
 from pipeline.sample.account.population import FIRST_NAMES, PLANS
-from pipeline.sample.account.world import AUDIENCE_ID, DAY_US, PLANTED, SERIES, Flow, Step, mailchimp_id, us
+from pipeline.sample.account.world import AUDIENCE_ID, PLANTED, SERIES, Flow, Step, mailchimp_id, us
 from pipeline.sample.account.zones import ZONES, standard_offset_hours
 from pipeline.sample.server.reports import AUDIENCE_NAME, ReportsApi
 from pipeline.sample.server.shapes import Item, invalid, not_found, page, text, within

@@ -6,9 +6,10 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.common.time import DAY_US
 from pipeline.sample.account.engagement import LINK_URLS
 from pipeline.sample.account.population import FIRST_NAMES
-from pipeline.sample.account.world import AUDIENCE_ID, CURRENCY, DAY_US, SERIES, Flow, Step, mailchimp_id
+from pipeline.sample.account.world import AUDIENCE_ID, CURRENCY, SERIES, Flow, Step, mailchimp_id
 from pipeline.sample.server.shapes import Item, instant, not_found, page, text, within
 from pipeline.sample.server.totals import TOTALS, totals_by_campaign
 from pipeline.sample.server.view import View, campaigns_at

@@ -7,8 +7,9 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
+from pipeline.common.time import end_of_day_us
 from pipeline.sample.account.generate import SampleAccount
-from pipeline.sample.account.world import FLOWS, Array, Flow, Step, end_of
+from pipeline.sample.account.world import FLOWS, Array, Flow, Step
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class View:
 
 def look(account: SampleAccount, as_of: date) -> View:
     """The account as it stands at the end of `as_of`."""
-    now = end_of(as_of)
+    now = end_of_day_us(as_of)
     people = account.people
     exists = (people.signup_us < now) & (people.deleted_us >= now)
     messages = account.messages.filter(pl.col("sent_us") < now).with_columns(

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
-from pipeline.analysis.experiments.plan import MetricRole
+from pipeline.analysis.experiments.draft import MetricRole
 from pipeline.charts.drawing import drawn
 from pipeline.charts.figures import realised_chart
 from pipeline.charts.vega import Figure

@@ -68,6 +68,7 @@ def _funnel() -> Callable[[], object]:
 
 def _anomalies() -> Callable[[], object]:
     from pipeline.analysis.anomalies.nights import anomaly_baselines
+    from pipeline.schemas.rates import Rate
 
     random = np.random.default_rng(16)
     steps = SERIES // 3
@@ -83,7 +84,7 @@ def _anomalies() -> Callable[[], object]:
             "leaves": random.binomial(sent, 0.004).ravel(),
         }
     )
-    rates = (("click_rate", "clicks", "delivered"), ("leave_rate", "leaves", "delivered"))
+    rates = (Rate("click_rate", "clicks", "delivered"), Rate("leave_rate", "leaves", "delivered"))
     return lambda: anomaly_baselines(daily, as_of_day=TONIGHT, rates=rates, volumes=("sent",))
 
 

@@ -11,7 +11,6 @@ class Check:
     """One acceptance target and what was reached.
 
     Attributes:
-        section: section of the methods document.
         measure: what was measured.
         reached: the simulated figure.
         target: the figure to reach.
@@ -19,7 +18,6 @@ class Check:
         standard_error: Monte-Carlo standard error of `reached`.
     """
 
-    section: str
     measure: str
     reached: float
     target: float

@@ -1,4 +1,4 @@
-"""Section 4: fleets of steps with weekday patterns, drifting levels, overdispersed days, and planted incidents."""
+"""Anomalies: fleets of steps with weekday patterns, drifting levels, overdispersed days, and planted incidents."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,6 @@ from pipeline.analysis.anomalies.state import Panel
 from pipeline.analysis.anomalies.tails import beta_binomial_score, negative_binomial_score
 from tests.acceptance.simulations import Check
 
-SECTION = "4 anomalies"
 FIRST_SCORED_DAY = 45
 THREE_SIGMA = 3.29
 Floats = NDArray[np.float64]
@@ -128,7 +127,7 @@ def _f1(found: int, planted: int, false: int) -> float:
 
 
 def z_score_flags(panel: Panel, window: int = 28, limit: float = 3.0) -> NDArray[np.bool_]:
-    """The brief's detector: mean and standard deviation of the last days' raw rates."""
+    """The usual detector, for comparison: mean and standard deviation of the last days' raw rates."""
     with np.errstate(invalid="ignore", divide="ignore"):
         value = np.where(panel.exposure > 0, panel.counts / panel.exposure, np.nan)
         flags = np.zeros(value.shape, dtype=bool)
@@ -239,6 +238,6 @@ def run(scale: float = 1.0, seed: int = 4_000) -> list[Check]:
         ("silent", "silent step (20 sends a day and more) found the first night", 0.95, ">="),
     ]
     return [
-        Check(SECTION, measure, *_mean(figures[name])[:1], target, direction, _mean(figures[name])[1])
+        Check(measure, *_mean(figures[name])[:1], target, direction, _mean(figures[name])[1])
         for name, measure, target, direction in targets
     ]

@@ -1,4 +1,4 @@
-"""Section 5: triangles whose cohorts are alike, scatter, or differ, with conversions that take weeks and exits."""
+"""Cohorts: triangles whose cohorts are alike, scatter, or differ, with conversions that take weeks and exits."""
 
 from datetime import date, timedelta
 
@@ -10,7 +10,6 @@ from pipeline.analysis.cohorts.comparison import TREND_P_VALUE, cohort_compariso
 from pipeline.analysis.cohorts.triangles import cohort_triangles
 from tests.acceptance.simulations import Check
 
-SECTION = "5 cohorts"
 TONIGHT = date(2026, 6, 30)
 WEEKS = 16
 Floats = NDArray[np.float64]
@@ -153,9 +152,9 @@ def run(scale: float = 1.0, seed: int = 5_000) -> list[Check]:
     checks = []
     for name, measure, target, direction in targets:
         share, error = _proportion(*counted.get(name, [0.0, 0.0]))
-        checks.append(Check(SECTION, measure, share, target, direction, error))
+        checks.append(Check(measure, share, target, direction, error))
     return [
         *checks,
-        Check(SECTION, "projected / true conversions", ratio, 0.97, ">=", ratio_error),
-        Check(SECTION, "projected / true conversions", ratio, 1.03, "<=", ratio_error),
+        Check("projected / true conversions", ratio, 0.97, ">=", ratio_error),
+        Check("projected / true conversions", ratio, 1.03, "<=", ratio_error),
     ]

@@ -84,9 +84,7 @@ def run(scale: float = 1.0, seed: int = 303) -> list[Check]:
         checks.append(_mean(f"{label}: coverage of the curve's intervals", group["curve_coverage"], 0.92, ">="))
         checks.append(_mean(f"{label}: worse than now", group["is_worse"], 0.05, "<="))
         honesty = group["claimed"] - group["true"]
-        checks.append(
-            Check("3 delays", f"{label}: |claimed - true|", abs(_average(honesty)), 0.10, "<=", _error(honesty))
-        )
+        checks.append(Check(f"{label}: |claimed - true|", abs(_average(honesty)), 0.10, "<=", _error(honesty)))
     checks.append(_mean("mean regret", rows["regret"], 0.03, "<="))
     flat = rows.filter(pl.col("curve").str.starts_with("flat"))
     checks.append(_mean("claim on the flat curve", flat["claimed"], 0.06, "<="))
@@ -127,7 +125,7 @@ def _judge(world: World) -> dict[str, object]:
 
 
 def _mean(measure: str, values: pl.Series, target: float, direction: str) -> Check:
-    return Check("3 delays", measure, _average(values), target, direction, _error(values))
+    return Check(measure, _average(values), target, direction, _error(values))
 
 
 def _average(values: pl.Series) -> float:

@@ -1,4 +1,4 @@
-"""Section 1: tests looked at every night, in worlds whose truth is known."""
+"""Experiments: tests looked at every night, in worlds whose truth is known."""
 
 from dataclasses import replace
 from datetime import date, timedelta
@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 from scipy.stats import norm
 
-from pipeline.analysis.experiments.plan import ExperimentPlan, Metric, MetricKind, required_exposures
+from pipeline.analysis.experiments.draft import Metric, MetricKind
+from pipeline.analysis.experiments.plan import ExperimentPlan, required_exposures
 from pipeline.analysis.experiments.results import experiment_results
 from pipeline.analysis.experiments.verdicts import experiment_verdicts
 from pipeline.analysis.statistics.group_sequential import needed_drift
@@ -17,7 +18,6 @@ from tests.acceptance.simulations import Check
 START = date(2026, 1, 1)
 NIGHTS = 60
 WINDOW_DAYS = 3
-SECTION = "1 experiments"
 CLAIM = pl.col("is_significant")
 ARMS = ("control", "b", "c", "d")
 
@@ -129,24 +129,23 @@ def null_cells(rng: np.random.Generator, replications: int) -> list[Check]:
             )
             name = f"base {base:g}, {shares[0]:.0%}/{shares[1]:.0%}"
             rate, error = _share(ever_claimed(results))
-            checks.append(Check(SECTION, f"type I error, {name}", rate, 0.06, "<=", error))
+            checks.append(Check(f"type I error, {name}", rate, 0.06, "<=", error))
             rate, error = _share(always_covered(results, 0.0))
-            checks.append(Check(SECTION, f"coverage over all looks, no lift, {name}", rate, 0.937, ">=", error))
+            checks.append(Check(f"coverage over all looks, no lift, {name}", rate, 0.937, ">=", error))
             results = experiment_results(
                 moments_of(*draw(rng, replications, (base, base * 1.1), shares, total)),
                 copies(plan, replications),
                 as_of_day=plan.end_day,
             )
             rate, error = _share(always_covered(results, 0.1))
-            checks.append(Check(SECTION, f"coverage over all looks, +10%, {name}", rate, 0.937, ">=", error))
+            checks.append(Check(f"coverage over all looks, +10%, {name}", rate, 0.937, ">=", error))
             won = ever_claimed(results, pl.col("is_significant") & (pl.col("z_score") > 0))
             rate, error = _share(won)
-            checks.append(Check(SECTION, f"power, {name}", rate, 0.87, ">=", error))
+            checks.append(Check(f"power, {name}", rate, 0.87, ">=", error))
             verdicts = experiment_verdicts(results, copies(plan, replications), as_of_day=plan.end_day)
             stops = verdicts["looks"]
             checks.append(
                 Check(
-                    SECTION,
                     f"mean night of the stop, {name}",
                     float(stops.mean()),  # type: ignore[arg-type]
                     40,
@@ -166,7 +165,7 @@ def many_arms(rng: np.random.Generator, replications: int) -> list[Check]:
         counts = draw(rng, replications, (0.05,) * arms, shares, 30_000)
         results = experiment_results(moments_of(*counts), copies(plan, replications), as_of_day=plan.end_day)
         rate, error = _share(ever_claimed(results))
-        checks.append(Check(SECTION, f"family-wise error, {arms} arms", rate, 0.055, "<=", error))
+        checks.append(Check(f"family-wise error, {arms} arms", rate, 0.055, "<=", error))
     return checks
 
 
@@ -179,7 +178,7 @@ def ramped(rng: np.random.Generator, replications: int) -> list[Check]:
     counts = draw(rng, replications, rates, shares, 40_000)
     results = experiment_results(moments_of(*counts), copies(plan, replications), as_of_day=plan.end_day)
     rate, error = _share(ever_claimed(results))
-    return [Check(SECTION, "type I error, ramped split", rate, 0.06, "<=", error)]
+    return [Check("type I error, ramped split", rate, 0.06, "<=", error)]
 
 
 def revenue(rng: np.random.Generator, replications: int) -> list[Check]:
@@ -195,7 +194,7 @@ def revenue(rng: np.random.Generator, replications: int) -> list[Check]:
         as_of_day=plan.end_day,
     )
     rate, error = _share(ever_claimed(results))
-    return [Check(SECTION, "type I error, revenue", rate, 0.06, "<=", error)]
+    return [Check("type I error, revenue", rate, 0.06, "<=", error)]
 
 
 def sample_ratio(rng: np.random.Generator, replications: int) -> list[Check]:
@@ -211,8 +210,8 @@ def sample_ratio(rng: np.random.Generator, replications: int) -> list[Check]:
     silent, silent_error = alarms(0.5)
     found, found_error = alarms(0.52)
     return [
-        Check(SECTION, "sample-ratio false alarms", silent, 0.01, "<=", silent_error),
-        Check(SECTION, "52/48 under a declared 50/50 found", found, 0.99, ">=", found_error),
+        Check("sample-ratio false alarms", silent, 0.01, "<=", silent_error),
+        Check("52/48 under a declared 50/50 found", found, 0.99, ">=", found_error),
     ]
 
 
@@ -238,12 +237,12 @@ def winners(rng: np.random.Generator, replications: int) -> list[Check]:
         error = float(gap.std() / np.sqrt(won.sum()))
         promised = float(verdicts["lift"].to_numpy()[won].mean())
         label = f"|shrunk - true| lift of winners, {name} (measured {promised:+.1%}, true {lifts[won].mean():+.1%})"
-        checks.append(Check(SECTION, label, abs(float(gap.mean())), 0.02, "<=", error))
+        checks.append(Check(label, abs(float(gap.mean())), 0.02, "<=", error))
     return checks
 
 
 def run(scale: float = 1.0, seed: int = 20260101) -> list[Check]:
-    """All acceptance figures of section 1; `scale` 1 draws 4,000 tests a cell."""
+    """Compare errors, coverage and power with what is promised; at `scale` 1 with 4,000 tests a cell."""
     rng = np.random.default_rng(seed)
     replications = max(50, round(4_000 * scale))
     return [

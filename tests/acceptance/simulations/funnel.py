@@ -13,7 +13,6 @@ from pipeline.schemas import core, reductions
 from pipeline.schemas.base import empty
 from tests.acceptance.simulations import Check
 
-SECTION = "6. Funnel"
 WORKFLOW, WORKFLOW_KEY = "flow", 1
 DAYS = 120
 TONIGHT = 20_000
@@ -190,15 +189,14 @@ def run(scale: float = 1.0, seed: int = 61) -> list[Check]:
     largest = int(np.argmax(np.abs(bias)))
     return [
         Check(
-            SECTION,
             "|bias| of the drop-off, worst transition",
             float(np.abs(bias[largest])),
             0.002,
             "<=",
             float(error[:, largest].std() / np.sqrt(len(error))),
         ),
-        Check(SECTION, "coverage of its interval", float(cover.mean()), 0.90, ">=", _se(cover)),
-        Check(SECTION, "right bottleneck first", float(right.mean()), 0.99, ">=", _se(right)),
+        Check("coverage of its interval", float(cover.mean()), 0.90, ">=", _se(cover)),
+        Check("right bottleneck first", float(right.mean()), 0.99, ">=", _se(right)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Section 9: whole cycles. A test finds a winner, its shrunk lift is promised, applied, and those kept out tell."""
+"""Whole cycles of a change: a test finds a winner, its shrunk lift is promised, and the hold-out shows the real one."""
 
 import numpy as np
 import polars as pl
@@ -10,7 +10,6 @@ from tests.acceptance.simulations import Check
 from tests.acceptance.simulations.experiments import copies, draw, make_plan, moments_of
 from tests.worlds.applied import Step, facts, night, record
 
-SECTION = "9 loop"
 CYCLES = 1_000
 BASE, SPREAD = 0.05, 0.1
 SAMPLE = 24_000
@@ -49,7 +48,7 @@ def realised(rng: np.random.Generator, promised: np.ndarray, truth: np.ndarray) 
 
 
 def run(scale: float = 1.0, seed: int = 20260901) -> list[Check]:
-    """The acceptance figures of section 9; `scale` 1 is 1,000 cycles: 200 tell the mean no better than to a tenth."""
+    """Compare promised and realised lifts; at `scale` 1 of 1,000 cycles, as 200 give the mean only to a tenth."""
     rng = np.random.default_rng(seed)
     promised, truth = promises(rng, max(20, round(CYCLES * scale)))
     found = realised(rng, promised, truth)
@@ -57,10 +56,10 @@ def run(scale: float = 1.0, seed: int = 20260901) -> list[Check]:
     bias, error = abs(gap.mean()) / promised.mean(), gap.std() / np.sqrt(len(gap)) / promised.mean()
     means = f"promised {promised.mean():+.1%}, true {truth.mean():+.1%}"
     label = f"|realised - promised| / promised, {len(gap)} cycles ({means})"
-    checks = [Check(SECTION, label, float(bias), 0.1, "<=", float(error))]
+    checks = [Check(label, float(bias), 0.1, "<=", float(error))]
     for column, name in (("is_covered", "on the last night"), ("is_always_covered", "on all nights")):
         share = float(found[column].mean())  # type: ignore[arg-type]
         error = float(np.sqrt(max(share * (1 - share), 1 / len(found)) / len(found)))
-        checks.append(Check(SECTION, f"realised interval covers the truth {name}", share, 0.93, ">=", error))
+        checks.append(Check(f"realised interval covers the truth {name}", share, 0.93, ">=", error))
     harmed = float((found["outcome"] == "harm").mean())
-    return [*checks, Check(SECTION, "winners taken for harmful", harmed, 0.05, "<=")]
+    return [*checks, Check("winners taken for harmful", harmed, 0.05, "<=")]

@@ -1,4 +1,4 @@
-"""Send times: share of the oracle's uplift, calibration of the confidence, coverage of the lift, and the filter."""
+"""Send times: share of the oracle's uplift, calibration of the confidence, and coverage of the lift."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -7,14 +7,11 @@ import numpy as np
 import polars as pl
 
 from pipeline.analysis.send_time.evaluation import evaluate_send_times
-from pipeline.analysis.send_time.filter import flag_machine_engagement
 from pipeline.analysis.send_time.subscribers import analyse_send_times
 from tests.acceptance.simulations import Check
-from tests.worlds.engagement import engagement_events
 from tests.worlds.send_times import HOURS, Population, population
 
 TONIGHT = date(2026, 3, 1)
-SECTION = "2 send time"
 #: Share of the oracle's uplift to reach, by sends per subscriber.
 SHARES = {3: 0.0, 10: 0.50, 30: 0.72, 100: 0.85}
 
@@ -29,8 +26,7 @@ def run(scale: float = 1.0, seed: int = 202) -> list[Check]:
         checks.append(_check(f"share of the oracle's uplift at {sends} sends", reached[:, 0], target, ">="))
         if sends >= 10:
             checks.append(_check(f"calibration error at {sends} sends", reached[:, 1], 0.10, "<="))
-    checks += _coverage(max(int(400 * scale), 40), subscribers, seed)
-    return checks + _filter(worlds, subscribers, seed)
+    return checks + _coverage(max(int(400 * scale), 40), subscribers, seed)
 
 
 def _recommendations(worlds: int, subscribers: int, sends: int, seed: int) -> Iterator[tuple[float, float]]:
@@ -99,19 +95,6 @@ def _logged(world: Population, subscribers: pl.DataFrame, rng: np.random.Generat
     )
 
 
-def _filter(worlds: int, subscribers: int, seed: int) -> list[Check]:
-    purity, retention = [], []
-    for number in range(worlds):
-        events = engagement_events(np.random.default_rng([seed, 2, number]), subscribers=subscribers, messages=20)
-        kept = flag_machine_engagement(events).filter(~pl.col("is_machine"))
-        purity.append(kept["is_human"].mean())
-        retention.append(kept["is_human"].sum() / events["is_human"].sum())
-    return [
-        _check("filter: share of humans among what is kept", np.array(purity), 0.98, ">="),
-        _check("filter: share of human events kept", np.array(retention), 0.90, ">="),
-    ]
-
-
 def _check(measure: str, values: np.ndarray, target: float, direction: str) -> Check:
     error = float(values.std(ddof=1) / np.sqrt(len(values)))
-    return Check(SECTION, measure, float(values.mean()), target, direction, error)
+    return Check(measure, float(values.mean()), target, direction, error)

@@ -10,21 +10,16 @@ from scipy import stats
 from pipeline.analysis.anomalies.baseline import MOST_CENSORED_DAYS
 from pipeline.analysis.anomalies.history import HISTORY_DAYS, watched_history
 from pipeline.analysis.anomalies.incidents import account_alerts, anomalies, notifications
-from pipeline.analysis.anomalies.nights import (
-    RateMetric,
-    anomaly_baselines,
-    detect_rate_anomalies,
-    detect_volume_anomalies,
-    metric_trends,
-)
+from pipeline.analysis.anomalies.nights import anomaly_baselines, metric_trends
 from pipeline.analysis.anomalies.state import WARM_UP_DAYS
 from pipeline.analysis.anomalies.tails import beta_binomial_score, negative_binomial_score, predictive_band
+from pipeline.schemas.rates import Rate
 from tests.acceptance.simulations import anomalies as simulation
 
 FIRST = date(2026, 1, 1)
 DAYS = 100
 TONIGHT = FIRST + timedelta(days=DAYS - 1)
-RATES = [("click_rate", "clicks", "sent")]
+RATES = [Rate("click_rate", "clicks", "sent")]
 
 
 def day(number: int) -> date:
@@ -128,7 +123,7 @@ def test_a_stop_is_found_counted_as_one_incident_and_its_end_is_no_second_one():
 def test_a_silent_step_is_found_the_first_night_even_if_its_rows_vanish():
     frame = history(sends=30)
     gone = frame.filter(pl.col("day") < day(80))
-    found = detect_volume_anomalies(gone, as_of_day=day(80), volumes=["sent"])
+    found = anomaly_baselines(gone, as_of_day=day(80), rates=[], volumes=["sent"]).filter("is_anomaly")
     assert found["day"].to_list() == [day(80)]
     assert found.item(0, "numerator") == 0
     assert found.item(0, "is_adverse")
@@ -137,9 +132,11 @@ def test_a_silent_step_is_found_the_first_night_even_if_its_rows_vanish():
 def test_holidays_are_neither_scored_nor_learnt():
     feast = day(80)
     frame = without(history(), "clicks", 80, 81)
-    found = detect_rate_anomalies(frame, as_of_day=TONIGHT, rates=RATES, holidays=[feast])
-    assert found.is_empty()
-    assert not detect_rate_anomalies(frame, as_of_day=TONIGHT, rates=RATES).is_empty()
+    alarms = [
+        anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[], holidays=holidays)["is_anomaly"].any()
+        for holidays in ([feast], [])
+    ]
+    assert alarms == [False, True]
 
 
 def test_slow_decay_raises_a_drift_alarm():
@@ -246,7 +243,7 @@ def test_small_acceptance_simulation():
 def test_a_rate_that_is_final_after_a_day_is_scored_up_to_yesterday_and_told_tonight():
     """Mailchimp's five days hide the other rates; a stop of prompt clicks since three days is told all the same."""
     late = history().with_columns(is_mature=pl.col("day") <= day(DAYS - 6))
-    rates = [RateMetric("prompt", "clicks", "sent", "lower", 1), RateMetric("slow", "clicks", "sent")]
+    rates = [Rate("prompt", "clicks", "sent", final_after_days=1), Rate("slow", "clicks", "sent")]
     baselines = anomaly_baselines(without(late, "clicks", DAYS - 4), as_of_day=TONIGHT, rates=rates, volumes=[])
     scored = baselines.filter(pl.col("status") == "ok").group_by("metric").agg(pl.col("day").max())
     assert dict(scored.iter_rows()) == {"prompt": day(DAYS - 2), "slow": day(DAYS - 6)}

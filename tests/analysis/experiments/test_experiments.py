@@ -5,9 +5,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from pipeline.analysis.experiments.draft import Metric, MetricKind, MetricRole
 from pipeline.analysis.experiments.lift import shrink_lifts
 from pipeline.analysis.experiments.metrics import MOMENTS
-from pipeline.analysis.experiments.plan import Metric, MetricKind, MetricRole
 from pipeline.analysis.experiments.results import experiment_results
 from pipeline.analysis.experiments.verdicts import experiment_verdicts
 from pipeline.analysis.statistics.group_sequential import boundary, critical_values

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import polars as pl
 from polars import selectors
 
-from pipeline.analysis.performance.metric_changes import RATES
+from pipeline.schemas.rates import HEADLINE_RATES
 
 _SECTION = re.compile(r'<section id="([^"]*)" data-source="([^"]*)"(.*?)</section>', re.DOTALL)
 _RAW = re.compile(r'data-raw="([^"]*)"')
@@ -46,4 +46,4 @@ def _values(name: str, table: pl.DataFrame, source: str, workflow_id: str | None
     if name == "workflow_metrics" and workflow_id is None:
         total = rows.select(selectors.integer().sum()).row(0, named=True)
         yield from map(float, total.values())
-        yield from (total[numerator] / max(total[denominator], 1) for _, numerator, denominator, _ in RATES)
+        yield from (total[rate.numerator] / max(total[rate.denominator], 1) for rate in HEADLINE_RATES)

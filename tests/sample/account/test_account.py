@@ -5,10 +5,11 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
+from pipeline.common.time import DAY_US, SECOND_US
 from pipeline.config.flow_map import load_flow_map
 from pipeline.sample.account.attribution import credit_as_mailchimp, credit_people
 from pipeline.sample.account.generate import SampleAccount, generate
-from pipeline.sample.account.world import CURRENCY, DAY_US, PLANTED, SECOND_US, SERIES
+from pipeline.sample.account.world import CURRENCY, PLANTED, SERIES
 from pipeline.sample.server.view import View, look
 from pipeline.sample.truth import truth
 from pipeline.settings import SAMPLE_TONIGHT, Settings

@@ -5,9 +5,10 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from pipeline.common.time import DAY_US
 from pipeline.sample.account.generate import SampleAccount
 from pipeline.sample.account.population import PLANS
-from pipeline.sample.account.world import DAY_US, PLANTED, PROFILES, us
+from pipeline.sample.account.world import PLANTED, PROFILES, us
 from pipeline.sample.account.zones import local_hour
 from pipeline.settings import SAMPLE_TONIGHT
 

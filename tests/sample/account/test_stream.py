@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from pipeline.common.time import end_of_day_us
 from pipeline.sample.account.generate import SampleAccount
 from pipeline.sample.account.stream import FORMATS, MALFORMED, event_stream, write_events
-from pipeline.sample.account.world import end_of
 from pipeline.settings import SAMPLE_TONIGHT
 
 READERS = {
@@ -38,7 +38,7 @@ def test_files_come_in_every_format(folder: Path) -> None:
 
 def test_every_event_that_arrived_is_in_some_file(folder: Path, account: SampleAccount) -> None:
     events = event_stream(account)
-    arrived = events.filter(pl.col("arrived_us") < end_of(SAMPLE_TONIGHT))["event_id"]
+    arrived = events.filter(pl.col("arrived_us") < end_of_day_us(SAMPLE_TONIGHT))["event_id"]
     found = event_ids(folder)
     valid = found.drop_nulls().filter(~found.drop_nulls().str.starts_with("malformed"))
     assert set(valid.to_list()) == set(arrived.to_list())
@@ -50,18 +50,17 @@ def test_late_events_are_missing_until_they_arrive(account: SampleAccount, tmp_p
     day = SAMPLE_TONIGHT - timedelta(days=8)
     write_events(account, tmp_path, day)
     events = event_stream(account)
-    happened = events.filter(pl.col("occurred_us") < end_of(day))
+    happened = events.filter(pl.col("occurred_us") < end_of_day_us(day))
     missing = set(happened["event_id"].to_list()) - set(event_ids(tmp_path).drop_nulls().to_list())
-    late = happened.filter(pl.col("arrived_us") >= end_of(day))
+    late = happened.filter(pl.col("arrived_us") >= end_of_day_us(day))
     assert missing == set(late["event_id"].to_list())
     assert missing
 
 
 def test_tonight_no_step_is_missing_that_would_make_somebody_look_stuck(account: SampleAccount) -> None:
     events = event_stream(account)
-    missing = events.filter(
-        (pl.col("occurred_us") < end_of(SAMPLE_TONIGHT)) & (pl.col("arrived_us") >= end_of(SAMPLE_TONIGHT))
-    )
+    end_us = end_of_day_us(SAMPLE_TONIGHT)
+    missing = events.filter((pl.col("occurred_us") < end_us) & (pl.col("arrived_us") >= end_us))
     assert missing["event_type"].unique().to_list() == ["visit"]
 
 

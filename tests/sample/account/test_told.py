@@ -8,11 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from pipeline.common.time import DAY_US, end_of_day_us
 from pipeline.sample.account.generate import SampleAccount, generate
 from pipeline.sample.account.stream import event_stream
-from pipeline.sample.account.world import DAY_US, PLANTED, end_of
+from pipeline.sample.account.world import PLANTED
 
-AT_US = end_of(date(2026, 6, 29))
+AT_US = end_of_day_us(date(2026, 6, 29))
 FRAMES = {"messages": "sent_us", "entries": "entered_us", "activity": "occurred_us", "orders": "occurred_us"}
 
 

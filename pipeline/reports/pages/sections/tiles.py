@@ -6,7 +6,6 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.analysis.performance.metric_changes import RATES
 from pipeline.analysis.statistics.intervals import rate_with_interval
 from pipeline.common.words import share
 from pipeline.optimizations.proposals.evidence import COMPLAINT_WARNING, UNSUBSCRIBE_WARNING
@@ -15,6 +14,7 @@ from pipeline.reports.digest import WINDOW
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Note, Tile, Tone
+from pipeline.schemas.rates import HEADLINE_RATES
 
 NAMES = {
     "human_click_rate": "clicked by people",
@@ -42,10 +42,10 @@ def flow_tiles(flow: Flow) -> Iterator[Tile]:
 
 def account_tiles(tables: Tables) -> Iterator[Tile]:
     """Headline numbers of all workflows together: their counts add up, as each message is of one of them."""
-    counts = list(dict.fromkeys(name for _, *pair, _ in RATES for name in pair))
+    counts = list(dict.fromkeys(name for rate in HEADLINE_RATES for name in rate[1:3]))
     window = tables["workflow_metrics"].filter(pl.col("window") == WINDOW)
     total = window.select(pl.col("sent", *(name for name in counts if name != "sent")).sum())
-    total = total.with_columns(*(rate for name, *pair, _ in RATES for rate in rate_with_interval(name, *pair)))
+    total = total.with_columns(*(column for rate in HEADLINE_RATES for column in rate_with_interval(*rate[:3])))
     changes = tables["metric_changes"].filter(pl.col("workflow_id").is_null())
     yield from _tiles(total.row(0, named=True), changes, f"workflow_metrics, window {WINDOW}, summed")
 
@@ -64,7 +64,7 @@ def windows(tables: Tables) -> str:
 def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str) -> Iterator[Tile]:
     yield Tile("messages sent", cells.number(row["sent"]), f"{row['delivered']:,} delivered", source)
     changed = {one["metric"]: one for one in changes.iter_rows(named=True)}
-    for rate, numerator, denominator, _ in RATES:
+    for rate, numerator, denominator in (one[:3] for one in HEADLINE_RATES):
         if row[rate] is None:
             continue
         interval = f"{share(row[f'{rate}_low'])} to {share(row[f'{rate}_high'])}"
