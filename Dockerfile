@@ -4,7 +4,7 @@ FROM python:3.12-slim
 WORKDIR /build
 COPY requirements.lock ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE workspace.yaml ./
 COPY data/definitions data/definitions
 COPY sql sql
 COPY pipeline pipeline

@@ -51,7 +51,7 @@ audit: $(STAMP)  ## known vulnerabilities of the locked packages; fails as well 
 	    if [ -s $(AUDIT) ]; then cat $(AUDIT); \
 	      echo "These locked packages have known vulnerabilities. Take newer ones: make lock UPGRADE=NAME"; \
 	    else tail -n 1 $(AUDIT).log; \
-	      echo "The audit could not be made, so nothing is known about the packages. It asks pypi.org for each of them."; \
+	      echo "The audit could not be made, so nothing is known about the packages. It asks the package index for each of them."; \
 	    fi >&2; exit 1; }
 	@tail -n 1 $(AUDIT).log
 

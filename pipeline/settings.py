@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).resolve().parent
 _IN_WHEEL = PACKAGE / "_resources"
 RESOURCES = _IN_WHEEL if _IN_WHEEL.is_dir() else PACKAGE.parent
 SQL_DIR = RESOURCES / "sql"
+WORKSPACE_FILE = RESOURCES / "workspace.yaml"
 SAMPLE_DEFINITIONS = RESOURCES / "data" / "definitions"
 SAMPLE_FIRST_DAY = date(2026, 1, 1)
 SAMPLE_TONIGHT = date(2026, 6, 29)

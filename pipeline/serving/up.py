@@ -24,9 +24,7 @@ from pipeline.serving.beside import Beside, pages
 from pipeline.serving.guard import Guard
 from pipeline.serving.inbox.app import PREFIX, Inbox
 from pipeline.serving.inbox.sessions import Sessions
-from pipeline.settings import Settings
-
-WORKSPACE_FILE = Path(__file__).with_name("workspace.yaml")
+from pipeline.settings import WORKSPACE_FILE, Settings
 
 
 def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None]) -> None:
