@@ -38,9 +38,10 @@ simulate: $(STAMP)  ## acceptance simulations of the statistics
 torture: $(STAMP)  ## kills, races, damage, full disks, forgeries: what must not break (needs chromium, and root for disks)
 	$(BIN)/python -m tests.acceptance.torture
 
-LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-header --no-strip-extras
+LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-header --no-strip-extras \
+  $(UPGRADE:%=--upgrade-package %)
 
-lock:  ## write both lock files anew (needs uv)
+lock:  ## write both lock files anew (needs uv); UPGRADE="NAME NAME" takes the newest versions of these
 	$(LOCK) --extra build -o requirements.lock
 	$(LOCK) --extra dev -c requirements.lock -o requirements-dev.lock
 
@@ -51,7 +52,7 @@ audit: $(STAMP)  ## known vulnerabilities of the locked packages; fails as well 
 	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements-dev.lock \
 	  --output $(AUDIT) 2>$(AUDIT).log || { \
 	    if [ -s $(AUDIT) ]; then cat $(AUDIT); \
-	      echo "These locked packages have known vulnerabilities. Raise their versions in pyproject.toml, then make lock."; \
+	      echo "These locked packages have known vulnerabilities. Take newer ones: make lock UPGRADE=NAME"; \
 	    else tail -n 1 $(AUDIT).log; \
 	      echo "The audit could not be made, so nothing is known about the packages. It asks the package index for each of them."; \
 	    fi >&2; exit 1; }

@@ -5,10 +5,10 @@ Mathematical constants do not belong here: they stand, named, beside their use.
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PACKAGE = Path(__file__).resolve().parent
 # In a checkout the SQL and the sample's definitions stand beside the package. A wheel holds them in a folder of the
@@ -151,6 +151,11 @@ class Settings(BaseSettings):
             ) from error
         return value
 
+    @classmethod
+    def sample(cls) -> Self:
+        """The sample account with every default. It reads no `.env` and no environment: they may name an account."""
+        return cls.model_construct()
+
     @property
     def is_sample(self) -> bool:
         """Whether the sample account stands in for a real one."""
@@ -203,19 +208,3 @@ class Settings(BaseSettings):
         if self.as_of is None and self.is_sample:
             return SAMPLE_TONIGHT
         return self.as_of or ((now or datetime.now(UTC)).date() - timedelta(days=1))
-
-
-class SampleSettings(Settings):
-    """The sample account with every default. Neither `.env` nor the environment is read: they may name an account."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is passed to the model."""
-        return (init_settings,)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.flow_map import load_flow_map
-from pipeline.settings import SAMPLE_DEFINITIONS, SampleSettings, Settings
+from pipeline.settings import SAMPLE_DEFINITIONS, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def test_the_sample_takes_no_setting_of_an_account(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("DRIPTUNE_DATA_DIR", "an-accounts")
     monkeypatch.setenv("DRIPTUNE_LEDGER_URL", "postgresql://an.accounts.host/ledger")
     assert not Settings().is_sample
-    sample = SampleSettings()
+    sample = Settings.sample()
     assert sample.is_sample
     assert (sample.data_dir, sample.definitions) == (Path("data"), SAMPLE_DEFINITIONS)
     assert sample.ledger_address == f"sqlite:///{tmp_path}/data/ledger/ledger.sqlite"

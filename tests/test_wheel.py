@@ -14,9 +14,10 @@ READ_RESOURCES = """
 from pipeline.config.approvals import load_approvals
 from pipeline.config.flow_map import load_flow_map
 from pipeline.engine.model import models
-from pipeline.settings import SQL_DIR, Settings
+from pipeline.settings import SQL_DIR, WORKSPACE_FILE, Settings
 definitions = Settings().definitions
 print(SQL_DIR)
+print(WORKSPACE_FILE.read_text())
 print(len(models(SQL_DIR)), len(load_flow_map(definitions).flows), len(load_approvals(definitions).approvers))
 """
 

@@ -20,7 +20,7 @@ from pipeline.cli.apply import apply_command, rollback
 from pipeline.cli.conflicts import conflicts
 from pipeline.cli.decide import decide_commands
 from pipeline.common.errors import DriptuneError, disk_trouble
-from pipeline.settings import SampleSettings, Settings
+from pipeline.settings import Settings
 
 console = Console(highlight=False, soft_wrap=True)
 DAY = click.DateTime(["%Y-%m-%d"])
@@ -56,7 +56,7 @@ def main() -> None:
 def demo() -> None:
     """Run the whole nightly on the sample account. Your own account is left alone."""
     given = Settings()
-    settings = given if given.is_sample else SampleSettings()
+    settings = given if given.is_sample else Settings.sample()
     _run(settings, settings.resolve_as_of())
     _print_next_looks(settings)
     if not given.is_sample:
