@@ -6,15 +6,12 @@ a nightly and `driptune apply` a day, and the lift against those kept out beside
 
 import argparse
 import os
-import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +19,7 @@ from tempfile import TemporaryDirectory
 import polars as pl
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from pipeline.common.words import lift
 from pipeline.lake.store import Lake
 from pipeline.mailchimp.account import MailchimpAccount
 from pipeline.mailchimp.connection import connect
@@ -33,9 +31,12 @@ from pipeline.published.reader import published_table
 from pipeline.sample.account.world import PLANTED
 from pipeline.schemas.loop import RealisedLift
 from pipeline.settings import SAMPLE_TONIGHT, Settings
+from tests.acceptance.torture.installation import COMMAND
+from tests.serving.started import driptune_up
 
 NIGHTS = 28
 FEWEST_KINDS = 5
+APPROVER = "mara"
 #: The sensor looks once a minute; a run takes half a minute to start.
 PATIENCE_SECONDS = 600
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
@@ -43,36 +44,16 @@ SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 def driptune(folder: Path, *arguments: str) -> None:
     """Run a command as a user does; its output on failure."""
-    done = subprocess.run(_command(*arguments), env=_environment(folder), capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", COMMAND, *arguments]
+    done = subprocess.run(command, env=_environment(folder), capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"driptune {' '.join(arguments)}:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-
-
-@contextmanager
-def up(folder: Path) -> Iterator[str]:
-    """`driptune up` until the block ends; the link by which the first approver enters."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = _command("up", "--port", str(port))
-    with subprocess.Popen(command, env=_environment(folder), stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout
-        try:
-            lines = iter(server.stdout.readline, "")
-            yield next(found[0] for line in lines if (found := re.search(r"http\S+token=\S+", line)))
-        finally:
-            server.terminate()
 
 
 def enter(browser: Browser, link: str, size: tuple[int, int]) -> Page:
     """A page of the inbox, of somebody whom the link let in."""
     page = browser.new_page(viewport={"width": size[0], "height": size[1]})
-    for _ in range(PATIENCE_SECONDS):
-        try:
-            page.goto(link)
-            break
-        except Exception:
-            time.sleep(1)
+    page.goto(link)
     page.get_by_role("button").first.click()
     page.wait_for_url("**/inbox/")
     return page
@@ -81,14 +62,14 @@ def enter(browser: Browser, link: str, size: tuple[int, int]) -> Page:
 def approve(browser: Browser, folder: Path, shots: Path | None) -> Record:
     """Approve the winner in the inbox, and wait until the sensor has applied it."""
     settings = _settings(folder)
-    with up(folder) as link:
-        page = enter(browser, link, SIZES["desktop"])
+    with driptune_up(_environment(folder), folder) as server:
+        page = enter(browser, server.links[APPROVER], SIZES["desktop"])
         _shoot(page, shots, "1 inbox")
         page.get_by_role("link", name="send arm B to everybody").click()
         page.get_by_role("heading", name="The evidence").wait_for()
         _shoot(page, shots, "2 before approval")
         page.get_by_role("button", name="Approve").click()
-        page.get_by_text("approved by mara").wait_for()
+        page.get_by_text(f"approved by {APPROVER}").wait_for()
         _shoot(page, shots, "3 approved")
         for _ in range(PATIENCE_SECONDS):
             with open_ledger(settings) as ledger:
@@ -136,8 +117,8 @@ def run(folder: Path, nights: int, shots: Path | None) -> Iterator[tuple[str, st
             driptune(folder, "nightly", "--as-of", (SAMPLE_TONIGHT + timedelta(days=night)).isoformat())
             driptune(folder, "apply")
         yield from _measured(settings, record)
-        with up(folder) as link:
-            page = enter(browser, link, SIZES["desktop"])
+        with driptune_up(_environment(folder), folder) as server:
+            page = enter(browser, server.links[APPROVER], SIZES["desktop"])
             for name, size in SIZES.items():
                 page.set_viewport_size({"width": size[0], "height": size[1]})
                 page.goto(page.url.partition("/inbox")[0] + f"/inbox/{record.optimization_id}")
@@ -154,8 +135,7 @@ def _measured(settings: Settings, record: Record) -> Iterator[tuple[str, str, bo
     nights = published_table(settings.published_dir, RealisedLift).filter(optimization_id=record.optimization_id)
     row = in_a_word(nights).row(0, named=True)
     promised, realised = (
-        f"{row[name]:+.0%} ({row[f'{name}_low']:+.0%} to {row[f'{name}_high']:+.0%})"
-        for name in ("promised_lift", "realised_lift")
+        lift(*(row[f"{name}{end}"] for end in ("", "_low", "_high"))) for name in ("promised_lift", "realised_lift")
     )
     counts = (
         f"{row['exposures']:,} with it, {row['held_out_exposures']:,} kept out, {nights['as_of_day'].n_unique()} nights"
@@ -168,12 +148,9 @@ def _settings(folder: Path) -> Settings:
     return Settings(data_dir=folder, _env_file=None)
 
 
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from pipeline.cli.main import main; main()", *arguments]
-
-
 def _environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "DRIPTUNE_DATA_DIR": str(folder), "PYTHONUNBUFFERED": "1"}
+    definitions = _settings(folder).definitions.resolve()
+    return {**os.environ, "DRIPTUNE_DATA_DIR": str(folder), "DRIPTUNE_DEFINITIONS": str(definitions)}
 
 
 def _shoot(page: Page, shots: Path | None, name: str) -> None:

@@ -1,12 +1,7 @@
 """Somebody signed in to the real `driptune up` in Chromium, and what others can make of their session."""
 
 import http.client
-import re
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,12 +17,12 @@ from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import Proposal, Status
 from pipeline.optimizations.states import EventType
 from pipeline.serving.inbox.app import COOKIE, PREFIX
-from tests.acceptance.torture.installation import COMMAND, Installation
+from tests.acceptance.torture.installation import Installation
 from tests.mailchimp.loopback import send, serve
 from tests.optimizations.conftest import proposal
+from tests.serving.started import START_SECONDS, driptune_up
 
 APPROVER = "mara"
-START_SECONDS = 180
 ANSWER_SECONDS = 10
 SETTLE_MILLISECONDS = 300
 NO_DECISIONS = {EventType.PROPOSED, EventType.EVIDENCE_RENEWED, EventType.EXPIRED, EventType.SUPERSEDED}
@@ -233,44 +228,21 @@ def signed_in(place: Installation) -> Iterator[Victim]:
 
     # Whatever name an attacker gives it, it is this machine: browsers let such pages reach loopback unasked.
     switches = ["--host-resolver-rules=MAP *.example 127.0.0.1", "--no-proxy-server"]
-    with _served(place) as (base, said), serve(show) as hostile, sync_playwright() as playwright:
+    with (
+        driptune_up(place.environment, place.folder) as server,
+        serve(show) as hostile,
+        sync_playwright() as playwright,
+    ):
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=switches)
-        victim = Victim(place, base, browser.new_context(viewport=VIEWPORT), urlsplit(hostile).port or 0)
+        victim = Victim(place, server.address, browser.new_context(viewport=VIEWPORT), urlsplit(hostile).port or 0)
         victim.hostile = pages
-        victim.links = dict(re.findall(r"Inbox for (\S+), once: \S+token=(\S+)", said))
+        victim.links = {approver: link.partition("token=")[2] for approver, link in server.links.items()}
         try:
             victim.sign_in()
             yield victim
         finally:
             victim.ledger.close()
             browser.close()
-
-
-@contextmanager
-def _served(place: Installation) -> Iterator[tuple[str, str]]:
-    """`driptune up` on a free port: its address, and what it said until it answered."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    log = place.folder / "up.log"
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, "up", "--port", str(port)],
-            env=place.environment, cwd=place.folder, stdout=stream, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    try:
-        _wait(lambda: _answers(port) or process.poll() is not None, lambda: time.sleep(0.2), START_SECONDS)
-        if not _answers(port):
-            raise RuntimeError(f"driptune up does not answer:\n{log.read_text()}")
-        yield f"http://127.0.0.1:{port}", log.read_text()
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=START_SECONDS)
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _on_websocket(page: Any, closed: Callable[[Any], None], received: Callable[[Any], None]) -> None:
