@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from pipeline.common.words import lift
 from pipeline.settings import Settings
 
 console = Console(highlight=False)
@@ -77,11 +78,11 @@ def show(optimization_id: str, as_json: bool) -> None:
         _line(f"by hand, {number}", instruction)
     _line("because", str(evidence.get("summary", "")))
     if made.expected_lift is not None:
-        _line("promised", _with_interval(made.expected_lift, made.expected_lift_low, made.expected_lift_high))
+        _line("promised", lift(made.expected_lift, made.expected_lift_low, made.expected_lift_high))
     tonight = in_a_word(published_table(settings.published_dir, RealisedLift))
     for row in tonight.filter(optimization_id=optimization_id).iter_rows(named=True):
         found = [row[f"realised_lift{end}"] for end in ("", "_low", "_high")]
-        told = row["status"] if found[0] is None else f"{_with_interval(*found)} of {row['metric']}: {row['outcome']}"
+        told = row["status"] if found[0] is None else f"{lift(*found)} of {row['metric']}: {row['outcome']}"
         _line("realised", told)
     for name in ("n", "method", "identification", "window", "source", "as_of_day", "data_version"):
         if evidence.get(name) is not None:
@@ -172,11 +173,6 @@ def _decide(
 
 def _line(name: str, text: str) -> None:
     console.print(f"  {name:<16}{text}", markup=False, soft_wrap=True)
-
-
-def _with_interval(value: float, low: float | None, high: float | None) -> str:
-    text = f"{value:+.1%}"
-    return text if low is None or high is None else f"{text} ({low:+.1%} to {high:+.1%})"
 
 
 decide_commands = (pending, show, approve, reject, withdraw, done)

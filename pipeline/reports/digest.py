@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from pipeline.common.words import lift, share
 from pipeline.optimizations.realised import Kept, in_a_word
 from pipeline.published.reader import Tables
 
@@ -33,7 +34,7 @@ def _volume(workflow_metrics: pl.DataFrame) -> list[str]:
     total = window.select(pl.col("sent", "delivered", "unique_human_clicks").sum()).row(0, named=True)
     rate = total["unique_human_clicks"] / total["delivered"]
     return [
-        f"  mail        {total['sent']:,} sent in 28 days, {rate:.1%} clicked by people "
+        f"  mail        {total['sent']:,} sent in 28 days, {share(rate)} clicked by people "
         f"({total['unique_human_clicks']:,} of {total['delivered']:,} delivered)"
     ]
 
@@ -43,11 +44,10 @@ def _bottleneck(bottlenecks: pl.DataFrame) -> list[str]:
     if known.is_empty():
         return ["  drop-off    no transition has been followed long enough yet"]
     worst = known.row(0, named=True)
+    lost = share(worst["drop_off_rate"], worst["drop_off_rate_low"], worst["drop_off_rate_high"])
     return [
         f"  drop-off    biggest avoidable loss: {worst['workflow_id']}, {worst['from_step_id']} -> "
-        f"{worst['to_step_id']}: {worst['drop_off_rate']:.1%} lost "
-        f"({worst['drop_off_rate_low']:.1%} to {worst['drop_off_rate_high']:.1%}), "
-        f"first with probability {worst['first_rank_probability']:.2f}"
+        f"{worst['to_step_id']}: {lost} lost, first with probability {worst['first_rank_probability']:.2f}"
     ]
 
 
@@ -78,9 +78,9 @@ def _changes(realised: pl.DataFrame) -> list[str]:
     known = tonight.filter(pl.col("is_significant") & pl.col("realised_lift_low").is_not_null())
     first = known.sort(pl.col("outcome") == Kept.HARM, "realised_lift", descending=True).head(1)
     for row in first.iter_rows(named=True):
-        ends = f"{row['realised_lift_low']:+.0%} to {row['realised_lift_high']:+.0%}"
-        promise = "" if row["promised_lift"] is None else f", promised {row['promised_lift']:+.0%}"
-        told += f"; {row['optimization_id']}: {row['metric']} {row['realised_lift']:+.0%} ({ends}){promise}"
+        found = lift(row["realised_lift"], row["realised_lift_low"], row["realised_lift_high"])
+        promise = "" if row["promised_lift"] is None else f", promised {lift(row['promised_lift'])}"
+        told += f"; {row['optimization_id']}: {row['metric']} {found}{promise}"
     return [f"  changes     {told}"]
 
 

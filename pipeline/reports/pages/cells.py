@@ -3,12 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pipeline.common import words
 from pipeline.reports.pages.model import Cell
-
-
-def share(value: float | None) -> str:
-    """A share as people read it."""
-    return "not known" if value is None else f"{value:.1%}" if value >= 0.01 or value == 0 else f"{value:.2%}"
 
 
 def number(value: int | None) -> Cell:
@@ -18,23 +14,17 @@ def number(value: int | None) -> Cell:
 
 def rate(row: Mapping[str, Any], name: str) -> Cell:
     """A share of a row with its interval."""
-    value = row[name]
-    if value is None:
-        return Cell("not known")
-    return Cell(f"{share(value)} ({share(row[f'{name}_low'])} to {share(row[f'{name}_high'])})", value)
+    return Cell(words.share(row[name], row[f"{name}_low"], row[f"{name}_high"]), row[name])
 
 
 def between(low: float | None, high: float | None) -> Cell:
     """Two bounds of a share that cannot be told more exactly."""
-    return Cell("not known" if low is None or high is None else f"{share(low)} to {share(high)}", low)
+    return Cell(words.NOT_KNOWN if low is None or high is None else f"{words.share(low)} to {words.share(high)}", low)
 
 
 def lift(value: float | None, low: float | None, high: float | None) -> Cell:
     """A relative change with its interval."""
-    if value is None:
-        return Cell("not known")
-    interval = "" if low is None or high is None else f" ({low:+.0%} to {high:+.0%})"
-    return Cell(f"{value:+.0%}{interval}", value)
+    return Cell(words.lift(value, low, high), value)
 
 
 def points(difference: float) -> str:
@@ -51,7 +41,7 @@ def counted(number: int, one: str, many: str) -> str:
 def hours(value: float | None) -> Cell:
     """A duration in the unit that suits it."""
     if value is None:
-        return Cell("not known")
+        return Cell(words.NOT_KNOWN)
     return Cell(f"{value:.0f} h" if value <= 96 else f"{value / 24:.1f} days", value)
 
 

@@ -13,6 +13,7 @@ import jinja2
 import polars as pl
 
 from pipeline.charts.drawing import draw_all, fingerprint
+from pipeline.common.words import share
 from pipeline.optimizations.record import Record
 from pipeline.published.reader import Tables
 from pipeline.reports.digest import WINDOW, summary
@@ -162,7 +163,7 @@ def _quality(tables: Tables) -> str:
     recent = tables["step_metrics"].filter(pl.col("window") == WINDOW)
     opens = recent.select(pl.col("unique_opens").sum()).item() or 0
     human = recent.select(pl.col("unique_human_opens").sum()).item() or 0
-    machine = f"{1 - human / opens:.0%} of {opens:,} openers in 28 days were machines alone" if opens else "no opens"
+    machine = f"{share(1 - human / opens)} of {opens:,} openers in 28 days were machines alone" if opens else "no opens"
     days = tables["step_metrics_daily"].filter(~pl.col("is_mature"))["day"].n_unique()
     return f"{machine}; {tables['quarantine'].height:,} rows in quarantine; the last {days} days are still moving"
 

@@ -8,11 +8,11 @@ import polars as pl
 
 from pipeline.analysis.performance.metric_changes import RATES
 from pipeline.analysis.statistics.intervals import rate_with_interval
+from pipeline.common.words import share
 from pipeline.optimizations.proposals.evidence import COMPLAINT_WARNING, UNSUBSCRIBE_WARNING
 from pipeline.published.reader import Tables
 from pipeline.reports.digest import WINDOW
 from pipeline.reports.pages import cells
-from pipeline.reports.pages.cells import share
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Note, Tile, Tone
 
@@ -90,7 +90,7 @@ def _change(row: Mapping[str, Any]) -> Note:
 
 
 def _guardrail(row: Mapping[str, Any], rate: str, bound: float) -> Note:
-    told = f"{bound:.1%}"
+    told = share(bound)
     if row[f"{rate}_high"] < bound:
         return Note(Cell(f"within the bound of {told}"), Tone.GOOD)
     if row[f"{rate}_low"] > bound:

@@ -1,0 +1,35 @@
+"""The one way to write a share, a relative change, and foreign text inside Markdown."""
+
+import re
+
+NOT_KNOWN = "not known"
+
+
+def share(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """A share or rate, with its interval where both ends are known: '20.1% (15.0% to 26.0%)', or '0.42%'."""
+    if value is None:
+        return NOT_KNOWN
+    told = f"{value:.1%}" if value >= 0.01 or value == 0 else f"{value:.2%}"
+    return told if low is None or high is None else f"{told} ({share(low)} to {share(high)})"
+
+
+def lift(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """A relative change, with its interval where both ends are known: '+32% (+3% to +70%)', or '-2.1%'."""
+    if value is None:
+        return NOT_KNOWN
+    # Of a change below ten percent, whole numbers would hide too much.
+    decimals = 0 if abs(value) >= 0.0995 else 1
+    told = f"{value:+.{decimals}%}"
+    return told if low is None or high is None else f"{told} ({low:+.{decimals}%} to {high:+.{decimals}%})"
+
+
+_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+
+
+def markdown_text(text: str) -> str:
+    """Foreign text that Markdown shows as it is, in one line.
+
+    Markdown from a name could fetch an image of a foreign host, hold HTML, or break a table. CommonMark (section 2.4)
+    takes a punctuation mark behind a backslash for itself, so every one gets a backslash.
+    """
+    return _PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
