@@ -1,1 +1,1 @@
-"""Charts as Vega-Lite data, and their drawing as SVG. What a chart is for is decided where it is asked for."""
+"""Charts: rows of one published table in, a `Figure` (Vega-Lite data) out, and its drawing as SVG."""

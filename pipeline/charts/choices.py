@@ -45,7 +45,7 @@ def largest_change(nights: pl.DataFrame) -> pl.DataFrame:
 
 
 def marked_delays(curve: pl.DataFrame) -> pl.DataFrame:
-    """Rows of `delay_curves` of one transition in their order, with `mark`: 'now', 'proposed' if surely better, or null."""
+    """Rows of one transition of `delay_curves` with `mark`: 'now', 'proposed' for the surely better delay, or null."""
     is_best = pl.col("best_probability") == pl.col("best_probability").max()
     is_proposed = is_best & (pl.col("better_probability") > ACT_PROBABILITY)
     mark = pl.when("is_current").then(pl.lit("now")).when(is_proposed).then(pl.lit("proposed"))

@@ -1,7 +1,7 @@
-"""Figures as SVG that stands inside a page and takes its colours.
+"""Figures as SVG that stands inside a page and takes the page's colours.
 
-Most of a chart's time is spent on measuring its text, in a runtime of which each process has one: many are drawn by
-several processes, and what stands drawn on the pages of before is not drawn again.
+Most of a chart's time goes into measuring its text. That is done in a runtime of which each process has one, so several
+processes draw where there is much to draw, and what an earlier page shows already is not drawn again.
 """
 
 import hashlib
@@ -17,72 +17,59 @@ from typing import Any
 
 import vl_convert
 
-from pipeline.reports.pages.model import Figure
+from pipeline.charts.vega import Figure
 
 INK = "#123456"
-"""Stands for the page's own text colour, which is known only where the page is read."""
+"""Stands for the page's own text colour, which only the page's reader knows."""
 WIDTH, HEIGHT = 820, 260
+_TEXT = {
+    "labelColor": INK,
+    "titleColor": INK,
+    "labelFontSize": 12,
+    "titleFontSize": 12,
+    "titleFontWeight": "normal",
+    # Vega measures every label to find out whether it keeps a limit, which takes a third of a chart's time.
+    "labelLimit": 0,
+    "titleLimit": 0,
+}
 CONFIG = {
     "background": "transparent",
     "view": {"stroke": "transparent"},
     "font": "Helvetica, Arial, sans-serif",
-    "axis": {
-        "labelColor": INK,
-        "titleColor": INK,
-        "domainColor": INK,
-        "tickColor": INK,
-        "gridColor": INK,
-        "gridOpacity": 0.12,
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-        "labelLimit": 300,
-    },
-    "legend": {
-        "labelColor": INK,
-        "titleColor": INK,
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "orient": "bottom",
-        "titleFontWeight": "normal",
-    },
+    "axis": {**_TEXT, "domainColor": INK, "tickColor": INK, "gridColor": INK, "gridOpacity": 0.12},
+    "legend": {**_TEXT, "orient": "bottom"},
     "mark": {"color": "#3b82f6"},
     "rule": {"color": INK},
     "text": {"color": INK},
     "range": {"category": ["#3b82f6", "#f59e0b", "#10b981", "#a855f7", "#ef4444", "#06b6d4", "#84cc16", "#ec4899"]},
 }
 FEWEST_FOR_PROCESSES = 60
-"""A process takes as long to start as some dozens of charts to draw."""
+"""To start a process takes as long as to draw some dozens of charts."""
 _STYLES = re.compile(r'\sstyle="[^"]*"')
+_SIZE = re.compile(r'width="[\d.]+" height="[\d.]+"')
 
 
 def fingerprint(figure: Figure) -> str:
-    """The same for figures that are drawn and say the same."""
-    told = json.dumps(
-        [_specification(figure), figure.label, version("vl-convert-python")], ensure_ascii=False, default=str
-    )
-    return hashlib.sha256(told.encode()).hexdigest()[:24]
+    """A text that is equal for figures that look the same and have the same label."""
+    told = [_specification(figure), figure.label, version("vl-convert-python")]
+    return hashlib.sha256(json.dumps(told, ensure_ascii=False, default=str).encode()).hexdigest()[:24]
 
 
 def drawn(figure: Figure) -> str:
-    """The figure as SVG with its label for those who cannot see it.
+    """The figure as SVG of the width that its place gives it, with its label for readers who cannot see it.
 
-    Inline styles are left out: the page's content security policy refuses them.
+    It holds no inline style, because the content security policy of the pages refuses them.
     """
-    svg = vl_convert.vegalite_to_svg(_specification(figure))
-    escaped = html.escape(figure.label)
-    size = re.search(r'width="([\d.]+)" height="([\d.]+)"', svg)
-    svg = _STYLES.sub("", svg).replace(INK, "currentColor")
-    if size:
-        svg = svg.replace(size.group(0), f'role="img" aria-label="{escaped}"', 1)
-    return svg
+    svg = _STYLES.sub("", vl_convert.vegalite_to_svg(_specification(figure))).replace(INK, "currentColor")
+    # Without a size of its own a picture takes the width of the page.
+    return _SIZE.sub(lambda _: f'role="img" aria-label="{html.escape(figure.label)}"', svg, count=1)
 
 
 def draw_all(figures: Iterable[Figure], standing: Mapping[str, str]) -> dict[str, str]:
-    """Every figure's SVG by fingerprint.
+    """The SVG of every figure, by fingerprint.
 
     Args:
-        figures: what is to be seen.
+        figures: what the pages show.
         standing: what is drawn already, by fingerprint.
     """
     wanted = {fingerprint(figure): figure for figure in figures}
@@ -97,12 +84,6 @@ def draw_all(figures: Iterable[Figure], standing: Mapping[str, str]) -> dict[str
 
 
 def _specification(figure: Figure) -> dict[str, Any]:
-    height = {} if _has_names_down(figure.specification) else {"height": HEIGHT}
-    # The page's own words say what a title would.
+    # A record's evidence may hold a chart of an earlier release, with a title that the page's own words say already.
     shown = {name: value for name, value in figure.specification.items() if name != "title"}
-    return {**shown, "width": WIDTH, **height, "config": CONFIG}
-
-
-def _has_names_down(specification: Mapping[str, Any]) -> bool:
-    """Whether the vertical axis holds names, whose number gives the height."""
-    return bool(specification.get("encoding", {}).get("y", {}).get("type") == "nominal")
+    return {"height": HEIGHT, **shown, "width": WIDTH, "config": CONFIG}

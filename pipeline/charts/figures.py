@@ -1,209 +1,196 @@
-"""The figures of the pages as Vega-Lite specifications, plain data.
+"""The charts, one function each: rows of a published table in, a `Figure` out, or none where there is nothing to see.
 
-An account has thousands of them: building each by altair, which checks every part against its schema, would take as
-long as drawing it. The tests check them instead. How a figure is drawn is `drawing`'s.
+Of a table that holds several series, transitions, tests or changes a chart shows one (see `choices`).
 """
-
-from typing import Any
 
 import polars as pl
 
-from pipeline.charts.pictures import marked_delays
+from pipeline.charts import vega
+from pipeline.charts.choices import largest_change, largest_test, marked_delays, telling_series, telling_transition
+from pipeline.charts.vega import CHANGE, PERCENT, Figure, Specification, colour, day, figure, known, quantity
 
-Specification = dict[str, Any]
-BLUE, GREEN, GREY, RED = "#3b82f6", "#10b981", "#94a3b8", "#ef4444"
-LONGEST_NAME = 44
 TREND_DAYS = 60
+FEWEST_FOLLOWED = 50
+"""Cohorts of fewer people are left out: their rates jump about and hide the others."""
+MOST_SHOWN = 8
+"""Lines that can be told apart by colour, and bars that are worth a look."""
 WIDEST_LIFT = 1.5
+"""A wider interval gets no room: the first nights of a test know so little that they would hide all others."""
+LEAST_LIFT = 0.01
+"""The axis of lifts reaches at least so far up and down."""
+PER_NAME = {"step": 24}
+"""Height in pixels of the row that a name takes."""
 
 
-def funnel_figure(funnel: pl.DataFrame) -> Specification | None:
-    """Of those who entered each step: went on, reached the goal, still wait, are lost.
+def funnel_chart(funnel: pl.DataFrame) -> Figure | None:
+    """What became of the people who entered each step: they went on, reached the goal, still wait, or are lost.
 
     Args:
         funnel: rows of `funnel` of one workflow, in the order of its steps, with `transition` (String).
     """
-    if funnel.is_empty():
-        return None
     kinds = {"advanced": "went on", "goal_exits": "reached the goal", "waiting": "waiting", "lost": "lost"}
-    rows = funnel.with_columns(transition=short("transition")).rename(kinds)
-    names = list(kinds.values())
-    long = rows.unpivot(names, index="transition", variable_name="became", value_name="people")
-    scale = {"domain": names, "range": [BLUE, GREEN, GREY, RED]}
-    return {
-        "data": _data(long),
-        "mark": "bar",
-        "encoding": {
-            "x": _quantity("people", "people who entered the step"),
-            "y": _names("transition", rows["transition"].unique(maintain_order=True).to_list()),
-            "color": {"field": "became", "type": "nominal", "scale": scale, "legend": _legend(), "sort": None},
-        },
+    rows = funnel.with_columns(vega.short("transition")).rename(kinds)
+    became = list(kinds.values())
+    people = known(rows.unpivot(became, index="transition", variable_name="became", value_name="people"), "people")
+    colours = {"domain": became, "range": [vega.BLUE, vega.GREEN, vega.GREY, vega.RED]}
+    encoding = {
+        "x": quantity("people", "people who entered the step"),
+        "y": vega.names("transition"),
+        "color": colour("became", scale=colours, sort=None),
     }
+    return _bars("What became of the people who entered each step", people, encoding)
 
 
-def trend_figure(series: pl.DataFrame) -> Specification | None:
-    """The last days of one series with its expected band and the days on which something changed.
-
-    Args:
-        series: rows of `metric_trends` of one step and metric.
-    """
-    if series.is_empty():
+def trend_chart(trends: pl.DataFrame) -> Figure | None:
+    """The last days of a series of `metric_trends`, its expected band, and the days on which something changed."""
+    rows = telling_series(trends).drop_nulls("day").sort("day").tail(TREND_DAYS)
+    seen = known(rows, "value")
+    if seen.is_empty():
         return None
+    first = rows.row(0, named=True)
+    form = PERCENT if first["metric_kind"] == "rate" else vega.COUNT
+    x = {"x": day("day")}
+    low, value = ({**x, "y": quantity(column, form=form)} for column in ("expected_value_low", "value"))
+    layers = [vega.band(rows, low, "expected_value_high"), vega.line(rows, value, strokeWidth=2)]
+    if seen["change_marker"].count():
+        change = colour("change_marker", scale={"range": [vega.RED, vega.AMBER, vega.GREEN]})
+        points = vega.mark("point", {**value, "color": change}, filled=True, size=70, opacity=1)
+        layers.append(vega.where_told("change_marker", points))
     columns = ["day", "value", "expected_value_low", "expected_value_high", "change_marker"]
-    rows = series.sort("day").tail(TREND_DAYS).select(columns)
-    form = "%" if series.item(0, "metric_kind") == "rate" else ",d"
-    band = {"y": _quantity("expected_value_low", None, form), "y2": {"field": "expected_value_high"}}
-    value = {"y": _quantity("value", None, form)}
-    colours = {"range": [RED, "#f59e0b", GREEN]}
-    change = {"field": "change_marker", "type": "nominal", "scale": colours, "legend": _legend()}
-    return {
-        "data": _data(rows),
-        "encoding": {"x": _day("day")},
-        "layer": [
-            {"mark": {"type": "area", "opacity": 0.18}, "encoding": band},
-            {"mark": {"type": "line", "strokeWidth": 2}, "encoding": value},
-            {
-                "transform": [{"filter": "datum.change_marker != null"}],
-                "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
-                "encoding": {**value, "color": change},
-            },
-        ],
-    }
+    label = f"{first['workflow_id']}, {first['step_id']}: {first['metric']} and its expected band"
+    return figure(label, rows.select(columns), *layers)
 
 
-def delay_figure(curves: pl.DataFrame) -> Specification | None:
-    """Conversion by delay of one transition with intervals; now and proposed are marked.
-
-    Args:
-        curves: rows of `delay_curves` of one transition.
-    """
-    known = curves.filter(pl.col("conversion_rate").is_not_null())
-    if known.is_empty():
+def delay_chart(curves: pl.DataFrame) -> Figure | None:
+    """Conversion by delay of a transition of `delay_curves`; today's delay and a surely better one are marked."""
+    curve = known(telling_transition(curves), "conversion_rate", "delay_hours")
+    if curve.is_empty():
         return None
-    rate = {"y": _quantity("conversion_rate", None, "%")}
-    ends = {"y": _quantity("conversion_rate_low", "converted", "%"), "y2": {"field": "conversion_rate_high"}}
-    name = {"type": "text", "dx": 8, "dy": -10, "align": "left", "fontWeight": "bold"}
-    return {
-        "data": _data(marked_delays(known)),
-        "encoding": {"x": {**_quantity("delay_hours", "delay, hours"), "scale": {"zero": False, "padding": 16}}},
-        "layer": [
-            {"mark": "rule", "encoding": ends},
-            {"mark": {"type": "line", "point": True}, "encoding": rate},
-            {
-                "transform": [{"filter": "datum.mark != null"}],
-                "mark": name,
-                "encoding": {**rate, "text": {"field": "mark", "type": "nominal"}},
-            },
-        ],
-    }
-
-
-def lift_figure(looks: pl.DataFrame) -> Specification | None:
-    """Lift of a test's primary metric night by night, with the interval valid over all nights.
-
-    Args:
-        looks: rows of `experiment_results` of one test and its primary metric.
-    """
-    known = looks.filter(pl.col("lift_low").is_not_null() & pl.col("lift_high").is_not_null())
-    if known.is_empty():
-        return None
-    rows = known.sort("as_of_day").select("as_of_day", short("arm"), "lift", "lift_low", "lift_high")
-    # The first looks know so little that their intervals would hide all others.
-    settled = rows.filter(pl.col("lift_high") - pl.col("lift_low") <= WIDEST_LIFT)
-    shown = rows if settled.is_empty() else settled
-    domain = [min(0.0, float(shown["lift_low"].min())), max(0.0, float(shown["lift_high"].max()))]  # type: ignore[arg-type]
-
-    def change(field: str, title: str | None = None) -> Specification:
-        return {"y": {**_quantity(field, title, "+%"), "scale": {"domain": domain, "nice": True}}}
-
-    legend = _legend("arm") if rows["arm"].n_unique() > 1 else None
-    shared = {"x": _day("as_of_day"), "color": {"field": "arm", "type": "nominal", "legend": legend}}
-    ends = {**change("lift_low", "change against the control"), "y2": {"field": "lift_high"}}
-    return {
-        "data": _data(rows),
-        "layer": [
-            {"mark": {"type": "area", "opacity": 0.18, "clip": True}, "encoding": {**shared, **ends}},
-            {"mark": {"type": "line", "clip": True}, "encoding": {**shared, **change("lift")}},
-            {"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": {"y": {"datum": 0}}},
-        ],
-    }
-
-
-def realised_figure(nights: pl.DataFrame) -> Specification | None:
-    """What a change brought night by night, with the interval that holds on all nights, and what it promised.
-
-    Args:
-        nights: rows of `realised_lift` of one change and one outcome.
-    """
-    known = nights.filter(pl.col("realised_lift_low").is_not_null() & pl.col("realised_lift_high").is_not_null())
-    if known.is_empty():
-        return None
-    columns = ["as_of_day", "realised_lift", "realised_lift_low", "realised_lift_high", "promised_lift"]
-    is_last = pl.col("as_of_day") == pl.col("as_of_day").max()
-    names = {"promised_lift": "promised", "realised_lift": "realised"}
-    named = [pl.when(is_last).then(pl.lit(name)).alias(f"name_of_{column}") for column, name in names.items()]
-    ends = {
-        "y": _quantity("realised_lift_low", "change against those kept out", "+%"),
-        "y2": {"field": "realised_lift_high"},
-    }
-    return {
-        "data": _data(known.sort("as_of_day").select(*columns, *named)),
-        "encoding": {"x": _day("as_of_day")},
-        "layer": [
-            {"mark": {"type": "area", "opacity": 0.18}, "encoding": ends},
-            {"mark": "line", "encoding": {"y": _quantity("realised_lift", None, "+%")}},
-            {"mark": {"type": "line", "color": RED}, "encoding": {"y": _quantity("promised_lift", None, "+%")}},
-            *(_name_of(column) for column in names),
-            {"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": {"y": {"datum": 0}}},
-        ],
-    }
-
-
-def _name_of(column: str) -> Specification:
-    """The name of a line at its end."""
-    return {
-        "transform": [{"filter": f"datum.name_of_{column} != null"}],
-        "mark": {"type": "text", "align": "right", "dy": -8, "fontWeight": "bold"},
-        "encoding": {
-            "y": _quantity(column, None, "+%"),
-            "text": {"field": f"name_of_{column}", "type": "nominal"},
-        },
-    }
-
-
-def short(name: str) -> pl.Expr:
-    """A column of names, cut where a chart would have no room for them."""
-    column = pl.col(name)
-    return (
-        pl.when(column.str.len_chars() > LONGEST_NAME)
-        .then(column.str.head(LONGEST_NAME - 1) + "…")
-        .otherwise(column)
-        .alias(name)
+    columns = ["delay_hours", "conversion_rate", "conversion_rate_low", "conversion_rate_high", "mark"]
+    x = {"x": quantity("delay_hours", "delay, hours", scale={"zero": False, "padding": 16})}
+    rate = {**x, "y": quantity("conversion_rate", form=PERCENT)}
+    low = {**x, "y": quantity("conversion_rate_low", "converted", PERCENT)}
+    first = curve.row(0, named=True)
+    return figure(
+        f"{first['workflow_id']}, {first['from_step_id']} to {first['to_step_id']}: conversion by delay",
+        marked_delays(curve).select(columns),
+        vega.mark("rule", {**low, "y2": {"field": "conversion_rate_high"}}),
+        vega.mark("line", rate, point=True),
+        vega.words(rate, "mark", dx=8, dy=-10, align="left"),
     )
 
 
-def _data(rows: pl.DataFrame) -> Specification:
-    """Rows as JSON; days at midnight, which JavaScript would else take for UTC."""
-    told = rows.with_columns(pl.col(pl.Date).dt.strftime("%Y-%m-%dT00:00:00"))
-    return {"values": told.to_dicts()}
+def experiment_chart(results: pl.DataFrame) -> Figure | None:
+    """Lift of a test of `experiment_results` night by night, with the interval that is valid on all nights at once."""
+    looks = known(largest_test(results), "lift", "lift_low", "lift_high")
+    if looks.is_empty():
+        return None
+    rows = looks.sort("as_of_day").select("as_of_day", vega.short("arm"), "lift", "lift_low", "lift_high")
+    settled = rows.filter(pl.col("lift_high") - pl.col("lift_low") <= WIDEST_LIFT)
+    ends = (rows if settled.is_empty() else settled).select(pl.col("lift_low").min(), pl.col("lift_high").max()).row(0)
+    scale = {"domain": [min(-LEAST_LIFT, ends[0]), max(LEAST_LIFT, ends[1])], "nice": True}
+    arm = colour("arm", "arm", **({} if rows["arm"].n_unique() > 1 else {"legend": None}))
+    shared = {"x": day("as_of_day"), "color": arm}
+    low = {**shared, "y": quantity("lift_low", "change against the control", CHANGE, scale=scale)}
+    lift = {**shared, "y": quantity("lift", form=CHANGE, scale=scale)}
+    first = looks.row(0, named=True)
+    label = f"{first['experiment_id']}: {first['metric']} night by night, with the interval valid on all nights at once"
+    layers = vega.band(rows, low, "lift_high"), vega.line(rows, lift, clip=True), vega.zero_line()
+    return figure(label, rows, *layers)
 
 
-def _axis(title: str | None, **more: Any) -> Specification:
-    # Without limits, like a legend: to find out whether a label keeps one takes a third of a chart's time.
-    return {"title": title, "labelLimit": 0, "titleLimit": 0, **more}
+def realised_chart(nights: pl.DataFrame) -> Figure | None:
+    """What a change of `realised_lift` brought night by night, with its interval, and what it promised."""
+    found = known(largest_change(nights), "realised_lift", "realised_lift_low", "realised_lift_high")
+    if found.is_empty():
+        return None
+    lines = {"promised_lift": "promised", "realised_lift": "realised"}
+    is_last = pl.col("as_of_day") == pl.col("as_of_day").max()
+    ends = [pl.when(is_last).then(pl.lit(name)).alias(f"name_of_{column}") for column, name in lines.items()]
+    columns = ["as_of_day", "realised_lift", "realised_lift_low", "realised_lift_high", "promised_lift"]
+    rows = found.sort("as_of_day").select(*columns, *ends)
+    x = {"x": day("as_of_day")}
+    low = {**x, "y": quantity("realised_lift_low", "change against those kept out", CHANGE)}
+    promised, realised = ({**x, "y": quantity(column, form=CHANGE)} for column in lines)
+    first = found.row(0, named=True)
+    return figure(
+        f"{first['optimization_id']}: {first['metric']} night by night, and what was promised",
+        rows,
+        vega.band(rows, low, "realised_lift_high"),
+        vega.line(rows, realised),
+        vega.line(rows, promised, color=vega.RED),
+        vega.words(promised, "name_of_promised_lift", dy=-8, align="right"),
+        vega.words(realised, "name_of_realised_lift", dy=-8, align="right"),
+        vega.zero_line(),
+    )
 
 
-def _legend(title: str | None = None) -> Specification:
-    return {"title": title, "labelLimit": 0, "titleLimit": 0}
+def cohort_chart(triangles: pl.DataFrame) -> Figure | None:
+    """Conversion by week since entry of the largest workflow's latest cohorts by signup, from `cohort_triangles`."""
+    is_shown = (pl.col("cohort_type") == "signup_date") & (pl.col("followed") >= FEWEST_FOLLOWED)
+    followed = known(triangles.filter(is_shown), "incidence_rate")
+    sizes = followed.filter(pl.col("age_weeks") == 0).group_by("workflow_id").agg(pl.col("entrants").sum())
+    largest = sizes.sort("entrants", "workflow_id", descending=[True, False]).head(1)
+    if largest.is_empty():
+        return None
+    rows = followed.join(largest, on="workflow_id", how="semi")
+    rows = rows.filter(pl.col("cohort").is_in(rows["cohort"].unique().sort().tail(MOST_SHOWN).implode()))
+    weeks, converted = quantity("age_weeks", "weeks since entry"), quantity("incidence_rate", "converted", PERCENT)
+    label = f"Conversion by cohort: {largest.item(0, 'workflow_id')}"
+    return _lines(label, rows, weeks, converted, colour("cohort", "signup"))
 
 
-def _quantity(field: str, title: str | None, form: str = ",d") -> Specification:
-    return {"field": field, "type": "quantitative", "axis": _axis(title, format=form, tickCount=6)}
+def send_time_chart(profiles: pl.DataFrame) -> Figure | None:
+    """How active each cluster of subscribers is by local hour, from `send_time_profiles`."""
+    rows = known(profiles, "activity_share")
+    hour = quantity("local_hour", "local hour")
+    share = quantity("activity_share", "share of the cluster's activity", PERCENT)
+    return _lines("Activity of each cluster by local hour", rows, hour, share, colour("cluster_id", "cluster"))
 
 
-def _names(field: str, order: list[str]) -> Specification:
-    return {"field": field, "type": "nominal", "sort": order, "axis": _axis(None)}
+def opportunity_chart(opportunities: pl.DataFrame) -> Figure | None:
+    """Expected gain of the first of `opportunities` with their intervals, by how each was identified."""
+    conversions = opportunities.filter(pl.col("gain_unit") == "conversions")
+    rows = known(conversions, "expected_gain").sort("rank").head(MOST_SHOWN)
+    if rows.is_empty():
+        return None
+    y = {"y": vega.names("opportunity_id")}
+    gain = quantity("expected_gain", "more conversions in four weeks, with the 95% interval")
+    bars = vega.mark("bar", {**y, "x": gain, "color": colour("identification", "identification")}, opacity=0.6)
+    ends = vega.mark("rule", {**y, "x": quantity("expected_gain_low"), "x2": {"field": "expected_gain_high"}})
+    columns = ["opportunity_id", "expected_gain", "expected_gain_low", "expected_gain_high", "identification"]
+    return figure("What could be won", rows.select(columns), bars, ends, height=PER_NAME)
 
 
-def _day(field: str) -> Specification:
-    return {"field": field, "type": "temporal", "axis": _axis(None, format="%-d %b", tickCount=8, grid=False)}
+def conflict_chart(replay: pl.DataFrame) -> Figure | None:
+    """Subscribers whose workflows collided, by pair of workflows and severity, from `conflict_replay`."""
+    pair = pl.format("{} yields to {}", "workflow_id", "prevailing_workflow_id").alias("pair")
+    encoding = {
+        "x": quantity("people", "subscribers who collided in 30 days"),
+        "y": vega.names("pair", sort="-x"),
+        "color": colour("severity", "severity"),
+    }
+    return _bars("Colliding workflows", replay.select(pair, "severity", people="subscribers"), encoding)
+
+
+def decision_chart(decisions: pl.DataFrame) -> Figure | None:
+    """Share of subscribers by arm at each decision point, defaults apart, from either table of decisions."""
+    arm = pl.when("is_default").then(pl.format("{} (default)", "arm")).otherwise("arm").alias("arm")
+    counts = decisions.group_by("decision_point_id", arm).len("people").sort("decision_point_id", "arm")
+    encoding = {
+        "x": quantity("people", "share of subscribers", PERCENT, stack="normalize"),
+        "y": vega.names("decision_point_id"),
+        "color": colour("arm", "arm"),
+    }
+    return _bars("Share of subscribers by arm", counts, encoding)
+
+
+def _lines(label: str, rows: pl.DataFrame, x: Specification, y: Specification, color: Specification) -> Figure | None:
+    if rows.is_empty():
+        return None
+    told = rows.select(x["field"], y["field"], color["field"])
+    return figure(label, told, vega.line(told, {"x": x, "y": y, "color": color}))
+
+
+def _bars(label: str, rows: pl.DataFrame, encoding: Specification) -> Figure | None:
+    return figure(label, rows, vega.mark("bar", encoding), height=PER_NAME) if rows["people"].sum() else None

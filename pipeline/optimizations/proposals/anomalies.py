@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.charts.pictures import trend_chart
+from pipeline.charts.figures import trend_chart
 from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
 

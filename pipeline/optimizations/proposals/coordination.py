@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipeline.charts.pictures import conflict_chart
+from pipeline.charts.figures import conflict_chart
 from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import polars as pl
 
 from pipeline.analysis.experiments.draft import MetricName
-from pipeline.charts.pictures import delay_chart
+from pipeline.charts.figures import delay_chart
+from pipeline.common.words import lift
 from pipeline.optimizations.proposals.evidence import BY_HAND, HELD_OUT, Publication, hold_out
 from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
 
@@ -59,8 +60,8 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
             base_version=f"{now} h",
             evidence=publication.evidence(
                 summary=f"Of {row['entrants']:,} entrants with {row['delays_compared']} delays, those who waited "
-                f"{best} h converted best: {row['improvement']:+.0%} against {now} h "
-                f"({row['improvement_low']:+.0%} to {row['improvement_high']:+.0%}); better with probability "
+                f"{best} h converted best: against {now} h "
+                f"{lift(row['improvement'], row['improvement_low'], row['improvement_high'])}, better with probability "
                 f"{row['better_probability']:.2f}.",
                 source=f"marts.delay_curves where workflow_id = '{workflow}' and from_step_id = '{start}' "
                 f"and to_step_id = '{end}'",

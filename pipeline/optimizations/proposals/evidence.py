@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import altair as alt
 import polars as pl
 
+from pipeline.charts.vega import Figure
+from pipeline.common.words import share
 from pipeline.optimizations.record import Kind, digest
 
 #: Complaints at which mailbox providers begin to filter, and at which they block.
@@ -58,7 +59,7 @@ class Publication:
         summary: str,
         source: str,
         rows: pl.DataFrame,
-        chart: alt.Chart | alt.LayerChart | alt.FacetChart | None = None,
+        chart: Figure | None = None,
         at: tuple[str, str] | None = None,
         **figures: Any,
     ) -> dict[str, Any]:
@@ -76,7 +77,7 @@ class Publication:
             "summary": summary,
             "source": source,
             "rows": [_plain(row) for row in rows.head(MOST_ROWS).iter_rows(named=True)],
-            "chart": None if chart is None else chart.to_dict(),
+            "chart": None if chart is None else dict(chart.specification),
             "guardrails": self._guardrails(*at) if at else [],
             "data_version": self.data_version,
             "code_version": self.code_version,
@@ -95,10 +96,8 @@ class Publication:
 def _guardrail(row: Mapping[str, Any], name: str, warning: float, stop: float | None) -> dict[str, str]:
     rate = row[f"{name}_rate"]
     status = "ok" if rate < warning else "warning" if stop is None or rate < stop else "stop"
-    detail = (
-        f"{rate:.2%} of {row['delivered']:,} delivered in 28 days "
-        f"({row[f'{name}_rate_low']:.2%} to {row[f'{name}_rate_high']:.2%}); warning from {warning:.1%}"
-    )
+    told = share(rate, row[f"{name}_rate_low"], row[f"{name}_rate_high"])
+    detail = f"{told} of {row['delivered']:,} delivered in 28 days; warning from {share(warning)}"
     return {"name": name, "status": status, "detail": detail}
 
 

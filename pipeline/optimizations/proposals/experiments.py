@@ -6,7 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.charts.pictures import experiment_chart
+from pipeline.charts.figures import experiment_chart
+from pipeline.common.words import lift
 from pipeline.optimizations.proposals.evidence import HELD_OUT, Publication, hold_out
 from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
 
@@ -51,8 +52,8 @@ def _winner(publication: Publication, row: dict[str, Any]) -> Proposal:
         base_version=str(row["plan_hash"]),
         evidence=publication.evidence(
             summary=f"{row['hypothesis']} The test decided on {row['decided_day']} that arm {winner} beats "
-            f"{control} on {row['primary_metric']}: measured {row['lift']:+.0%}, "
-            f"to be expected {row['shrunk_lift']:+.0%}, because measured winners promise more than they keep.",
+            f"{control} on {row['primary_metric']}: measured {lift(row['lift'])}, "
+            f"to be expected {lift(row['shrunk_lift'])}, because measured winners promise more than they keep.",
             source=f"marts.experiment_verdicts where experiment_id = '{name}'",
             rows=last.select("arm", "metric", "exposures", "metric_mean", "control_exposures", "control_metric_mean"),
             chart=experiment_chart(of_test),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from pipeline.analysis.experiments.draft import MetricName
-from pipeline.charts.pictures import decision_chart
+from pipeline.charts.figures import decision_chart
 from pipeline.optimizations.proposals.evidence import OUTCOME_DAYS, Publication
 from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
 

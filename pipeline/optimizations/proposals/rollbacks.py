@@ -6,7 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.charts.pictures import realised_chart
+from pipeline.charts.figures import realised_chart
+from pipeline.common.words import lift
 from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
 from pipeline.optimizations.realised import Kept, in_a_word
 from pipeline.optimizations.record import IN_EFFECT, ApplyKind, Kind, Proposal, Risk
@@ -18,9 +19,8 @@ def rollback_proposals(publication: Publication) -> Iterator[Proposal]:
     harmful = in_a_word(publication["realised_lift"]).filter(pl.col("outcome") == Kept.HARM)
     changes = in_effect.select("optimization_id", "title", "before", "after", "apply_kind")
     for row in harmful.join(changes, on="optimization_id").sort("optimization_id").iter_rows(named=True):
-        nights = publication["realised_lift"].filter(
-            (pl.col("optimization_id") == row["optimization_id"]) & pl.col("is_latest")
-        )
+        nights = publication["realised_lift"].filter(pl.col("optimization_id") == row["optimization_id"])
+        tonight = nights.filter("is_latest")
         yield Proposal(
             kind=Kind.ROLLBACK,
             target=row["optimization_id"],
@@ -33,10 +33,10 @@ def rollback_proposals(publication: Publication) -> Iterator[Proposal]:
             base_version=str(row["first_day"]),
             evidence=publication.evidence(
                 summary=f"Since {row['first_day']} those with the change have {row['metric']} "
-                f"{row['realised_lift']:+.0%} against those kept out "
-                f"({row['realised_lift_low']:+.0%} to {row['realised_lift_high']:+.0%}, on all nights at once).",
+                f"{lift(row['realised_lift'], row['realised_lift_low'], row['realised_lift_high'])} against those kept "
+                "out. The interval holds on all nights at once.",
                 source=f"marts.realised_lift where optimization_id = '{row['optimization_id']}'",
-                rows=nights.select("metric", "role", "exposures", "held_out_exposures", "realised_lift", "outcome"),
+                rows=tonight.select("metric", "role", "exposures", "held_out_exposures", "realised_lift", "outcome"),
                 chart=realised_chart(nights.filter(pl.col("metric") == row["metric"])),
                 at=(row["workflow_id"], row["step_id"]) if row["step_id"] else None,
                 n=row["exposures"] + row["held_out_exposures"],

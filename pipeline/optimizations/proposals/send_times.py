@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import polars as pl
 
 from pipeline.analysis.experiments.draft import MetricName
-from pipeline.charts.pictures import send_time_chart
+from pipeline.charts.figures import send_time_chart
+from pipeline.common.words import lift as lift_words
 from pipeline.optimizations.proposals.evidence import OUTCOME_DAYS, Publication
 from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
 
@@ -24,7 +25,8 @@ def send_time_proposals(publication: Publication) -> Iterator[Proposal]:
     moved = own.filter(pl.col("recommended_local_hour") != pl.col("current_local_hour")).height
     is_known = not known.is_empty()
     if is_known:
-        told = f"On messages whose hour was drawn the recommended hours engage {row['engagement_lift']:+.0%} better."
+        gain = lift_words(row["engagement_lift"])
+        told = f"On messages whose hour was drawn the recommended hours engage {gain} better."
     else:
         told = (
             f"What the hours bring is not known yet: it takes {row['randomised_sends_needed']:,} messages at hours "

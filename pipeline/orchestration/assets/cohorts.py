@@ -7,8 +7,9 @@ import polars as pl
 
 from pipeline.analysis.cohorts import comparison as cohort_comparison
 from pipeline.analysis.cohorts import triangles as cohort_ages
-from pipeline.charts.pictures import cohort_chart, image
+from pipeline.charts.figures import cohort_chart
 from pipeline.orchestration.asset import table_asset
+from pipeline.orchestration.picture import image
 from pipeline.schemas import cohorts as marts
 from pipeline.schemas import core, reductions
 from pipeline.settings import Settings

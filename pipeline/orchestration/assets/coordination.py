@@ -5,13 +5,14 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.charts.pictures import conflict_chart, image
+from pipeline.charts.figures import conflict_chart
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
 from pipeline.decisions import conflicts
 from pipeline.decisions.memberships import stays
 from pipeline.decisions.planned_sends import planned_sends
 from pipeline.orchestration.asset import table_asset
+from pipeline.orchestration.picture import image
 from pipeline.schemas import core
 from pipeline.schemas import decisions as marts
 from pipeline.schemas.base import conform, empty

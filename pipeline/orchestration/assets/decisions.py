@@ -6,11 +6,12 @@ from typing import Any
 import polars as pl
 
 from pipeline.analysis.statistics.policy_values import policy_values
-from pipeline.charts.pictures import decision_chart, image
+from pipeline.charts.figures import decision_chart
 from pipeline.config.decisions import load_decisions
 from pipeline.decisions import night as nights
 from pipeline.decisions.night import DecisionNight, Facts
 from pipeline.orchestration.asset import log_asset, tables_asset
+from pipeline.orchestration.picture import image
 from pipeline.schemas import core, lake, reductions
 from pipeline.schemas import decisions as marts
 from pipeline.settings import Settings

@@ -10,9 +10,10 @@ from pipeline.analysis.experiments import registry as experiment_registry
 from pipeline.analysis.experiments.draft import Assigner
 from pipeline.analysis.experiments.exposures import Facts
 from pipeline.analysis.experiments.nights import looks
-from pipeline.charts.pictures import experiment_chart, image
+from pipeline.charts.figures import experiment_chart
 from pipeline.config.experiments import load_experiments
 from pipeline.orchestration.asset import log_asset, preview, table_asset, tables_asset
+from pipeline.orchestration.picture import image
 from pipeline.schemas import core, lake
 from pipeline.schemas import experiments as marts
 from pipeline.settings import Settings

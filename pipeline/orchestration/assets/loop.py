@@ -6,7 +6,7 @@ import dagster as dg
 import polars as pl
 
 from pipeline.analysis.experiments.exposures import Facts
-from pipeline.charts.pictures import image, realised_chart
+from pipeline.charts.figures import realised_chart
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.published import optimization_events, optimizations
 from pipeline.optimizations.realised import in_a_word, realised_lift
@@ -15,6 +15,7 @@ from pipeline.orchestration.asset import FRESHNESS, OWNERS, asset_key, describe,
 from pipeline.orchestration.assets.experiments import FACTS
 from pipeline.orchestration.checks import check_results, check_specs
 from pipeline.orchestration.partitions import tonight
+from pipeline.orchestration.picture import image
 from pipeline.schemas import loop as marts
 from pipeline.settings import Settings
 
@@ -80,7 +81,7 @@ def realised(
         "as_of_day": as_of.isoformat(),
         "rows": preview(tonights.select(WORDS)),
         **dict(tonights.group_by("outcome").len().sort("outcome").iter_rows()),
-        **image(realised_chart(tonights)),
+        **image(realised_chart(rows)),
     }
     yield dg.Output(rows, metadata=metadata)
     yield from check_results(marts.RealisedLift, rows)

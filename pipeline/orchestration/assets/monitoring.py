@@ -10,9 +10,10 @@ from pipeline.analysis.anomalies import incidents as anomaly_incidents
 from pipeline.analysis.anomalies import nights
 from pipeline.analysis.anomalies.history import watched_history
 from pipeline.analysis.cohorts.triangles import continuous_cells
-from pipeline.charts.pictures import image, opportunity_chart, trend_chart
+from pipeline.charts.figures import opportunity_chart, trend_chart
 from pipeline.config.mutes import load_mutes
 from pipeline.orchestration.asset import table_asset
+from pipeline.orchestration.picture import image
 from pipeline.schemas import cohorts, core, performance, reductions, timing
 from pipeline.schemas import monitoring as marts
 from pipeline.settings import Settings

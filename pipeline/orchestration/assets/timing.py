@@ -13,9 +13,10 @@ from pipeline.analysis.send_time.exploration import assign_hours, logged_assignm
 from pipeline.analysis.send_time.inputs import activity_hours, audience, below_cap, engaged_sends
 from pipeline.analysis.send_time.schedule import allowed_hours, schedule_sends
 from pipeline.analysis.send_time.subscribers import analyse_send_times
-from pipeline.charts.pictures import delay_chart, image, send_time_chart
+from pipeline.charts.figures import delay_chart, send_time_chart
 from pipeline.config.constraints import load_constraints
 from pipeline.orchestration.asset import log_asset, table_asset, tables_asset
+from pipeline.orchestration.picture import image
 from pipeline.schemas import core, lake, reductions
 from pipeline.schemas import timing as marts
 from pipeline.settings import Settings

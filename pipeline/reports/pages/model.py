@@ -1,9 +1,11 @@
 """What a page is made of, before it is drawn or written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from pipeline.charts.vega import Figure
 
 
 @dataclass(frozen=True)
@@ -13,14 +15,6 @@ class Cell:
     text: str
     raw: Any = None
     link: str | None = None
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A Vega-Lite specification with its data, and what it says to those who cannot see it."""
-
-    specification: Mapping[str, Any]
-    label: str
 
 
 @dataclass(frozen=True)

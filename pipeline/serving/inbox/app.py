@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from starlette.routing import Mount, Route
 
 from pipeline.analysis.experiments.plan import MetricRole
 from pipeline.charts.drawing import drawn
-from pipeline.charts.figures import realised_figure
+from pipeline.charts.figures import realised_chart
+from pipeline.charts.vega import Figure
+from pipeline.common import words
 from pipeline.common.errors import LedgerError, SourceError
 from pipeline.optimizations import review
 from pipeline.optimizations.approval_policy import ApprovalPolicy
@@ -27,7 +30,6 @@ from pipeline.optimizations.record import Record, Status
 from pipeline.optimizations.review import Seen
 from pipeline.optimizations.states import Event, EventType
 from pipeline.reports.pages import INBOX_PATH
-from pipeline.reports.pages.model import Figure
 from pipeline.reports.pages.site import STYLE
 from pipeline.reports.pages.site import TEMPLATES as PAGE_TEMPLATES
 from pipeline.serving.inbox.sessions import SESSION_SECONDS, Sessions
@@ -76,6 +78,7 @@ class Inbox:
         self._dry_run = dry_run
         loader = jinja2.FileSystemLoader(TEMPLATES)
         self._templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+        self._templates.globals.update(share=words.share, lift=words.lift)
 
     def app(self) -> Starlette:
         """The application, to be mounted at the root of a server."""
@@ -210,9 +213,9 @@ def _brought(realised: pl.DataFrame) -> dict[str, dict[str, Any]]:
 
 def _drawn(nights: pl.DataFrame) -> str | None:
     """What one change brought, as a figure."""
-    specification = realised_figure(nights.filter(role=MetricRole.PRIMARY))
+    figure = realised_chart(nights.filter(role=MetricRole.PRIMARY))
     label = "What the change brought night by night, and what it promised"
-    return drawn(Figure(specification, label)) if specification else None
+    return drawn(replace(figure, label=label)) if figure else None
 
 
 def _changes(record: Record) -> list[tuple[str, str, str]]:

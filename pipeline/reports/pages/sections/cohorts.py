@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.charts.pictures import FEWEST_FOLLOWED
+from pipeline.charts.figures import FEWEST_FOLLOWED
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Grid, Section, Shade

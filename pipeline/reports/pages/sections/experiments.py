@@ -1,12 +1,15 @@
 """Tests of a workflow's steps and what they say."""
 
+from dataclasses import replace
+
 import polars as pl
 
-from pipeline.charts.figures import lift_figure
+from pipeline.charts.choices import largest_test
+from pipeline.charts.figures import experiment_chart
 from pipeline.published.reader import Tables
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
-from pipeline.reports.pages.model import Cell, Figure, Section
+from pipeline.reports.pages.model import Cell, Section
 
 
 def tests(flow: Flow, tables: Tables) -> Section | None:
@@ -15,10 +18,8 @@ def tests(flow: Flow, tables: Tables) -> Section | None:
     if verdicts.is_empty():
         return None
     mine = pl.col("experiment_id").is_in(verdicts["experiment_id"].implode())
-    primary = tables["experiment_results"].filter(mine & (pl.col("role") == "primary"))
-    largest = primary.sort("exposures", "experiment_id", descending=[True, False]).head(1).select("experiment_id")
-    looks = primary.join(largest, on="experiment_id", how="semi")
-    specification = lift_figure(looks)
+    looks = largest_test(tables["experiment_results"].filter(mine))
+    figure = experiment_chart(looks)
     rows = [
         [
             Cell(row["experiment_id"]),
@@ -30,12 +31,12 @@ def tests(flow: Flow, tables: Tables) -> Section | None:
         for row in verdicts.iter_rows(named=True)
     ]
     words = "Looked at every night; the intervals stay true however often one looks. Winners are shown shrunk."
-    if specification:
+    if figure:
         last = looks.sort("as_of_day").row(-1, named=True)
         words = (
             f"{last['experiment_id']}: {last['metric']} of each arm against the control by night, "
             f"{last['exposures']:,} people exposed by {last['as_of_day']}. {words}"
         )
+        figure = replace(figure, label=words)
     header = ("test", "verdict", "measured", "to be expected", "what to do")
-    figure = Figure(specification, words) if specification else None
     return Section("tests", "Tests", words, header, rows, figure, "experiment_verdicts", is_open=True)

@@ -1,13 +1,16 @@
 """How a workflow performs: funnel, course, and its steps side by side."""
 
+from dataclasses import replace
+
 import polars as pl
 
-from pipeline.charts.figures import TREND_DAYS, funnel_figure, trend_figure
+from pipeline.charts.choices import telling_series
+from pipeline.charts.figures import TREND_DAYS, funnel_chart, trend_chart
+from pipeline.common.words import share
 from pipeline.reports.digest import WINDOW
 from pipeline.reports.pages import cells
-from pipeline.reports.pages.cells import share
 from pipeline.reports.pages.flow import Flow
-from pipeline.reports.pages.model import Cell, Figure, Section
+from pipeline.reports.pages.model import Cell, Section
 
 
 def funnel(flow: Flow) -> Section:
@@ -36,8 +39,8 @@ def funnel(flow: Flow) -> Section:
         for row in ordered.iter_rows(named=True)
     ]
     header = ("transition", "entered", "went on", "goal", "waiting", "lost", "drop-off (95%)", "median time")
-    specification = funnel_figure(ordered)
-    figure = Figure(specification, f"{title}. {words}") if specification else None
+    chart = funnel_chart(ordered)
+    figure = chart and replace(chart, label=f"{title}. {words}")
     return Section("funnel", title, words, header, table, figure, "funnel, bottlenecks")
 
 
@@ -56,29 +59,22 @@ def _avoidable_loss(flow: Flow) -> tuple[str, str] | None:
 
 def trend(flow: Flow) -> Section | None:
     """The series that changed last, else the one with most mail, with its expected band."""
-    series = _telling_series(flow.rows("metric_trends"))
-    specification = trend_figure(series)
-    if specification is None:
+    recent = telling_series(flow.rows("metric_trends")).sort("day").tail(TREND_DAYS)
+    if recent.is_empty():
         return None
-    row = series.row(0, named=True)
-    named = f"{flow.step_name(row['step_id'])}: {row['metric'].replace('_', ' ')} by day of sending"
-    recent = series.sort("day").tail(TREND_DAYS)
-    changed = recent["change_marker"].drop_nulls().len()
-    marked = f"{changed} of the last {recent.height} days are marked" if changed else "no day is out of line"
-    words = f"{named}; {marked}. The band holds a normal day in 95 of 100, and never knows the day it judges."
+    row = recent.row(0, named=True)
+    words = f"{flow.step_name(row['step_id'])}: {row['metric'].replace('_', ' ')} by day of sending"
+    chart = trend_chart(recent)
+    if chart is None:
+        words += f". Nothing is known of the last {recent.height} days."
+    else:
+        changed = recent["change_marker"].count()
+        marked = f"{changed} of the last {recent.height} days are marked" if changed else "no day is out of line"
+        words += f"; {marked}. The band holds a normal day in 95 of 100, and never knows the day it judges."
     columns = ("day", "numerator", "denominator", "value", "expected_value_low", "expected_value_high", "change_marker")
     table = [[cells.anything(value) for value in line] for line in recent.select(columns).iter_rows()]
-    figure = Figure(specification, words)
+    figure = chart and replace(chart, label=words)
     return Section("trend", "Is anything out of line?", words, columns, table, figure, "metric_trends")
-
-
-def _telling_series(trends: pl.DataFrame) -> pl.DataFrame:
-    series = ["step_id", "metric"]
-    changed = trends.filter(pl.col("change_marker").is_not_null() & (pl.col("change_marker") != "holiday"))
-    known = trends.filter((pl.col("metric") == "prompt_human_click_rate") & pl.col("expected_value").is_not_null())
-    largest = known.group_by(series).agg(pl.col("denominator").sum()).sort("denominator", *series).tail(1)
-    last = changed.sort("day", *series).tail(1)
-    return trends.join((last if last.height else largest).select(series), on=series, how="semi")
 
 
 def steps(flow: Flow) -> Section:

@@ -1,17 +1,18 @@
 """When to send and how long to wait."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
-from pipeline.charts.figures import delay_figure
-from pipeline.charts.pictures import marked_delays
+from pipeline.charts.choices import marked_delays, telling_transition
+from pipeline.charts.figures import delay_chart
+from pipeline.common.words import share
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
-from pipeline.reports.pages.model import Cell, Figure, Grid, Section, Shade
+from pipeline.reports.pages.model import Cell, Grid, Section, Shade
 
-TRANSITION = ["from_step_id", "to_step_id"]
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -28,7 +29,7 @@ def hours(rows: pl.DataFrame) -> Section | None:
     found = {(row["local_weekday"], row["local_hour"]): row for row in rows.iter_rows(named=True)}
     best = told.sort("shrunk_click_rate", "delivered").row(-1, named=True)
     clicks, delivered = (int(rows[name].sum()) for name in ("unique_human_clicks", "delivered"))
-    middle = f"{cells.share(clicks / delivered)} ({clicks:,} of {delivered:,})"
+    middle = f"{share(clicks / delivered)} ({clicks:,} of {delivered:,})"
     hour = f"{WEEKDAYS[best['local_weekday']]} from {best['local_hour']}:00"
     highest = f"Highest: {hour}, {cells.rate(best, 'shrunk_click_rate').text}"
     if 2 * told.height < rows.height:
@@ -61,9 +62,9 @@ def hours(rows: pl.DataFrame) -> Section | None:
 
 def delays(flow: Flow) -> Section | None:
     """Conversion by delay at the transition whose delays differ most surely."""
-    curves = _most_telling(flow.rows("delay_curves")).sort("delay_hours")
-    specification = delay_figure(curves)
-    if specification is None:
+    curves = telling_transition(flow.rows("delay_curves")).sort("delay_hours")
+    chart = delay_chart(curves)
+    if chart is None:
         return None
     first = curves.row(0, named=True)
     way = f"{flow.step_name(first['from_step_id'])} → {flow.step_name(first['to_step_id'])}"
@@ -84,7 +85,7 @@ def delays(flow: Flow) -> Section | None:
     ]
     title = _better(marked_delays(curves), curves) or "How long to wait"
     header = ("delay", "in use", "converted", "entrants", "conversion (97.5%)", "against now")
-    return Section("delays", title, words, header, table, Figure(specification, words), "delay_curves")
+    return Section("delays", title, words, header, table, replace(chart, label=words), "delay_curves")
 
 
 def _better(marked: pl.DataFrame, curves: pl.DataFrame) -> str | None:
@@ -97,15 +98,6 @@ def _better(marked: pl.DataFrame, curves: pl.DataFrame) -> str | None:
     lift = cells.lift(_less_one(best["ratio_to_current"]), *map(_less_one, _ends(best)))
     wait, instead = (cells.hours(hours).text for hours in (best["delay_hours"], now.item(0, "delay_hours")))
     return f"Waiting {wait} instead of {instead} converts {lift.text}"
-
-
-def _most_telling(curves: pl.DataFrame) -> pl.DataFrame:
-    """The transition whose delays differ most surely; the one with most entrants, where none can be compared."""
-    known = curves.filter(pl.col("conversion_rate").is_not_null())
-    sizes = known.group_by(TRANSITION).agg(pl.col("better_probability").max(), pl.col("entrants").sum())
-    order = ["better_probability", "entrants", *TRANSITION]
-    best = sizes.sort(order, descending=[True, True, False, False], nulls_last=True).head(1)
-    return curves.join(best.select(TRANSITION), on=TRANSITION, how="semi")
 
 
 def _ends(row: dict[str, float | None]) -> tuple[float | None, float | None]:
