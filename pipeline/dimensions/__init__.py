@@ -1,1 +1,1 @@
-"""Workflows, steps, edges, subscribers and time zones: what the facts are described by. Pure functions on frames."""
+"""The dimensions of the facts: workflows, steps, edges, subscribers and time zones. Pure functions on frames."""

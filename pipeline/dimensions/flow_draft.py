@@ -1,4 +1,4 @@
-"""The first flow map: YAML text that the user edits, drafted from what Mailchimp shows."""
+"""A first flow map for the user to edit: YAML text, drafted from what Mailchimp's API shows."""
 
 import json
 
@@ -7,14 +7,14 @@ import polars as pl
 from pipeline.dimensions.flows import emails_by_automation, rows_by, whole_hours
 
 _PREAMBLE = [
-    "# The flow map: which e-mails form which flow, in which order and with which waits. Mailchimp does not tell.",
-    "# A step follows the one before it unless `after: [step id, ...]` names others; of several steps after one, one",
-    "# carries `default: true`. Durations: '36 hours', '2 days'. A changed delay keeps its past:",
-    "#     delay_history: [{until: 2026-03-01, delay: 1 day}]",
+    "# The flow map: which e-mails form a flow, in which order and with which delays. Mailchimp's API does not say.",
+    "# A step follows the step above it, unless `after: [step id, ...]` names others. If several steps follow one,",
+    "# exactly one of them has `default: true`. Write delays like '36 hours' or '2 days'. If a delay was changed, keep",
+    "# the earlier one: `delay_history: [{until: 2026-03-01, delay: 1 day}]`.",
 ]
 _ORPHANS = [
-    "# Automated e-mails of flows that Mailchimp's API does not show. Give each flow an entry and move its e-mails",
-    "# there, in the order in which they are sent:",
+    "# E-mails of flows that Mailchimp's API does not show. Write an entry for each flow and move its e-mails there,",
+    "# in the order in which they are sent:",
     "#   - id: my-flow",
     "#     name: My flow",
     "#     steps:",
@@ -22,16 +22,16 @@ _ORPHANS = [
 
 
 def initial_flow_map(automations: pl.DataFrame, automation_emails: pl.DataFrame, campaigns: pl.DataFrame) -> str:
-    """YAML of a first flow map to edit: classic automations as they are, other automated e-mails as comments."""
+    """YAML of a first flow map: classic automations as they are, and other automated e-mails as comments."""
     emails = emails_by_automation(automation_emails)
     lines = [*_PREAMBLE, "flows:" if automations.height else "flows: []"]
     for automation in rows_by(automations, "workflow_id"):
         lines += [
-            f"  - id: {_quoted(automation['workflow_id'])}  # a classic automation: keep its id",
+            f"  - id: {_quoted(automation['workflow_id'])}  # a classic automation: do not change this id",
             f"    name: {_quoted(automation['title'], automation['workflow_id'])}",
             "    category: lifecycle",
             "    priority: 0",
-            "    # goal: purchase  # the type of event that this flow is for",
+            "    # goal: purchase  # event type that reaches the goal of this flow",
             "    steps:" if emails[automation["workflow_id"]] else "    steps: []",
         ]
         for email in emails[automation["workflow_id"]]:
@@ -55,9 +55,9 @@ def initial_flow_map(automations: pl.DataFrame, automation_emails: pl.DataFrame,
 
 
 def _quoted(*texts: str) -> str:
-    """The first text with something visible in it as a YAML scalar on one line.
+    """The first text with a visible character, as a YAML scalar on one line.
 
-    JSON will do, once what YAML forbids is blank.
+    A JSON string is valid YAML once the characters that YAML forbids are replaced by blanks.
     """
     printable = ("".join(char if char.isprintable() else " " for char in text) for text in texts)
     return json.dumps(next(text for text in printable if text.strip()), ensure_ascii=False)

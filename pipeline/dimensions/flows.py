@@ -1,6 +1,6 @@
 """Workflows, steps and edges: the user's flow map, completed by classic automations and one-off campaigns.
 
-Reading and judging the map is the business of `flow_map.py`, drafting a first one of `flow_draft.py`.
+The map is read and checked in `pipeline/config/flow_map.py`. A first map is drafted in `flow_draft.py`.
 """
 
 import hashlib
@@ -15,16 +15,16 @@ from typing import Any
 import polars as pl
 
 from pipeline.common.errors import SourceError
+from pipeline.common.time import DAY_US, day_number
 from pipeline.config.flow_map import FLOWS_FILE, Flow, FlowMap, Step
 from pipeline.schemas.base import Table, conform, polars_schema
 from pipeline.schemas.core import CoreEdges, CoreSteps, CoreWorkflows
+from pipeline.schemas.vocabulary import WorkflowKind, WorkflowStatus
 from pipeline.settings import Settings
 
-EPOCH = date(1970, 1, 1)
-MICROSECONDS_PER_DAY = 86_400_000_000
 BEGINNING_US = 0
-END_US = (date.max - EPOCH).days * MICROSECONDS_PER_DAY
-_STATUS = {"sending": "active", "sent": "active", "archived": "archived"}
+END_US = day_number(date.max) * DAY_US
+_STATUS: dict[str, WorkflowStatus] = {"sending": "active", "sent": "active", "archived": "archived"}
 _NEVER_SENT = ["save", "schedule"]
 
 Row = dict[str, Any]
@@ -41,23 +41,23 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class _Workflow:
-    """A flow with what only Mailchimp knows of it."""
+    """A flow, with what only Mailchimp knows about it."""
 
     flow: Flow
-    kind: str
+    kind: WorkflowKind
     name: str
     trigger: str | None
-    status: str
+    status: WorkflowStatus
     emails: dict[str, Row] = field(default_factory=dict)
 
 
 def workflow_key(workflow_id: str) -> int:
-    """Key of a workflow: the first 63 bits of the SHA-256 of its id."""
+    """The key of a workflow: the first 63 bits of the SHA-256 of its id."""
     return _key(workflow_id)
 
 
 def step_key(workflow_id: str, step_id: str) -> int:
-    """Key of a step: the first 63 bits of the SHA-256 of both ids."""
+    """The key of a step: the first 63 bits of the SHA-256 of both ids."""
     return _key(f"{workflow_id}\x1f{step_id}")
 
 
@@ -68,21 +68,21 @@ def dimensions(
     campaigns: pl.DataFrame,
     settings: Settings,
 ) -> Dimensions:
-    """The dimensions of everything that sends.
+    """The dimensions of everything that sends messages.
 
-    Every campaign belongs to one step: of the user's map, else of its classic automation, else it is a workflow of
-    kind 'campaign' with one step, both under the campaign's id. E-mails of an automation that the map lists without
-    them follow its last step. Drafts are left out.
+    Every campaign belongs to one step: a step of the user's map, else of its classic automation. Otherwise the campaign
+    is a workflow of kind 'campaign' with one step, and both have the campaign's id. If the map lists an automation
+    without some of its e-mails, these follow its last step. Drafts are left out.
 
     Args:
         flow_map: the user's map.
         automations: latest rows of `lake.automations`.
         automation_emails: latest rows of `lake.automation_emails`.
         campaigns: latest rows of `lake.campaigns`.
-        settings: whose `default_grace_hours` is used where the map names none.
+        settings: its `default_grace_hours` applies where the map names no grace.
 
     Raises:
-        SourceError: if the map lists a flow without steps that is no classic automation.
+        SourceError: if the map lists a flow without steps that is not a classic automation.
     """
     emails = emails_by_automation(automation_emails)
     found = [*_mapped(flow_map, automations, emails)]
@@ -138,7 +138,7 @@ def _single_campaigns(campaigns: pl.DataFrame, used: set[str]) -> Iterator[_Work
 
 
 def _completed(flow: Flow, emails: list[Row], taken: set[str]) -> Flow:
-    """The automation's flow with the e-mails that the map leaves out at its end, and every campaign filled in."""
+    """The automation's flow with every campaign filled in. E-mails that the map leaves out are added at its end."""
     own = {email["step_id"] for email in emails}
     steps = [
         step.model_copy(update={"campaign": step.campaign or step.id}) if step.id in own else step
@@ -153,7 +153,7 @@ def _completed(flow: Flow, emails: list[Row], taken: set[str]) -> Flow:
     return flow.model_copy(update={"steps": steps + added})
 
 
-def _automation(flow: Flow, automation: Row, emails: list[Row], status: str) -> _Workflow:
+def _automation(flow: Flow, automation: Row, emails: list[Row], status: WorkflowStatus) -> _Workflow:
     told = _STATUS.get(automation["status"], "paused")
     return _Workflow(
         flow=flow,
@@ -227,20 +227,20 @@ def _edge_rows(workflow: _Workflow, default_grace_hours: int) -> Iterator[Row]:
 
 
 def _delays(step: Step, emails: dict[str, Row]) -> Iterator[tuple[int, int, int]]:
-    """(hours, valid from, valid to) of every version of the wait before a step, oldest first."""
+    """(hours, valid from, valid to) of every version of the delay before a step, oldest first."""
     current = step.delay
     if current is None:
         current = whole_hours(emails.get(step.campaign or "", {}).get("delay_hours"))
     start = BEGINNING_US
     for past in step.delay_history:
-        until = (past.until - EPOCH).days * MICROSECONDS_PER_DAY
+        until = day_number(past.until) * DAY_US
         yield past.delay, start, until
         start = until
     yield current, start, END_US
 
 
 def emails_by_automation(automation_emails: pl.DataFrame) -> dict[str, list[Row]]:
-    """Automation id -> its e-mails in order; an unknown id has none."""
+    """Automation id -> its e-mails in order. An unknown id has none."""
     grouped: dict[str, list[Row]] = defaultdict(list)
     for email in automation_emails.sort("workflow_id", "position", "step_id").iter_rows(named=True):
         grouped[email["workflow_id"]].append(email)
@@ -257,7 +257,7 @@ def _frame(rows: Iterable[Row], model: type[Table]) -> pl.DataFrame:
 
 
 def whole_hours(hours: float | None) -> int:
-    """Hours rounded up; no delay is 0."""
+    """Hours, rounded up. No delay is 0."""
     return math.ceil(hours or 0)
 
 

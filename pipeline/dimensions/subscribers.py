@@ -1,4 +1,4 @@
-"""The dimension of subscribers: each as last known, from members, orders and events."""
+"""The dimension of subscribers, as last known from members, orders and events."""
 
 import polars as pl
 
@@ -7,7 +7,7 @@ from pipeline.schemas.base import conform
 from pipeline.schemas.core import CoreSubscribers
 from pipeline.settings import Settings
 
-# Of a person in several audiences the state in which mail can be sent tells most.
+# Of a subscriber in several audiences the first of these counts: whether messages can be sent matters most.
 STATUS_ORDER = ("subscribed", "pending", "transactional", "unsubscribed", "cleaned", "archived")
 
 
@@ -18,11 +18,11 @@ def subscribers(members: pl.DataFrame, orders: pl.LazyFrame, events: pl.LazyFram
         members: latest rows of `lake.members`.
         orders: rows of `lake.orders`.
         events: rows of `lake.events`.
-        settings: whose zone serves people without one, and which name the merge field that forms cohorts.
+        settings: the zone of subscribers without a known one, and the merge field that forms cohorts.
 
     Returns:
-        Rows of `core.subscribers`; `plan` is that of the latest event that names one, `first_purchase_us` the earliest
-        order or purchase.
+        Rows of `core.subscribers`. `plan` is from the latest event that names one, `first_purchase_us` from the
+        earliest order or purchase.
     """
     status_rank = pl.col("status").replace_strict(
         {status: rank for rank, status in enumerate(STATUS_ORDER)}, default=len(STATUS_ORDER), return_dtype=pl.Int64
@@ -43,7 +43,7 @@ def subscribers(members: pl.DataFrame, orders: pl.LazyFrame, events: pl.LazyFram
 
 
 def _field(name: str | None) -> pl.Expr:
-    """A merge field as text, null where it is empty or not there."""
+    """A merge field as text. It is null where the field is empty or missing."""
     if name is None:
         return pl.lit(None, dtype=pl.String)
     held = pl.col("merge_fields").str.json_path_match(f"$['{name}']")
@@ -51,14 +51,14 @@ def _field(name: str | None) -> pl.Expr:
 
 
 def first_purchases(orders: pl.LazyFrame, events: pl.LazyFrame) -> pl.LazyFrame:
-    """`subscriber_key` and `first_purchase_us`, whichever source tells the earlier one."""
+    """`subscriber_key` and `first_purchase_us`: the earliest of orders and purchase events."""
     bought = events.filter(pl.col("event_type") == "purchase").select("subscriber_key", at="occurred_us")
     ordered = orders.select("subscriber_key", at="processed_us")
     return pl.concat([bought, ordered]).group_by("subscriber_key").agg(first_purchase_us=pl.col("at").min())
 
 
 def latest_plans(events: pl.LazyFrame) -> pl.LazyFrame:
-    """`subscriber_key` and `plan`, by the latest event that names one."""
+    """`subscriber_key` and `plan`, from the latest event that names one."""
     return (
         events.filter(pl.col("plan").is_not_null())
         .sort("occurred_us", "event_id", "as_of_day")

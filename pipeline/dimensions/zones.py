@@ -1,4 +1,4 @@
-"""Time zones as tables: periods of constant offset, and the zone by which each subscriber's local time is told."""
+"""Time zones as tables: periods of constant offset, and the zone of each subscriber's local time."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -14,7 +14,7 @@ from pipeline.settings import Settings
 MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_A_PLACE = {"Factory", "localtime"}
-# IANA has fixed zones for whole hours only; these places keep the others all year (no summer time as of 2026).
+# IANA has fixed zones for whole hours only. These places have the other offsets all year (as of 2026).
 _ZONE_OF_BROKEN_OFFSET = {
     -9.5: "Pacific/Marquesas",
     3.5: "Asia/Tehran",
@@ -33,10 +33,10 @@ def zone_offsets(zones: Iterable[str], first_day: date, last_day: date) -> pl.Da
     """Periods of constant offset of every zone, from `first_day` 00:00 UTC to the end of `last_day`.
 
     Returns:
-        Rows of `core.zone_offsets`, without gap or overlap within a zone.
+        Rows of `core.zone_offsets`, without gaps or overlaps within a zone.
 
     Raises:
-        zoneinfo.ZoneInfoNotFoundError: for a zone that is none; see `resolve_zones`.
+        zoneinfo.ZoneInfoNotFoundError: for an unknown zone. `resolve_zones` gives known ones only.
     """
     start = datetime.combine(first_day, time(), UTC)
     end = datetime.combine(last_day, time(), UTC) + timedelta(days=1)
@@ -50,16 +50,17 @@ def zone_offsets(zones: Iterable[str], first_day: date, last_day: date) -> pl.Da
 
 
 def resolve_zones(members: pl.DataFrame, settings: Settings) -> pl.DataFrame:
-    """The zone of every subscriber: the member's own if IANA knows it, else its offset, else the workspace's zone.
+    """The zone of every subscriber: the member's own if IANA knows it, else one of its offset, else the workspace's.
 
     Args:
-        members: latest rows of `lake.members`; of several audiences the best known, then the latest change counts.
-        settings: whose `timezone` is the default.
+        members: latest rows of `lake.members`. Of several audiences the one with the best known zone counts, then the
+            one that changed last.
+        settings: its `timezone` is the default.
 
     Returns:
-        One row per `subscriber_key` with `zone` and `zone_source` (member, gmtoff or default).
+        One row per `subscriber_key` with `zone` and `zone_source`.
     """
-    # Mailchimp writes an unknown place as offset 0 without country.
+    # Mailchimp writes an unknown place as offset 0 without a country.
     place_is_known = (pl.col("gmt_offset_hours") != 0) | (pl.col("country_code").fill_null("") != "")
     own = pl.col("timezone").replace_strict({zone: zone for zone in known_zones()}, default=None)
     by_offset = pl.col("gmt_offset_hours").replace_strict(_ZONE_OF_OFFSET, default=None, return_dtype=pl.String)
@@ -85,12 +86,12 @@ def resolve_zones(members: pl.DataFrame, settings: Settings) -> pl.DataFrame:
 
 @cache
 def known_zones() -> frozenset[str]:
-    """Every IANA zone that this machine knows."""
+    """Every IANA zone that this machine has."""
     return frozenset(available_timezones() - _NOT_A_PLACE)
 
 
 def _periods(zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[tuple[int, int, int]]:
-    """(from, to, offset) in microseconds; no zone changes its offset twice within a day and back."""
+    """(from, to, offset) in microseconds. No zone changes its offset and back within one day."""
     begin = earlier = start
     while earlier < end:
         offset, later = _offset(zone, begin), min(earlier + timedelta(days=1), end)
@@ -105,7 +106,7 @@ def _periods(zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[tuple[i
 
 
 def _first_change(zone: ZoneInfo, same: datetime, changed: datetime, offset: timedelta) -> datetime:
-    """The second at which the offset changes, by halving: it is `offset` at `same` and another at `changed`."""
+    """The second at which the offset changes, found by halving. It is `offset` at `same` and differs at `changed`."""
     while changed - same > timedelta(seconds=1):
         middle = same + timedelta(seconds=(changed - same) // timedelta(seconds=2))
         same, changed = (middle, changed) if _offset(zone, middle) == offset else (same, middle)

@@ -1,4 +1,4 @@
-"""What changed dimensions make due: they are compared with their copy of the night before, in the schema `engine`."""
+"""Which windows become due because dimensions changed. Dimensions are compared with their copy in schema `engine`."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import duckdb
 from pipeline.engine.state import State
 from pipeline.engine.windows import EVERYTHING, Window
 
-# The columns that SQL reads: a change of another one, such as a title, changes no fact.
+# The columns that SQL reads. A change of another column, such as a title, changes no fact.
 WATCHED = {
     "workflows": "workflow_key, workflow_id, goal_event_type, kind",
     "steps": "step_key, workflow_key, workflow_id, step_id, position, campaign_id",
@@ -16,7 +16,7 @@ WATCHED = {
     "zone_offsets": "zone, from_us, offset_us",
     "subscribers": "subscriber_key, zone, signup_us, first_purchase_us, plan, cohort_value",
 }
-# One-off campaigns come every week and belong to nobody's journey, so a new one touches the days of its sends only.
+# A new one-off campaign touches only the days of its own sends, because no other workflow shares its step.
 NEW_CAMPAIGN_DAYS = """
 SELECT DISTINCT CAST(FLOOR(send.sent_us / 86400000000) AS BIGINT) AS day
 FROM lake.sends AS send
@@ -66,9 +66,9 @@ SUBSCRIBER_EFFECTS = (
 
 
 def observe_dimensions(connection: duckdb.DuckDBPyConnection, state: State, models: Sequence[str]) -> None:
-    """Make due what changed since the dimensions were last observed, and remember them as they are now.
+    """Make due what changed since the dimensions were last observed, and keep a copy of them as they are now.
 
-    A changed flow, step, edge or offset of a zone makes everything due; a changed subscriber only their own days.
+    A changed workflow, step, edge or zone offset makes everything due. A changed subscriber makes their own days due.
     """
     listed = connection.execute(
         "SELECT table_name, string_agg(column_name, ', ' ORDER BY ordinal_position) "
@@ -76,7 +76,7 @@ def observe_dimensions(connection: duckdb.DuckDBPyConnection, state: State, mode
     )
     known = dict(listed.fetchall())
     if known.keys() >= WATCHED.keys():
-        # An older release watched other columns: what they would have told is not known.
+        # An older release watched other columns, so it is not known whether today's columns changed.
         is_older = any(known[table] != columns for table, columns in WATCHED.items())
         if is_older or _flows_changed(connection):
             for model in models:
@@ -95,7 +95,7 @@ def _flows_changed(connection: duckdb.DuckDBPyConnection) -> bool:
         "workflows": "WHERE kind <> 'campaign'",
         "steps": f"WHERE workflow_key NOT IN {campaigns}",
         "edges": "",
-        # A later end of the last period, or a zone not met before, changes nothing that was computed.
+        # A later end of the last period, or a new zone, changes nothing that was computed.
         "zone_offsets": "WHERE FALSE",
     }
     counts = (

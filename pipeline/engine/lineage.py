@@ -1,4 +1,4 @@
-"""Which columns a model's columns are made of, read from its SQL."""
+"""The columns from which each column of a model is computed, read from its SQL."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pipeline.schemas.base import identity, polars_schema, tables_of
 
 @dataclass(frozen=True, order=True)
 class ColumnSource:
-    """One column of a table that is read."""
+    """One column of a table that a model reads."""
 
     table: str
     column: str
@@ -21,8 +21,8 @@ class ColumnSource:
 
 @cache
 def column_lineage(model: Model) -> dict[str, Sequence[ColumnSource]]:
-    """For every column of the model, the columns of the tables it is computed from, in alphabetical order."""
-    # Without a column, sqlglot resolves the statement once for all of them.
+    """For every column of the model the columns from which it is computed, in alphabetical order."""
+    # If no column is named, sqlglot resolves the statement once for all columns.
     roots = lineage(None, model.sql, schema=_schema(), dialect="duckdb", trim_selects=False)
     assert isinstance(roots, dict)
     return {column: _sources(roots[column]) for column in model.columns}

@@ -1,4 +1,4 @@
-"""SQL models as files: what each is called, says, reads and is parametrised by."""
+"""SQL models as files: the name of each, its description, the tables that it reads, and its parameters."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +14,7 @@ ROOMS = ("core", "reductions")
 
 @dataclass(frozen=True)
 class Model:
-    """One file `sql/SCHEMA/TABLE.sql`: a SELECT that fills the table of that name for a window of days."""
+    """One file `sql/SCHEMA/TABLE.sql`: a SELECT that fills the table of that name, for a window of days."""
 
     name: str
     path: Path
@@ -32,10 +32,10 @@ class Model:
 
 @cache
 def models(sql_dir: Path) -> tuple[Model, ...]:
-    """Every model below `sql_dir`, each after those it reads. Read once a process.
+    """Every model below `sql_dir`, each after the models that it reads. Files are read once per process.
 
     Raises:
-        LookupError: if a file has no table model of its name in `pipeline/schemas`.
+        LookupError: if `pipeline/schemas` declares no table of a file's name.
     """
     schemas = {identity(model).qualified_name: model for room in ROOMS for model in tables_of(room)}
     found = {}
@@ -53,18 +53,18 @@ def models(sql_dir: Path) -> tuple[Model, ...]:
 
 @cache
 def tables_read(sql: str) -> tuple[str, ...]:
-    """Qualified names of the tables a statement reads, in alphabetical order."""
+    """Qualified names of the tables that a statement reads, in alphabetical order."""
     return tuple(sorted({f"{table.db}.{table.name}" for table in parse(sql).find_all(exp.Table) if table.db}))
 
 
 @cache
 def parameters_of(sql: str) -> tuple[str, ...]:
-    """Names of a statement's parameters, in alphabetical order."""
+    """Names of the parameters of a statement, in alphabetical order."""
     return tuple(sorted({str(parameter.this) for parameter in parse(sql).find_all(exp.Placeholder)}))
 
 
 def parse(sql: str) -> exp.Expr:
-    """The statement's syntax tree, as DuckDB reads it."""
+    """The syntax tree of a statement in DuckDB's dialect."""
     return parse_one(sql, dialect="duckdb")
 
 

@@ -1,6 +1,7 @@
-"""Lint of the portable subset: SQL that DuckDB and Spark run alike. Only what is listed here may occur.
+"""Lint of the portable subset: SQL that gives equal rows in DuckDB and Spark. Only listed constructs are allowed.
 
-An allow-list, because of 81 constructs tried, 25 failed or silently differed and a transpiler raised for none of them.
+It lists what is allowed, because of 81 constructs that were tried 25 failed or gave different rows, and the transpiler
+reported none of them.
 """
 
 from collections.abc import Iterator
@@ -28,19 +29,19 @@ CAST_TARGETS = frozenset({exp.DataType.Type.BIGINT, exp.DataType.Type.TEXT, exp.
 
 @dataclass(frozen=True)
 class Violation:
-    """One construct that leaves the portable subset: where it stands and what to write instead."""
+    """One construct outside the portable subset: the file, the construct, and what to write instead."""
 
     file: str
     construct: str
     advice: str
 
     def __str__(self) -> str:
-        """One line for a person."""
+        """The violation as one line."""
         return f"{self.file}: {self.construct}: {self.advice}"
 
 
 def lint(path: Path) -> list[Violation]:
-    """Everything in a SQL file that lies outside the portable subset."""
+    """Every construct of a SQL file that is outside the portable subset."""
     return [
         Violation(path.name, " ".join(node.sql(dialect="duckdb").split())[:80], advice)
         for node in parse(path.read_text()).walk()
@@ -50,23 +51,23 @@ def lint(path: Path) -> list[Violation]:
 
 def _advice(node: exp.Expr) -> Iterator[str]:
     if type(node) not in ALLOWED:
-        yield f"{type(node).__name__} is not in the portable subset; see pipeline/engine/portable.py."
+        yield f"{type(node).__name__} is not in the portable subset: ALLOWED in pipeline/engine/portable.py."
     if isinstance(node, exp.Div) and not _is_nonzero_number(node.expression):
-        yield "Divide by a number that is not zero: engines differ in what division by zero gives."
+        yield "Divide by a number that is not zero: engines give different results for division by zero."
     if isinstance(node, exp.Join) and (node.side != "LEFT" or node.args.get("using") or not node.args.get("on")):
         yield "Write LEFT JOIN ... ON, from the fact to its dimensions."
     if isinstance(node, exp.Table) and not node.alias:
-        yield "Name the table with AS: engines resolve unnamed ones differently."
+        yield "Name the table with AS: engines resolve unnamed tables differently."
     if isinstance(node, exp.Select) and not all(isinstance(projection, exp.Alias) for projection in node.expressions):
         yield "Give every column a name with AS."
     if isinstance(node, exp.Ordered) and not node.args.get("nulls_first"):
-        yield "Write NULLS FIRST: engines differ in the default."
+        yield "Write NULLS FIRST: engines have different defaults."
     if isinstance(node, exp.Window) and not (isinstance(node.this, exp.RowNumber) and node.args.get("order")):
-        yield "Of window functions only ROW_NUMBER, with an explicit order."
+        yield "Use no window function but ROW_NUMBER, with an explicit order."
     if isinstance(node, exp.Window) and node.args.get("spec"):
         yield "Leave window frames out."
     if isinstance(node, exp.Cast) and (type(node) is not exp.Cast or node.to.this not in CAST_TARGETS):
-        yield "Cast to BIGINT or VARCHAR only; times and days are integers."
+        yield "Cast to BIGINT or VARCHAR only: times and days are integers."
     if isinstance(node, exp.Union) and node.args.get("distinct"):
         yield "Write UNION ALL."
     if isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count):

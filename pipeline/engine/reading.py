@@ -1,4 +1,4 @@
-"""Reading the working file from outside of a nightly."""
+"""Reads the working file while no nightly runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ from pipeline.common.errors import SourceError
 
 
 def read_tables(working_file: Path, names: Sequence[str]) -> list[pl.DataFrame]:
-    """The tables of the working file with the given qualified names, in their order.
+    """The tables of the working file with the given qualified names, in the given order.
 
     Raises:
-        SourceError: if the file cannot be read now, as while a nightly writes it.
+        SourceError: if the file cannot be read, for example because a nightly is writing it.
     """
     try:
         with duckdb.connect(str(working_file), read_only=True) as connection:

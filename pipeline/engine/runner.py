@@ -1,6 +1,6 @@
-"""The runner: a bounded set of days of a model is recomputed and replaces what stood there, in one transaction.
+"""The runner: it recomputes windows of days of a model and replaces the rows of these days, in one transaction.
 
-Nightly, late data, backfill and full rebuild are this one path and differ only in the windows.
+Nightly, late data, backfill and full rebuild all take this one path. They differ only in the windows.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from pipeline.engine.views import column_types, create_views, list_files
 from pipeline.engine.windows import EVERYTHING, Window, coalesce, cut
 from pipeline.schemas.base import identity, tables_of
 
-# From which tables a model takes over the days that were recomputed there, and by which of their columns. Of any other
-# table it reads, what changed reaches it by `sql/touched`.
+# If days of a table are recomputed, the same days of these models become due, by the named column of the table. For
+# any other table that a model reads, the queries of `sql/touched` find the days.
 INHERITED_DAYS: Mapping[str, Mapping[str, str]] = {
     "core.engagements": {"core.sends": "day"},
     "core.messages": {"core.sends": "day", "core.engagements": "day"},
@@ -43,7 +43,7 @@ INHERITED_DAYS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class RunResult:
-    """What building one model did: the windows it recomputed, rows that went and came, wall seconds."""
+    """What building one model did: the windows it recomputed, rows deleted and inserted, and seconds it took."""
 
     model: str
     windows: tuple[Window, ...]
@@ -53,11 +53,11 @@ class RunResult:
 
 
 class Engine:
-    """Builds core facts and reductions on one DuckDB connection that the caller configured and closes.
+    """Builds core facts and reductions on one DuckDB connection, which the caller configures and closes.
 
     The dimensions (`core.workflows`, `steps`, `edges`, `zone_offsets`, `subscribers`) must be written before the first
-    `build`. What is new since a model was last built is remembered in the schema `engine` of the same file, in the
-    transaction that replaces the model's rows, so that a run cut short is made good by the next one.
+    `build`. Schema `engine` of the same file remembers what each model has seen. It is updated in the transaction that
+    replaces the rows, so that the next run completes an interrupted one.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class Engine:
         parameters: Mapping[str, int | str],
         days_per_piece: int | None = None,
     ) -> None:
-        """Make the views of the lake as it stands now, and every table that is missing.
+        """Make the views of the lake as it is now, and every table that is missing.
 
         Args:
-            connection: read-write, outside a transaction.
+            connection: a writable connection without an open transaction.
             sql_dir: folder with `core`, `reductions` and `touched`.
             lake_root: folder of the lake.
             parameters: values of the models' parameters: `currency`, `shared_ip_recipients`, `default_grace_hours`.
-            days_per_piece: days of data computed at once in a full rebuild, to bound memory; none = all.
+            days_per_piece: days of data that a full rebuild computes at once, to bound memory. None = all.
         """
         self.models = {model.name: model for model in models(sql_dir)}
         self._connection = connection
@@ -85,27 +85,23 @@ class Engine:
         self._state = State(connection, lake_root, self._files)
         self._touched = TouchedDays(connection, sql_dir / "touched", self._files)
         self._is_observed = False
-        # Most files of a lake are older than most windows: their footers are read once, then known to hold nothing.
+        # Most files of a lake are older than most windows. With this their footers are read only once.
         connection.execute("SET parquet_metadata_cache = true")
         create_views(connection, "lake", self._files)
         for table in (*tables_of("core"), *tables_of("reductions")):
             _create_table(connection, identity(table).qualified_name, column_types(table))
 
     def build(self, model_name: str) -> RunResult:
-        """Recompute what new lake files, changed dimensions, settings or SQL touch of one model.
+        """Recompute the windows of one model that new lake files, changed dimensions, settings or SQL make due.
 
-        The models it reads must have been built before; `self.models` is in such an order.
+        The models that it reads must have been built before. `self.models` has such an order.
         """
         self._observe_once()
         model = self.models[model_name]
         return self._replace(model, self._due_windows(model))
 
-    def build_all(self) -> list[RunResult]:
-        """Build every model, each after those it reads."""
-        return [self.build(name) for name in self.models]
-
     def touch(self, window: Window = EVERYTHING) -> None:
-        """Have these days recomputed by the next builds whatever is new: a backfill, or a full rebuild."""
+        """Make these days of every model due: a backfill, or a full rebuild."""
         for name in self.models:
             self._state.add_pending(name, [window])
 
@@ -140,7 +136,7 @@ class Engine:
 
     def _delete(self, model: Model, window: Window) -> int:
         if window.is_everything:
-            # Made anew, so that a table of an older release gets today's columns.
+            # The table is created again, so that a table of an older release gets today's columns.
             deleted = _count(self._connection.execute(f"SELECT COUNT(*) FROM {model.name}"))
             self._connection.execute(f"DROP TABLE {model.name}")
             _create_table(self._connection, model.name, column_types(model.schema))

@@ -1,4 +1,4 @@
-"""What the engine remembers between runs, in schema `engine` of the working file: files seen, windows still due."""
+"""What the engine remembers between runs, in schema `engine` of the working file: files seen and windows due."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,10 +19,10 @@ CREATE TABLE IF NOT EXISTS engine.pending (model VARCHAR, first_day BIGINT, last
 
 
 class State:
-    """The lake's files in the order they were first met; per model how many of them it has seen and what is due."""
+    """The lake's files, numbered in order of appearance, and for each model what it has seen and what is due."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, lake_root: Path, files: Sequence[LakeFile]) -> None:
-        """Number the files that are new. If one is gone or rewritten, nothing that was built stands any more."""
+        """Number the files that are new. If a file is gone or was rewritten, every model is to be built again."""
         self._connection = connection
         connection.execute(TABLES)
         present = {(file.path.relative_to(lake_root).as_posix(), file.size, file.modified_ns): file for file in files}
@@ -41,7 +41,7 @@ class State:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of the block, or nothing of it."""
+        """A block whose statements all take effect, or none of them."""
         self._connection.execute("BEGIN")
         try:
             yield
@@ -51,23 +51,23 @@ class State:
         self._connection.execute("COMMIT")
 
     def new_files(self, model: str) -> list[LakeFile]:
-        """Files that the model has not seen."""
+        """The files that the model has not seen."""
         last = self.last_file_no(model)
         return [file for number, file in sorted(self._files.items()) if number > last]
 
     def last_file_no(self, model: str) -> int:
-        """Number of the last file the model has seen; 0 before it was built."""
+        """The number of the last file that the model has seen. 0 before it was built."""
         sql = "SELECT last_file_no FROM engine.built WHERE model = ?"
         row = self._connection.execute(sql, [model]).fetchone()
         return int(row[0]) if row else 0
 
     def fingerprint(self, model: str) -> str | None:
-        """Fingerprint of the definition the model was last built with; none before it was built."""
+        """The fingerprint with which the model was last built. None before it was built."""
         row = self._connection.execute("SELECT fingerprint FROM engine.built WHERE model = ?", [model]).fetchone()
         return str(row[0]) if row else None
 
     def pending(self, model: str) -> list[Window]:
-        """Windows that other models, changed dimensions or a backfill made due."""
+        """The windows that other models, changed dimensions or a backfill made due."""
         sql = "SELECT DISTINCT first_day, last_day FROM engine.pending WHERE model = ?"
         return [Window(first, last) for first, last in self._connection.execute(sql, [model]).fetchall()]
 
@@ -77,7 +77,7 @@ class State:
         self._insert("pending", ("model", "first_day", "last_day"), rows)
 
     def acknowledge(self, model: str, sources: Sequence[str], fingerprint: str) -> None:
-        """Nothing is due for the model any more; it has seen every file that the models it reads have seen."""
+        """Note that nothing is due for the model: it has seen every file that the models it reads have seen."""
         last = min([max(self._files, default=0), *(self.last_file_no(source) for source in sources)])
         for table in ("built", "pending"):
             self._connection.execute(f"DELETE FROM engine.{table} WHERE model = ?", [model])
@@ -88,7 +88,7 @@ class State:
         return {(file, size, modified_ns): number for number, file, size, modified_ns in rows}
 
     def _insert(self, table: str, columns: tuple[str, ...], rows: Sequence[tuple]) -> None:
-        # One statement for all rows: thousands of files one by one would take longer than the models.
+        # One statement for all rows: thousands of single statements would take longer than the models.
         if len(rows) > 1:
             frame = pl.DataFrame(rows, schema=columns, orient="row")
             self._connection.register("engine_rows", frame)

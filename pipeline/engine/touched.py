@@ -1,8 +1,8 @@
-"""Which days of a model new lake files touch: the queries of `sql/touched`.
+"""Which days of a model are touched by new lake files: the queries of `sql/touched`.
 
 `sql/touched/SCHEMA/TABLE.sql` lists the days of a model. It may read `new.X` (rows of the new files of lake table X),
-`around.X` (rows of all files in the day partitions that hold a new one), and the named queries of
-`sql/touched/named/NAME.sql`, as `touched.NAME`. These run on DuckDB only, so they may leave the portable subset.
+`around.X` (rows of all files in day partitions with a new file), and `touched.NAME`, the result of the query
+`sql/touched/named/NAME.sql`. These queries run on DuckDB only, so they may leave the portable subset.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from pipeline.engine.views import LakeFile, create_views
 
 
 class TouchedDays:
-    """Runs the queries of one folder. For one set of new files every named query runs once."""
+    """Runs the queries of one folder. For one set of new files each named query runs once."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path, files: Sequence[LakeFile]) -> None:
         self._connection = connection
@@ -26,11 +26,11 @@ class TouchedDays:
         self._made: set[str] = set()
 
     def text(self, model: Model) -> str:
-        """All SQL that decides on the days of a model; empty if only other models make them due."""
+        """All SQL that finds the days of a model. Empty if only other models make its days due."""
         return "\n".join(query.read_text() for query in self._queries(model))
 
     def of(self, model: Model, fresh: Sequence[LakeFile], parameters: Mapping[str, int | str]) -> list[int]:
-        """Days that the rows of the files `fresh` touch."""
+        """The days that the rows of the files `fresh` touch."""
         queries = self._queries(model)
         if not fresh or not queries:
             return []
@@ -51,7 +51,7 @@ class TouchedDays:
                 self._made.add(query.stem)
 
     def _queries(self, model: Model) -> list[Path]:
-        """The model's query and the named ones, each before those that it reads itself."""
+        """The model's query and the named queries. Each comes before the queries that it reads."""
         path = self._folder.joinpath(*model.name.split(".")).with_suffix(".sql")
         return self._with_named(path) if path.exists() else []
 

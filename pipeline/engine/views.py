@@ -1,4 +1,4 @@
-"""Views of the lake's Parquet files: all of them, or only some. Files are listed here and never written."""
+"""Views of the lake's Parquet files: of all files, or of some. Files are only listed here, never written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from pathlib import Path
 
 import duckdb
 
+from pipeline.common.time import day_number
 from pipeline.schemas.base import Table, identity, polars_schema, tables_of
 
-EPOCH = date(1970, 1, 1)
 DUCKDB_TYPES = {"Int64": "BIGINT", "Float64": "DOUBLE", "String": "VARCHAR", "Boolean": "BOOLEAN"}
-# The one table of the lake that SQL must not see: it holds addresses.
+# SQL must not see this table: it holds addresses.
 PRIVATE_TABLES = frozenset({"addresses"})
 
 
 @dataclass(frozen=True)
 class LakeFile:
-    """One immutable file of the lake. A file that was rewritten, because somebody was forgotten, is another file."""
+    """One file of the lake. A file that was rewritten, because a person was forgotten, counts as another file."""
 
     table: str
     path: Path
@@ -27,19 +27,19 @@ class LakeFile:
 
     @property
     def day(self) -> int:
-        """Day of the partition it lies in, as days since 1970-01-01."""
-        return (date.fromisoformat(self.path.parent.name.removeprefix("day=")) - EPOCH).days
+        """The day of its partition, as days since 1970-01-01."""
+        return day_number(date.fromisoformat(self.path.parent.name.removeprefix("day=")))
 
 
 @cache
 def lake_tables() -> dict[str, type[Table]]:
-    """Lake tables that SQL may read, by name."""
+    """The lake tables that SQL may read, by name."""
     found = {identity(model).name: model for model in tables_of("lake")}
     return {name: model for name, model in found.items() if name not in PRIVATE_TABLES}
 
 
 def list_files(lake_root: Path) -> list[LakeFile]:
-    """Every file of the lake as it stands now."""
+    """Every file of the lake as it is now."""
     files = []
     for name in lake_tables():
         for path in sorted((lake_root / name).glob("day=*/*.parquet")):
@@ -48,13 +48,8 @@ def list_files(lake_root: Path) -> list[LakeFile]:
     return files
 
 
-def register_lake(connection: duckdb.DuckDBPyConnection, lake_root: Path) -> None:
-    """Make the views `lake.TABLE` over all files of each table; a table without files is an empty view."""
-    create_views(connection, "lake", list_files(lake_root))
-
-
 def create_views(connection: duckdb.DuckDBPyConnection, schema: str, files: Sequence[LakeFile]) -> None:
-    """Make a view `SCHEMA.TABLE` of every lake table over those of `files` that are its own."""
+    """Make a view `SCHEMA.TABLE` of every lake table, over its own files among `files`. Without any it is empty."""
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
     for name in lake_tables():
         create_view(connection, schema, name, files)

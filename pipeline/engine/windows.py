@@ -1,13 +1,13 @@
-"""Windows of days: the unit in which every model is recomputed. Nothing here knows a table."""
+"""Windows of days: the unit in which every model is recomputed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-# Beyond any day a fact can have, and small enough that microseconds fit into 64 bits.
+# No fact has a day outside these, and in microseconds they fit into 64 bits.
 FIRST_DAY = -1_000_000
 LAST_DAY = 1_000_000
-# Every window reads the lake once, which costs about as much as recomputing some weeks of facts.
+# Every window reads the lake once. That costs about as much as recomputing some weeks of facts.
 MOST_WINDOWS = 6
 
 
@@ -20,7 +20,7 @@ class Window:
 
     @property
     def is_everything(self) -> bool:
-        """Whether no day lies outside."""
+        """Whether the window contains every day."""
         return self == EVERYTHING
 
 
@@ -28,7 +28,7 @@ EVERYTHING = Window(FIRST_DAY, LAST_DAY)
 
 
 def coalesce(windows: Iterable[Window], most: int = MOST_WINDOWS) -> list[Window]:
-    """At most `most` windows that hold all of these days, in order; the days between near ones are held too."""
+    """At most `most` windows, in order, that contain all these days. Windows near each other are joined."""
     runs: list[Window] = []
     for window in sorted(windows):
         if runs and window.first_day <= runs[-1].last_day + 1:
@@ -47,7 +47,7 @@ def coalesce(windows: Iterable[Window], most: int = MOST_WINDOWS) -> list[Window
 
 
 def cut(window: Window, first_day: int, last_day: int, days: int) -> list[Window]:
-    """`window` in pieces of at most `days` days of data, which lie between `first_day` and `last_day`."""
+    """The window in pieces of at most `days` days of data. Data lie between `first_day` and `last_day`."""
     starts = range(max(first_day, window.first_day) + days, min(last_day, window.last_day) + 1, days)
     bounds = [window.first_day, *starts, window.last_day + 1]
     return [Window(start, end - 1) for start, end in pairwise(bounds)]

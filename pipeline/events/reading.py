@@ -11,10 +11,11 @@ from typing import Any
 import polars as pl
 
 from pipeline.common.files import read_state, write_state
+from pipeline.common.time import DAY_US, day_number
 from pipeline.events.files import EventFile, fetch_event_file, find_event_files, raw_events
 from pipeline.events.rows import CONTENT, parse_events
 from pipeline.lake.keys import SubscriberKeys
-from pipeline.lake.store import EPOCH, MICROSECONDS_PER_DAY, Lake
+from pipeline.lake.store import Lake
 from pipeline.schemas.base import identity
 from pipeline.schemas.lake import Events, Quarantine
 from pipeline.settings import Settings
@@ -81,7 +82,7 @@ def ingest_events(
 class _Night:
     def __init__(self, source: str, lake: Lake, keys: SubscriberKeys, settings: Settings, as_of: date) -> None:
         self.source, self.lake, self.keys, self.settings, self.as_of = source, lake, keys, settings, as_of
-        self.tonight = (as_of - EPOCH).days
+        self.tonight = day_number(as_of)
         self.state_file = lake.root / "state" / "events.json"
         digest = hashlib.sha256(source.encode()).hexdigest()[:16]
         state = read_state(self.state_file)
@@ -120,7 +121,7 @@ class _Night:
 
     def _read(self, file: EventFile, content: bytes, known: dict[str, Any]) -> _Reading:
         parsed = parse_events(raw_events(file.name, content), self.addresses, self.keys, self.settings)
-        day = pl.col("occurred_us").floordiv(MICROSECONDS_PER_DAY)
+        day = pl.col("occurred_us").floordiv(DAY_US)
         is_later = (day > self.tonight).fill_null(False)
         reference = pl.format("{} row {}", pl.lit(file.name), "row").alias("reference")
         later = pl.concat([frame.filter(is_later).select(day=day) for frame in (parsed.rows, parsed.faults)])["day"]
@@ -158,7 +159,7 @@ class _Night:
             return events, _faults(events.clear(), "", "")
         days = self.settings.lateness_days
         earliest = min(self.tonight, self.state["last_night"] + 1) - days
-        is_old = pl.col("occurred_us") < earliest * MICROSECONDS_PER_DAY
+        is_old = pl.col("occurred_us") < earliest * DAY_US
         late = events.filter(is_old).join(existing, on=CONTENT, how="anti", nulls_equal=True)
         reason = f"arrived more than {days} days after it occurred"
         return events.join(late, on="reference", how="anti"), _faults(late, "occurred_at", reason)

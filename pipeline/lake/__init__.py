@@ -1,1 +1,1 @@
-"""What came in, as typed and immutable Parquet, and the keys that stand for people. Nothing is interpreted here."""
+"""What came in, as typed Parquet files that never change, and the keys that stand for people."""

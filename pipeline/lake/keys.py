@@ -1,6 +1,6 @@
-"""Keyed hashes that stand for people and IP addresses everywhere but in the private table of addresses.
+"""Keyed hashes that stand for people and IP addresses everywhere, except in the private table of addresses.
 
-Who holds the data but not the secret can neither undo a key nor test a guessed address against it.
+Without the secret nobody can turn a key back into an address, or test whether a guessed address belongs to a key.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ import polars as pl
 from pipeline.common.files import TEMPORARY_SUFFIX, sync
 from pipeline.settings import Settings
 
-SAMPLE_SECRET = b"driptune sample account"  # fixed, so that the keys in the sample's truth file never change
+SAMPLE_SECRET = b"driptune sample account"  # It is fixed, so that the keys in the sample's truth file never change.
 SECRET_BYTES = 32
 
 
 class SubscriberKeys:
-    """HMAC-SHA256 cut to 63 bits: positive, and fit for any engine's BIGINT. Null stays null."""
+    """HMAC-SHA256 cut to 63 bits, so that it is positive and fits into the BIGINT of any engine. Null stays null."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -31,7 +31,7 @@ class SubscriberKeys:
     @overload
     def of_member_id(self, value: pl.Series) -> pl.Series: ...
     def of_member_id(self, value: str | pl.Series) -> int | pl.Series:
-        """Subscriber key of a Mailchimp member id (32 hex digits, in either case)."""
+        """The subscriber key of a Mailchimp member id (32 hex digits, in either case)."""
         return _apply(value, self._of_member_id)
 
     @overload
@@ -39,7 +39,7 @@ class SubscriberKeys:
     @overload
     def of_address(self, value: pl.Series) -> pl.Series: ...
     def of_address(self, value: str | pl.Series) -> int | pl.Series:
-        """Subscriber key of an e-mail address: that of its member id."""
+        """The subscriber key of an e-mail address, which is that of its member id."""
         return _apply(value, lambda address: self._of_member_id(member_id(address)))
 
     @overload
@@ -47,7 +47,7 @@ class SubscriberKeys:
     @overload
     def of_ip(self, value: pl.Series) -> pl.Series: ...
     def of_ip(self, value: str | pl.Series) -> int | pl.Series:
-        """Key of an IP address."""
+        """The key of an IP address."""
         return _apply(value, lambda address: self._hash("ip", address.strip().lower()))
 
     def _of_member_id(self, value: str) -> int:
@@ -59,17 +59,17 @@ class SubscriberKeys:
 
 
 def member_id(address: str) -> str:
-    """Mailchimp's member id of an address: the MD5 of its lower-cased form."""
+    """Mailchimp's member id of an address: the MD5 of the lower-cased address."""
     return hashlib.md5(address.strip().lower().encode(), usedforsecurity=False).hexdigest()
 
 
 def load_keys(settings: Settings) -> SubscriberKeys:
-    """The keys of this installation; those of the sample account are the same everywhere."""
+    """The keys of this installation. The keys of the sample account are the same in every installation."""
     return SubscriberKeys(SAMPLE_SECRET if settings.is_sample else load_secret(settings.data_dir))
 
 
 def load_secret(data_dir: Path) -> bytes:
-    """The secret of `data_dir`/secret.key (mode 0600), drawn once; of two processes that draw, one wins for both."""
+    """The secret in `data_dir`/secret.key (mode 0600), drawn once. If two processes draw one, both get the first."""
     path = data_dir / "secret.key"
     if not path.exists():
         data_dir.mkdir(parents=True, exist_ok=True)

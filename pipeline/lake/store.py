@@ -1,28 +1,26 @@
-"""The lake: what came in, typed, day-partitioned, immutable Parquet under `root/TABLE/day=YYYY-MM-DD/`.
+"""The lake: what came in, as typed Parquet files under `root/TABLE/day=YYYY-MM-DD/`.
 
-Storage only: what a row means is for its reader, how it is fetched for the sibling modules. Files change in two cases
-only: when a person is forgotten, and when a row turns out never to have been true. Readers then start anew.
+Files are rewritten in two cases only: a person is forgotten, or a row turns out never to have been true. After that
+readers start again from all files.
 """
 
 import hashlib
 import io
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 
 from pipeline.common.files import TEMPORARY_SUFFIX, read_state, sync, write_atomically, write_state
+from pipeline.common.time import DAY_US, EPOCH, day_number
 from pipeline.schemas.base import Table, conform, empty, identity, polars_schema, tables_of
 from pipeline.schemas.lake import Addresses, Quarantine
-
-EPOCH = date(1970, 1, 1)
-MICROSECONDS_PER_DAY = 86_400_000_000
 
 
 @dataclass(frozen=True)
 class QuarantinedRow:
-    """A row that broke its contract: where it stands and what was wrong, never what it held."""
+    """An input row that broke its contract: where it is and what was wrong, never what it held."""
 
     source: str
     reference: str
@@ -31,34 +29,33 @@ class QuarantinedRow:
 
 
 class Lake:
-    """Typed tables of immutable files; of two rows with one natural key the later night wins."""
+    """Typed tables of files. Of two rows with one natural key the later night's counts."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def append(self, model: type[Table], frame: pl.DataFrame, as_of: date) -> int:
-        """Write the rows that say something new and return their number.
+        """Write the rows that are new, and return their number.
 
-        A row is new unless the version of its natural key that is in force on `as_of` has the same content, so that
-        a night run twice writes nothing the second time. Of rows with one key in one batch the greatest by content
-        stays.
+        A row is not new if the version of its natural key that counts on `as_of` has the same content. So a night that
+        runs twice writes nothing the second time. Of rows with one key in one batch the greatest by content is kept.
 
         Args:
             model: the table.
-            frame: its rows; `as_of_day` is set here.
+            frame: its rows. `as_of_day` is set here.
             as_of: the night that read them.
 
         Raises:
-            pandera.errors.SchemaErrors: if a value breaks the table's contract; nothing is written then.
+            pandera.errors.SchemaErrors: if a value breaks the table's contract. Nothing is written then.
         """
         where = identity(model)
-        night = (as_of - EPOCH).days
+        night = day_number(as_of)
         columns = list(polars_schema(model))
         content = [name for name in columns if name != "as_of_day"]
         rows = conform(frame.with_columns(as_of_day=pl.lit(night, dtype=pl.Int64)), model)
         rows = self._without_forgotten(rows)
         rows = rows.sort(content).unique(where.natural_key, keep="last", maintain_order=True)
-        day = pl.col(where.partition).floordiv(MICROSECONDS_PER_DAY) if where.partition else pl.lit(night)
+        day = pl.col(where.partition).floordiv(DAY_US) if where.partition else pl.lit(night)
         rows = rows.with_columns(day.alias("_day"))
 
         files = self.files(model)
@@ -76,23 +73,23 @@ class Lake:
         return rows.height
 
     def scan(self, model: type[Table]) -> pl.LazyFrame:
-        """All versions of all rows."""
+        """Every version of every row."""
         return _scan(model, self.files(model))
 
     def latest(self, model: type[Table]) -> pl.LazyFrame:
-        """One row per natural key: that of the latest night, of several in one night the greatest by content."""
+        """One row per natural key: that of the latest night. Of several in one night the greatest by content counts."""
         return _latest(self.scan(model), identity(model).natural_key, list(polars_schema(model)))
 
     def files(self, model: type[Table]) -> list[Path]:
-        """The table's files, by day and name; a name is the night and a hash of the content."""
+        """The table's files, by day and name. A file is named by the night and a hash of its content."""
         return sorted((self.root / identity(model).name).glob("day=*/*.parquet"))
 
     def all_files(self) -> list[Path]:
-        """The files of every table, whatever release wrote them."""
+        """The files of every table, also of tables that only another release had."""
         return sorted(self.root.glob("*/day=*/*.parquet"))
 
     def quarantine(self, rows: list[QuarantinedRow], as_of: date) -> int:
-        """Set aside rows that broke their contract; returns how many were not there before."""
+        """Set aside rows that broke their contract, and return how many of them are new."""
         return self.append(Quarantine, pl.DataFrame([asdict(row) for row in rows]), as_of) if rows else 0
 
     def addresses(self) -> pl.DataFrame:
@@ -100,15 +97,15 @@ class Lake:
         return pl.read_parquet(self._addresses_file) if self._addresses_file.exists() else empty(Addresses)
 
     def addresses_are_whole(self) -> bool:
-        """Whether the private table still is what was written, asked of its bytes: reading damaged ones can crash."""
+        """Whether the private table is still as it was written. Its bytes are compared: reading damage can crash."""
         written = read_state(_hashes_of(self._addresses_file)).get("sha256")
-        # An older release kept no hash.
+        # An older release wrote no hash.
         if written is None or not self._addresses_file.exists():
             return True
         return _hash(self._addresses_file.read_bytes()) in written
 
     def remember_addresses(self, frame: pl.DataFrame) -> int:
-        """Insert or replace addresses by subscriber and return how many rows were new or changed."""
+        """Insert or replace addresses by subscriber, and return how many rows were new or changed."""
         before = self.addresses()
         incoming = self._without_forgotten(conform(frame, Addresses))
         incoming = incoming.unique("subscriber_key", keep="last", maintain_order=True)
@@ -119,25 +116,25 @@ class Lake:
         return changed.height
 
     def discard(self, model: type[Table], rows: pl.DataFrame) -> int:
-        """Rewrite files so that no version of these rows, by natural key, is left; returns how many there were.
+        """Rewrite files without any version of these rows, and return how many versions there were.
 
         Args:
             model: the table.
-            rows: natural keys, and the partition column as it stands in the lake.
+            rows: natural keys of the rows, and the partition column with the value that it has in the lake.
         """
         where = identity(model)
         files = self.files(model)
         if where.partition:
-            days = rows.select(pl.col(where.partition).floordiv(MICROSECONDS_PER_DAY)).to_series().unique()
+            days = rows.select(pl.col(where.partition).floordiv(DAY_US)).to_series().unique()
             folders = {self._folder(model, number) for number in days}
             files = [file for file in files if file.parent in folders]
         return sum(_remove(model, file, rows.select(where.natural_key)) for file in files)
 
     def forget(self, subscriber_key: int) -> int:
-        """Rewrite every file that holds a subscriber, without them; returns the number of rows removed.
+        """Rewrite every file that has rows of a subscriber, without these rows, and return their number.
 
-        Remains of writes that a crash cut short go too. What still stands in the user's own files and in Mailchimp is
-        theirs to clean; `append` drops it from now on, by a hash of the key that tells nobody who it was.
+        Leftovers of interrupted writes are removed too. The user's own files and Mailchimp may still have the person:
+        from now on `append` drops such rows. It recognises them by a hash of the key, which does not reveal the person.
         """
         forgotten = self._forgotten() | {_hash_of_key(subscriber_key)}
         write_state(self._forgotten_file, {"keys": sorted(forgotten)})
@@ -168,13 +165,13 @@ class Lake:
         gone = [key for key in rows["subscriber_key"].unique() if _hash_of_key(key) in forgotten]
         return rows.filter(~pl.col("subscriber_key").is_in(gone))
 
-    def _folder(self, model: type[Table], day_number: int) -> Path:
-        day = date.fromordinal(EPOCH.toordinal() + day_number)
+    def _folder(self, model: type[Table], number: int) -> Path:
+        day = EPOCH + timedelta(days=number)
         return self.root / identity(model).name / f"day={day.isoformat()}"
 
 
 def is_whole(file: Path) -> bool:
-    """Whether a file still is what was written, which its name tells."""
+    """Whether a file is still as it was written. Its name holds a hash of its content."""
     return file.name == _file_name(file.stem.partition("-")[0], file.read_bytes())
 
 
@@ -189,7 +186,7 @@ def _hash_of_key(subscriber_key: int) -> str:
 def _scan(model: type[Table], files: list[Path]) -> pl.LazyFrame:
     if not files:
         return empty(model).lazy()
-    # A file of an older release may lack a column of today's.
+    # A file of an older release may lack a column.
     return pl.scan_parquet(
         files, hive_partitioning=False, schema=polars_schema(model), missing_columns="insert", extra_columns="ignore"
     )
@@ -215,7 +212,7 @@ def _hashes_of(addresses: Path) -> Path:
 
 
 def _write_addresses(file: Path, body: bytes) -> None:
-    """Write the table that keeps its name, and first what tells whether it is whole: before a crash, and after."""
+    """Write the table of addresses. Before that, write the hashes of both versions: a crash may leave either."""
     versions = [file.read_bytes(), body] if file.exists() else [body]
     write_state(_hashes_of(file), {"sha256": [_hash(version) for version in versions]})
     write_atomically(file, body)

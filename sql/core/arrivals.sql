@@ -1,7 +1,8 @@
--- Grain: entry into a step (step, subscriber, time), by day of entry. Where entries are known from: the step's own
--- `step_entered` events; for a first step without any, the workflow's `entry` events; for a step without either, the
--- sending of its message, and until then its queue of the newest night: who waits there entered one planned wait before
--- the planned sending (at the latest at the end of that night), so that it does not matter which nights were seen before.
+-- Grain: entry into a step (step, subscriber, time), by day of entry.
+-- Entries come from the `step_entered` events of the step. A first step without them takes the `entry` events of the
+-- workflow. Any other step is entered when its message is sent, or before that when its queue of the newest night lists
+-- the subscriber: one planned delay before the planned sending, at the latest at the end of that night. So the result
+-- does not depend on which earlier nights were read.
 WITH event AS (
   SELECT
     version.event_type AS event_type,

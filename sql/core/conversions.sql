@@ -1,6 +1,6 @@
--- Grain: conversion (an order, or a goal event), by day of the conversion. An order told by the store and by the events
--- counts once, as the events tell it; refunds lower it. A cancelled order is no conversion.
--- Only the workspace's currency counts; an event without one is in it.
+-- Grain: conversion (an order, or a goal event), by day of the conversion.
+-- An order that both store and events report counts once, with the values of the events. Refunds lower its revenue, and
+-- a cancelled order does not count. Other currencies than the workspace's do not count; an event without one has it.
 WITH goal AS (
   SELECT workflow.goal_event_type AS event_type
   FROM core.workflows AS workflow

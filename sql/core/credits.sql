@@ -1,6 +1,6 @@
--- Grain: conversion and view of attribution, by day of the conversion. One conversion, one credit a view.
--- report: the last human click within 5 days, else the last human open within 1 day.
--- mailchimp_compat: the last touch, an open within 5 days or a click within 30 days, machine or not.
+-- Grain: conversion and attribution view, by day of the conversion. A view credits a conversion to at most one message.
+-- View `report`: the last human click within 5 days, else the last human open within 1 day.
+-- View `mailchimp_compat`: the last touch, by a person or a machine: an open within 5 days or a click within 30 days.
 WITH touch AS (
   SELECT
     conversion.conversion_id AS conversion_id,

@@ -1,5 +1,6 @@
--- Grain: departure (subscriber, workflow or 0 = all, reason, time), by day of the departure.
--- An unsubscribe, a complaint or a permanent failure ends every journey; an exit event or a removal one workflow's.
+-- Grain: departure (subscriber, workflow or 0 = all workflows, reason, time), by day of the departure.
+-- An unsubscribe, a complaint or a hard bounce ends the subscriber's stays in all workflows. An exit event or a removal
+-- ends the stay in one workflow.
 WITH unsubscribe AS (
   SELECT
     version.subscriber_key AS subscriber_key,

@@ -1,6 +1,7 @@
--- Grain: open or click (campaign, subscriber, action, time, link), by day of sending. Machines are tagged, never deleted.
--- The first mark that applies is written down. Marks by time since sending need a known time: a computed one proves nothing.
--- Activity over 30 days before its sending belongs to no message.
+-- Grain: open or click (campaign, subscriber, action, time, link), by day of sending.
+-- Engagements of machines are kept and marked. Of several marks the first that applies is written. Marks that depend on
+-- the time since sending are used only if the time of sending is known and not computed.
+-- Activity more than 30 days before the sending belongs to no message.
 WITH activity AS (
   SELECT
     message.step_key AS step_key,
@@ -13,7 +14,7 @@ WITH activity AS (
     MIN(message.sent_us) AS sent_us,
     MIN(message.day) AS day,
     MIN(CASE WHEN message.sent_at_source = 'computed' THEN 0 ELSE 1 END) AS is_sent_time_known,
-    -- Of several versions the latest night's flags count: packed behind the night so that one maximum finds them.
+    -- Of several versions the flags of the latest night count, packed behind it so that one maximum finds them.
     MOD(MAX(event.as_of_day * 4 + CASE WHEN event.is_bot THEN 2 ELSE 0 END
       + CASE WHEN event.is_image_proxy THEN 1 ELSE 0 END), 4) AS flags,
     MAX(event.ip_key) AS ip_key

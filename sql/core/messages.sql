@@ -1,5 +1,5 @@
--- Grain: message (step, subscriber): a send and what became of it, by day of sending.
--- Mailchimp tells machine opens apart for mail sent since 2024-06-22 (1719014400000000).
+-- Grain: message (step, subscriber) with what became of it, by day of sending.
+-- Mailchimp marks opens by machines for messages sent since 2024-06-22 (1719014400000000).
 WITH reaction AS (
   SELECT
     engagement.step_key AS step_key,
@@ -49,7 +49,7 @@ SELECT
   send.sent_us AS sent_us,
   send.sent_at_source AS sent_at_source,
   send.day AS day,
-  -- 1970-01-01 was a Thursday: 72 hours after a Monday began.
+  -- 1970-01-01 was a Thursday, 72 hours after the start of a Monday.
   MOD(CAST(FLOOR((send.sent_us + COALESCE(zone.offset_us, 0)) / 3600000000) AS BIGINT) + 72, 168)
     AS local_hour_of_week,
   send.bounce_kind AS bounce_kind,

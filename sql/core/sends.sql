@@ -1,5 +1,5 @@
--- Grain: message (step, subscriber). The latest version of every row of sent-to, by day of sending.
--- A later version may have moved the message to another day: the older one then counts nowhere.
+-- Grain: message (step, subscriber): the latest version of every row of Mailchimp's sent-to report, by day of sending.
+-- If a later version moves the message to another day, the earlier version does not count.
 WITH candidate AS (
   SELECT
     send.campaign_id AS campaign_id,

@@ -1,4 +1,4 @@
--- Grain: IP address (keyed hash), day. Addresses that clicked for so many recipients in one day that they must be scanners.
+-- Grain: IP address (keyed hash) and day. The addresses that clicked for so many recipients that they must be scanners.
 SELECT
   click.ip_key AS ip_key,
   CAST(FLOOR(click.occurred_us / 86400000000) AS BIGINT) AS day,

@@ -1,9 +1,11 @@
--- Grain: entry into a step (step, subscriber, time), by day of entry, with what came of it first.
--- Route: as recorded by the event; else the planned step reached in time; else the default one. A queue shows that
--- somebody waits for a step: that is not reaching it, and nothing is planned after it until it has sent.
--- A timeout lies at planned (or assigned) wait + grace, be it before or after tonight. After a last step nothing is
--- planned: it is completed on entry unless a goal or an exit follows within the default grace.
--- Of causes at one instant the glossary's precedence decides; it is packed behind the time so that one minimum finds both.
+-- Grain: entry into a step (step, subscriber, time), by day of entry, with what became of it first.
+-- The next step is the one that the event names, else the planned one that was entered in time, else the default one.
+-- An entry known from a queue means that the subscriber waits for the step. It does not count as reaching the step, and
+-- no next step is planned before the message is sent.
+-- A timeout lies at planned or assigned delay + grace, whether before or after tonight. An entry into a last step is
+-- completed at once, unless a goal or an exit follows within the default grace.
+-- Of several reasons at one instant the first of the numbered list below counts. The number is packed behind the time,
+-- so that one minimum finds both.
 WITH option AS (
   SELECT
     arrival.subscriber_key AS subscriber_key,

@@ -1,5 +1,5 @@
--- Grain: step, kind of event, day of the events. The steps whose entries the event stream tells.
--- `entry` events enter the workflow and stand for its first step.
+-- Grain: step, event type and day of the events. The steps whose entries are reported by events.
+-- An `entry` event reports an entry into the workflow, and so into its first step.
 WITH event AS (
   SELECT
     version.workflow_id AS workflow_id,

@@ -1,6 +1,6 @@
--- Grain: planned transition, day of entry, assigned wait, whether it was drawn by lot, segment, calendar days until the
--- first conversion since entry (-1 = none within 60 days). Everyone who entered counts, whether or not the mail went out.
--- A conversion is the workflow's goal, or of a workflow without a goal any conversion.
+-- Grain: planned transition, day of entry, assigned delay, whether it was drawn at random, segment, and calendar days
+-- from entry to the first conversion (-1 = none within 60 days). Every entry counts, whether or not a message was sent.
+-- A conversion is the goal of the workflow. If the workflow has no goal, any conversion counts.
 WITH entrant AS (
   SELECT
     entry.subscriber_key AS subscriber_key,

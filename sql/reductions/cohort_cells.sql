@@ -1,8 +1,9 @@
--- Grain: cohort, workflow, day of entry into the workflow (its first step), weeks since entry (0-25).
--- Entrants stand in week 0; the first conversion in its week unless a first unsubscribe or complaint came before it, and
--- the other way round: who did both counts once. A conversion is the workflow's goal, or of a workflow without a goal any.
--- A cohort of first purchase holds those who entered after it: it must not be formed by the outcome it is measured on.
--- Months by civil arithmetic on day numbers (Hinnant, days_from_civil), so that every engine agrees.
+-- Grain: cohort, workflow, day of entry into the workflow (its first step), and weeks since entry (0-25).
+-- Entrants are counted in week 0. Each entrant is counted once more at most: in the week of the first conversion, or of
+-- the first unsubscribe or complaint, whichever came first. A conversion is the goal of the workflow. If the workflow
+-- has no goal, any conversion counts.
+-- A cohort of the first purchase contains only those who entered after it: the outcome must not form the cohort.
+-- Months are computed from day numbers by arithmetic (Hinnant's days_from_civil), so that all engines agree.
 WITH entrant AS (
   SELECT
     entry.subscriber_key AS subscriber_key,

@@ -1,4 +1,4 @@
--- Grain: workflow, step, day of sending of the credited message, view of attribution. Conversions and net revenue credited.
+-- Grain: workflow, step, day of sending of the credited message, and attribution view. Credited conversions, revenue.
 SELECT
   credit.workflow_key AS workflow_key,
   credit.step_key AS step_key,

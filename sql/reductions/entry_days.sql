@@ -1,4 +1,4 @@
--- Grain: workflow, step, day of entry. Entries into the step; a subscriber who enters twice counts twice.
+-- Grain: workflow, step and day of entry. Entries into the step. A subscriber who enters twice counts twice.
 SELECT
   entry.workflow_key AS workflow_key,
   entry.step_key AS step_key,

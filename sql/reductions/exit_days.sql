@@ -1,4 +1,4 @@
--- Grain: step a journey ended in, day of entry into it, day it ended, reason.
+-- Grain: step in which stays ended, day of entry into it, day of the end, and reason.
 SELECT
   entry.workflow_key AS workflow_key,
   entry.step_key AS step_key,

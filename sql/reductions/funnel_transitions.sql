@@ -1,5 +1,5 @@
--- Grain: planned transition, version of its delay, day of entry, outcome, calendar days until the outcome.
--- Those still waiting tonight are the timeouts that lie after it: they are censored by whoever knows tonight.
+-- Grain: planned transition, version of its delay, day of entry, outcome, and calendar days until the outcome.
+-- Timeouts after tonight are subscribers who are still waiting. The analysis, which knows tonight, censors them.
 SELECT
   entry.workflow_key AS workflow_key,
   entry.step_key AS from_step_key,

@@ -1,4 +1,5 @@
--- Grain: workflow, day of sending, local hour of the week of sending. Delivered messages and those a person answered.
+-- Grain: workflow, day of sending, and local hour of the week of sending. Delivered messages, and those with an open or
+-- click without a mark of a machine.
 SELECT
   message.workflow_key AS workflow_key,
   message.day AS day,

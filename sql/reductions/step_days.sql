@@ -1,5 +1,5 @@
--- Grain: workflow, step, day of sending. Additive counts; unique counts are messages, so one per subscriber and step.
--- Rates stand on delivered messages: a failed one that was opened counts in `opens`, never in a unique count.
+-- Grain: workflow, step and day of sending. Additive counts. Unique counts count messages: one per subscriber and step.
+-- Rates are shares of delivered messages: an open of a bounced message counts in `opens`, but in no unique count.
 SELECT
   message.workflow_key AS workflow_key,
   message.step_key AS step_key,

@@ -1,6 +1,6 @@
--- Grain: subscriber, day, local hour of the week. Messages that did not bounce and what people did with them stand on the
--- day of sending, each at the local hour at which it happened itself; behaviour no mail asked for (entries, visits,
--- purchases) on its own day. Opens of mail of which machine opens cannot be known (before 2024-06-22) are nobody's.
+-- Grain: subscriber, day and local hour of the week. Messages that did not bounce, and their opens and clicks by people,
+-- count on the day of sending, each at its own local hour. Entries, visits and purchases count on their own day.
+-- Opens of messages sent before 2024-06-22 are left out, because opens by machines are not marked there.
 WITH event AS (
   SELECT
     version.subscriber_key AS subscriber_key,
@@ -53,7 +53,7 @@ counted AS (
   SELECT
     moment.subscriber_key AS subscriber_key,
     moment.day AS day,
-    -- 1970-01-01 was a Thursday: 72 hours after a Monday began.
+    -- 1970-01-01 was a Thursday, 72 hours after the start of a Monday.
     MOD(CAST(FLOOR((moment.occurred_us + COALESCE(zone.offset_us, 0)) / 3600000000) AS BIGINT) + 72, 168)
       AS local_hour_of_week,
     0 AS sends,

@@ -1,4 +1,4 @@
--- Grain: planned transition, version of its delay, day of entry, outcome, whole hours until the outcome.
+-- Grain: planned transition, version of its delay, day of entry, outcome, and whole hours until the outcome.
 SELECT
   entry.workflow_key AS workflow_key,
   entry.step_key AS from_step_key,

@@ -181,7 +181,7 @@ def test_the_definition_version_follows_what_a_flow_does_and_not_its_name(tmp_pa
         ("name: Onboarding", "name: [a", "line 4: is not YAML"),
         ("flows:", "flow:", "line 1, flow: is not a known field."),
         ("name: Onboarding", "name: &a [*a]", "line 3: is not YAML: an anchor refers to itself."),
-        ("name: Onboarding", "name: \x01", "is not YAML: it holds a control character"),
+        ("name: Onboarding", "name: \x01", "is not YAML: it contains a control character"),
     ],
 )
 def test_a_mistake_is_named_with_file_line_and_field(tmp_path, old, new, said):

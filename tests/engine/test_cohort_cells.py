@@ -6,7 +6,7 @@ import polars as pl
 
 from pipeline.lake.store import Lake
 from pipeline.schemas import core, lake
-from tests.engine.world import DAY, FIRST_DAY, Night, connect, day_number, dimensions, engine
+from tests.engine.world import DAY, FIRST_DAY, Night, build_all, connect, day_number, dimensions, engine
 
 START = day_number(FIRST_DAY) * DAY
 WEEK = 7 * DAY
@@ -34,7 +34,7 @@ def cells(
         cohort_value=pl.lit(cohort_value, dtype=pl.String),
     )
     connection = connect(frames)
-    engine(connection, tmp_path).build_all()
+    build_all(engine(connection, tmp_path))
     return connection.execute(
         "SELECT age_weeks, entrants, conversions, exits FROM reductions.cohort_cells WHERE cohort_type = ? ORDER BY 1",
         [cohort_type],

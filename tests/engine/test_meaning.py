@@ -12,6 +12,7 @@ from tests.engine.world import (
     HOUR,
     PARAMETERS,
     Night,
+    build_all,
     connect,
     day_number,
     dimensions,
@@ -47,7 +48,7 @@ class Story(Night):
     def answer(self, tmp_path: Path, sql: str) -> list[tuple]:
         self.write(Lake(tmp_path))
         connection = connect(dimensions(SUBSCRIBERS))
-        engine(connection, tmp_path).build_all()
+        build_all(engine(connection, tmp_path))
         return connection.execute(sql).fetchall()
 
 

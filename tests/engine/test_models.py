@@ -9,7 +9,7 @@ from pipeline.engine import column_lineage, lint, models
 from pipeline.lake.store import Lake
 from pipeline.schemas.base import identity, polars_schema
 from pipeline.settings import SQL_DIR
-from tests.engine.world import connect, dimensions, engine, random_nights
+from tests.engine.world import build_all, connect, dimensions, engine, random_nights
 
 MODELS = models(SQL_DIR)
 SUBSCRIBERS = 12
@@ -53,7 +53,7 @@ def built(tmp_path_factory: pytest.TempPathFactory):
     for night in random_nights(1, 3, 300, SUBSCRIBERS):
         night.write(Lake(root))
     connection = connect(dimensions(SUBSCRIBERS))
-    engine(connection, root).build_all()
+    build_all(engine(connection, root))
     return connection
 
 

@@ -20,6 +20,7 @@ from tests.acceptance.bench.nights import HeldBack
 from tests.acceptance.bench.rows import differing_rows as differing_rows_of_files
 from tests.engine.world import (
     PARAMETERS,
+    build_all,
     connect,
     day_number,
     differing_rows,
@@ -45,9 +46,9 @@ def test_any_nights_one_by_one_equal_all_at_once(seed: int, rows: int):
         nightly = connect(frames)
         for night in random_nights(seed, 3, rows, SUBSCRIBERS):
             night.write(Lake(root))
-            engine(nightly, root).build_all()
+            build_all(engine(nightly, root))
         at_once = connect(frames)
-        engine(at_once, root).build_all()
+        build_all(engine(at_once, root))
         assert differing_rows(nightly, at_once, NAMES) == {}
 
 
@@ -79,23 +80,23 @@ def told(tmp_path: Path):
     for night in random_nights(7, 3, 150, SUBSCRIBERS):
         night.write(Lake(tmp_path))
     connection = connect(dimensions(SUBSCRIBERS))
-    engine(connection, tmp_path).build_all()
+    build_all(engine(connection, tmp_path))
     return tmp_path, connection
 
 
 def test_nothing_new_recomputes_nothing_but_queues(told):
     root, connection = told
-    assert [result.windows for result in engine(connection, root).build_all()] == [()] * len(NAMES)
+    assert [result.windows for result in build_all(engine(connection, root))] == [()] * len(NAMES)
 
 
 def test_a_backfill_and_a_full_rebuild_change_no_row(told):
     root, connection = told
     reference = connect(dimensions(SUBSCRIBERS))
-    engine(reference, root).build_all()
+    build_all(engine(reference, root))
     for window in (Window(day_number(FIRST_DAY) - 60, day_number(FIRST_DAY) + 1), EVERYTHING):
         runner = engine(connection, root)
         runner.touch(window)
-        assert all(window in result.windows for result in runner.build_all())
+        assert all(window in result.windows for result in build_all(runner))
         assert differing_rows(connection, reference, NAMES) == {}
 
 
@@ -108,9 +109,9 @@ def test_a_changed_flow_setting_zone_or_person_reaches_what_depends_on_it(told):
     for model, frame in ((core.CoreSubscribers, moved), (core.CoreSubscribers, regrouped), (core.CoreEdges, longer)):
         changed[model] = frame
         write_dimension(connection, model, frame)
-        engine(connection, root).build_all()
+        build_all(engine(connection, root))
         reference = connect(changed)
-        engine(reference, root).build_all()
+        build_all(engine(reference, root))
         assert differing_rows(connection, reference, NAMES) == {}
 
 
@@ -118,9 +119,9 @@ def test_the_warehouse_of_a_release_that_watched_less_is_built_anew(told):
     root, connection = told
     connection.execute("ALTER TABLE engine.subscribers DROP COLUMN cohort_value")
     connection.execute("DELETE FROM reductions.cohort_cells WHERE cohort_type = 'member_field'")
-    engine(connection, root).build_all()
+    build_all(engine(connection, root))
     reference = connect(dimensions(SUBSCRIBERS))
-    engine(reference, root).build_all()
+    build_all(engine(reference, root))
     assert differing_rows(connection, reference, NAMES) == {}
 
 
@@ -129,16 +130,16 @@ def test_a_model_built_alone_does_not_skip_what_its_sources_have_not_seen(told):
     late = random_nights(8, 4, 150, SUBSCRIBERS)[-1]
     late.write(Lake(root))
     engine(connection, root).build("core.step_entries")
-    engine(connection, root).build_all()
+    build_all(engine(connection, root))
     reference = connect(dimensions(SUBSCRIBERS))
-    engine(reference, root).build_all()
+    build_all(engine(reference, root))
     assert differing_rows(connection, reference, NAMES) == {}
 
 
 def test_somebody_forgotten_is_gone_everywhere(told):
     root, connection = told
     Lake(root).forget(3)
-    engine(connection, root).build_all()
+    build_all(engine(connection, root))
     told_of = ("sends", "messages", "engagements", "step_entries", "conversions")
     for name in (*(f"core.{table}" for table in told_of), "reductions.subscriber_hours"):
         rows = connection.execute(f"SELECT COUNT(*) FROM {name} WHERE subscriber_key = 3").fetchall()
@@ -151,10 +152,10 @@ def test_a_run_cut_short_is_made_good_by_the_next(told, monkeypatch: pytest.Monk
     runner = engine(connection, root)
     monkeypatch.setattr(runner, "_insert", _fail_at("core.messages", runner._insert))
     with pytest.raises(KeyboardInterrupt):
-        runner.build_all()
-    engine(connection, root).build_all()
+        build_all(runner)
+    build_all(engine(connection, root))
     reference = connect(dimensions(SUBSCRIBERS))
-    engine(reference, root).build_all()
+    build_all(engine(reference, root))
     assert differing_rows(connection, reference, NAMES) == {}
 
 
@@ -170,7 +171,7 @@ def _fail_at(name, insert):
 def test_a_full_rebuild_in_pieces_gives_the_same_rows(told):
     root, connection = told
     in_pieces = connect(dimensions(SUBSCRIBERS))
-    Engine(in_pieces, SQL_DIR, root, PARAMETERS, days_per_piece=3).build_all()
+    build_all(Engine(in_pieces, SQL_DIR, root, PARAMETERS, days_per_piece=3))
     assert differing_rows(connection, in_pieces, NAMES) == {}
 
 
@@ -178,9 +179,9 @@ def test_a_table_of_an_older_release_is_built_anew(told):
     root, connection = told
     connection.execute("ALTER TABLE reductions.entry_days DROP COLUMN entries")
     connection.execute("UPDATE engine.built SET fingerprint = 'older' WHERE model = 'reductions.entry_days'")
-    engine(connection, root).build_all()
+    build_all(engine(connection, root))
     reference = connect(dimensions(SUBSCRIBERS))
-    engine(reference, root).build_all()
+    build_all(engine(reference, root))
     assert differing_rows(connection, reference, NAMES) == {}
 
 
@@ -188,7 +189,7 @@ def test_settings_that_a_model_reads_rebuild_it(told):
     root, connection = told
     changed = {**PARAMETERS, "shared_ip_recipients": 2}
     runner = Engine(connection, SQL_DIR, root, changed)
-    windows = {result.model: result.windows for result in runner.build_all()}
+    windows = {result.model: result.windows for result in build_all(runner)}
     assert windows["core.shared_ips"] == (EVERYTHING,)
     assert windows["core.messages"] == (EVERYTHING,)
     assert windows["core.conversions"] == ()

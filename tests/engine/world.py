@@ -9,6 +9,7 @@ import duckdb
 import polars as pl
 
 from pipeline.engine import Engine
+from pipeline.engine.runner import RunResult
 from pipeline.lake.store import Lake
 from pipeline.schemas import core, lake
 from pipeline.schemas.base import Table, conform, identity
@@ -203,6 +204,10 @@ def write_dimension(connection: duckdb.DuckDBPyConnection, model: type[Table], f
 
 def engine(connection: duckdb.DuckDBPyConnection, root: Path) -> Engine:
     return Engine(connection, SQL_DIR, root, PARAMETERS)
+
+
+def build_all(engine: Engine) -> list[RunResult]:
+    return [engine.build(name) for name in engine.models]
 
 
 def differing_rows(

@@ -1,4 +1,5 @@
--- Days of new entry events; of entries into steps that are told in another way from now on; and of who waits in a queue.
+-- Days of new entry events, of entries into steps whose entries are reported by events from now on, and of entries
+-- known from a queue.
 SELECT CAST(FLOOR(event.occurred_us / 86400000000) AS BIGINT) AS day
 FROM touched.event_versions AS event
 WHERE event.event_type IN ('step_entered', 'entry')
@@ -15,7 +16,7 @@ SELECT arrival.day
 FROM core.arrivals AS arrival
 WHERE arrival.entry_source = 'queue'
 UNION
--- One planned wait before the planned sending, at the latest the night of the queue: as core/arrivals.sql reckons it.
+-- One planned delay before the planned sending, at the latest the night of the queue, as in core/arrivals.sql.
 SELECT LEAST(
   CAST(FLOOR((queued.next_send_us - 3600000000 * COALESCE(planned.delay_hours, 0)) / 86400000000) AS BIGINT),
   queued.as_of_day

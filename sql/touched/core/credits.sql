@@ -1,4 +1,5 @@
--- Days of conversions within 30 days after an engagement that may have changed (a minute more: marks reach ten seconds).
+-- Days of conversions within 30 days after an engagement that may have changed. A minute is added, because a mark may
+-- depend on engagements ten seconds away.
 SELECT DISTINCT conversion.day AS day
 FROM touched.activity_instants AS instant
 JOIN core.conversions AS conversion

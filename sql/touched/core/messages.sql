@@ -1,4 +1,4 @@
--- Days of sending of the messages that were answered by an unsubscribe or a complaint.
+-- Days of sending of messages with a new unsubscribe or complaint.
 SELECT DISTINCT send.day AS day
 FROM (
   SELECT fresh.campaign_id, fresh.subscriber_key FROM new.unsubscribes AS fresh

@@ -1,4 +1,4 @@
--- Days of every version of a message of which something new was told.
+-- Days of sending of all versions of messages with a new version.
 SELECT DISTINCT CAST(FLOOR(version.sent_us / 86400000000) AS BIGINT) AS day
 FROM lake.sends AS version
 JOIN new.sends AS fresh

@@ -1,4 +1,4 @@
--- Days of entry of those to whom something new happened before their wait could end: an entry, a conversion, a departure.
+-- Days of entry after which a new entry, conversion or departure came before delay and grace had passed.
 WITH happening AS (
   SELECT arrival.subscriber_key, arrival.occurred_us
   FROM touched.event_versions AS arrival

@@ -1,5 +1,6 @@
--- Engagements that new lake rows may add, change or mark otherwise: message and instant.
--- A click can change the mark of others: of its address on that day, and of its message; a link new to a campaign, of all.
+-- Engagements that new lake rows may add, change or mark differently: message and instant.
+-- A new click can change the marks of other clicks from its IP address on that day, and of its message. A link that is
+-- new to a campaign can change the marks of all clicks of the campaign.
 WITH fresh AS (
   SELECT click.campaign_id, click.subscriber_key, click.occurred_us, click.ip_key, click.action
   FROM new.email_activity AS click

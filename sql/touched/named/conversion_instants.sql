@@ -1,4 +1,5 @@
--- Every instant at which new lake rows may add, remove or change a conversion: all versions of what they speak of.
+-- Every instant at which new lake rows may add, remove or change a conversion: those of all versions of their orders
+-- and events.
 WITH goal AS (
   SELECT DISTINCT workflow.goal_event_type AS event_type
   FROM core.workflows AS workflow

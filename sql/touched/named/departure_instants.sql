@@ -1,4 +1,4 @@
--- Every instant at which new lake rows may add, remove or change a departure: all versions of what they speak of.
+-- Every instant at which new lake rows may add, remove or change a departure: those of all versions of their rows.
 SELECT event.subscriber_key, event.occurred_us
 FROM touched.event_versions AS event
 WHERE event.event_type IN ('exit', 'unsubscribe')

@@ -1,4 +1,4 @@
--- Steps of which the event stream tells entries since the new rows came.
+-- Steps whose entries are reported by events for the first time in the new rows.
 SELECT tracked.step_key, tracked.event_type
 FROM core.tracked_steps AS tracked
 GROUP BY tracked.step_key, tracked.event_type

@@ -14,7 +14,8 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from pipeline.engine import EVERYTHING, Engine, models, register_lake
+from pipeline.engine import EVERYTHING, Engine, models
+from pipeline.engine.views import create_views, list_files
 from pipeline.settings import SQL_DIR
 from tests.acceptance.bench.account import Scale, dimensions, write_dimensions
 
@@ -45,14 +46,14 @@ def build(events: int, file: str, lake: str) -> dict[str, float]:
     pieces = events // EVENTS_PER_PIECE
     with open_file(Path(file)) as connection:
         engine = Engine(connection, SQL_DIR, Path(lake), PARAMETERS, 365 // pieces if pieces > 1 else None)
-        results = engine.build_all()
+        results = [engine.build(name) for name in engine.models]
     return {"rows": sum(result.rows_inserted for result in results)}
 
 
 def bare(file: str, lake: str) -> None:
     """The same SQL as a script for DuckDB: no windows, no state, no transactions."""
     with open_file(Path(file)) as connection:
-        register_lake(connection, Path(lake))
+        create_views(connection, "lake", list_files(Path(lake)))
         connection.execute("CREATE SCHEMA IF NOT EXISTS reductions")
         days = {"first_day": EVERYTHING.first_day, "last_day": EVERYTHING.last_day}
         for model in models(SQL_DIR):
