@@ -7,13 +7,15 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from pipeline.schemas.vocabulary import Window
+
 EPOCH = date(1970, 1, 1)
 DAY_US = 86_400_000_000
 HOUR_US = 3_600_000_000
 CENTS = 100
 AMOUNT = pl.Decimal(18, 2)
 # Days of each window up to and including tonight; none = all.
-WINDOW_DAYS: dict[str, int | None] = {"7d": 7, "28d": 28, "90d": 90, "all": None}
+WINDOW_DAYS: dict[Window, int | None] = {"7d": 7, "28d": 28, "90d": 90, "all": None}
 
 
 def day_number(day: date) -> int:
