@@ -7,6 +7,8 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
+from pipeline.schemas.vocabulary import Window
+
 EPOCH = date(1970, 1, 1)
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
@@ -14,7 +16,7 @@ HOUR_US = 60 * MINUTE_US
 DAY_US = 24 * HOUR_US
 CENTS = 100
 AMOUNT = pl.Decimal(18, 2)
-WINDOW_DAYS: dict[str, int | None] = {"7d": 7, "28d": 28, "90d": 90, "all": None}
+WINDOW_DAYS: dict[Window, int | None] = {"7d": 7, "28d": 28, "90d": 90, "all": None}
 """Days of each window, which ends tonight; none = every day so far."""
 
 _EPOCH_INSTANT = datetime.combine(EPOCH, time(), UTC)

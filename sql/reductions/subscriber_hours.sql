@@ -1,5 +1,5 @@
--- Grain: subscriber, day and local hour of the week. Messages that did not bounce, and their opens and clicks by people,
--- count on the day of sending, each at its own local hour. Entries, visits and purchases count on their own day.
+-- Grain: subscriber, day and local hour of the week. Messages that did not bounce count on the day of sending, and so do
+-- their opens and clicks by people, each at its own local hour. Entries, visits and purchases count on their own day.
 -- Opens of messages sent before 2024-06-22 are left out, because opens by machines are not marked there.
 WITH event AS (
   SELECT

@@ -174,9 +174,3 @@ def test_restore_says_when_nothing_is_kept(tmp_path: Path) -> None:
     result = driptune(tmp_path, "restore")
     assert result.returncode == 1
     assert "No older snapshot is kept" in result.stderr
-
-
-def test_an_engine_that_is_not_built_is_refused(tmp_path: Path) -> None:
-    result = driptune(tmp_path, "nightly", DRIPTUNE_ENGINE="sc://localhost:15002")
-    assert result.returncode == 1
-    assert "Write 'duckdb'" in result.stderr
