@@ -1,8 +1,9 @@
-"""One list of what could be won, over all analyses, in one unit: more conversions in four weeks.
+"""One list of what could be won, over all analyses, in one unit: additional conversions in four weeks.
 
-Only translation and ranking belong here; every figure comes from the table named as `evidence`.
+Here: translation into this unit, and ranking. Every figure comes from the rows that `evidence` names.
 """
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 import polars as pl
@@ -12,14 +13,17 @@ from pipeline.schemas.base import conform, empty
 from pipeline.schemas.monitoring import Opportunities
 from pipeline.schemas.rates import WATCHED_RATES, WATCHED_VOLUMES
 
-#: Four whole weeks: every weekday counts alike.
 PERIOD_DAYS = 28
-#: What one event of a metric is worth, in conversions: its count in `step_metrics_daily`. A conversion is worth one.
+"""Whole weeks, so that every weekday counts alike."""
+
+# Of each metric of which more is better, the count in `step_metrics_daily` whose events are worth some conversions.
 _COUNT_BEHIND = {rate.name: rate.numerator for rate in WATCHED_RATES if rate.is_gain} | {
     volume: volume for volume in WATCHED_VOLUMES
 }
 _STEP = ["workflow_id", "step_id"]
-_GAINS = ["expected_gain", "expected_gain_low", "expected_gain_high"]
+_TRANSITION = {"workflow_id": "workflow_id", "from_step_id": "step_id", "to_step_id": "to_step_id"}
+_ENDS = ("", "_low", "_high")
+_UNIT = "conversions"
 _OK = "ok"
 
 
@@ -34,21 +38,22 @@ def opportunities(
     as_of_day: date,
     funnel_days: int,
 ) -> pl.DataFrame:
-    """Opportunities of all analyses, ranked by expected gain x volume.
+    """The opportunities of all analyses, ranked by the conversions that they would add in four weeks.
 
     Args:
-        bottlenecks: rows of `bottlenecks`: a drop-off typical of the other transitions would save the avoidable loss.
-        anomalies: rows of `anomalies`: those of steps that harm, still go on and are not muted would be mended.
-        comparison: rows of `cohort_comparison`: cohorts surely below the mean would reach it.
-        cells: entrants by cohort, as `cohort_triangles` takes them; a cohort nobody joins any more offers nothing.
-        delays: rows of `delay_recommendations`: those that propose a change or a test.
-        daily: rows of `step_metrics_daily`; tells volumes, and conversions per click, message and entry.
+        bottlenecks: rows of `bottlenecks`. The gain is the avoidable loss, scaled to the entries of four weeks.
+        anomalies: rows of `anomalies`. The gain is what the forecast promises beyond what happens, for steps that are
+            harmed, as long as the cause goes on and is not muted.
+        comparison: rows of `cohort_comparison`. The gain is the distance to the mean, for cohorts surely below it.
+        cells: entrants by cohort, as `cohort_triangles` reads them. A cohort that nobody joins any more has no gain.
+        delays: rows of `delay_recommendations`. The gain is the improvement, where a change or a test is recommended.
+        daily: rows of `step_metrics_daily`, from which volumes come, and conversions per click, message and entry.
         as_of_day: tonight.
-        funnel_days: days of entry that `bottlenecks` rest on.
+        funnel_days: days of entry on which `bottlenecks` rests.
 
     Returns:
-        One row per opportunity (schema `Opportunities`). Intervals are those of the evidence; what a click or message
-        brings is taken as known. Gains are shares of the same conversions, so they do not add up.
+        One row per opportunity, in the columns of `opportunities`. Intervals are those of the evidence; the conversions
+        per click or message are taken as known. Several gains may count the same conversions, so they do not add up.
     """
     first = as_of_day - timedelta(days=PERIOD_DAYS - 1)
     recent = daily.filter(pl.col("day").is_between(first, as_of_day))
@@ -61,8 +66,9 @@ def opportunities(
     found = pl.concat(parts, how="diagonal_relaxed")
     if found.is_empty():
         return empty(Opportunities)
-    ranked = found.sort(
-        pl.col("gain_unit") != "conversions",
+    unit = pl.col("gain_unit").fill_null(_UNIT)
+    ranked = found.with_columns(unit, pl.col("status").fill_null(_OK)).sort(
+        pl.col("gain_unit") != _UNIT,
         "expected_gain",
         "opportunity_id",
         descending=[False, True, False],
@@ -90,21 +96,11 @@ def _from_bottlenecks(
         .select(
             *_STEP,
             "method",
-            kind=pl.lit("bottleneck"),
-            opportunity_id=pl.format("bottleneck/{}/{}/{}", *_STEP, "to_step_id"),
-            expected_gain=pl.col("avoidable_loss") * share,
-            expected_gain_low=pl.col("avoidable_loss_low") * share,
-            expected_gain_high=pl.col("avoidable_loss_high") * share,
-            gain_unit=pl.when(pl.col("loss_unit") == "goals")
-            .then(pl.lit("conversions"))
-            .otherwise(pl.lit("completions")),
+            *_named("bottleneck", "bottlenecks", _TRANSITION),
+            *((pl.col(f"avoidable_loss{end}") * share).alias(f"expected_gain{end}") for end in _ENDS),
+            gain_unit=pl.when(pl.col("loss_unit") == "goals").then(pl.lit(_UNIT)).otherwise(pl.lit("completions")),
             volume=(pl.col("entrants") * share).round().cast(pl.Int64),
             identification=pl.lit("not identified"),
-            evidence=pl.format(
-                "marts.bottlenecks where workflow_id = '{}' and from_step_id = '{}' and to_step_id = '{}'",
-                *_STEP,
-                "to_step_id",
-            ),
             message=pl.format(
                 "{}% of those in {} never reach {}; {}% is typical.",
                 _percent("drop_off_rate"),
@@ -112,13 +108,12 @@ def _from_bottlenecks(
                 "to_step_id",
                 _percent("benchmark_rate"),
             ),
-            status=pl.lit(_OK),
         )
     )
 
 
 def _from_anomalies(anomalies: pl.DataFrame, daily: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFrame:
-    """What the forecast promises beyond what happens, while it goes on; one opportunity a cause."""
+    """What the forecast promises beyond what happens; one opportunity per cause."""
     rows = (
         anomalies.filter((pl.col("scope") == "step") & pl.col("is_latest") & pl.col("is_adverse") & ~pl.col("is_muted"))
         .join(_conversions_per_event(daily), on=[*_STEP, "metric"], how="left")
@@ -132,7 +127,7 @@ def _from_anomalies(anomalies: pl.DataFrame, daily: pl.DataFrame, recent: pl.Dat
             ((pl.col(f"expected_value{end}") - pl.col("value")).clip(0) * pl.col("messages") * pl.col("worth")).alias(
                 f"expected_gain{end}"
             )
-            for end in ("", "_low", "_high")
+            for end in _ENDS
         )
         .with_columns(
             volume=pl.when(pl.col("metric_kind") == "rate")
@@ -142,7 +137,7 @@ def _from_anomalies(anomalies: pl.DataFrame, daily: pl.DataFrame, recent: pl.Dat
             .cast(pl.Int64)
         )
     )
-    # Metrics of one step tell the same story: the one that costs most stands for it; steps of a cause add up.
+    # The metrics of a step fall together, so only the one that costs most counts. The steps of a cause add up.
     steps = rows.sort("expected_gain", descending=True, nulls_last=True).unique(
         ["cause_id", *_STEP], keep="first", maintain_order=True
     )
@@ -152,29 +147,26 @@ def _from_anomalies(anomalies: pl.DataFrame, daily: pl.DataFrame, recent: pl.Dat
         steps.group_by("cause_id", maintain_order=True)
         .agg(
             *only,
-            *(pl.when(is_valued.any()).then(pl.col(name).sum()).alias(name) for name in _GAINS),
+            pl.when(is_valued.any()).then(pl.col([f"expected_gain{end}" for end in _ENDS]).sum()),
             pl.col("volume").sum(),
             pl.col("method").first(),
             pl.col("cause_first_day").min(),
             metrics=pl.col("metric").unique().sort().str.join(", "),
         )
         .with_columns(
-            kind=pl.lit("anomaly"),
-            opportunity_id=pl.format("anomaly/{}", "cause_id"),
-            gain_unit=pl.lit("conversions"),
+            *_named("anomaly", "anomalies", {"cause_id": "cause_id"}),
             identification=pl.lit("observational"),
-            evidence=pl.format("marts.anomalies where cause_id = '{}'", "cause_id"),
             message=pl.format("{} out of line since {}.", "metrics", pl.col("cause_first_day").cast(pl.String)),
-            status=pl.when(pl.col("expected_gain").is_null())
-            .then(pl.lit("not valued: what it costs in conversions is not known"))
-            .otherwise(pl.lit(_OK)),
+            status=pl.when(pl.col("expected_gain").is_null()).then(
+                pl.lit("not valued: what it costs in conversions is not known")
+            ),
         )
         .drop("cause_id", "cause_first_day", "metrics")
     )
 
 
 def _from_cohorts(comparison: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFrame:
-    """Cohorts that people still join, and that are surely more than a tenth below the mean, brought up to it."""
+    """The distance to the mean of cohorts that people still join and that are surely more than a tenth below it."""
     keys = ["cohort_type", "workflow_id", "cohort"]
     joined = recent.group_by(keys).agg(volume=pl.col("entrants").sum()).filter(pl.col("volume") > 0)
 
@@ -188,16 +180,11 @@ def _from_cohorts(comparison: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFram
             "workflow_id",
             "method",
             "volume",
-            kind=pl.lit("cohort"),
-            opportunity_id=pl.format("cohort/{}/{}/{}", *keys),
+            *_named("cohort", "cohort_comparison", {key: key for key in keys}),
             expected_gain=short_of_mean("shrunk_rate"),
             expected_gain_low=short_of_mean("shrunk_rate_high"),
             expected_gain_high=short_of_mean("shrunk_rate_low"),
-            gain_unit=pl.lit("conversions"),
             identification=pl.lit("observational"),
-            evidence=pl.format(
-                "marts.cohort_comparison where cohort_type = '{}' and workflow_id = '{}' and cohort = '{}'", *keys
-            ),
             message=pl.format(
                 "{} {} converts at {}% by week {}; the mean is {}%.",
                 "cohort_type",
@@ -206,13 +193,12 @@ def _from_cohorts(comparison: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFram
                 "age_weeks",
                 _percent("mean_rate"),
             ),
-            status=pl.lit(_OK),
         )
     )
 
 
 def _from_delays(delays: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFrame:
-    """Delays that convert better than today's, or may: to be changed or tested."""
+    """Delays that convert better than today's, or may do so: to be changed or tested."""
     base = pl.col("conversions") / pl.col("entrants") * pl.col("entries")
     current = pl.col("current_delay_hours").round().cast(pl.Int64)
     is_compared = pl.col("recommended_delay_hours").is_not_null()
@@ -225,18 +211,9 @@ def _from_delays(delays: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFrame:
             *_STEP,
             "method",
             "identification",
-            kind=pl.lit("delay"),
-            opportunity_id=pl.format("delay/{}/{}/{}", *_STEP, "to_step_id"),
-            expected_gain=pl.col("improvement").clip(0) * base,
-            expected_gain_low=pl.col("improvement_low").clip(0) * base,
-            expected_gain_high=pl.col("improvement_high").clip(0) * base,
-            gain_unit=pl.lit("conversions"),
+            *_named("delay", "delay_recommendations", _TRANSITION),
+            *((pl.col(f"improvement{end}").clip(0) * base).alias(f"expected_gain{end}") for end in _ENDS),
             volume=pl.col("entries"),
-            evidence=pl.format(
-                "marts.delay_recommendations where workflow_id = '{}' and from_step_id = '{}' and to_step_id = '{}'",
-                *_STEP,
-                "to_step_id",
-            ),
             message=pl.when(is_compared)
             .then(
                 pl.format(
@@ -248,11 +225,19 @@ def _from_delays(delays: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFrame:
                 )
             )
             .otherwise(pl.format("Test another delay than {} h before {}.", current, "to_step_id")),
-            status=pl.when(is_compared)
-            .then(pl.lit(_OK))
-            .otherwise(pl.lit("not valued: no other delay can be compared with today's")),
+            status=pl.when(~is_compared).then(pl.lit("not valued: no other delay can be compared with today's")),
         )
     )
+
+
+def _named(kind: str, table: str, keys: Mapping[str, str]) -> list[pl.Expr]:
+    """`kind`, `opportunity_id`, and `evidence`, which names the rows of a table; `keys` are its columns -> ours."""
+    where = " and ".join(f"{column} = '{{}}'" for column in keys)
+    return [
+        pl.lit(kind).alias("kind"),
+        pl.format("/".join([kind, *("{}" for _ in keys)]), *keys.values()).alias("opportunity_id"),
+        pl.format(f"marts.{table} where {where}", *keys.values()).alias("evidence"),
+    ]
 
 
 def _sums(daily: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -260,7 +245,7 @@ def _sums(daily: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def _conversions_per_event(daily: pl.DataFrame) -> pl.DataFrame:
-    """`worth` of one event of each metric of a step: conversions credited to its messages, over mature days."""
+    """`worth` of one event of each metric of a step: the conversions credited to the step, divided by its events."""
     sums = (
         daily.filter("is_mature")
         .group_by(_STEP)

@@ -149,9 +149,7 @@ def _score_day(state: Recursion, today: int, out: Replay, snapshots: deque[_Snap
     out.flagged[today] = flagged
 
     state.held.clear(usable & ~flagged)
-    variance = day.expected * day.complement + day.expected**2 * state.dispersion
-    weight = day.expected * day.complement / np.maximum(variance, 1e-12)
-    state.held.add(flagged, weight * count, weight * exposure * day.factor, weight**2 * variance)
+    state.add_to(state.held, flagged, day, count)
     learnt = usable & ~flagged
     state.learn(learnt & ~renewed, day)
     state.since_restart += usable
@@ -228,17 +226,10 @@ def _advance_cusum(state: Recursion, where: Mask, score: Array, day: Day, today:
     bounded = np.where(where, np.clip(score, -3.0, 3.0), 0.0)
     moved = np.maximum(0.0, state.cusum + np.stack([bounded, -bounded]) - CUSUM_ALLOWANCE)
     state.cusum = np.where(where, moved, state.cusum)
-    variance = day.expected * day.complement + day.expected**2 * state.dispersion
-    weight = day.expected * day.complement / np.maximum(variance, 1e-12)
     alarms = state.cusum > CUSUM_LIMIT
     for side, recent in enumerate(state.since_cusum):
         recent.clear(state.cusum[side] == 0)
-        recent.add(
-            where & (state.cusum[side] > 0),
-            weight * day.count,
-            weight * day.exposure * day.factor,
-            weight**2 * variance,
-        )
+        state.add_to(recent, where & (state.cusum[side] > 0), day, day.count)
         state.adopt(side, alarms[side])
     out.drift[today] = alarms[0].astype(np.int64) - alarms[1].astype(np.int64)
     state.cusum[:, alarms.any(axis=0) | (out.change[today] > 0)] = 0.0

@@ -193,15 +193,25 @@ class Recursion:
                 information + DISPERSION_DAYS
             )
 
-    def learn(self, where: Mask, day: "Day") -> None:
-        """Add an unflagged day to level, weekday factors and dispersion."""
-        variance = day.expected * day.complement + day.expected**2 * self.dispersion
-        weight = day.expected * day.complement / np.maximum(variance, 1e-12)
+    def weigh(self, day: Day) -> tuple[Array, Array]:
+        """The variance of a day's counts, and the weight that makes it equal to what chance alone gives."""
+        chance = day.expected * day.complement
+        variance = chance + day.expected**2 * self.dispersion
+        return variance, chance / np.maximum(variance, 1e-12)
+
+    def add_to(self, level: Level, where: Mask, day: Day, count: Array) -> None:
+        """Add counts of a day to a level of some series."""
+        variance, weight = self.weigh(day)
+        level.add(where, weight * count, weight * day.exposure * day.factor, weight**2 * variance)
+
+    def learn(self, where: Mask, day: Day) -> None:
+        """Add a day without alarm to level, weekday factors and dispersion."""
+        variance, weight = self.weigh(day)
         total = variance + day.expected**2 * day.error
         # Mild anomalies raise no alarm, so they are bounded here, or they would pull the forecast towards them.
         reach = np.where(self.days >= WARM_UP_DAYS, _BOUND * np.sqrt(total), np.inf)
         count = np.clip(day.count, day.expected - reach, day.expected + reach)
-        self.level.add(where, weight * count, weight * day.exposure * day.factor, weight**2 * variance)
+        self.add_to(self.level, where, day, count)
         settled = where & (self.days >= 7)
         base = np.where(settled, weight, 0.0)
         self.weekday_events[day.weekday] += base * count

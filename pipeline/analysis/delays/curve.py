@@ -70,7 +70,7 @@ def fit_curve(entrants: Array, conversions: Array) -> FittedCurve:
 
     def step(effects: Array) -> Array:
         fitted, mix = _fitted(effects, exposure, observed)
-        return np.linalg.pinv(_information(fitted, mix), hermitian=True) @ (observed - fitted).sum(axis=0)
+        return np.asarray(np.linalg.pinv(_information(fitted, mix), hermitian=True) @ (observed - fitted).sum(axis=0))
 
     effects = newton(np.zeros(entrants.shape[1]), step)
     fitted, mix = _fitted(effects, exposure, observed)

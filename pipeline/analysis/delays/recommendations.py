@@ -190,7 +190,7 @@ class _Counts:
 
     def linked_to(self, current: float | None) -> np.ndarray:
         """The delays that share strata with the current one, directly or through other delays."""
-        reached = self.delays == current
+        reached: np.ndarray = self.delays == current
         used = self.entrants > 0
         while True:
             strata = used[:, reached].any(axis=1)

@@ -1,6 +1,7 @@
-"""Who was exposed to a step, with which arm, and what came of it within the window.
+"""Who was exposed to a step, with which arm, and what followed within the window.
 
-Here: outcomes of messages, assigned arms as the sender told them, exposures and their moments. Not here: statistics.
+Here: outcomes of messages, arms as they were drawn or as the sender told them, exposures and their moments. Not here:
+statistics.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from pipeline.schemas.base import empty
 from pipeline.schemas.experiments import ExperimentAssignments
 
 PRE_PERIOD_DAYS = 28
-"""Whole weeks before an exposure whose revenue explains part of the revenue after it (CUPED)."""
+"""Days before an exposure whose revenue explains part of the revenue after it (CUPED); whole weeks."""
 
 MAILABLE = "subscribed"
 
@@ -33,7 +34,7 @@ OUTCOMES = {
 
 @dataclass(frozen=True)
 class Facts:
-    """The core tables that tests read: `core.steps`, `core.workflows`, `.messages`, `.conversions`, `.subscribers`."""
+    """The tables of `core` that tests read."""
 
     steps: pl.DataFrame
     workflows: pl.DataFrame
@@ -42,7 +43,7 @@ class Facts:
     subscribers: pl.DataFrame
 
     def step(self, workflow_id: str, step_id: str) -> dict[str, object] | None:
-        """The row of `core.steps`; none where the flow map has no such step or it was deleted."""
+        """The row of `core.steps`; none where there is no such step, or it was deleted."""
         found = self.steps.filter(
             (pl.col("workflow_id") == workflow_id) & (pl.col("step_id") == step_id) & (pl.col("status") != "deleted")
         )
@@ -52,20 +53,21 @@ class Facts:
 def message_outcomes(
     facts: Facts, workflow_id: str | None, step_id: str | None, *, first: date, last: date, window_days: int
 ) -> pl.DataFrame:
-    """What came of the messages of a step, of a workflow, or of all workflows.
+    """What followed the messages of a step, of a workflow, or of all workflows.
 
     Args:
         facts: core tables.
-        workflow_id: the workflow; none = all but one-off campaigns.
-        step_id: the step; none = all of the workflow.
+        workflow_id: the workflow; none = all except one-off campaigns.
+        step_id: the step; none = all steps of the workflow.
         first: first UTC day of sending.
-        last: last one.
-        window_days: an outcome counts this many days after its message.
+        last: last UTC day of sending.
+        window_days: outcomes count until this many days after the message.
 
     Returns:
         One row per message: `subscriber_key`, `exposed_day` (Date), `is_clicked`, `is_converted`, `is_unsubscribed`,
-        `is_complained` (Boolean), `revenue` (currency) and `revenue_before` of the `PRE_PERIOD_DAYS` before the message
-        (null for those who were not there yet). Bounced messages count: a subject can make a message bounce.
+        `is_complained` (Boolean), `revenue`, and `revenue_before`, that of the 28 days before the message (null for
+        subscribers who were not there yet); amounts are in the workspace's currency. Bounced messages count, because a
+        subject can make a message bounce.
     """
     keys = facts.steps.filter(_place(facts, workflow_id, step_id))
     sent = facts.messages.filter(pl.col("day").is_between(day_number(first), day_number(last))).join(
@@ -125,7 +127,7 @@ def _place(facts: Facts, workflow_id: str | None, step_id: str | None) -> pl.Exp
 def told(
     members: pl.LazyFrame, events: pl.LazyFrame, *, fields: Sequence[str], experiments: Sequence[str]
 ) -> pl.DataFrame:
-    """The first arm that the sender told of each subscriber: an arm never changes, even if a field is used anew.
+    """The first arm that the sender told for each subscriber. It stays, even if the field is used for something else.
 
     Args:
         members: all versions of `lake.members`.
@@ -134,7 +136,7 @@ def told(
         experiments: tests whose arms stand in the properties `experiment` and `arm` of events.
 
     Returns:
-        `source` (the field or the test), `subscriber_key`, `arm`; nothing is read where nobody asks.
+        `source` (the field or the test), `subscriber_key` and `arm`.
     """
     parts = [_told_by_field(members, field) for field in dict.fromkeys(fields)]
     if experiments:
@@ -177,17 +179,17 @@ _TOLD = {"source": pl.String, "subscriber_key": pl.Int64, "arm": pl.String}
 def assignments(
     drafts: Sequence[ExperimentDraft], facts: Facts, told: pl.DataFrame, *, as_of_day: date
 ) -> pl.DataFrame:
-    """Everyone's arm in every test that has begun.
+    """The arm of every subscriber in every test that has begun.
 
     Args:
-        drafts: tests whose plan is frozen.
+        drafts: the tests whose plan is frozen.
         facts: core tables.
-        told: arms as `told` gives them.
+        told: rows of `told`.
         as_of_day: tonight.
 
     Returns:
-        Rows of `schemas.experiments.ExperimentAssignments`. driptune's own arms: everyone who can be mailed, and who
-        was mailed since the start; a function of the subscriber and the frozen plan, so that no night changes them.
+        Rows of `experiment_assignments`. Where driptune draws the arms, everybody has one who can be mailed or was
+        mailed since the start. It depends on the subscriber and the frozen plan only, so no night changes it.
     """
     return pl.concat(
         [
@@ -250,17 +252,17 @@ def _dated(rows: pl.DataFrame, draft: ExperimentDraft, facts: Facts, as_of_day: 
 
 
 def exposures(plan: ExperimentPlan, assigned: pl.DataFrame, facts: Facts, *, as_of_day: date) -> pl.DataFrame:
-    """First message of the step to each assigned subscriber since the start, with its outcomes.
+    """The messages of the step to assigned subscribers since the start, with their outcomes.
 
     Args:
         plan: the frozen plan.
         assigned: rows of `experiment_assignments`.
         facts: core tables.
-        as_of_day: tonight; exposures whose window is still open tonight are not matured.
+        as_of_day: tonight.
 
     Returns:
-        Columns of `message_outcomes` with `experiment_id`, `arm`, `week` (blocks of seven days since the start) and
-        `is_matured`.
+        The columns of `message_outcomes` with `experiment_id`, `arm`, `week` (blocks of seven days since the start) and
+        `is_matured`, which is false while the window is still open tonight.
     """
     outcomes = message_outcomes(
         facts,
@@ -277,7 +279,7 @@ def exposures(plan: ExperimentPlan, assigned: pl.DataFrame, facts: Facts, *, as_
 
 
 def in_weeks(plan: ExperimentPlan, exposed: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
-    """Exposures (`exposed_day`) with `week`, in blocks of seven days since the start, and `is_matured` tonight."""
+    """Exposures with `week`, in blocks of seven days since the start, and whether they are mature tonight."""
     return exposed.with_columns(
         week=(pl.col("exposed_day") - plan.start_day).dt.total_days() // 7,
         is_matured=pl.col("exposed_day") <= as_of_day - timedelta(days=plan.window_days),
@@ -309,7 +311,7 @@ def no_moments() -> pl.DataFrame:
 
 
 def daily_shares(plan: ExperimentPlan, exposed: pl.DataFrame) -> pl.DataFrame:
-    """Exposures of every arm on every day, matured or not, beside the declared share: what the ratio test reads."""
+    """Exposures of every arm on every day (mature or not) with the declared share: what the sample-ratio test reads."""
     declared = pl.DataFrame(plan.shares, schema={"arm": pl.String, "share": pl.Float64}, orient="row")
     counted = exposed.group_by("exposed_day", "arm").agg(exposures=pl.len().cast(pl.Int64))
     return (

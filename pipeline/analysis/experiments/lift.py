@@ -1,6 +1,6 @@
-"""The lift to expect of a winner: what was measured, pulled towards what tests usually find.
+"""The lift to be expected of a winner: the measured one, shrunk towards what tests usually find.
 
-Here: the empirical-Bayes shrinkage of lifts. Not here: tests and verdicts.
+Not here: tests and verdicts.
 """
 
 import numpy as np
@@ -10,11 +10,11 @@ TYPICAL_LIFT = 0.05
 """Scale of the half-Cauchy prior on the spread of true lifts: most changes of an e-mail move its rate by less."""
 
 PRIOR_TESTS = 20.0
-"""The workspace's own distribution of lifts outweighs the normal one once it rests on more tests than this."""
+"""With more tests than this, the workspace's own distribution of lifts outweighs the normal one."""
 
 _SPREADS = np.geomspace(0.002, 2.0, 60)
 _GRID = np.sinh(np.linspace(-6.0, 6.0, 161)) * (1.5 / np.sinh(6.0))
-"""Log-lifts from -78% to +350%, dense around 0."""
+"""Log-lifts that stand for -78% to +350%, dense around 0."""
 
 _SWEEPS = 100
 
@@ -29,10 +29,10 @@ def shrink_lifts(lifts: pl.DataFrame) -> pl.DataFrame:
     Returns:
         The rows with `shrunk_lift` (posterior mean), `shrunk_lift_low`, `shrunk_lift_high` (95%); null where unknown.
 
-    True lifts have a distribution of any shape, found by EM (Kiefer and Wolfowitz, 1956; Koenker and Mizera, 2014)
-    and held by `PRIOR_TESTS` pseudo-tests to a normal one around 0 whose spread is integrated over a half-Cauchy grid.
-    A winner is a selected estimate, but a posterior does not depend on when or why one looked, so the shrunk lift of
-    winners is what they deliver on average.
+    The distribution of true lifts may have any shape. It is found by EM (Kiefer and Wolfowitz, 1956; Koenker and
+    Mizera, 2014), with 20 pseudo-tests from a normal distribution around 0 whose spread has a half-Cauchy prior. The
+    measured lift of a winner is too large on average, because winners are selected by it. A posterior does not depend
+    on the selection, so the shrunk lift of winners is what they deliver on average.
     """
     known = lifts["log_lift"].is_not_null().to_numpy()
     estimate = lifts["log_lift"].to_numpy()[known].astype(float)
@@ -61,13 +61,13 @@ def shrink_lifts(lifts: pl.DataFrame) -> pl.DataFrame:
 
 
 def _normal_prior(estimate: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Mixture over spreads of normal distributions around 0, weighed by how well each explains the estimates."""
+    """Normal distributions around 0 with different spreads, mixed by how well each explains the estimates."""
     total = _SPREADS[:, None] ** 2 + error**2
     evidence = -0.5 * (np.log(total) + estimate**2 / total).sum(axis=1)
-    # The grid is geometric, so a density over the spread is multiplied by the spread.
+    # The grid of spreads is geometric, hence the added log of the spread.
     evidence += np.log(_SPREADS) - np.log1p((_SPREADS / TYPICAL_LIFT) ** 2)
     belief = np.exp(evidence - evidence.max())
     cells = np.gradient(_GRID)
     density = np.exp(-0.5 * (_GRID / _SPREADS[:, None]) ** 2) * cells
     density /= density.sum(axis=1, keepdims=True)
-    return belief @ density / belief.sum()
+    return np.asarray(belief @ density / belief.sum())

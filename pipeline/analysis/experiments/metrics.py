@@ -1,7 +1,7 @@
-"""What an arm did against the control, night by night, stratified by week.
+"""How an arm compares with the control, night by night, stratified by week.
 
-Here: the additive moments of exposures and the comparisons made of them (Cochran-Mantel-Haenszel, winsorised means,
-CUPED, delta method). Not here: critical values, error control and verdicts.
+Here: additive moments of exposures, and the comparisons computed from them: Cochran-Mantel-Haenszel, winsorised means,
+CUPED and the delta method. Not here: critical values, the control of errors, and verdicts.
 """
 
 import polars as pl
@@ -9,22 +9,22 @@ import polars as pl
 from pipeline.analysis.experiments.draft import MetricKind
 
 MOMENTS = ("exposures", "value_sum", "value_squares", "second_sum", "second_squares", "cross_sum")
-"""Additive columns: they can come from any engine and be added over days."""
+"""Additive columns, so that days can be summed."""
 
 WINSOR_QUANTILE = 0.99
-"""Of the amounts of those who bought: one order in a hundred is capped, and no single one decides a test."""
+"""Quantile of the amounts of those who bought; larger amounts are capped, so that no single order decides a test."""
 
 _TEST = ("experiment_id", "metric", "arm")
 
 
 def winsor_cap(baseline_amounts: pl.Series) -> float | None:
-    """The amount above which an outcome is capped, from the step's history; freeze it with the plan.
+    """The amount above which outcomes are capped, from the step's history. It is frozen with the plan.
 
     Args:
         baseline_amounts: amounts per exposure before the test, zeros included.
 
     Returns:
-        The .99 quantile of the positive amounts; none where nobody bought.
+        The 0.99 quantile of the positive amounts; none where nobody bought.
     """
     bought = baseline_amounts.filter(baseline_amounts > 0)
     return None if bought.is_empty() else float(bought.quantile(WINSOR_QUANTILE, "higher"))  # type: ignore[arg-type]
@@ -39,21 +39,22 @@ def reduce_exposures(
     covariate: str | None = None,
     denominator: str | None = None,
 ) -> pl.DataFrame:
-    """Additive moments of one metric.
+    """The additive moments of one metric.
 
     Args:
         exposures: one row per first exposure: `experiment_id`, `subscriber_key`, `arm`, `exposed_day` (Date), `week`
             (integer block of seven days), `is_matured`, and the columns named below.
         metric: name of the metric.
         value: outcome within the window: boolean, 0/1 or an amount.
-        cap: winsorise `value` (and `covariate`) at this amount.
-        covariate: amount in a period before the exposure, null where there was none (CUPED); those with and without
-            one are separate strata.
+        cap: `value` and `covariate` are winsorised at this amount.
+        covariate: amount in a period before the exposure (CUPED); null for subscribers who were not there then, who
+            form strata of their own.
         denominator: amount by whose sum the sum of `value` is divided (ratio metrics).
 
     Returns:
         One row per (`experiment_id`, `metric`, `arm`, `exposed_day`, `stratum`) of matured exposures with `exposures`,
-        `value_sum`, `value_squares`, `second_sum`, `second_squares`, `cross_sum`; second = covariate or denominator.
+        `value_sum`, `value_squares`, `second_sum`, `second_squares` and `cross_sum`, in which `second` is the covariate
+        or the denominator.
     """
     outcome = pl.col(value).cast(pl.Float64).fill_null(0.0)
     second = pl.col(covariate or denominator or "").cast(pl.Float64) if covariate or denominator else pl.lit(0.0)
@@ -86,7 +87,7 @@ def reduce_exposures(
 
 
 def daily_contributions(moments: pl.DataFrame, tests: pl.DataFrame) -> pl.DataFrame:
-    """What each day adds to the stratified sums of each comparison.
+    """What each day contributes to the stratified sums of each comparison.
 
     Args:
         moments: shaped like the result of `reduce_exposures`.
@@ -122,7 +123,7 @@ def daily_contributions(moments: pl.DataFrame, tests: pl.DataFrame) -> pl.DataFr
 
 
 def _summed_by_day(running: pl.DataFrame, sums: dict[str, pl.Expr], within: list[str]) -> pl.DataFrame:
-    """Evaluate the sums of each stratum so far and keep what the day changed, added over strata."""
+    """The change of the sums of each stratum from day to day, added over the strata."""
     states = running.select(
         *within, "exposed_day", "kind", **{name: value.fill_null(0.0) for name, value in sums.items()}
     )
@@ -147,7 +148,7 @@ def _totals() -> dict[str, pl.Expr]:
 
 
 def _rate_sums() -> dict[str, pl.Expr]:
-    """Mantel-Haenszel sums: weighted rates of both arms and the hypergeometric variance."""
+    """Mantel-Haenszel sums: the weighted rates of both arms, and the hypergeometric variance."""
     treated, control = pl.col("exposures"), pl.col("exposures_0")
     everyone, events = treated + control, pl.col("value_sum") + pl.col("value_sum_0")
     return _totals() | {
@@ -160,7 +161,7 @@ def _rate_sums() -> dict[str, pl.Expr]:
 
 
 def _amount_sums() -> dict[str, pl.Expr]:
-    """Weighted means, variances and covariances of both arms, and the pooled sums that give the CUPED slope."""
+    """Weighted means, variances and covariances of both arms, and the pooled sums from which the CUPED slope comes."""
     enough = (pl.col("exposures") > 1) & (pl.col("exposures_0") > 1)
     weight = pl.col("exposures") * pl.col("exposures_0") / (pl.col("exposures") + pl.col("exposures_0"))
     pooled_second = (pl.col("second_sum") + pl.col("second_sum_0")) / (pl.col("exposures") + pl.col("exposures_0"))
@@ -187,19 +188,19 @@ def _amount_sums() -> dict[str, pl.Expr]:
 
 
 def compare(sums: pl.DataFrame) -> pl.DataFrame:
-    """Point estimates and z-scores from running sums.
+    """Estimates and z-scores from running sums.
 
     Args:
         sums: rows with `kind` and the running sums of `daily_contributions`.
 
     Returns:
-        The rows with `treated_level`, `control_level` (weighted means of the two arms: their ratio - 1 is the lift),
-        `treated_level_variance`, `control_level_variance`, `null_variance`, `z_score`, `log_lift`,
-        `log_lift_standard_error`; null where the data cannot give them.
+        The rows with `treated_level` and `control_level` (the weighted means of both arms; their ratio - 1 is the
+        lift), `treated_level_variance`, `control_level_variance`, `null_variance`, `z_score`, `log_lift` and
+        `log_lift_standard_error`; null where the data do not determine them.
 
-    Rates: Cochran-Mantel-Haenszel. Means: difference of Mantel-Haenszel weighted means with within-arm variances,
-    after CUPED (Deng, Xu, Kohavi and Walker, 2013) with one slope for all strata. Ratios: delta method (Deng, Knoblich
-    and Lu, 2018).
+    Rates are compared by Cochran-Mantel-Haenszel. Means are compared by the difference of Mantel-Haenszel weighted
+    means with variances within arms, after CUPED (Deng, Xu, Kohavi and Walker, 2013) with one slope for all strata.
+    Ratios are compared by the delta method (Deng, Knoblich and Lu, 2018).
     """
     have_amounts = "slope_square" in sums.columns
     parts = [_compare_rates(sums.filter(pl.col("kind") == MetricKind.RATE))]
@@ -278,7 +279,7 @@ def _compare_ratios(sums: pl.DataFrame) -> pl.DataFrame:
 
 
 def lift_interval(critical: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """Lower and upper bound of the lift: all lifts that a z-score within +-critical does not exclude.
+    """Lower and upper bound of the lift, between which lie all lifts that a z-score within +-critical does not exclude.
 
     Args:
         critical: critical value of |z| per row, beside the columns of `compare`.
@@ -286,9 +287,9 @@ def lift_interval(critical: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     Returns:
         Expressions; null where the data leave that side open.
 
-    Rates: the Mantel-Haenszel score statistic under a rate ratio R has variance R * V to first order, so that
-    (A - R B)^2 = c^2 R V is a quadratic in sqrt(R); at R = 1 it is the Cochran-Mantel-Haenszel test itself. Means and
-    ratios: Fieller (1954).
+    For rates, the Mantel-Haenszel score statistic under a rate ratio R has the variance R V to first order. So the
+    bounds solve (A - R B)^2 = c^2 R V, which is quadratic in sqrt(R); at R = 1 it is the Cochran-Mantel-Haenszel test.
+    Bounds of means and ratios are those of Fieller (1954).
     """
     treated, control = pl.col("treated_level"), pl.col("control_level")
     is_rate = pl.col("kind") == MetricKind.RATE

@@ -1,6 +1,6 @@
 """Every night of every frozen test and tonight's verdicts, from assigned arms and core tables.
 
-Here: the order of the steps. Not here: any of the steps.
+Here: the order in which exposures, moments, results, the sample ratio and verdicts follow each other.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from pipeline.analysis.statistics.sample_ratio import sample_ratio_mismatch
 def looks(
     experiments: Sequence[Experiment], assigned: pl.DataFrame, facts: Facts, *, as_of_day: date
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Results of all nights, and one verdict a test.
+    """Results of all nights, and one verdict for each test.
 
     Args:
         experiments: tonight's tests.
@@ -27,7 +27,7 @@ def looks(
         as_of_day: tonight.
 
     Returns:
-        Rows of `schemas.experiments.ExperimentResults` and of `ExperimentVerdicts`.
+        Rows of `experiment_results` and of `experiment_verdicts`.
     """
     plans = [one.plan for one in experiments if one.is_frozen and one.plan]
     exposed = [exposures(plan, assigned, facts, as_of_day=as_of_day) for plan in plans]

@@ -1,12 +1,12 @@
-"""Which tests run: drafts against the plans frozen at their start, the step's own baseline, and what is refused why.
+"""Which tests run: drafts are compared with the plans frozen at their start, and some are refused.
 
-Here: freezing, refusals, the rows of `experiments`, and the verdicts as the state of a test leaves them.
-Not here: statistics, exposures, files.
+Here: freezing, refusals, the rows of `experiments`, and the verdicts of tests that are refused or have not begun. Not
+here: statistics, exposures and files.
 """
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -22,10 +22,14 @@ from pipeline.schemas.experiments import Experiments, ExperimentVerdicts, Member
 from pipeline.schemas.lake import ExperimentPlans
 
 _WORDS_ONLY = {"owner"}
-"""What may change after the start: who answers for a test decides nothing."""
+"""What may change after the start, because it decides nothing."""
 
 _NAMES = {"shares": "arms", "start_day": "start", "end_day": "end", "is_open_ended": "open_ended"}
-"""Fields of the file that have another name than those of the draft."""
+"""Fields that have another name in the file than in the draft."""
+
+_COLUMNS = polars_schema(Experiments)
+_OF_DRAFT = [field.name for field in fields(ExperimentDraft) if field.name in _COLUMNS]
+_OF_PLAN = ["end_day", "baseline_mean", "planned_days", "planned_looks", "planned_exposures", "plan_hash"]
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,10 @@ class Experiment:
     """A test tonight.
 
     Attributes:
-        draft: as frozen at the start, else as written.
+        draft: the draft as it was frozen at the start, else as it is written.
         plan: the plan; none where none can be made.
-        is_frozen: the plan stands in the lake, or will tonight.
-        refusal: why the test is refused; none while it is not.
+        is_frozen: whether the plan is in the lake, or will be tonight.
+        refusal: why the test is refused; none where it is not.
         as_of_day: tonight.
     """
 
@@ -48,7 +52,7 @@ class Experiment:
 
     @property
     def status(self) -> str:
-        """In a word, or in words where it is refused."""
+        """'planned', 'running' or 'ended', or why the test is refused."""
         if self.refusal is not None:
             return f"refused: {self.refusal}"
         if not self.is_frozen:
@@ -60,18 +64,18 @@ class Experiment:
 def register(
     drafts: Sequence[ExperimentDraft], frozen: pl.DataFrame, facts: Facts, *, baseline_days: int, as_of_day: date
 ) -> tuple[Experiment, ...]:
-    """Every test of the file tonight, the oldest first.
+    """Every test of the file tonight, in the order of their start.
 
     Args:
         drafts: the tests as written.
         frozen: rows of `lake.experiment_plans`.
         facts: core tables.
-        baseline_days: days before the start from which a sample is planned.
+        baseline_days: days before the start from which the sample is planned.
         as_of_day: tonight.
 
     Returns:
-        One entry a draft. A test whose start is tomorrow or earlier is frozen by what was known before the start. From
-        then on another definition is refused, with what differs, and results go on by the frozen plan.
+        One entry per draft. A test that starts tomorrow or earlier is frozen, with a plan from what was known before
+        its start. After that a changed definition is refused, with what differs, and the frozen plan stays in force.
     """
     known = {row["experiment_id"]: row for row in frozen.iter_rows(named=True)}
     registered: list[Experiment] = []
@@ -79,7 +83,7 @@ def register(
         if row := known.get(draft.experiment_id):
             standing = DRAFT_TEXT.validate_json(row["definition"])
             if standing.assigned_by is draft.assigned_by is Assigner.EVENTS:
-                # It decides nothing before there is a winner, so it may be named later.
+                # The field decides nothing before there is a winner, so it may be named later.
                 standing = replace(standing, arm_field=draft.arm_field)
             plan: ExperimentPlan | None = PLAN_TEXT.validate_json(row["plan"])
             refusal = _removed(standing, facts) or _difference(standing, draft)
@@ -129,7 +133,7 @@ def _shown(value: Any) -> str:
 
 
 def _planned(draft: ExperimentDraft, facts: Facts, baseline_days: int, as_of_day: date) -> ExperimentPlan:
-    """The plan from the step's own messages whose windows closed before the start, or by tonight if it is earlier."""
+    """The plan, from the step's messages whose windows closed before the start, or by tonight if that is earlier."""
     last = min(draft.start_day - timedelta(days=1), as_of_day) - timedelta(days=draft.window_days)
     first = last - timedelta(days=baseline_days - 1)
     before = message_outcomes(
@@ -154,7 +158,7 @@ def _planned(draft: ExperimentDraft, facts: Facts, baseline_days: int, as_of_day
 
 
 def frozen_plans(experiments: Sequence[Experiment]) -> pl.DataFrame:
-    """The frozen plans as rows of `lake.experiment_plans`."""
+    """The frozen plans, as rows of `lake.experiment_plans`."""
     rows = [
         {
             "experiment_id": one.draft.experiment_id,
@@ -169,54 +173,36 @@ def frozen_plans(experiments: Sequence[Experiment]) -> pl.DataFrame:
 
 
 def experiment_table(experiments: Sequence[Experiment], *, as_of_day: date) -> pl.DataFrame:
-    """The tests as rows of `schemas.experiments.Experiments`."""
-    return pl.DataFrame([_row(one, as_of_day) for one in experiments], schema=polars_schema(Experiments))
+    """The tests, as rows of `experiments`."""
+    return pl.DataFrame([_row(one, as_of_day) for one in experiments], schema=_COLUMNS)
 
 
 def _row(one: Experiment, as_of_day: date) -> dict[str, Any]:
     draft, plan = one.draft, one.plan
+    sequence = "asymptotic confidence sequence"
     return {
-        "experiment_id": draft.experiment_id,
-        "workflow_id": draft.workflow_id,
-        "step_id": draft.step_id,
-        "hypothesis": draft.hypothesis,
-        "owner": draft.owner,
+        **{name: getattr(draft, name) for name in _OF_DRAFT},
+        **{name: getattr(plan, name) for name in _OF_PLAN if plan},
         "arms": json.dumps(dict(draft.shares)),
-        "assigned_by": draft.assigned_by.value,
-        "arm_field": draft.arm_field,
         "metrics": json.dumps([asdict(metric) for metric in draft.metrics]),
         "primary_metric": draft.primary.name,
-        "minimum_lift": draft.minimum_lift,
-        "window_days": draft.window_days,
-        "alpha": draft.alpha,
-        "power": draft.power,
-        "start_day": draft.start_day,
-        "end_day": plan.end_day if plan else draft.end_day,
-        "baseline_mean": plan and plan.baseline_mean,
-        "planned_days": plan and plan.planned_days,
-        "planned_looks": plan and plan.planned_looks,
-        "planned_exposures": plan and plan.planned_exposures,
-        "is_open_ended": draft.is_open_ended,
         "is_frozen": one.is_frozen,
         "status": one.status,
-        "plan_hash": plan and plan.plan_hash,
         "as_of_day": as_of_day,
-        "method": "asymptotic confidence sequence"
-        if draft.is_open_ended
-        else "group-sequential alpha*t^3, whole weeks",
+        "method": sequence if draft.is_open_ended else "group-sequential alpha*t^3, whole weeks",
     }
 
 
 def field_values(experiments: Sequence[Experiment], assigned: pl.DataFrame, facts: Facts) -> pl.DataFrame:
-    """The arms that driptune assigned in running tests, as merge-field values of everyone who can be mailed.
+    """The arms that driptune assigned in running tests, as merge-field values of everybody who can be mailed.
 
     Args:
-        experiments: tonight's tests; of a changed definition the frozen one goes on.
+        experiments: tonight's tests.
         assigned: rows of `experiment_assignments`.
         facts: core tables.
 
     Returns:
-        Rows of `schemas.experiments.MemberFieldValues`.
+        Rows of `member_field_values`.
     """
     running = [
         (one.draft.experiment_id, one.draft.arm_field)
@@ -243,7 +229,7 @@ def field_values(experiments: Sequence[Experiment], assigned: pl.DataFrame, fact
 
 
 def stated_verdicts(verdicts: pl.DataFrame, experiments: Sequence[Experiment], *, as_of_day: date) -> pl.DataFrame:
-    """The verdicts of frozen plans, with those of tests that are refused or have not begun.
+    """The verdicts of frozen plans, and of tests that are refused or have not begun.
 
     Args:
         verdicts: from `experiment_verdicts`.
@@ -251,8 +237,8 @@ def stated_verdicts(verdicts: pl.DataFrame, experiments: Sequence[Experiment], *
         as_of_day: tonight.
 
     Returns:
-        Rows of `schemas.experiments.ExperimentVerdicts`, one a test. A refused test has no verdict until its definition
-        is as frozen again; its numbers stay, so that everybody sees what the frozen plan says.
+        Rows of `experiment_verdicts`, one per test. A test whose definition was changed has the verdict 'refused' until
+        the definition is as it was frozen. Its numbers by the frozen plan are shown all the same.
     """
     others = pl.DataFrame(
         list(_stated(experiments, as_of_day)), schema=polars_schema(ExperimentVerdicts), infer_schema_length=None

@@ -1,6 +1,7 @@
-"""Nightly results and verdicts of tests: repeated intervals, error control over looks, arms and metrics.
+"""The results of tests, night by night: lifts with intervals that hold at every look, and which claims are made.
 
-Here: what a night says and decides. Not here: plans, assignment, the statistics of one comparison, boundaries.
+Here: the control of errors over looks, arms and metrics. The statistics of one comparison are computed in `metrics`,
+the critical values in `group_sequential` and `confidence_sequence`.
 """
 
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ from pipeline.analysis.experiments.metrics import compare, daily_contributions, 
 from pipeline.analysis.experiments.plan import ExperimentPlan, plan_table
 from pipeline.analysis.statistics import confidence_sequence, group_sequential
 from pipeline.analysis.statistics.intervals import NORMAL_95, wilson_bounds
+from pipeline.schemas.base import conform
+from pipeline.schemas.experiments import ExperimentResults
 
 FEWEST_EVENTS = 5.0
-"""Cochran's rule: below five expected events in the smaller arm a z-score is not normal enough to decide anything."""
+"""Cochran's rule: with fewer expected events in the smaller arm a z-score is not normal enough to decide anything."""
 
 _COMPARISON = ["experiment_id", "metric", "arm"]
 _TESTS = {
@@ -27,29 +30,30 @@ _TESTS = {
 
 
 def experiment_results(moments: pl.DataFrame, plans: Sequence[ExperimentPlan], *, as_of_day: date) -> pl.DataFrame:
-    """Every night of every test: one row per night, metric and treatment, with the interval valid on that night.
+    """Every night of every test, with intervals that remain valid although they are looked at every night.
 
     Args:
-        moments: additive moments of all metrics (`experiment_metrics.reduce_exposures`); all arms, any days. A day
-            counts from the night on which its window has closed, so a moment of an immature day is never used.
+        moments: additive moments of all metrics and arms, from `reduce_exposures`. A day is used from the night on
+            which its window has closed.
         plans: the frozen plans.
         as_of_day: tonight.
 
     Returns:
-        Rows of `schemas.experiments.ExperimentResults`. Nights after the last look (information fraction 1, or the
-        calendar end) do not exist: the software refuses to go on.
+        One row per test, night, metric and treatment, in the columns of `experiment_results`. There are no nights after
+        the last look, which is taken at information fraction 1 or on the end day.
 
-    Decisions are two-sided group-sequential tests with spending alpha * t^3 (open-ended tests: an asymptotic confidence
-    sequence), Holm over arms x metrics applied to boundaries (Maurer and Bretz, 2013); a guardrail is tested alone at
-    alpha, because missing a harm costs more than a false alarm. Intervals are repeated confidence intervals (Jennison
-    and Turnbull, 1989) at alpha / comparisons, so that they exclude zero exactly where the first claim is made.
+    Decisions are two-sided group-sequential tests that spend alpha * t^3; open-ended tests use an asymptotic confidence
+    sequence. Holm's procedure over arms and metrics is applied to the boundaries (Maurer and Bretz, 2013). A guardrail
+    is tested alone at alpha, because missing a harm costs more than a false alarm. The intervals are repeated
+    confidence intervals (Jennison and Turnbull, 1989) at alpha / comparisons, so that they exclude zero exactly where
+    the first claim is made.
     """
     tests = _tests(plans)
     nights = _nights(tests, as_of_day)
     sums = _running_sums(moments, tests, nights)
     looks = _with_information(sums, tests, nights, moments)
     decided = _with_holm(_with_intervals(compare(looks)))
-    return _presented(decided, as_of_day)
+    return _presented(decided)
 
 
 def _tests(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
@@ -85,7 +89,7 @@ def _nights(tests: pl.DataFrame, as_of_day: date) -> pl.DataFrame:
 
 
 def _running_sums(moments: pl.DataFrame, tests: pl.DataFrame, nights: pl.DataFrame) -> pl.DataFrame:
-    """The stratified sums of every comparison on every night, of matured exposures."""
+    """The stratified sums of every comparison on every night, over mature exposures."""
     daily = daily_contributions(moments, tests)
     sums = [name for name in daily.columns if name not in (*_COMPARISON, "kind", "exposed_day")]
     return (
@@ -100,7 +104,7 @@ def _running_sums(moments: pl.DataFrame, tests: pl.DataFrame, nights: pl.DataFra
 def _with_information(
     sums: pl.DataFrame, tests: pl.DataFrame, nights: pl.DataFrame, moments: pl.DataFrame
 ) -> pl.DataFrame:
-    """Information fraction of each night; nights after the last look are dropped."""
+    """Add the information fraction of each night, and drop the nights after the last look."""
     plan = ["experiment_id", "window_days", "planned_exposures", "end_day", "is_open_ended"]
     primary = tests.filter(pl.col("role") == MetricRole.PRIMARY).select(*plan, "metric").unique()
     arrived = moments.group_by("experiment_id", "metric", "exposed_day").agg(pl.col("exposures").sum())
@@ -121,7 +125,7 @@ def _with_information(
         .filter(~pl.col("is_last_look").shift(1, fill_value=False).cum_max().over("experiment_id"))
         .select("experiment_id", "as_of_day", "sample_fraction", "look", "is_last_look")
     )
-    # Exposures under a ramped split inform less than planned: n1 n0 / (n1 + n0) per week counts what they inform.
+    # Under an uneven split exposures inform less than planned; n1 n0 / (n1 + n0) per week measures by how much.
     return sums.join(fractions, on=["experiment_id", "as_of_day"]).with_columns(
         information_fraction=pl.min_horizontal("sample_fraction", pl.col("weight") / pl.col("planned_weight"))
     )
@@ -130,7 +134,7 @@ def _with_information(
 def _critical_values(rows: pl.DataFrame, level: pl.Expr) -> pl.Series:
     """Critical |z| of each row at error `level`; the last look uses the boundary of the planned end.
 
-    With less information than planned the last z-score is closer to the earlier ones, so crossing gets less likely.
+    If there is less information than planned by then, this errs less than promised.
     """
     keyed = rows.select(
         position=pl.int_range(pl.len()),
@@ -154,13 +158,13 @@ def _critical_values(rows: pl.DataFrame, level: pl.Expr) -> pl.Series:
 
 
 def _with_intervals(rows: pl.DataFrame) -> pl.DataFrame:
-    """Repeated confidence interval, and whether there is enough data to say anything."""
+    """Add the repeated confidence interval, and whether there is enough data to say anything."""
     rows = rows.with_columns(_critical_values(rows, pl.col("alpha") / pl.col("comparisons")))
     events = pl.col("total") + pl.col("control_total")
     everyone = pl.col("exposures") + pl.col("control_exposures")
     smaller = pl.min_horizontal("exposures", "control_exposures")
     is_rate = pl.col("kind") == MetricKind.RATE
-    # Of an amount, (sum)^2 / sum of squares is the number of equal payments that would scatter as much.
+    # For amounts, (sum)^2 / (sum of squares) is the number of equal payments that would scatter as much.
     payments = pl.min_horizontal(
         pl.when(pl.col(f"{side}squares") > 0)
         .then(pl.col(f"{side}total") ** 2 / pl.col(f"{side}squares"))
@@ -184,7 +188,7 @@ def _with_intervals(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_holm(rows: pl.DataFrame) -> pl.DataFrame:
-    """Mark from which night on each claim stands: after r claims the next needs the boundary of alpha / (m - r)."""
+    """Mark from which night on each claim is made; after r of m claims the next needs the bound of alpha / (m - r)."""
     family = (
         pl.when(pl.col("role") == MetricRole.GUARDRAIL)
         .then(pl.concat_str(pl.lit("guardrail "), "metric", pl.lit(" "), "arm"))
@@ -222,62 +226,36 @@ def _with_holm(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _presented(rows: pl.DataFrame, as_of_day: date) -> pl.DataFrame:
-    """The public columns: levels of both arms with fixed-sample intervals, the lift with its repeated interval."""
+def _presented(rows: pl.DataFrame) -> pl.DataFrame:
+    """The published columns: levels of both arms with fixed-sample intervals, and the lift with its repeated one."""
     shown = pl.col("is_enough")
-    return rows.select(
-        "experiment_id",
-        "as_of_day",
-        "metric",
-        "arm",
-        "control",
-        "role",
-        "kind",
-        "is_increase_good",
-        "look",
-        "information_fraction",
-        "is_last_look",
-        exposures=pl.col("exposures").cast(pl.Int64),
-        control_exposures=pl.col("control_exposures").cast(pl.Int64),
-        metric_total=pl.col("total"),
-        control_metric_total=pl.col("control_total"),
+    missing = (FEWEST_EVENTS - pl.col("expected_events")).ceil().cast(pl.Int64).clip(lower_bound=1)
+    statistic = {
+        MetricKind.RATE: "Cochran-Mantel-Haenszel by week",
+        MetricKind.MEAN: "winsorised stratified mean, CUPED",
+        MetricKind.RATIO: "stratified ratio, delta method",
+    }
+    table = rows.with_columns(
+        pl.when(shown).then(pl.col("z_score", "log_lift", "log_lift_standard_error")),
         **_level("metric", ""),
         **_level("control_metric", "control_"),
+        metric_total="total",
+        control_metric_total="control_total",
         lift=pl.when(shown).then(pl.col("log_lift").exp() - 1),
-        lift_low="lift_low",
-        lift_high="lift_high",
-        z_score=pl.when(shown).then("z_score"),
         critical_z=pl.when(pl.col("critical_z").is_finite()).then("critical_z"),
-        log_lift=pl.when(shown).then("log_lift"),
-        log_lift_standard_error=pl.when(shown).then("log_lift_standard_error"),
-        is_significant="is_significant",
         status=pl.when(shown)
         .then(pl.lit("ok"))
-        .otherwise(
-            pl.format(
-                "not enough data: {} more expected events needed in the smaller arm",
-                (FEWEST_EVENTS - pl.col("expected_events"))
-                .clip(lower_bound=0.0)
-                .ceil()
-                .cast(pl.Int64)
-                .clip(lower_bound=1),
-            )
-        ),
+        .otherwise(pl.format("not enough data: {} more expected events needed in the smaller arm", missing)),
         method=pl.when("is_open_ended")
         .then(pl.lit("asymptotic confidence sequence, "))
         .otherwise(pl.lit("group-sequential alpha*t^3, Holm, "))
-        + pl.col("kind").replace_strict(
-            {
-                MetricKind.RATE: "Cochran-Mantel-Haenszel by week",
-                MetricKind.MEAN: "winsorised stratified mean, CUPED",
-                MetricKind.RATIO: "stratified ratio, delta method",
-            }
-        ),
-    ).sort("experiment_id", "as_of_day", "metric", "arm")
+        + pl.col("kind").replace_strict(statistic),
+    )
+    return conform(table.sort("experiment_id", "as_of_day", "metric", "arm"), ExperimentResults)
 
 
 def _level(name: str, side: str) -> dict[str, pl.Expr]:
-    """Mean per exposure and its 95% interval: Wilson for a rate, normal for an amount; null without exposures."""
+    """Mean per exposure with its 95% interval, Wilson's for a rate and normal for an amount; null without exposures."""
     n, total, squares = pl.col(f"{side}exposures"), pl.col(f"{side}total"), pl.col(f"{side}squares")
     mean = total / n
     wilson_low, wilson_high = wilson_bounds(mean, n)

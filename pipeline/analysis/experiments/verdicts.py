@@ -1,6 +1,6 @@
 """The verdict of each test tonight, and what to do about it.
 
-Here: decisions from nightly results, guardrails and the sample ratio. Not here: the statistics behind them.
+Here: decisions from nightly results, guardrails and the sample ratio. Not here: the statistics on which they rest.
 """
 
 from collections.abc import Sequence
@@ -8,14 +8,17 @@ from datetime import date
 from enum import StrEnum
 
 import polars as pl
+from polars import selectors
 
 from pipeline.analysis.experiments.draft import MetricRole
 from pipeline.analysis.experiments.lift import shrink_lifts
 from pipeline.analysis.experiments.plan import ExperimentPlan, plan_table
+from pipeline.schemas.base import conform
+from pipeline.schemas.experiments import ExperimentVerdicts
 
 
 class Verdict(StrEnum):
-    """What a test says, in the order in which one prevails over another on the same night."""
+    """What a test shows, in the order in which one verdict prevails over another of the same night."""
 
     REFUSED = "refused"
     PLANNED = "planned"
@@ -44,20 +47,21 @@ def experiment_verdicts(
     as_of_day: date,
     mismatches: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """One verdict per test: that of its first decisive night, which no later night revises.
+    """One verdict per test: that of its first decisive night. No later night changes it.
 
     Args:
-        results: from `experiments.experiment_results` with the same plans and night.
+        results: from `experiment_results`, of the same plans and night.
         plans: the frozen plans.
         as_of_day: tonight.
-        mismatches: from `sample_ratio.sample_ratio_mismatch`; none = the shares were not checked.
+        mismatches: from `sample_ratio_mismatch`; none where there is no exposure yet.
 
     Returns:
-        Rows of `schemas.experiments.ExperimentVerdicts`. `winner`: the arm with the largest lift among those claimed
-        better that night, unless a guardrail vetoed it. `futile`: the interval of every arm lies below the planned
-        lift. `stopped for harm`: the same, but an arm was worse on the primary or on a guardrail by then; an arm that
-        does harm while others still may win is named in the action. `invalid`: mismatch found before
-        the decision. `status` says 'refused' for nights past the end of the plan.
+        One row per test, in the columns of `experiment_verdicts`. 'winner': an arm is claimed to be better; it is the
+        one with the largest lift that no guardrail vetoes. 'futile': the intervals of all arms lie below the planned
+        lift. 'stopped for harm': the same, and an arm was worse on the primary metric or a guardrail by then. An arm
+        that does harm while others may still win is named in the action. 'invalid': a mismatch was found before the
+        decision. 'no difference': the last look came without a decision. `status` is 'refused' after the end of the
+        plan.
     """
     frame = _plan_frame(plans)
     treatments = _arm_events(results, frame)
@@ -72,7 +76,7 @@ def _plan_frame(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
 
 
 def _arm_events(results: pl.DataFrame, plans: pl.DataFrame) -> pl.DataFrame:
-    """One row per treatment: the first nights on which it is better, harmful or futile."""
+    """One row per treatment: the first nights on which it was better, harmful and futile."""
     direction = pl.when("is_increase_good").then(1.0).otherwise(-1.0)
     is_primary = pl.col("role") == MetricRole.PRIMARY
     is_worse = pl.col("is_significant") & (pl.col("z_score") * direction < 0)
@@ -102,7 +106,7 @@ def _decisions(
     mismatches: pl.DataFrame | None,
     as_of_day: date,
 ) -> pl.DataFrame:
-    """One row per test: `verdict` and `decided_day` of its first decisive night."""
+    """One row per test: the `verdict` of its first decisive night, and `decided_day`."""
     by_test = (
         arms.sort("arm")
         .with_columns(out_day=pl.min_horizontal("harm_day", "futile_day"))
@@ -146,7 +150,7 @@ def _decisions(
 
 
 def _presented(decisions: pl.DataFrame, results: pl.DataFrame, plans: pl.DataFrame, as_of_day: date) -> pl.DataFrame:
-    """Beside the verdict: the arm it speaks of, its lift as measured and as to be expected."""
+    """Add the arm that the verdict is about, with its lift as measured and as it is to be expected."""
     primary = results.filter(pl.col("role") == MetricRole.PRIMARY)
     latest = (
         primary.join(decisions.select("experiment_id", "decided_day", "verdict"), on="experiment_id")
@@ -181,57 +185,29 @@ def _presented(decisions: pl.DataFrame, results: pl.DataFrame, plans: pl.DataFra
     is_past = ~pl.col("is_open_ended") & (
         (pl.lit(as_of_day) > pl.col("end_day")) | (pl.lit(as_of_day) > pl.col("last_day")).fill_null(False)
     )
-    return (
-        decisions.join(
-            shown.select(
-                "experiment_id",
-                "arm",
-                "look",
-                "information_fraction",
-                "lift",
-                "lift_low",
-                "lift_high",
-                "shrunk_lift",
-                "shrunk_lift_low",
-                "shrunk_lift_high",
-                result_status="status",
-            ),
-            on="experiment_id",
-            how="left",
-        )
+    outcome = shown.select(
+        "experiment_id", "arm", "look", "information_fraction", selectors.contains("lift"), result_status="status"
+    )
+    table = (
+        decisions.join(outcome, on="experiment_id", how="left")
         .join(vetoes, on="experiment_id", how="left")
-        .select(
-            "experiment_id",
-            "workflow_id",
-            "step_id",
-            "verdict",
-            "decided_day",
-            "primary_metric",
-            "arm",
+        .with_columns(
             winner_arm=pl.when(pl.col("verdict") == Verdict.WINNER).then("arm"),
-            looks=pl.col("look").fill_null(0).cast(pl.Int64),
+            looks=pl.col("look").fill_null(0),
             information_fraction=pl.col("information_fraction").fill_null(0.0),
-            lift="lift",
-            lift_low="lift_low",
-            lift_high="lift_high",
-            shrunk_lift="shrunk_lift",
-            shrunk_lift_low="shrunk_lift_low",
-            shrunk_lift_high="shrunk_lift_high",
-            vetoed_by="vetoed_by",
             recommended_action=_action(),
             status=pl.when(is_past)
             .then(pl.lit("refused: the plan has ended and takes no further looks"))
             .otherwise(pl.col("result_status").fill_null("not enough data: no exposure has matured")),
-            plan_hash="plan_hash",
             as_of_day=pl.lit(as_of_day, dtype=pl.Date),
             method=pl.lit(METHOD),
         )
-        .sort("experiment_id")
     )
+    return conform(table.sort("experiment_id"), ExperimentVerdicts)
 
 
 def _action() -> pl.Expr:
-    """What to do, with the arm by name: whether to send it, or to stop sending it while others go on."""
+    """What to do, with the name of the arm to send or to stop sending."""
     expected = (pl.col("shrunk_lift") * 100).round(1)
     return (
         pl.when(pl.col("verdict") == Verdict.WINNER)

@@ -1,6 +1,7 @@
-"""How people engage with mail by the local hour and weekday at which it was sent: a description.
+"""How people engage with mail by the local weekday and hour at which it was sent: a description of what happened.
 
-What is mailed at an hour differs too, so this is no ground for moving anybody: that is `send_time`'s business.
+It is no reason to move a send, because what is mailed differs from hour to hour, too. The hours for each subscriber are
+found in `subscribers`.
 """
 
 from datetime import date, timedelta
@@ -8,41 +9,38 @@ from datetime import date, timedelta
 import polars as pl
 from scipy.stats import beta
 
+from pipeline.analysis.send_time.profiles import HOURS
 from pipeline.analysis.statistics.intervals import rate_with_interval
-from pipeline.common.time import day_number
+from pipeline.common.time import is_recent
 from pipeline.schemas.base import conform
 from pipeline.schemas.timing import EngagementHours
 
-HOURS = 24
 METHOD = "clicks by people, shrunk to the workflow's rate by empirical Bayes (beta-binomial)"
-#: Clicks to expect below which an hour is too thin to say anything: the rule of thumb for counts.
 FEWEST_EXPECTED = 5.0
-#: Where cells differ no more than by chance, this many deliveries stand behind the workflow's own rate.
+"""With fewer expected clicks an hour is marked as thin."""
 MOST_CONCENTRATION = 1e6
+"""Where cells differ no more than by chance, the workflow's own rate counts like this many deliveries."""
 
 
 def engagement_hours(hours_of_week: pl.DataFrame, workflows: pl.DataFrame, *, as_of: date, days: int) -> pl.DataFrame:
-    """`marts.engagement_hours`.
+    """`marts.engagement_hours`, from `reductions.hours_of_week` and `core.workflows`.
 
     Args:
-        hours_of_week: `reductions.hours_of_week`.
-        workflows: `core.workflows`.
-        as_of: tonight.
-        days: length of the period.
+        days: number of days of sending, tonight included.
 
     Returns:
-        One row per workflow (null = the whole account), local weekday and hour with a delivered message.
+        One row per workflow (null = the whole account), local weekday and hour with a delivered message: the share of
+        delivered messages that a person clicked, with Wilson's 95% interval, and the same shrunk.
 
-    Each cell's rate is the mean of its posterior under a beta prior about the workflow's rate, whose concentration
-    comes from the variance between cells beyond chance, by moments (DerSimonian and Laird, 1986).
+    The shrunk rate is the mean of a posterior whose beta prior lies around the workflow's rate. The concentration of
+    the prior comes from the variance between cells beyond chance, by moments (DerSimonian and Laird, 1986).
     """
-    tonight = day_number(as_of)
-    recent = hours_of_week.filter(pl.col("day").is_between(tonight - days + 1, tonight)).join(
+    recent = hours_of_week.filter(is_recent(as_of, days)).join(
         workflows.select("workflow_key", "workflow_id"), on="workflow_key"
     )
     every = pl.concat([recent, recent.with_columns(workflow_id=pl.lit(None, dtype=pl.String))])
     cells = every.group_by("workflow_id", "local_hour_of_week").agg(pl.col("delivered", "unique_human_clicks").sum())
-    # In order, because sums of fractions differ in their last digit by it, and with them the version of a publication.
+    # Sorted, because the order of a sum changes its last digit, and with it the version of the publication.
     found = _shrunk(cells.sort("workflow_id", "local_hour_of_week")).with_columns(
         *rate_with_interval("human_click_rate", "unique_human_clicks", "delivered"),
         local_weekday=pl.col("local_hour_of_week") // HOURS,
@@ -56,7 +54,7 @@ def engagement_hours(hours_of_week: pl.DataFrame, workflows: pl.DataFrame, *, as
 
 
 def _shrunk(cells: pl.DataFrame) -> pl.DataFrame:
-    """With `_mean`, the workflow's rate, and `shrunk_click_rate` with its 95% interval."""
+    """Add `_mean`, the workflow's rate, and `shrunk_click_rate` with its 95% interval."""
     n, x = pl.col("delivered"), pl.col("unique_human_clicks")
     total = n.sum().over("workflow_id")
     known = cells.with_columns(_mean=x.sum().over("workflow_id") / total)

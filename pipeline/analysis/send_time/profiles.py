@@ -1,7 +1,7 @@
-"""When subscribers are active: their hour profiles and the clusters of alike ones.
+"""When subscribers are active: their profiles over the hours of the day, and clusters of subscribers that are alike.
 
-Here: counts by local hour as matrices of subscriber x hour, smoothed profiles, k-means. Not here: how engagement
-depends on the hour of the send (`send_time_rates`).
+Here: counts by local hour as matrices of (subscribers, hours), smoothed profiles, and k-means. How engagement depends
+on the hour of sending is estimated in `rates`.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from threadpoolctl import threadpool_limits
 HOURS = 24
 WEEKDAYS = 7
 CLUSTERS = 8
-#: A cluster needs this many subscribers with a known profile, or its rates by hour are noise.
 SUBSCRIBERS_PER_CLUSTER = 50
-#: Weight of the account's profile in a subscriber's own, in events.
+"""A cluster needs this many subscribers with a known profile, or its rates by hour are noise."""
 PROFILE_PRIOR_EVENTS = 6.0
-#: People shift by an hour or so from day to day: weights of the hours around an event.
+"""Weight of the account's profile in that of a subscriber, in events."""
 SMOOTHING = {-1: 0.2, 0: 0.6, 1: 0.2}
+"""Weights of the hours around an event, because people shift by an hour or so from day to day."""
 FIT_SAMPLE = 20_000
 SEED = 1_997
 
@@ -31,10 +31,10 @@ class HourCounts:
     Attributes:
         subscriber_key: sorted, shape (subscribers,).
         sends: messages by the hour of sending, shape (subscribers, 24) like the next two.
-        engagements: human opens and clicks by the hour at which they happened.
+        engagements: opens and clicks by people, by the hour at which they happened.
         behaviour: behavioural events by the hour at which they happened.
         weekday_sends: messages by the day of sending, Monday first, shape (subscribers, 7).
-        weekday_engagements: human opens and clicks by the day on which they happened, of the same shape.
+        weekday_engagements: opens and clicks by people, by the day on which they happened, of the same shape.
     """
 
     subscriber_key: np.ndarray
@@ -47,13 +47,13 @@ class HourCounts:
 
 @dataclass(frozen=True)
 class Profiles:
-    """Activity of every subscriber and the clusters.
+    """Activity of every subscriber by hour, and the clusters.
 
     Attributes:
-        events: bias-corrected activity counts, shape (subscribers, 24).
+        events: counts of activity, in which engagements have a lower weight, shape (subscribers, 24).
         roots: square roots of the smoothed profiles, shape (subscribers, 24).
         cluster: cluster of every subscriber, shape (subscribers,).
-        centres: activity share by hour of each cluster, shape (clusters, 24), rows sum to one.
+        centres: share of activity by hour of each cluster, shape (clusters, 24); rows sum to one.
     """
 
     events: np.ndarray
@@ -63,7 +63,7 @@ class Profiles:
 
 
 def hour_counts(hours: pl.DataFrame) -> HourCounts:
-    """Fold the histogram over the hour of the week into matrices by hour of the day.
+    """Fold counts by hour of the week into matrices by hour of the day and by day of the week.
 
     Args:
         hours: `subscriber_key`, `local_hour_of_week` (0-167, Monday 00 = 0), `sends`, `human_clicks`, `human_opens`,
@@ -93,10 +93,10 @@ def hour_counts(hours: pl.DataFrame) -> HourCounts:
 
 
 def fit_profiles(counts: HourCounts) -> Profiles:
-    """Profiles of activity and k-means on their square roots (Hellinger distance).
+    """Profiles of activity, and clusters by k-means on their square roots (Hellinger distance).
 
-    The hour of an open is mostly the hour of the send, so engagements weigh only as much as makes their sum by hour
-    look like that of behaviour, which no mail has steered.
+    The hour of an open is mostly the hour of sending. So engagements are weighted such that their distribution over the
+    hours resembles that of behavioural events, which no mail has caused.
     """
     weights = _engagement_weights(counts)
     events = counts.behaviour + counts.engagements * weights
@@ -108,7 +108,7 @@ def fit_profiles(counts: HourCounts) -> Profiles:
     cluster = np.zeros(len(roots), dtype=np.int64)
     if clusters > 1:
         sample = known[np.linspace(0, len(known) - 1, min(len(known), FIT_SAMPLE)).astype(np.int64)]
-        # Threads would add up in the order in which they finish: equal input, equal clusters.
+        # With one thread sums have one order, so that equal input gives equal clusters.
         with threadpool_limits(limits=1):
             means = KMeans(clusters, n_init=4, random_state=SEED).fit(roots[sample])
         cluster = _ordered_by_peak(means.predict(roots), means.cluster_centers_)
@@ -117,7 +117,7 @@ def fit_profiles(counts: HourCounts) -> Profiles:
 
 
 def with_rows(frame: pl.DataFrame, subscriber_key: np.ndarray) -> pl.DataFrame:
-    """The rows of known subscribers with `row`, their position in the sorted keys."""
+    """The rows of the subscribers with these sorted keys, and `row`, their position among them."""
     positions = pl.DataFrame({"subscriber_key": subscriber_key}).with_row_index("row").cast({"row": pl.Int64})
     return frame.join(positions, on="subscriber_key", how="inner")
 
@@ -129,11 +129,11 @@ def sum_by_cluster(values: np.ndarray, cluster: np.ndarray, clusters: int) -> np
 
 def smooth(counts: np.ndarray) -> np.ndarray:
     """Spread counts over the neighbouring hours."""
-    return counts @ on_circle(SMOOTHING)
+    return np.asarray(counts @ on_circle(SMOOTHING))
 
 
 def on_circle(weights: dict[int, float]) -> np.ndarray:
-    """Matrix that adds to each hour of the day the weighted counts of hours before (positive shift) or after it."""
+    """Matrix by which each hour of the day gets weighted counts of hours before it (positive shift) or after it."""
     return sum(
         (weight * np.roll(np.eye(HOURS, dtype=np.float32), shift, axis=1) for shift, weight in weights.items()),
         start=np.zeros((HOURS, HOURS), dtype=np.float32),
@@ -141,19 +141,19 @@ def on_circle(weights: dict[int, float]) -> np.ndarray:
 
 
 def _engagement_weights(counts: HourCounts) -> np.ndarray:
-    """At most one per hour, lower where mails made people engage at an hour they do not choose themselves."""
+    """Weight of engagements by hour, at most one: lower where people are active less than they engage with mail."""
     engaged = _share(counts.engagements.sum(axis=0, keepdims=True))
     free = _share(counts.behaviour.sum(axis=0, keepdims=True))
-    return np.minimum(1.0, free / engaged).astype(np.float32)
+    return np.asarray(np.minimum(1.0, free / engaged), dtype=np.float32)
 
 
 def _share(counts: np.ndarray) -> np.ndarray:
     """Rows as shares, with one event spread evenly so that no hour has none."""
     padded = counts + 1.0 / HOURS
-    return padded / padded.sum(axis=1, keepdims=True)
+    return np.asarray(padded / padded.sum(axis=1, keepdims=True))
 
 
 def _ordered_by_peak(cluster: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Number clusters by their peak hour, so that numbers mean the same every night."""
+    """Number clusters by their peak hour, so that a number means the same every night."""
     rank = np.argsort(np.lexsort((-centres.max(axis=1), centres.argmax(axis=1))))
-    return rank[cluster]
+    return np.asarray(rank[cluster])

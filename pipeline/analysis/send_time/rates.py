@@ -1,7 +1,8 @@
-"""How engagement depends on the local hour of the send: by cluster, and for each subscriber.
+"""How engagement depends on the local hour of sending, by cluster and for each subscriber.
 
-Here: exposure-corrected cluster rates, the mixture over clusters and the pooled logistic, all as log-ratios to the
-subscriber's own average. Not here: activity profiles (`send_time_profiles`) and the choice of an hour (`send_time`).
+Here: the rates of clusters, corrected for who was mailed at which hour; the probability of each cluster for each
+subscriber; and one logistic regression over all sends. All are relative to the subscriber's own average. Profiles of
+activity are made in `profiles`; the hour is chosen in `subscribers`.
 """
 
 from dataclasses import dataclass
@@ -12,28 +13,28 @@ from sklearn.linear_model import LogisticRegression
 
 from pipeline.analysis.send_time.profiles import FIT_SAMPLE, HOURS, Profiles, on_circle, sum_by_cluster, with_rows
 
-#: Shrinkage of a cluster's ratio at an hour, in expected engagements.
 PSEUDO_EXPECTED = 60.0
-#: Shrinkage of a subscriber's own engagement rate, in sends.
+"""Shrinkage of a cluster's ratio at an hour, in expected engagements."""
 PSEUDO_SENDS = 10.0
+"""Shrinkage of a subscriber's own engagement rate, in sends."""
 COMPONENTS = 6
 SPLINES = 8
 FIT_CELLS = 100_000
 RIDGE = 1.0
 LEVEL_SCALE = 10.0
-#: Most of those who engage do so within these hours after the send.
 LAGS = range(3)
-#: Events beyond which more of them say little about the cluster: people differ within clusters too.
+"""Hours after the send within which most engagements happen."""
 CLUSTER_EVENTS = 30.0
+"""Further events say little about the cluster of a subscriber, because people differ within clusters, too."""
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """Sends by the local hour of sending; shape (subscribers, 24) except `rate`.
+    """Sends by the local hour of sending; matrices are (subscribers, 24).
 
     Attributes:
         sends: messages sent.
-        engaged: of them engaged by a human.
+        engaged: messages that a person opened or clicked.
         rate: engagement rate of each subscriber, shrunk to the account's, shape (subscribers,).
     """
 
@@ -44,13 +45,13 @@ class Exposure:
 
 @dataclass(frozen=True)
 class ClusterRates:
-    """Engagement by cluster and send hour; every matrix has shape (clusters, 24).
+    """Engagement by cluster and hour of sending; matrices are (clusters, 24).
 
     Attributes:
         sends: messages sent.
-        engaged: of them engaged.
-        expected: engagements if the hour did not matter.
-        ratio: engaged / expected, shrunk to the account's ratio at that hour, and that to one.
+        engaged: messages that a person opened or clicked.
+        expected: engaged messages if the hour did not matter.
+        ratio: engaged / expected, shrunk to the account's ratio at that hour, which is itself shrunk to one.
     """
 
     sends: np.ndarray
@@ -64,7 +65,7 @@ def exposure(sends: pl.DataFrame, subscriber_key: np.ndarray) -> Exposure:
 
     Args:
         sends: one row per send: `subscriber_key`, `local_hour` (0-23), `is_engaged`.
-        subscriber_key: sorted keys; sends to others are left out.
+        subscriber_key: sorted keys; sends to other subscribers are left out.
     """
     sends = with_rows(sends.select("subscriber_key", "local_hour", "is_engaged"), subscriber_key)
     cell = sends["row"].to_numpy() * HOURS + sends["local_hour"].to_numpy()
@@ -78,7 +79,7 @@ def exposure(sends: pl.DataFrame, subscriber_key: np.ndarray) -> Exposure:
 
 
 def cluster_rates(exposed: Exposure, cluster: np.ndarray, clusters: int) -> ClusterRates:
-    """Engagement of each cluster by send hour against what its receivers' own averages promise."""
+    """Engagement of each cluster by hour of sending, compared with what its receivers' own averages promise."""
     sends, engaged, expected = (
         sum_by_cluster(values, cluster, clusters)
         for values in (exposed.sends, exposed.engaged, exposed.sends * exposed.rate[:, None])
@@ -92,7 +93,8 @@ def membership(exposed: Exposure, profiles: Profiles, rates: ClusterRates) -> np
     """Probability of each cluster for each subscriber, from activity and from which sends were engaged.
 
     Returns:
-        Shape (subscribers, clusters). Activity is multinomial with its weight capped, engagement Poisson by send hour.
+        Shape (subscribers, clusters); rows sum to 1. Activity is taken as multinomial with a limited weight, engagement
+        as Poisson by hour of sending.
     """
     events = profiles.events
     total = events.sum(axis=1, keepdims=True)
@@ -104,17 +106,21 @@ def membership(exposed: Exposure, profiles: Profiles, rates: ClusterRates) -> np
     score -= (exposed.sends * exposed.rate[:, None]) @ ratio
     score -= score.max(axis=1, keepdims=True)
     weight = np.exp(score)
-    return weight / weight.sum(axis=1, keepdims=True)
+    return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
 def pooled_logistic(exposed: Exposure, roots: np.ndarray) -> np.ndarray:
-    """Log-ratio of engagement by send hour from one regression over all sends.
+    """Log-ratio of engagement by hour of sending, from one logistic regression over all sends.
 
-    Cyclic splines of the hour x principal components of the activity profiles, and the subscriber's own activity in
-    the hours after the send, beside the subscriber's own level.
+    Args:
+        roots: square roots of the activity profiles, shape (subscribers, 24).
 
     Returns:
         Shape (subscribers, 24), each row with mean zero.
+
+    The covariates are cyclic splines of the hour, alone and times the principal components of the profiles; the
+    subscriber's own activity in the hours after the send; and the subscriber's own engagement rate. The coefficients
+    have a ridge penalty.
     """
     row, hour, engaged, weight = _fit_cells(exposed)
     if engaged.all() or not engaged.any():
@@ -125,7 +131,7 @@ def pooled_logistic(exposed: Exposure, roots: np.ndarray) -> np.ndarray:
     ahead = 2 * np.log(roots)
     design = [(shapes[row][:, :, None] * basis[hour][:, None, :]).reshape(len(row), -1)]
     design += [ahead[row, (hour + lag) % HOURS][:, None] for lag in LAGS]
-    # The level is measured better than any shape; a larger scale makes its penalty negligible.
+    # The level of a subscriber is known better than any shape, so a large scale makes its penalty negligible.
     design.append(LEVEL_SCALE * level[row][:, None])
     model = LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", fit_intercept=False)
     model.fit(np.hstack(design).astype(np.float64), engaged, sample_weight=weight)
@@ -136,12 +142,13 @@ def pooled_logistic(exposed: Exposure, roots: np.ndarray) -> np.ndarray:
     lag_weights = {-lag: float(weight) for lag, weight in zip(LAGS, weights[count:-1], strict=True)}
     log_odds = shapes @ shape_weights + ahead @ on_circle(lag_weights)
     log_odds -= log_odds.mean(axis=1, keepdims=True)
-    # A change of log-odds changes the log-rate by the share of sends not engaged.
-    return log_odds * (1 - exposed.rate[:, None])
+    # A change of the log-odds changes the log-rate by the share of sends that are not engaged.
+    relative: np.ndarray = log_odds * (1 - exposed.rate[:, None])
+    return relative
 
 
 def _fit_cells(exposed: Exposure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Row, hour, outcome and number of sends of the cells fitted on: every n-th subscriber, the same every time."""
+    """Row, hour, outcome and number of sends of the cells that are fitted: those of every n-th subscriber."""
     step = int(np.ceil(np.count_nonzero(exposed.sends) / FIT_CELLS)) or 1
     engaged, sends = exposed.engaged[::step], exposed.sends[::step]
     cells = [np.nonzero(counts) for counts in (engaged, sends - engaged)]
@@ -157,7 +164,7 @@ def _components(roots: np.ndarray) -> np.ndarray:
     mean = sample.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(sample, rowvar=False) + 1e-12 * np.eye(HOURS))
     leading = vectors[:, -COMPONENTS:] / np.sqrt(values[-COMPONENTS:] + 1e-9)
-    return ((roots - mean.astype(np.float32)) @ leading.astype(np.float32)).astype(np.float32)
+    return np.asarray((roots - mean.astype(np.float32)) @ leading.astype(np.float32), dtype=np.float32)
 
 
 def _cyclic_splines() -> np.ndarray:

@@ -1,7 +1,6 @@
-"""When to send a step: an hour per cluster under the step's constraints.
+"""When to send a step: an hour for every cluster of its audience, under the step's constraints.
 
-Not here: which hour is best for whom (`send_time`), which hour each subscriber is assigned (`send_time_exploration`),
-and frequency caps per subscriber (coordination).
+Which hour is best for whom is decided in `subscribers`; which hour each subscriber is assigned, in `exploration`.
 """
 
 from datetime import date
@@ -20,7 +19,7 @@ WEEKDAY_NAMES = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 
 def allowed_hours(quiet_from_hour: int | None, quiet_until_hour: int | None) -> list[int]:
-    """Local hours outside the quiet ones, which may span midnight; all of them where none are quiet.
+    """Local hours outside the quiet ones, which may span midnight; all hours where none are quiet.
 
     >>> allowed_hours(21, 8)[0], allowed_hours(21, 8)[-1]
     (8, 20)
@@ -51,9 +50,11 @@ def schedule_sends(
         as_of_day: tonight.
 
     Returns:
-        One row per step, cluster and hour with the `subscribers` sent to; those without an hour of their own form a
-        row with `fallback_level` 'current hour'. `status`: 'ok', 'no allowed hour', 'cap too small' (spread evenly as
-        far as it goes) or 'not enough data' (today's hour is kept).
+        One row per step, cluster and hour with the number of `subscribers`. Those without an hour of their own form a
+        row with `fallback_level` 'current hour'. `status` is 'ok', 'no allowed hour', 'cap too small' (the audience is
+        spread evenly over the hours, above the cap) or 'not enough data' (today's hour is kept).
+
+    The hours are those with the largest sum of engagement ratios over the audience, under the cap: a transport problem.
     """
     step = ["workflow_id", "step_id"]
     members = (
@@ -121,9 +122,9 @@ def _schedule_step(group: pl.DataFrame, ratios: dict[int, list[float]]) -> list[
 
 
 def _transport(gain: np.ndarray, people: np.ndarray, cap: int | None) -> np.ndarray:
-    """Whole people of each cluster to hours, most gain in sum, at most `cap` an hour; shape as `gain`.
+    """Number of people of each cluster at each hour, with the largest gain in sum and at most `cap` people an hour.
 
-    A transport problem: its vertices are whole numbers, and the dual simplex ends on a vertex.
+    The vertices of a transport problem are whole numbers, and the dual simplex ends on a vertex.
     """
     clusters, hours = gain.shape
     if cap is None:
@@ -135,4 +136,4 @@ def _transport(gain: np.ndarray, people: np.ndarray, cap: int | None) -> np.ndar
     solution = linprog(
         -gain.ravel(), A_eq=everyone, b_eq=people, A_ub=per_hour, b_ub=np.full(hours, cap), method="highs-ds"
     )
-    return np.rint(solution.x).astype(np.int64).reshape(gain.shape)
+    return np.asarray(np.rint(solution.x), dtype=np.int64).reshape(gain.shape)

@@ -1,7 +1,7 @@
-"""Send times: clusters of subscribers with alike days, and the local hour at which each subscriber engages best.
+"""The local hour at which each subscriber engages best, from the clusters of subscribers whose days are alike.
 
-Here: the choice of an hour, its confidence and the tables of a night. Not here: marking machine engagement
-(`send_time_filter`), schedules of steps (`send_time_schedule`) and the measured lift (`send_time_evaluation`).
+Here: the choice of an hour, the confidence in it, and the tables of a night. Schedules of steps are made in `schedule`;
+the lift of the hours is measured in `evaluation`.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ from pipeline.schemas.base import conform, empty
 from pipeline.schemas.timing import SendTimeClusters, SendTimeProfiles, SubscriberSendTimes
 
 METHOD = "k-means on activity, mixture and pooled logistic of engagement by send hour"
-#: Below this many sends a subscriber's own hour cannot be told from chance: today's is kept.
 MINIMUM_SENDS = 10
+"""With fewer sends a subscriber's own hour cannot be told from chance, so today's hour is kept."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class SendTimes:
     """The tables of one night.
 
     Attributes:
-        clusters: a row per cluster (`send_time_clusters`).
-        profiles: a row per cluster and local hour (`send_time_profiles`).
-        subscribers: a row per subscriber (`subscriber_send_times`).
+        clusters: `send_time_clusters`, one row per cluster.
+        profiles: `send_time_profiles`, one row per cluster and local hour.
+        subscribers: `subscriber_send_times`, one row per subscriber.
     """
 
     clusters: pl.DataFrame
@@ -50,25 +50,27 @@ class SendTimes:
 def analyse_send_times(
     hours: pl.DataFrame, sends: pl.DataFrame, *, as_of_day: date, allowed_hours: Sequence[int] = range(HOURS)
 ) -> SendTimes:
-    """Find clusters, their engagement by send hour, and each subscriber's best local hour.
+    """Find clusters of subscribers, their engagement by hour of sending, and the best local hour of each subscriber.
 
     Args:
         hours: one row per `subscriber_key` and `local_hour_of_week` (0-167, Monday 00 = 0) with the counts `sends`,
             `human_clicks`, `human_opens` and `behaviour_events`, each at the local hour at which it happened.
         sends: one row per send: `subscriber_key`, `local_hour` (0-23, of sending), `is_engaged` (opened or clicked by
-            a human). Further columns are ignored.
+            a person).
         as_of_day: tonight.
-        allowed_hours: local hours at which mail may be sent at all.
+        allowed_hours: local hours at which mail may be sent.
 
     Returns:
-        `SendTimes`. A subscriber with fewer than ten sends keeps today's hour (`fallback_level` 'current hour',
-        `sends_needed` says how many are missing); the others get their own ('subscriber').
+        The three tables. A subscriber with fewer than ten sends keeps today's hour (`fallback_level` 'current hour';
+        `sends_needed` says how many sends are missing). The others get an hour of their own ('subscriber').
 
     Raises:
         ValueError: if no hour is allowed, or one is not an hour.
 
-    `confidence_probability` is the probability that the recommended hour engages this subscriber at least as well as
-    the current one; it is 1 where both are the same. It is no lift: that comes from randomised hours only.
+    The engagement of a subscriber by hour of sending, relative to the subscriber's own average, is the mean, on the log
+    scale, of a mixture over clusters and of a logistic regression over all sends. `confidence_probability` is the
+    probability that the recommended hour engages the subscriber at least as well as the current one; it is 1 where both
+    are the same. How much is gained is not known from this, but only from hours drawn by lot.
     """
     _check_hours(allowed_hours)
     if hours.is_empty():
@@ -89,7 +91,7 @@ def analyse_send_times(
 
 @dataclass(frozen=True)
 class _Choice:
-    """Per subscriber: today's hour (-1 = never mailed), the best allowed hour, and the confidence in it."""
+    """For each subscriber today's hour (-1 = never mailed), the best allowed hour, and the confidence in it."""
 
     current: np.ndarray
     best: np.ndarray
@@ -109,7 +111,7 @@ def _choose(
     rates: ClusterRates,
     allowed: list[int],
 ) -> _Choice:
-    """Blend mixture and logistic on the log scale; their spread and disagreement give the confidence."""
+    """Average mixture and logistic on the log scale; their spread and disagreement give the confidence."""
     log_ratio = np.log(rates.ratio).astype(np.float32)
     weights = membership(exposed, profiles, rates).astype(np.float32)
     mixture = weights @ log_ratio
@@ -124,7 +126,7 @@ def _choose(
     mean = (weights * by_cluster).sum(axis=1)
     spread = (weights * by_cluster**2).sum(axis=1) - mean**2
     disagreement = (logistic[row, best] - logistic[row, current] - mean) ** 2 / 4
-    # The variance of a cluster's log ratio at an hour is one over its engagements, shrunk as the ratio is.
+    # The variance of a cluster's log-ratio at an hour is one divided by its engagements, shrunk like the ratio.
     noise = (1 / (rates.engaged + PSEUDO_EXPECTED)).T.astype(np.float32)
     estimation = (weights * (noise[best] + noise[current])).sum(axis=1)
     error = np.sqrt(spread + disagreement + estimation)

@@ -1,6 +1,6 @@
-"""The day of the week at which each cluster engages best, where days differ at all.
+"""The day of the week on which each cluster engages best, if days differ at all.
 
-Not here: hours. A day is named only on evidence, since most differences between days are noise and mix of campaigns.
+A day is named only on evidence, because most differences between days come from chance and from what was mailed.
 """
 
 import numpy as np
@@ -8,20 +8,20 @@ from scipy.stats import chi2
 
 from pipeline.analysis.send_time.profiles import HourCounts, sum_by_cluster
 
-#: A false day in one cluster of a hundred.
 SIGNIFICANCE = 0.01
+"""A day is named wrongly for one cluster in a hundred."""
 
 
 def best_weekdays(counts: HourCounts, cluster: np.ndarray, clusters: int) -> np.ndarray:
-    """Day of the highest engagement rate of each cluster, -1 where the days do not differ beyond chance.
+    """Day with the highest engagement rate of each cluster; -1 where days do not differ beyond chance.
 
     Args:
-        counts: of every subscriber, by day of the week.
-        cluster: cluster of each of them, shape (subscribers,).
+        counts: counts of every subscriber by day of the week.
+        cluster: cluster of each subscriber, shape (subscribers,).
         clusters: number of clusters.
 
-    A chi-square test of each cluster's engagements by day against those expected from its members' own rates, divided
-    by the dispersion between subscribers: people engage in bouts. Most engage on the day of the send.
+    This is a chi-square test of a cluster's engagements by day against those expected from its members' own rates. The
+    statistic is divided by the dispersion between subscribers, because one person's engagements come in bouts.
     """
     sends, engaged = counts.weekday_sends, counts.weekday_engagements
     expected = sends * (engaged.sum(axis=1) / np.maximum(sends.sum(axis=1), 1))[:, None]
@@ -29,7 +29,7 @@ def best_weekdays(counts: HourCounts, cluster: np.ndarray, clusters: int) -> np.
         sum_by_cluster(values, cluster, clusters) for values in (sends, engaged, expected, (engaged - expected) ** 2)
     )
     sent, observed, promised, scatter = totals
-    # Each subscriber's own rate takes one of the days.
+    # The estimate of each subscriber's own rate takes one degree of freedom.
     members = np.bincount(cluster, weights=(sends > 0).any(axis=1), minlength=clusters)
     cells = sum_by_cluster((sends > 0).astype(np.float64), cluster, clusters).sum(axis=1)
     freedom = np.maximum(cells - members, 1) / np.maximum(cells, 1)
