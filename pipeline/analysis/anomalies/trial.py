@@ -9,7 +9,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from pipeline.analysis.anomalies.nights import METHOD, anomaly_baselines
-from pipeline.schemas.rates import WATCHED_RATES, WATCHED_VOLUMES, Rate
+from pipeline.schemas.rates import WATCHED_RATES, WATCHED_VOLUMES
 
 EFFECTS = {"stop": 0.0, "halving": 0.5}
 """The effects that are planted: what they leave of the counts."""
@@ -18,21 +18,12 @@ NIGHTS = (1, 3, 7)
 _STEP = ["workflow_id", "step_id", "metric"]
 
 
-def trial_on_history(
-    daily: pl.DataFrame,
-    *,
-    as_of_day: date,
-    rates: Sequence[Rate] = WATCHED_RATES,
-    volumes: Sequence[str] = WATCHED_VOLUMES,
-    holidays: Sequence[date] = (),
-) -> pl.DataFrame:
+def trial_on_history(daily: pl.DataFrame, *, as_of_day: date, holidays: Sequence[date] = ()) -> pl.DataFrame:
     """Alarms on the history as it is, and how soon planted incidents are found.
 
     Args:
         daily: as for `anomaly_baselines`.
         as_of_day: tonight; incidents are planted into its last seven nights.
-        rates: the rates that are tried.
-        volumes: the volumes that are tried.
         holidays: days that are left out.
 
     Returns:
@@ -42,8 +33,8 @@ def trial_on_history(
         `series` planted into that are found by that night, including the nights until the metric is final.
     """
     first = as_of_day - timedelta(days=max(NIGHTS) - 1)
-    counts = sorted({rate.numerator for rate in rates} | set(volumes))
-    history = anomaly_baselines(daily, as_of_day=as_of_day, rates=rates, volumes=volumes, holidays=holidays)
+    counts = sorted({rate.numerator for rate in WATCHED_RATES} | set(WATCHED_VOLUMES))
+    history = anomaly_baselines(daily, as_of_day=as_of_day, holidays=holidays)
     quiet = _alarm_rates(history.filter((pl.col("day") < first) & (pl.col("status") == "ok")))
     parts = []
     for effect, left in EFFECTS.items():
@@ -53,8 +44,8 @@ def trial_on_history(
             replayed = anomaly_baselines(
                 daily.with_columns(planted.cast(pl.Int64).alias(name)),
                 as_of_day=as_of_day,
-                rates=[rate for rate in rates if rate.numerator == name],
-                volumes=[volume for volume in volumes if volume == name],
+                rates=[rate for rate in WATCHED_RATES if rate.numerator == name],
+                volumes=[volume for volume in WATCHED_VOLUMES if volume == name],
                 holidays=holidays,
             )
             parts.append(_found(replayed, first).with_columns(effect=pl.lit(effect)))

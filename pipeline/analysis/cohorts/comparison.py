@@ -255,13 +255,9 @@ def _off_mean(compared: pl.DataFrame) -> list[dict[str, object]]:
         rows.append(
             {
                 "insight_kind": f"{side} mean",
-                **{name: row[name] for name in ("cohort_type", "workflow_id", "cohort", "age_weeks")},
+                **{name: row[name] for name in (*_GROUP, "cohort", "age_weeks", "conversions", "followed")},
                 "affected": row["entrants"],
-                "conversions": row["conversions"],
-                "followed": row["followed"],
-                "effect": row["relative_difference"],
-                "effect_low": row["relative_difference_low"],
-                "effect_high": row["relative_difference_high"],
+                **{f"effect{end}": row[f"relative_difference{end}"] for end in ("", "_low", "_high")},
                 "insight_probability": row[f"{side}_probability"],
                 "message": (
                     f"{row['cohort']} converts {abs(row['relative_difference']):.0%} {side} the mean of "
@@ -288,10 +284,8 @@ def _trends(compared: pl.DataFrame) -> list[dict[str, object]]:
         rows.append(
             {
                 "insight_kind": kind,
-                "cohort_type": part.item(0, "cohort_type"),
-                "workflow_id": part.item(0, "workflow_id"),
+                **{name: part.item(0, name) for name in (*_GROUP, "age_weeks")},
                 "cohort": None,
-                "age_weeks": part.item(0, "age_weeks"),
                 "affected": int(part.get_column("entrants").sum()),
                 "conversions": int(conversions.sum()),
                 "followed": int(followed.sum()),

@@ -150,11 +150,8 @@ def _recommend(best: dict[str, Any], is_current: bool) -> dict[str, Any]:
     is_sure = not is_current and best["better_probability"] > ACT_PROBABILITY
     return {
         "action": "keep" if is_current else "change" if is_sure else "test",
-        "improvement": best["ratio_to_current"] - 1,
-        "improvement_low": best["ratio_to_current_low"] - 1,
-        "improvement_high": best["ratio_to_current_high"] - 1,
-        "best_probability": best["best_probability"],
-        "better_probability": best["better_probability"],
+        **{f"improvement{end}": best[f"ratio_to_current{end}"] - 1 for end in ("", "_low", "_high")},
+        **{name: best[name] for name in ("best_probability", "better_probability")},
     }
 
 

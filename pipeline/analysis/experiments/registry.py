@@ -6,7 +6,7 @@ here: statistics, exposures and files.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -26,6 +26,10 @@ _WORDS_ONLY = {"owner"}
 
 _NAMES = {"shares": "arms", "start_day": "start", "end_day": "end", "is_open_ended": "open_ended"}
 """Fields that have another name in the file than in the draft."""
+
+_COLUMNS = polars_schema(Experiments)
+_OF_DRAFT = [field.name for field in fields(ExperimentDraft) if field.name in _COLUMNS]
+_OF_PLAN = ["end_day", "baseline_mean", "planned_days", "planned_looks", "planned_exposures", "plan_hash"]
 
 
 @dataclass(frozen=True)
@@ -170,40 +174,22 @@ def frozen_plans(experiments: Sequence[Experiment]) -> pl.DataFrame:
 
 def experiment_table(experiments: Sequence[Experiment], *, as_of_day: date) -> pl.DataFrame:
     """The tests, as rows of `experiments`."""
-    return pl.DataFrame([_row(one, as_of_day) for one in experiments], schema=polars_schema(Experiments))
+    return pl.DataFrame([_row(one, as_of_day) for one in experiments], schema=_COLUMNS)
 
 
 def _row(one: Experiment, as_of_day: date) -> dict[str, Any]:
     draft, plan = one.draft, one.plan
+    sequence = "asymptotic confidence sequence"
     return {
-        "experiment_id": draft.experiment_id,
-        "workflow_id": draft.workflow_id,
-        "step_id": draft.step_id,
-        "hypothesis": draft.hypothesis,
-        "owner": draft.owner,
+        **{name: getattr(draft, name) for name in _OF_DRAFT},
+        **{name: getattr(plan, name) for name in _OF_PLAN if plan},
         "arms": json.dumps(dict(draft.shares)),
-        "assigned_by": draft.assigned_by.value,
-        "arm_field": draft.arm_field,
         "metrics": json.dumps([asdict(metric) for metric in draft.metrics]),
         "primary_metric": draft.primary.name,
-        "minimum_lift": draft.minimum_lift,
-        "window_days": draft.window_days,
-        "alpha": draft.alpha,
-        "power": draft.power,
-        "start_day": draft.start_day,
-        "end_day": plan.end_day if plan else draft.end_day,
-        "baseline_mean": plan and plan.baseline_mean,
-        "planned_days": plan and plan.planned_days,
-        "planned_looks": plan and plan.planned_looks,
-        "planned_exposures": plan and plan.planned_exposures,
-        "is_open_ended": draft.is_open_ended,
         "is_frozen": one.is_frozen,
         "status": one.status,
-        "plan_hash": plan and plan.plan_hash,
         "as_of_day": as_of_day,
-        "method": "asymptotic confidence sequence"
-        if draft.is_open_ended
-        else "group-sequential alpha*t^3, whole weeks",
+        "method": sequence if draft.is_open_ended else "group-sequential alpha*t^3, whole weeks",
     }
 
 

@@ -14,6 +14,8 @@ from pipeline.analysis.experiments.metrics import compare, daily_contributions, 
 from pipeline.analysis.experiments.plan import ExperimentPlan, plan_table
 from pipeline.analysis.statistics import confidence_sequence, group_sequential
 from pipeline.analysis.statistics.intervals import NORMAL_95, wilson_bounds
+from pipeline.schemas.base import conform
+from pipeline.schemas.experiments import ExperimentResults
 
 FEWEST_EVENTS = 5.0
 """Cochran's rule: with fewer expected events in the smaller arm a z-score is not normal enough to decide anything."""
@@ -51,7 +53,7 @@ def experiment_results(moments: pl.DataFrame, plans: Sequence[ExperimentPlan], *
     sums = _running_sums(moments, tests, nights)
     looks = _with_information(sums, tests, nights, moments)
     decided = _with_holm(_with_intervals(compare(looks)))
-    return _presented(decided, as_of_day)
+    return _presented(decided)
 
 
 def _tests(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
@@ -224,58 +226,32 @@ def _with_holm(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _presented(rows: pl.DataFrame, as_of_day: date) -> pl.DataFrame:
+def _presented(rows: pl.DataFrame) -> pl.DataFrame:
     """The published columns: levels of both arms with fixed-sample intervals, and the lift with its repeated one."""
     shown = pl.col("is_enough")
-    return rows.select(
-        "experiment_id",
-        "as_of_day",
-        "metric",
-        "arm",
-        "control",
-        "role",
-        "kind",
-        "is_increase_good",
-        "look",
-        "information_fraction",
-        "is_last_look",
-        exposures=pl.col("exposures").cast(pl.Int64),
-        control_exposures=pl.col("control_exposures").cast(pl.Int64),
-        metric_total=pl.col("total"),
-        control_metric_total=pl.col("control_total"),
+    missing = (FEWEST_EVENTS - pl.col("expected_events")).ceil().cast(pl.Int64).clip(lower_bound=1)
+    statistic = {
+        MetricKind.RATE: "Cochran-Mantel-Haenszel by week",
+        MetricKind.MEAN: "winsorised stratified mean, CUPED",
+        MetricKind.RATIO: "stratified ratio, delta method",
+    }
+    table = rows.with_columns(
+        pl.when(shown).then(pl.col("z_score", "log_lift", "log_lift_standard_error")),
         **_level("metric", ""),
         **_level("control_metric", "control_"),
+        metric_total="total",
+        control_metric_total="control_total",
         lift=pl.when(shown).then(pl.col("log_lift").exp() - 1),
-        lift_low="lift_low",
-        lift_high="lift_high",
-        z_score=pl.when(shown).then("z_score"),
         critical_z=pl.when(pl.col("critical_z").is_finite()).then("critical_z"),
-        log_lift=pl.when(shown).then("log_lift"),
-        log_lift_standard_error=pl.when(shown).then("log_lift_standard_error"),
-        is_significant="is_significant",
         status=pl.when(shown)
         .then(pl.lit("ok"))
-        .otherwise(
-            pl.format(
-                "not enough data: {} more expected events needed in the smaller arm",
-                (FEWEST_EVENTS - pl.col("expected_events"))
-                .clip(lower_bound=0.0)
-                .ceil()
-                .cast(pl.Int64)
-                .clip(lower_bound=1),
-            )
-        ),
+        .otherwise(pl.format("not enough data: {} more expected events needed in the smaller arm", missing)),
         method=pl.when("is_open_ended")
         .then(pl.lit("asymptotic confidence sequence, "))
         .otherwise(pl.lit("group-sequential alpha*t^3, Holm, "))
-        + pl.col("kind").replace_strict(
-            {
-                MetricKind.RATE: "Cochran-Mantel-Haenszel by week",
-                MetricKind.MEAN: "winsorised stratified mean, CUPED",
-                MetricKind.RATIO: "stratified ratio, delta method",
-            }
-        ),
-    ).sort("experiment_id", "as_of_day", "metric", "arm")
+        + pl.col("kind").replace_strict(statistic),
+    )
+    return conform(table.sort("experiment_id", "as_of_day", "metric", "arm"), ExperimentResults)
 
 
 def _level(name: str, side: str) -> dict[str, pl.Expr]:

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from datetime import date
 
 import polars as pl
+from polars import selectors
 
 from pipeline.analysis.experiments.lift import shrink_lifts
 from pipeline.analysis.experiments.plan import ExperimentPlan, plan_table
+from pipeline.schemas.base import conform
+from pipeline.schemas.experiments import ExperimentVerdicts
 from pipeline.schemas.vocabulary import MetricRole, Verdict
 
 _ACTIONS = {
@@ -167,53 +170,25 @@ def _presented(decisions: pl.DataFrame, results: pl.DataFrame, plans: pl.DataFra
     is_past = ~pl.col("is_open_ended") & (
         (pl.lit(as_of_day) > pl.col("end_day")) | (pl.lit(as_of_day) > pl.col("last_day")).fill_null(False)
     )
-    return (
-        decisions.join(
-            shown.select(
-                "experiment_id",
-                "arm",
-                "look",
-                "information_fraction",
-                "lift",
-                "lift_low",
-                "lift_high",
-                "shrunk_lift",
-                "shrunk_lift_low",
-                "shrunk_lift_high",
-                result_status="status",
-            ),
-            on="experiment_id",
-            how="left",
-        )
+    outcome = shown.select(
+        "experiment_id", "arm", "look", "information_fraction", selectors.contains("lift"), result_status="status"
+    )
+    table = (
+        decisions.join(outcome, on="experiment_id", how="left")
         .join(vetoes, on="experiment_id", how="left")
-        .select(
-            "experiment_id",
-            "workflow_id",
-            "step_id",
-            "verdict",
-            "decided_day",
-            "primary_metric",
-            "arm",
+        .with_columns(
             winner_arm=pl.when(pl.col("verdict") == Verdict.WINNER).then("arm"),
-            looks=pl.col("look").fill_null(0).cast(pl.Int64),
+            looks=pl.col("look").fill_null(0),
             information_fraction=pl.col("information_fraction").fill_null(0.0),
-            lift="lift",
-            lift_low="lift_low",
-            lift_high="lift_high",
-            shrunk_lift="shrunk_lift",
-            shrunk_lift_low="shrunk_lift_low",
-            shrunk_lift_high="shrunk_lift_high",
-            vetoed_by="vetoed_by",
             recommended_action=_action(),
             status=pl.when(is_past)
             .then(pl.lit("refused: the plan has ended and takes no further looks"))
             .otherwise(pl.col("result_status").fill_null("not enough data: no exposure has matured")),
-            plan_hash="plan_hash",
             as_of_day=pl.lit(as_of_day, dtype=pl.Date),
             method=pl.lit(METHOD),
         )
-        .sort("experiment_id")
     )
+    return conform(table.sort("experiment_id"), ExperimentVerdicts)
 
 
 def _action() -> pl.Expr:

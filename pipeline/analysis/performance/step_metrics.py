@@ -7,26 +7,11 @@ import polars as pl
 from pipeline.analysis.statistics.intervals import rate_with_interval, share_of
 from pipeline.common.time import AMOUNT, WINDOW_DAYS, over_windows, to_amount, to_date
 from pipeline.schemas import performance
-from pipeline.schemas.base import conform
+from pipeline.schemas.base import conform, polars_schema
 from pipeline.schemas.rates import STEP_RATES
+from pipeline.schemas.reductions import StepDays
 
-MESSAGE_COUNTS = (
-    "sent",
-    "delivered",
-    "hard_bounces",
-    "soft_bounces",
-    "opens",
-    "unique_opens",
-    "unique_human_opens",
-    "clicks",
-    "unique_clicks",
-    "unique_human_clicks",
-    "prompt_human_clicks",
-    "unique_human_engagements",
-    "unmarked_sent",
-    "unsubscribes",
-    "complaints",
-)
+MESSAGE_COUNTS = [name for name in polars_schema(StepDays) if name not in ("step_key", "workflow_key", "day")]
 AMOUNTS = ("revenue_amount", "mailchimp_compat_revenue_amount")
 COUNTS = ("entries", *MESSAGE_COUNTS, "conversions", "mailchimp_compat_conversions")
 
