@@ -3,13 +3,14 @@
 Only the shape of the file is checked here. Its rules are applied in `pipeline/optimizations/approval_policy.py`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from pipeline.config.reader import Definition, Location, Misplaced, Name, load_definition
+from pipeline.config.reader import Definition, Mistake, Name, load_definition, repeated_ids
 from pipeline.optimizations.approval_policy import ApprovalPolicy, Approver, AutomaticApproval
 from pipeline.schemas.vocabulary import ProposalKind, Risk
 
@@ -36,17 +37,8 @@ class _Approvals(Definition):
     automatic: _Automatic | None = None
     trusted_proxy_header: Name | None = None
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Any:
-        names = [one.id for one in self.approvers]
-        twice: list[tuple[Location, str]] = [
-            (("approvers", place, "id"), f"'{name}' is written twice. Keep one.")
-            for place, name in enumerate(names)
-            if name in names[:place]
-        ]
-        if twice:
-            raise Misplaced(twice)
-        return self
+    def mistakes(self, known: Any) -> Iterable[Mistake]:
+        return repeated_ids(self.approvers, "approvers")
 
 
 def load_approvals(folder: Path) -> ApprovalPolicy:

@@ -4,13 +4,14 @@ Only the shape of the file is checked here. Conflicts are found in `pipeline/dec
 there are none, because only the user knows what the categories mean.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import Field
 
 from pipeline.config.flow_map import load_flow_map
-from pipeline.config.reader import Definition, Location, Misplaced, Name, load_definition
+from pipeline.config.reader import Definition, Mistake, Name, load_definition
 from pipeline.decisions.conflicts import ConflictRule
 from pipeline.schemas.vocabulary import ConflictSeverity, Resolution
 
@@ -32,24 +33,16 @@ class Conflicts(Definition):
 
     conflicts: tuple[CategoryConflict, ...] = ()
 
-    @model_validator(mode="after")
-    def _makes_sense(self, info: ValidationInfo) -> "Conflicts":
-        categories: list[str] = info.context or []
+    def mistakes(self, known: list[str] | None) -> Iterator[Mistake]:
+        """Conflicts that are written twice, and categories that are not among the known ones."""
         places = [(frozenset(one.between), one.type) for one in self.conflicts]
-        problems: list[tuple[Location, str]] = []
+        advice = f"Write one of {', '.join(known)}." if known else "Write categories there."
         for number, one in enumerate(self.conflicts):
             if places.index(places[number]) < number:
-                text = f"'{one.type}' is written twice for these categories. Keep one."
-                problems.append((("conflicts", number, "type"), text))
+                yield ("conflicts", number, "type"), f"'{one.type}' is written twice for these categories. Keep one."
             for place, name in enumerate(one.between):
-                if name not in categories:
-                    choice = f"Write one of {', '.join(categories)}." if categories else "Write categories there."
-                    problems.append(
-                        (("conflicts", number, "between", place), f"'{name}' is not a category of flows.yaml. {choice}")
-                    )
-        if problems:
-            raise Misplaced(problems)
-        return self
+                if name not in (known or ()):
+                    yield ("conflicts", number, "between", place), f"'{name}' is not a category of flows.yaml. {advice}"
 
 
 def load_conflict_rules(folder: Path) -> list[ConflictRule]:

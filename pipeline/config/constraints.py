@@ -5,14 +5,14 @@ Only shape and sense are checked here. Schedules that keep the constraints are m
 """
 
 import re
-from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import polars as pl
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
-from pipeline.config.reader import Definition, Location, Misplaced, Name, load_definition
+from pipeline.config.reader import Definition, Mistake, Name, load_definition, repeated_ids
 
 CONSTRAINTS_FILE = "constraints.yaml"
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
@@ -68,17 +68,9 @@ class Constraints(Limits):
     frequency_cap: FrequencyCap | None = None
     workflows: list[WorkflowLimits] = Field(default_factory=list)
 
-    @model_validator(mode="after")
-    def _one_entry_per_workflow(self) -> "Constraints":
-        counts = Counter(workflow.id for workflow in self.workflows)
-        repeated: list[tuple[Location, str]] = [
-            (("workflows", number, "id"), f"'{workflow.id}' is written twice. Keep one.")
-            for number, workflow in enumerate(self.workflows)
-            if counts[workflow.id] > 1
-        ]
-        if repeated:
-            raise Misplaced(repeated)
-        return self
+    def mistakes(self, known: Any) -> Iterable[Mistake]:
+        """Workflows that are written twice."""
+        return repeated_ids(self.workflows, "workflows")
 
     def of_steps(self, steps: pl.DataFrame) -> pl.DataFrame:
         """The limits of every step, as `schedule_sends` reads them.

@@ -9,16 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import Field
 
 from pipeline.config.flow_map import FlowMap, load_flow_map
-from pipeline.config.reader import Definition, Location, Misplaced, Name, load_definition
+from pipeline.config.reader import Definition, Location, Mistake, Name, load_definition, repeated_ids
 from pipeline.decisions.rule_definitions import Rule, parse_rule
 from pipeline.decisions.selection import Arm, DecisionDefinition, DecisionDefinitions, DecisionPoint
 from pipeline.schemas.vocabulary import DecisionMode
 
 RULES_FILE, POINTS_FILE, BLOCKS_FILE = "rules.yaml", "decision_points.yaml", "content_blocks.yaml"
 Weight = Annotated[float, Field(gt=0, le=1_000_000)]
+_Known = tuple[set[str], FlowMap]
+"""Ids of the rules, and the flow map, against which a file is checked."""
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
@@ -34,19 +36,16 @@ class Rules(Definition):
 
     rules: tuple[NamedRule, ...] = ()
 
-    @model_validator(mode="after")
-    def _can_be_read(self) -> "Rules":
-        problems = [*_repeated("rules", [rule.id for rule in self.rules])]
+    def mistakes(self, known: Any) -> Iterator[Mistake]:
+        """Ids that are written twice, and rules that cannot be read."""
+        yield from repeated_ids(self.rules, "rules")
         for number, rule in enumerate(self.rules):
             try:
                 parse_rule(rule.id, rule.when)
             except ValueError as error:
                 place, _, text = str(error).partition(": ")
                 inside = () if place == "the rule" else _location(place)
-                problems.append((("rules", number, "when", *inside), text))
-        if problems:
-            raise Misplaced(problems)
-        return self
+                yield ("rules", number, "when", *inside), text
 
 
 class Choice(Definition):
@@ -88,23 +87,19 @@ class Points(Definition):
 
     decision_points: tuple[Point, ...] = ()
 
-    @model_validator(mode="after")
-    def _makes_sense(self, info: ValidationInfo) -> "Points":
-        rules, flows = _known(info)
-        problems = [*_repeated("decision_points", [point.id for point in self.decision_points])]
+    def mistakes(self, known: _Known | None) -> Iterator[Mistake]:
+        """Ids that are written twice, and rules, steps and targets that do not exist."""
+        rules, flows = known or (set(), FlowMap())
+        yield from repeated_ids(self.decision_points, "decision_points")
         for number, point in enumerate(self.decision_points):
             here = ("decision_points", number)
-            problems += _choice_problems((*here, "paths"), here, point.default, point.paths, rules)
-            problems += _step_problems(here, point.workflow, point.step, flows)
+            yield from _choice_mistakes(here, "paths", point.default, point.paths, rules)
+            yield from _step_mistakes(here, point.workflow, point.step, flows)
             targets = _targets(flows, point.workflow, point.step)
             for place, path in enumerate(point.paths):
                 if targets is not None and path.to not in targets:
                     advice = f"Write one of {', '.join(targets)}." if targets else "Add a step to flows.yaml."
-                    text = f"'{path.to}' does not come after '{point.step}'. {advice}"
-                    problems.append(((*here, "paths", place, "to"), text))
-        if problems:
-            raise Misplaced(problems)
-        return self
+                    yield (*here, "paths", place, "to"), f"'{path.to}' does not come after '{point.step}'. {advice}"
 
 
 class Block(Definition):
@@ -123,17 +118,14 @@ class Blocks(Definition):
 
     content_blocks: tuple[Block, ...] = ()
 
-    @model_validator(mode="after")
-    def _makes_sense(self, info: ValidationInfo) -> "Blocks":
-        rules, flows = _known(info)
-        problems = [*_repeated("content_blocks", [block.id for block in self.content_blocks])]
+    def mistakes(self, known: _Known | None) -> Iterator[Mistake]:
+        """Ids that are written twice, and rules and steps that do not exist."""
+        rules, flows = known or (set(), FlowMap())
+        yield from repeated_ids(self.content_blocks, "content_blocks")
         for number, block in enumerate(self.content_blocks):
             here = ("content_blocks", number)
-            problems += _choice_problems((*here, "variations"), here, block.default, block.variations, rules)
-            problems += _step_problems(here, block.workflow, block.step, flows)
-        if problems:
-            raise Misplaced(problems)
-        return self
+            yield from _choice_mistakes(here, "variations", block.default, block.variations, rules)
+            yield from _step_mistakes(here, block.workflow, block.step, flows)
 
 
 def load_decisions(folder: Path) -> DecisionDefinitions:
@@ -162,39 +154,25 @@ def _definition(
     return DecisionDefinition(point, one.workflow, one.step, one.mode)
 
 
-def _known(info: ValidationInfo) -> tuple[set[str], FlowMap]:
-    """Ids of the rules, and the flow map, against which the file is checked."""
-    return info.context or (set(), FlowMap())
-
-
 def _location(place: str) -> Location:
     """The parts of a place such as 'all[1].operator'."""
     return tuple(int(index) if index else name for name, index in _PART.findall(place))
 
 
-def _repeated(key: str, ids: list[str]) -> Iterator[tuple[Location, str]]:
-    for number, one in enumerate(ids):
-        if ids.index(one) < number:
-            yield (key, number, "id"), f"'{one}' is used twice. Give each its own id."
-
-
-def _choice_problems(
-    where: Location, here: Location, default: str, choices: tuple[Choice, ...], rules: set[str]
-) -> Iterator[tuple[Location, str]]:
-    ids = [choice.id for choice in choices]
+def _choice_mistakes(
+    here: Location, key: str, default: str, choices: tuple[Choice, ...], rules: set[str]
+) -> Iterator[Mistake]:
+    yield from repeated_ids(choices, *here, key)
     for number, choice in enumerate(choices):
-        if ids.index(choice.id) < number:
-            yield (*where, number, "id"), f"'{choice.id}' is used twice. Give each its own id."
         if choice.rule and choice.rule not in rules:
-            yield (
-                (*where, number, "rule"),
-                f"'{choice.rule}' is not a rule of rules.yaml. Correct the id, or add the rule there.",
-            )
+            text = f"'{choice.rule}' is not a rule of rules.yaml. Correct the id, or add the rule there."
+            yield (*here, key, number, "rule"), text
+    ids = [choice.id for choice in choices]
     if default not in ids:
         yield (*here, "default"), f"'{default}' is not one of these. Write one of {', '.join(ids)}."
 
 
-def _step_problems(here: Location, workflow: str, step: str, flows: FlowMap) -> Iterator[tuple[Location, str]]:
+def _step_mistakes(here: Location, workflow: str, step: str, flows: FlowMap) -> Iterator[Mistake]:
     flow = next((flow for flow in flows.flows if flow.id == workflow), None)
     if flow is None:
         yield (*here, "workflow"), f"'{workflow}' is not a workflow of flows.yaml. Write the id of one."

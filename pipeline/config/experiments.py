@@ -10,10 +10,10 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from pipeline.analysis.experiments.draft import ExperimentDraft, metrics_of
-from pipeline.config.reader import Definition, Location, Misplaced, Name, load_definition
+from pipeline.config.reader import Definition, Mistake, Name, load_definition, repeated_ids
 from pipeline.schemas.vocabulary import Assigner, GuardrailName, MetricName
 
 EXPERIMENTS_FILE = "experiments.yaml"
@@ -87,13 +87,8 @@ class ExperimentDefinition(Definition):
             arm_field=self.tag,
         )
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> "ExperimentDefinition":
-        if problems := list(self._problems()):
-            raise Misplaced(problems)
-        return self
-
-    def _problems(self) -> Iterator[tuple[Location, str]]:
+    def mistakes(self, known: Any) -> Iterator[Mistake]:
+        """Shares, metrics, days and fields that do not fit together."""
         total = sum(self.arms.values())
         if abs(total - 1) > 1e-9:
             yield ("arms",), f"the shares sum to {total:g}. Let them sum to 1."
@@ -115,22 +110,17 @@ class ExperimentDefinitions(Definition):
 
     experiments: tuple[ExperimentDefinition, ...] = ()
 
-    @model_validator(mode="after")
-    def _are_apart(self) -> "ExperimentDefinitions":
-        problems: list[tuple[Location, str]] = []
+    def mistakes(self, known: Any) -> Iterator[Mistake]:
+        """Tests with one id, on one step at one time, or with one merge field."""
+        yield from repeated_ids(self.experiments, "experiments")
         for index, one in enumerate(self.experiments):
             for other in self.experiments[:index]:
-                if other.id == one.id:
-                    problems.append((("experiments", index, "id"), f"'{one.id}' is used twice. Give each its own id."))
-                elif _meet(one, other):
+                if other.id != one.id and _meet(one, other):
                     text = f"'{other.id}' runs on the same step at that time. Let one start after the other has ended."
-                    problems.append((("experiments", index, "start"), text))
+                    yield ("experiments", index, "start"), text
                 if Assigner.DRIPTUNE is one.assigned_by is other.assigned_by and one.tag == other.tag:
                     where = ("experiments", index, "arm_field" if one.arm_field else "id")
-                    problems.append((where, f"'{other.id}' uses the merge field {one.tag} already. Name another one."))
-        if problems:
-            raise Misplaced(problems)
-        return self
+                    yield where, f"'{other.id}' uses the merge field {one.tag} already. Name another one."
 
 
 def _meet(one: ExperimentDefinition, other: ExperimentDefinition) -> bool:

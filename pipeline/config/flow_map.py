@@ -6,8 +6,7 @@ in `pipeline/dimensions/flows.py`.
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from fractions import Fraction
 from graphlib import CycleError, TopologicalSorter
@@ -15,9 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
-from pipeline.config.reader import Definition, Location, Misplaced, Name, load_definition
+from pipeline.config.reader import Definition, Mistake, Name, load_definition, repeated_ids
 from pipeline.schemas.vocabulary import StepKind, StepStatus, WorkflowStatus
 
 FLOWS_FILE = "flows.yaml"
@@ -91,28 +90,23 @@ class Flow(Definition):
                 below[source].append(step_id)
         return below
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> "Flow":
-        problems = [*_repeated(self.steps), *self._unknown_steps()]
+    def mistakes(self, known: Any) -> Iterable[Mistake]:
+        """Steps that do not form one way from a first step, and fields of steps that do not fit together."""
+        found = [*repeated_ids(self.steps, "steps"), *self._unknown_steps()]
         # A graph with unknown steps cannot be checked.
-        if not problems and self.steps:
-            problems = [*self._graph_problems(), *self._branch_problems()]
-        problems += self._step_problems()
-        if problems:
-            raise Misplaced(problems)
-        return self
+        if not found and self.steps:
+            found = [*self._graph_mistakes(), *self._branch_mistakes()]
+        return [*found, *self._step_mistakes()]
 
-    def _unknown_steps(self) -> Iterator[tuple[Location, str]]:
+    def _unknown_steps(self) -> Iterator[Mistake]:
         known = {step.id for step in self.steps}
         for index, step in enumerate(self.steps):
             for number, source in enumerate(step.after or []):
                 if source not in known:
-                    yield (
-                        ("steps", index, "after", number),
-                        f"'{source}' is not a step of this flow. Write the id of one.",
-                    )
+                    text = f"'{source}' is not a step of this flow. Write the id of one."
+                    yield ("steps", index, "after", number), text
 
-    def _graph_problems(self) -> Iterator[tuple[Location, str]]:
+    def _graph_mistakes(self) -> Iterator[Mistake]:
         predecessors = self.predecessors()
         index_of = {step.id: index for index, step in enumerate(self.steps)}
         try:
@@ -127,7 +121,7 @@ class Flow(Definition):
             text = f"'{root}' is a first step, but so is '{roots[0]}'. Write in `after` which step '{root}' follows."
             yield ("steps", index_of[root], "after"), text
 
-    def _branch_problems(self) -> Iterator[tuple[Location, str]]:
+    def _branch_mistakes(self) -> Iterator[Mistake]:
         defaults = {step.id for step in self.steps if step.default}
         for index, (source, targets) in enumerate(self.successors().items()):
             chosen = defaults.intersection(targets)
@@ -136,13 +130,11 @@ class Flow(Definition):
                 text = f"'{source}' leads to {', '.join(targets)}, and {found} the default."
                 yield ("steps", index), f"{text} Write `default: true` at exactly one of them."
 
-    def _step_problems(self) -> Iterator[tuple[Location, str]]:
+    def _step_mistakes(self) -> Iterator[Mistake]:
         for index, step in enumerate(self.steps):
             if step.campaign and step.kind != "email":
-                yield (
-                    ("steps", index, "campaign"),
-                    f"a {step.kind} sends no e-mail. Remove the campaign, or write `kind: email`.",
-                )
+                text = f"a {step.kind} sends no e-mail. Remove the campaign, or write `kind: email`."
+                yield ("steps", index, "campaign"), text
             for number, (earlier, later) in enumerate(pairwise(step.delay_history)):
                 if earlier.until >= later.until:
                     where = ("steps", index, "delay_history", number + 1, "until")
@@ -154,19 +146,16 @@ class FlowMap(Definition):
 
     flows: list[Flow] = Field(default_factory=list)
 
-    @model_validator(mode="after")
-    def _is_unambiguous(self) -> "FlowMap":
-        problems = [(("flows", *where), text) for where, text in _repeated(self.flows, below=())]
+    def mistakes(self, known: Any) -> Iterator[Mistake]:
+        """Flows with one id, and steps with one campaign."""
+        yield from repeated_ids(self.flows, "flows")
         owner: dict[str, str] = {}
         for index, flow in enumerate(self.flows):
             for number, step in enumerate(flow.steps):
                 here = f"{flow.id}.{step.id}"
                 if step.campaign and owner.setdefault(step.campaign, here) != here:
                     text = f"campaign '{step.campaign}' belongs to {owner[step.campaign]} already. Use it only once."
-                    problems.append((("flows", index, "steps", number, "campaign"), text))
-        if problems:
-            raise Misplaced(problems)
-        return self
+                    yield ("flows", index, "steps", number, "campaign"), text
 
 
 def load_flow_map(folder: Path) -> FlowMap:
@@ -176,14 +165,3 @@ def load_flow_map(folder: Path) -> FlowMap:
         DefinitionsError: names every mistake with file, line and field.
     """
     return load_definition(folder / FLOWS_FILE, FlowMap)
-
-
-def _repeated(entries: list[Any], below: Location = ("steps",)) -> list[tuple[Location, str]]:
-    count = Counter(entry.id for entry in entries)
-    seen: set[str] = set()
-    problems: list[tuple[Location, str]] = []
-    for index, entry in enumerate(entries):
-        if count[entry.id] > 1 and entry.id in seen:
-            problems.append(((*below, index, "id"), f"'{entry.id}' is used twice. Give each its own id."))
-        seen.add(entry.id)
-    return problems

@@ -3,16 +3,18 @@
 This module knows only YAML. What a file means is in the module of that file, such as `flow_map.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, model_validator
 
 from pipeline.common.errors import SourceError, scrub
 
 Location = tuple[str | int, ...]
+Mistake = tuple[Location, str]
+"""Where something is wrong, below the model that finds it, and what is wrong and what to write."""
 _NULL = "tag:yaml.org,2002:null"
 _TOP = "the file"
 _EXPECTED = {
@@ -30,6 +32,16 @@ class Definition(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def mistakes(self, known: Any) -> Iterable[Mistake]:
+        """What is wrong although every field is right by itself; `known` is that of `load_definition`."""
+        return ()
+
+    @model_validator(mode="after")
+    def _is_consistent(self, info: ValidationInfo) -> Self:
+        if found := list(self.mistakes(info.context)):
+            raise _MistakesError(found)
+        return self
+
 
 DefinitionModel = TypeVar("DefinitionModel", bound=Definition)
 
@@ -43,12 +55,21 @@ class DefinitionsError(SourceError):
         self.args = ("\n".join(self.problems),)
 
 
-class Misplaced(ValueError):  # noqa: N818 - it is collected, and nobody sees it as an exception
-    """Mistakes that a model finds among its fields, each with its location within the model."""
+class _MistakesError(ValueError):
+    """The mistakes of one model. Pydantic collects it."""
 
-    def __init__(self, problems: list[tuple[Location, str]]) -> None:
-        super().__init__("; ".join(text for _, text in problems))
-        self.problems = problems
+    def __init__(self, found: list[Mistake]) -> None:
+        super().__init__("; ".join(text for _, text in found))
+        self.found = found
+
+
+def repeated_ids(entries: Iterable[Any], *where: str | int) -> Iterator[Mistake]:
+    """A mistake for each entry with the `id` of an earlier one. `where` is the place of the list."""
+    seen: set[str] = set()
+    for number, entry in enumerate(entries):
+        if entry.id in seen:
+            yield (*where, number, "id"), f"'{entry.id}' is used twice. Keep one, or give each its own id."
+        seen.add(entry.id)
 
 
 def load_definition(
@@ -59,7 +80,7 @@ def load_definition(
     Args:
         path: the file.
         model: the model of its content.
-        known: context for the validators of the model, such as what other files define.
+        known: what `Definition.mistakes` of the model compares with, such as what other files define.
         is_typed: read 5, true and 2026-03-01 as number, boolean and day. Otherwise every scalar reaches the model as it
             is written, so that an id such as 0123 or 12e5 is not changed.
 
@@ -142,17 +163,17 @@ def _repeated_fields(node: yaml.Node, above: Location = ()) -> Iterator[Location
 
 
 def _describe(path: Path, root: yaml.Node, error: ValidationError) -> list[str]:
-    found: list[tuple[Location, str]] = []
+    found: list[Mistake] = []
     for problem in error.errors(include_url=False):
         cause = problem.get("ctx", {}).get("error")
-        if isinstance(cause, Misplaced):
-            found += [((*problem["loc"], *below), text) for below, text in cause.problems]
+        if isinstance(cause, _MistakesError):
+            found += [((*problem["loc"], *below), text) for below, text in cause.found]
         else:
             found.append((problem["loc"], _explain(problem)))
     return _placed(path, root, found)
 
 
-def _placed(path: Path, root: yaml.Node, found: list[tuple[Location, str]]) -> list[str]:
+def _placed(path: Path, root: yaml.Node, found: Iterable[Mistake]) -> list[str]:
     places = sorted((*_place(root, where), text) for where, text in found)
     return [f"{path.name}, line {line}, {field}: {text}" for line, field, text in places]
 

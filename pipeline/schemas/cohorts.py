@@ -2,20 +2,8 @@
 
 import polars as pl
 
-from pipeline.schemas.base import (
-    WORKFLOW,
-    Table,
-    column,
-    count,
-    high,
-    key,
-    low,
-    method_name,
-    share,
-    table,
-    tonight,
-    word,
-)
+from pipeline.schemas.base import WORKFLOW, Table, table
+from pipeline.schemas.columns import column, count, high, key, low, method_name, share, tonight, word
 from pipeline.schemas.vocabulary import CohortType, InsightKind
 
 COHORT = "Cohort: a month such as 2026-03, a subscription plan, or a value of the member field."

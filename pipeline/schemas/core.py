@@ -8,9 +8,11 @@ recomputed later gives equal rows for equal input.
 import polars as pl
 
 from pipeline.schemas import vocabulary
-from pipeline.schemas.base import SUBSCRIBER, Table, column, count, day_number, instant, key, table, word
+from pipeline.schemas.base import STEP, SUBSCRIBER, WORKFLOW, Table, table
+from pipeline.schemas.columns import column, count, day_number, instant, key, word
 
 WORKFLOW_KEY = "Workflow: 63 bits of a hash of workflow_id."
+DEFINITION = "Hash of the workflow's definition: trigger, goal, steps, routes and delays."
 STEP_KEY = "Step: 63 bits of a hash of workflow_id and step_id."
 SENT = "When the message was sent."
 SENT_DAY = "Day on which the message was sent."
@@ -36,35 +38,50 @@ class _Entry(Table):
     entry_source: pl.String = word("How the entry is known.", vocabulary.EntrySource)
 
 
-@table("core.workflows", ("workflow_key",))
-class CoreWorkflows(Table):
-    """One row per workflow: a flow of the user's map, a classic automation, or a one-off campaign with its one step."""
-
+class _WorkflowKey(Table):
     workflow_key: pl.Int64 = key(WORKFLOW_KEY)
-    workflow_id: pl.String = key("Id of the flow, automation or campaign.")
+
+
+class WorkflowColumns(Table):
+    """What `core.workflows` and `marts.workflows` both say about a workflow."""
+
+    workflow_id: pl.String = key(WORKFLOW)
     name: pl.String = column("Name of the workflow.")
     kind: pl.String = word("Where the workflow comes from.", vocabulary.WorkflowKind)
-    category: pl.String = column("Category for conflict rules. Null without one.", nullable=True)
-    priority: pl.Int64 = column("The workflow with the higher priority prevails in a conflict.", "rank")
-    trigger: pl.String = column("What lets subscribers in. Null if it is not known.", nullable=True)
+    category: pl.String = column("Category, by which conflicts.yaml sets workflows against each other.", nullable=True)
+    priority: pl.Int64 = column("Of two workflows in conflict the one with the higher priority prevails.", "rank")
+    trigger: pl.String = column("What lets subscribers in. Null where nobody has written it down.", nullable=True)
     goal_event_type: pl.String = column("Event type that reaches the goal. Null without a goal.", nullable=True)
     status: pl.String = word("Whether the workflow is in use.", vocabulary.WorkflowStatus)
-    definition_version: pl.String = column("Hash of trigger, goal, steps, routes and delays.")
 
 
-@table("core.steps", ("step_key",))
-class CoreSteps(Table):
-    """One row per step."""
+@table("core.workflows", ("workflow_key",))
+class CoreWorkflows(WorkflowColumns, _WorkflowKey):
+    """One row per workflow: a flow of the user's map, a classic automation, or a one-off campaign with its one step."""
 
+    definition_version: pl.String = column(DEFINITION)
+
+
+class _StepKey(Table):
     step_key: pl.Int64 = key(STEP_KEY)
     workflow_key: pl.Int64 = key(WORKFLOW_KEY)
-    workflow_id: pl.String = key("Id of the workflow.")
-    step_id: pl.String = key("Id of the step within the workflow.")
+
+
+class StepColumns(Table):
+    """What `core.steps` and `marts.steps` both say about a step."""
+
+    workflow_id: pl.String = key(WORKFLOW)
+    step_id: pl.String = key(STEP)
     position: pl.Int64 = count("Place in the workflow, from 1.")
     name: pl.String = column("Name of the step.")
     kind: pl.String = word("What the step does.", vocabulary.StepKind)
-    campaign_id: pl.String = key("Mailchimp campaign whose report counts this step. Null without one.", nullable=True)
+    campaign_id: pl.String = key("Mailchimp campaign of the step. Null if it sends no e-mail.", nullable=True)
     status: pl.String = word("Whether the step is in use.", vocabulary.StepStatus)
+
+
+@table("core.steps", ("step_key",))
+class CoreSteps(StepColumns, _StepKey):
+    """One row per step."""
 
 
 @table("core.edges", ("from_step_key", "to_step_key", "delay_version"))

@@ -2,24 +2,8 @@
 
 import polars as pl
 
-from pipeline.schemas.base import (
-    STEP,
-    SUBSCRIBER,
-    WORKFLOW,
-    Table,
-    Timestamp,
-    column,
-    count,
-    high,
-    key,
-    low,
-    method_name,
-    share,
-    table,
-    tonight,
-    utc_day,
-    word,
-)
+from pipeline.schemas.base import STEP, SUBSCRIBER, WORKFLOW, Table, Timestamp, table
+from pipeline.schemas.columns import column, count, high, key, low, method_name, share, tonight, utc_day, word
 from pipeline.schemas.vocabulary import (
     ConflictSeverity,
     LintFinding,
@@ -31,11 +15,6 @@ from pipeline.schemas.vocabulary import (
 
 CLUSTERED = "95% interval (clustered by subscriber)"
 OUTCOME = "conversions per decision"
-YIELDS = "Workflow that yields."
-PREVAILS = "Workflow that prevails: of higher priority, or entered earlier."
-CONFLICT_TYPE = "Type of the conflict, as conflicts.yaml names it."
-SEVERITY = "Severity of the conflict, from conflicts.yaml."
-DESCRIPTION = "Description of the conflict, from conflicts.yaml."
 
 
 class Decisions(Table):
@@ -119,32 +98,32 @@ class PolicyValues(Table):
     method: pl.String = word("Estimator.", PolicyEstimator)
 
 
+class _Subscriber(Table):
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+
+
+class _Conflict(Table):
+    workflow_id: pl.String = key("Workflow that yields.")
+    prevailing_workflow_id: pl.String = key("Workflow that prevails: of higher priority, or entered earlier.")
+    conflict_type: pl.String = column("Type of the conflict, as conflicts.yaml names it.")
+    severity: pl.String = word("Severity of the conflict, from conflicts.yaml.", ConflictSeverity)
+    description: pl.String = column("Description of the conflict, from conflicts.yaml.")
+    resolution: pl.String = word("What happens to the workflow that yields.", Resolution)
+
+
 @table("marts.workflow_conflicts", ("subscriber_key", "workflow_id", "prevailing_workflow_id", "conflict_type"))
-class WorkflowConflicts(Table):
+class WorkflowConflicts(_Conflict, _Subscriber):
     """One row per subscriber and pair of workflows in conflict tonight: which of both yields, how, and why."""
 
-    subscriber_key: pl.Int64 = key(SUBSCRIBER)
-    workflow_id: pl.String = key(YIELDS)
-    prevailing_workflow_id: pl.String = key(PREVAILS)
-    conflict_type: pl.String = column(CONFLICT_TYPE)
-    severity: pl.String = word(SEVERITY, ConflictSeverity)
-    description: pl.String = column(DESCRIPTION)
-    resolution: pl.String = word("What happens to the workflow that yields.", Resolution)
     reason: pl.String = column("Why this workflow yields.")
     as_of_day: pl.Date = tonight()
     method: pl.String = method_name()
 
 
 @table("marts.conflict_replay", ("workflow_id", "prevailing_workflow_id", "conflict_type"))
-class ConflictReplay(Table):
+class ConflictReplay(_Conflict):
     """One row per pair of workflows and conflict rule: what would have collided in the past 30 days."""
 
-    workflow_id: pl.String = key(YIELDS)
-    prevailing_workflow_id: pl.String = key(PREVAILS)
-    conflict_type: pl.String = column(CONFLICT_TYPE)
-    severity: pl.String = word(SEVERITY, ConflictSeverity)
-    description: pl.String = column(DESCRIPTION)
-    resolution: pl.String = word("What would have happened to the workflow that yields.", Resolution)
     subscribers: pl.Int64 = count("Subscribers with a collision.")
     collisions: pl.Int64 = count("Pairs of stays that overlap.")
     collision_days: pl.Int64 = count("Days of overlap, summed over subscribers.")
@@ -155,10 +134,9 @@ class ConflictReplay(Table):
 
 
 @table("marts.capped_sends", ("subscriber_key", "workflow_id", "step_id"))
-class CappedSends(Table):
+class CappedSends(_Subscriber):
     """One row per planned message that a cap of one day in constraints.yaml moves. Empty without such a cap."""
 
-    subscriber_key: pl.Int64 = key(SUBSCRIBER)
     workflow_id: pl.String = key(WORKFLOW)
     step_id: pl.String = key(STEP)
     planned_at: Timestamp = column("When the workflow would send the message.", "UTC")

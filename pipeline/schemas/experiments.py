@@ -2,23 +2,8 @@
 
 import polars as pl
 
-from pipeline.schemas.base import (
-    STEP,
-    SUBSCRIBER,
-    WORKFLOW,
-    Table,
-    column,
-    count,
-    high,
-    key,
-    low,
-    method_name,
-    share,
-    table,
-    tonight,
-    utc_day,
-    word,
-)
+from pipeline.schemas.base import STEP, SUBSCRIBER, WORKFLOW, Table, table
+from pipeline.schemas.columns import column, count, high, key, low, method_name, share, tonight, utc_day, word
 from pipeline.schemas.vocabulary import Assigner, FieldSource, MetricKind, MetricName, MetricRole, Verdict
 
 TEST = "Test, as experiments.yaml names it."

@@ -7,7 +7,8 @@ No row holds an address or a member id. `subscriber_key` is a keyed hash, which 
 import polars as pl
 
 from pipeline.schemas import vocabulary
-from pipeline.schemas.base import SUBSCRIBER, Table, column, count, day_number, instant, key, share, table, word
+from pipeline.schemas.base import SUBSCRIBER, Table, table
+from pipeline.schemas.columns import column, count, day_number, instant, key, share, word
 
 NIGHT = "The night that read the row."
 AUDIENCE = "Mailchimp audience (list)."
@@ -321,12 +322,17 @@ class PolicyModels(Table):
     as_of_day: pl.Int64 = day_number("The night that first used it.")
 
 
-@table("lake.quarantine", ("source", "reference", "field"))
-class Quarantine(Table):
-    """One row per input row that broke its contract. It says where the input row is, never what it held."""
+class QuarantineColumns(Table):
+    """What `lake.quarantine` and `marts.quarantine` both say about an input row."""
 
     source: pl.String = column("Lake table that the row was meant for.")
     reference: pl.String = column("Where the row is: file and row number, or endpoint and position.")
     field: pl.String = column("First field that broke the contract.")
     reason: pl.String = column("What was wrong with it.")
+
+
+@table("lake.quarantine", ("source", "reference", "field"))
+class Quarantine(QuarantineColumns):
+    """One row per input row that broke its contract. It says where the input row is, never what it held."""
+
     as_of_day: pl.Int64 = day_number(NIGHT)

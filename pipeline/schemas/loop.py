@@ -2,31 +2,9 @@
 
 import polars as pl
 
-from pipeline.schemas.base import (
-    Table,
-    Timestamp,
-    column,
-    count,
-    high,
-    key,
-    low,
-    method_name,
-    share,
-    table,
-    utc_day,
-    word,
-)
-from pipeline.schemas.vocabulary import (
-    ApplyKind,
-    GuardrailName,
-    LedgerEventType,
-    MetricName,
-    ProposalKind,
-    RealisedOutcome,
-    RealisedRole,
-    RecordStatus,
-    Risk,
-)
+from pipeline.schemas import vocabulary
+from pipeline.schemas.base import Table, Timestamp, table
+from pipeline.schemas.columns import column, count, high, key, low, method_name, share, utc_day, word
 
 RECORD = "Record of the ledger. The same change proposed again on the same basis is the same record."
 WORKFLOW_OF_CHANGE = "Workflow that is changed. Null if several are."
@@ -44,22 +22,22 @@ class Optimizations(Table):
 
     optimization_id: pl.String = key(RECORD)
     revision: pl.Int64 = count("Ledger events of this record so far.")
-    kind: pl.String = word("What is to be changed.", ProposalKind)
+    kind: pl.String = word("What is to be changed.", vocabulary.ProposalKind)
     target: pl.String = column("Where it is changed, such as workflow/step.")
     title: pl.String = column("The change in one line.")
     workflow_id: pl.String = key(WORKFLOW_OF_CHANGE, nullable=True)
     step_id: pl.String = key(STEP_OF_CHANGE, nullable=True)
     before: pl.String = column("What stood before the change.", "JSON object")
     after: pl.String = column("The change itself.", "JSON object")
-    apply_kind: pl.String = word("How the change reaches Mailchimp.", ApplyKind)
-    status: pl.String = word("Where the record stands.", RecordStatus)
+    apply_kind: pl.String = word("How the change reaches Mailchimp.", vocabulary.ApplyKind)
+    status: pl.String = word("Where the record stands.", vocabulary.RecordStatus)
     evidence: pl.String = column("Numbers, effect with interval, method, identification, guardrails.", "JSON object")
     evidence_hash: pl.String = column("SHA-256 of the evidence. An approval holds for this evidence only.")
     expected_lift: pl.Float64 = column("Relative change that is promised. Null if none is.", "ratio", nullable=True)
     expected_lift_low: pl.Float64 = low("expected_lift", INTERVAL, "ratio")
     expected_lift_high: pl.Float64 = high("expected_lift", INTERVAL, "ratio")
     expected_value: pl.Float64 = column("Further conversions expected in four weeks.", "conversions", nullable=True)
-    risk: pl.String = word("How much harm a wrong change could do.", Risk)
+    risk: pl.String = word("How much harm a wrong change could do.", vocabulary.Risk)
     holdout_share: pl.Float64 = share("Share of subscribers kept out of the change, to compare with.", nullable=False)
     created_at: Timestamp = column("When the change was first proposed.", "UTC")
     expires_at: Timestamp = column("When the proposal lapses unless somebody decides.", "UTC")
@@ -78,7 +56,7 @@ class OptimizationEvents(Table):
     sequence: pl.Int64 = count("Number of the event in the ledger.")
     optimization_id: pl.String = key(RECORD)
     revision: pl.Int64 = count("Number of the event within its record.")
-    event_type: pl.String = word("What happened.", LedgerEventType)
+    event_type: pl.String = word("What happened.", vocabulary.LedgerEventType)
     actor: pl.String = column("Who did it: an approver, 'driptune', or a rule of approvals.yaml.")
     occurred_at: Timestamp = column("When it happened.", "UTC")
     reason: pl.String = column("Reason that was given. Null if none was.", nullable=True)
@@ -92,10 +70,10 @@ class RealisedLift(Table):
 
     optimization_id: pl.String = key(RECORD)
     as_of_day: pl.Date = utc_day("Night on which the change is looked at.")
-    metric: pl.String = word("Outcome that is compared.", MetricName | GuardrailName)
-    role: pl.String = word("The metric that was promised, or a guardrail.", RealisedRole)
+    metric: pl.String = word("Outcome that is compared.", vocabulary.MetricName | vocabulary.GuardrailName)
+    role: pl.String = word("The metric that was promised, or a guardrail.", vocabulary.RealisedRole)
     is_latest: pl.Boolean = column("The row is tonight's.")
-    proposed_kind: pl.String = word("What was changed.", ProposalKind)
+    proposed_kind: pl.String = word("What was changed.", vocabulary.ProposalKind)
     workflow_id: pl.String = key(WORKFLOW_OF_CHANGE, nullable=True)
     step_id: pl.String = key(STEP_OF_CHANGE, nullable=True)
     first_day: pl.Date = utc_day("First whole day of the change.")
@@ -118,6 +96,6 @@ class RealisedLift(Table):
     incremental_total_low: pl.Float64 = low("incremental_total", ALL_NIGHTS, TOTAL)
     incremental_total_high: pl.Float64 = high("incremental_total", ALL_NIGHTS, TOTAL)
     is_significant: pl.Boolean = column("The interval excludes 0 on this night or did on an earlier one.")
-    outcome: pl.String = word("What became of the promise.", RealisedOutcome)
+    outcome: pl.String = word("What became of the promise.", vocabulary.RealisedOutcome)
     status: pl.String = column("'ok', or what is missing.")
     method: pl.String = method_name()

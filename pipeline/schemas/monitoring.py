@@ -3,22 +3,8 @@
 import polars as pl
 
 from pipeline.schemas import vocabulary
-from pipeline.schemas.base import (
-    STEP,
-    WORKFLOW,
-    Table,
-    column,
-    count,
-    high,
-    key,
-    low,
-    method_name,
-    share,
-    table,
-    tonight,
-    utc_day,
-    word,
-)
+from pipeline.schemas.base import STEP, WORKFLOW, Table, table
+from pipeline.schemas.columns import column, count, high, key, low, method_name, share, tonight, utc_day, word
 
 VALUE = "share of the denominator; a volume: events a day"
 SCORE = "standard deviations"

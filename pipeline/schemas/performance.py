@@ -6,30 +6,14 @@ The marts of the run itself are here too: `runs`, `quarantine` and `data_diction
 import polars as pl
 
 from pipeline.schemas import vocabulary
-from pipeline.schemas.base import (
-    STEP,
-    SUBSCRIBER,
-    WORKFLOW,
-    Amount,
-    Table,
-    Timestamp,
-    column,
-    count,
-    high,
-    key,
-    low,
-    method_name,
-    share,
-    table,
-    tonight,
-    utc_day,
-    word,
-)
+from pipeline.schemas.base import STEP, SUBSCRIBER, WORKFLOW, Amount, Table, Timestamp, table
+from pipeline.schemas.columns import column, count, high, key, low, method_name, share, tonight, utc_day, word
+from pipeline.schemas.core import DEFINITION, StepColumns, WorkflowColumns
+from pipeline.schemas.lake import QuarantineColumns
 
 CURRENCY = "Currency of every amount of the row: the workspace's."
 MONEY = "currency units"
 PER_RECIPIENT = "revenue_amount / delivered. Null if nothing was delivered."
-DEFINITION = "Hash of the workflow's definition: trigger, goal, steps, routes and delays."
 ENTRANTS = "Entries into the first of both steps that were routed to the second, in the days counted."
 LOST = "Entrants who left, or were still in the first step when planned delay and grace had passed."
 DROP_OFF = (
@@ -41,32 +25,17 @@ EFFECTIVE = "95% Wilson interval at effective numbers"
 
 
 @table("marts.workflows", ("workflow_id",))
-class Workflows(Table):
+class Workflows(WorkflowColumns):
     """One row per workflow: a flow of flows.yaml, a classic automation, or a one-off campaign."""
 
-    workflow_id: pl.String = key(WORKFLOW)
-    name: pl.String = column("Name of the workflow.")
-    kind: pl.String = word("Where the workflow comes from.", vocabulary.WorkflowKind)
-    category: pl.String = column("Category, by which conflicts.yaml sets workflows against each other.", nullable=True)
-    priority: pl.Int64 = column("Of two workflows in conflict the one with the higher priority prevails.", "rank")
-    trigger: pl.String = column("What lets subscribers in. Null where nobody has written it down.", nullable=True)
-    goal_event_type: pl.String = column("Event type that reaches the goal. Null without a goal.", nullable=True)
-    status: pl.String = word("Whether the workflow is in use.", vocabulary.WorkflowStatus)
     steps: pl.Int64 = count("Steps of the workflow.")
     definition_version: pl.String = column(DEFINITION)
 
 
 @table("marts.steps", ("workflow_id", "step_id"))
-class Steps(Table):
+class Steps(StepColumns):
     """One row per step, with its default next step as planned tonight."""
 
-    workflow_id: pl.String = key(WORKFLOW)
-    step_id: pl.String = key(STEP)
-    position: pl.Int64 = count("Place in the workflow, from 1.")
-    name: pl.String = column("Name of the step.")
-    kind: pl.String = word("What the step does.", vocabulary.StepKind)
-    campaign_id: pl.String = key("Mailchimp campaign of the step. Null if it sends no e-mail.", nullable=True)
-    status: pl.String = word("Whether the step is in use.", vocabulary.StepStatus)
     next_step_id: pl.String = key("Default next step. Null after the last step.", nullable=True)
     planned_delay_hours: pl.Int64 = column("Planned delay before the default next step.", "hours", nullable=True)
     grace_hours: pl.Int64 = column("Time after that delay until a subscriber is stuck.", "hours", nullable=True)
@@ -377,13 +346,9 @@ class Runs(Table):
 
 
 @table("marts.quarantine", ("source", "reference", "field"))
-class QuarantinedRows(Table):
+class QuarantinedRows(QuarantineColumns):
     """One row per input row that broke its contract. It says where the input row is, never what it held."""
 
-    source: pl.String = column("Lake table that the row was meant for.")
-    reference: pl.String = column("Where the row is: file and row number, or endpoint and position.")
-    field: pl.String = column("First field that broke the contract.")
-    reason: pl.String = column("What was wrong with it.")
     as_of_day: pl.Date = utc_day("The night that read the row.")
 
 

@@ -6,7 +6,8 @@ night that computes the rows.
 
 import polars as pl
 
-from pipeline.schemas.base import SUBSCRIBER, Table, column, count, day_number, key, table, word
+from pipeline.schemas.base import SUBSCRIBER, Table, table
+from pipeline.schemas.columns import column, count, day_number, key, word
 from pipeline.schemas.core import NET, SENT_DAY, STEP_KEY, WORKFLOW_KEY
 from pipeline.schemas.vocabulary import AttributionView, CohortType, ExitReason, TransitionOutcome
 

@@ -3,23 +3,8 @@
 import polars as pl
 
 from pipeline.schemas import vocabulary
-from pipeline.schemas.base import (
-    STEP,
-    SUBSCRIBER,
-    WORKFLOW,
-    Table,
-    column,
-    count,
-    high,
-    key,
-    low,
-    method_name,
-    share,
-    table,
-    tonight,
-    utc_day,
-    word,
-)
+from pipeline.schemas.base import STEP, SUBSCRIBER, WORKFLOW, Table, table
+from pipeline.schemas.columns import column, count, high, key, low, method_name, share, tonight, utc_day, word
 
 HOUR = "local hour, 0-23"
 WEEKDAY = "0-6, Monday = 0"

@@ -1,6 +1,6 @@
 """The closed words of the contract. Each set of words is declared once, here, as a type.
 
-A column takes its check and the list in the data dictionary from the set (see `base.word`); code takes its type.
+A column takes its check and the list in the data dictionary from the set (see `columns.word`); code takes its type.
 A set is a `StrEnum` where code branches on its members, otherwise a `Literal`. `docs/glossary.md` says what each word
 means. Open sets do not belong here: the event types that a user invents, Mailchimp's own states, names and ids.
 """

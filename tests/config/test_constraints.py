@@ -55,7 +55,7 @@ def test_no_steps_have_no_rows(tmp_path: Path) -> None:
         ("[Mon, Fri]", "[]", "constraints.yaml, line 2, allowed_days:"),
         ("hourly_cap: 500", "hourly_cap: 0", "constraints.yaml, line 3, hourly_cap:"),
         ("messages: 3", "mails: 3", "frequency_cap"),
-        ("  - id: win-back", "  - id: win-back\n  - id: win-back", "'win-back' is written twice"),
+        ("  - id: win-back", "  - id: win-back\n  - id: win-back", "'win-back' is used twice"),
     ],
 )
 def test_a_mistake_is_named_with_file_line_and_field(tmp_path: Path, old: str, new: str, said: str) -> None:
