@@ -18,7 +18,7 @@ DUCKDB_TYPES = {
 
 
 def data_dictionary(models: Sequence[type[Table]]) -> pl.DataFrame:
-    """`marts.data_dictionary` of the given models (the registered marts): table, column, type, unit, meaning."""
+    """Rows of `marts.data_dictionary` for the given models: table, column, position, type, unit and meaning."""
     rows = [
         {
             "table": identity(model).name,
@@ -39,7 +39,7 @@ def duckdb_type(dtype: pl.DataType) -> str:
     """The DuckDB name of a mart's column type.
 
     Raises:
-        KeyError: if marts may not hold that type.
+        KeyError: if marts must not hold that type.
     """
     if isinstance(dtype, pl.Decimal):
         return f"DECIMAL({dtype.precision},{dtype.scale})"

@@ -1,4 +1,4 @@
-"""The standing publication as tables, each read when it is first asked for."""
+"""The standing publication as tables, each read at its first use."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ Tables = Mapping[str, pl.DataFrame]
 
 
 class PublishedTables(Mapping[str, pl.DataFrame]):
-    """The tables of a publication by name, each read when it is first asked for; `manifest` is a row on them all."""
+    """The tables of a publication by name, each read at its first use; `manifest` is one row about all of them."""
 
     def __init__(self, published_dir: Path, manifest: Manifest) -> None:
         self._folder = published_dir / "parquet"

@@ -1,8 +1,7 @@
-"""Publishing: one atomic snapshot of the marts, its Parquet twin, and the manifest that vouches for both.
+"""Publishing: one snapshot of the marts, the same tables as Parquet files, and a manifest with the hash of each table.
 
-Readers never see a half-written file: everything is built under temporary names and synced, then renamed at one go, and
-a manifest stands only beside the files that it names.
-What stands in the marts is decided elsewhere.
+Readers never see a half-written file. All files are written under temporary names and synced, and renamed at the end; a
+manifest stands only beside the files that it names. What the marts hold is decided elsewhere.
 """
 
 import hashlib
@@ -23,14 +22,14 @@ from pipeline.common.files import sync
 from pipeline.schemas.base import identity, tables_of
 
 SNAPSHOT_NAME = "email_warehouse.duckdb"
-# DuckDB 2.0's default storage cannot be opened by any 1.x client, and BI tools trail.
+# No client of DuckDB 1.x can open the default storage of DuckDB 2.0, and BI tools are slow to move on.
 STORAGE_VERSION = "v1.0.0"
 READ_ONLY = 0o444
 # A finished temporary file, and the name it is to take.
 Staged = tuple[Path, Path]
-# These tables tell of the run itself, so they differ although the results are the same.
+# These tables describe the run itself, so they differ although the results are the same.
 RUN_TABLES = frozenset({"runs"})
-# These tell of what people and driptune decided; evidence that rests on the data must not change because of them.
+# These tables hold what people and driptune decided. Evidence that rests on the data must not change with them.
 LEDGER_TABLES = frozenset({"optimizations", "optimization_events", "realised_lift"})
 
 
@@ -40,7 +39,7 @@ class PublishError(DriptuneError):
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """One table of a publication: `sha256` is over its sorted content, whatever wrote it."""
+    """One table of a publication; `sha256` is the hash of its sorted content, whichever engine wrote it."""
 
     name: str
     rows: int
@@ -49,7 +48,7 @@ class PublishedTable:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a publication consists of; `version` is a hash of the content of every table but the run's own."""
+    """What a publication consists of; `version` is a hash of the content of all tables but `RUN_TABLES`."""
 
     run_id: str
     as_of: str
@@ -78,7 +77,7 @@ class Manifest:
 
     @property
     def data_version(self) -> str:
-        """The version of what follows from the data alone: decisions do not change it."""
+        """A version that decisions do not change: the hash of the tables that follow from the data alone."""
         return _version(self.as_of, self.tables, without=RUN_TABLES | LEDGER_TABLES)
 
     def as_text(self) -> str:
@@ -134,7 +133,7 @@ def publish(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest
         _swap(staged, published_dir, manifest)
     except (OSError, duckdb.IOException) as error:
         with suppress(OSError):
-            _remove_leftovers(published_dir)  # what did not fit is not left to fill the disk
+            _remove_leftovers(published_dir)  # half a publication would go on filling the disk
         raise PublishError(
             f"The publication could not be written to '{published_dir.name}': {_plain(error)}. "
             "The last publication is untouched. Free space or make the folder writable, then run again."
@@ -143,9 +142,9 @@ def publish(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest
 
 
 def restore(published_dir: Path) -> Path | None:
-    """Put the newest kept snapshot in place of a damaged one; returns which, or none if there is none.
+    """Put the newest kept snapshot, with its Parquet files and manifest, in place of a damaged one.
 
-    Its Parquet twin and manifest are written anew from it.
+    Returns which snapshot that was; none if no snapshot is kept.
     """
     kept = _snapshots(published_dir)
     if not kept:
@@ -199,10 +198,10 @@ def _staged(temporary: Path, target: Path) -> Staged:
 
 
 def _swap(staged: Sequence[Staged], published_dir: Path, manifest: Manifest) -> None:
-    """Give the staged files their names. While a manifest stands, the files are those it names: it goes first.
+    """Give the staged files their names. The manifest goes first, so that it never stands beside files of another one.
 
-    Whatever could fail for want of space has happened before; a run killed in here leaves no manifest, so that the
-    next one publishes anew.
+    Everything that needs space on the disk has happened before. A run that is killed in here leaves no manifest, so the
+    next run publishes anew.
     """
     place, folder = published_dir / "manifest.json", published_dir / "parquet"
     temporary = published_dir / ".manifest.building"

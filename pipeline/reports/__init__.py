@@ -1,1 +1,1 @@
-"""What people read: the morning in ten lines, charts and pages. Every number comes from a published mart."""
+"""What people read: the morning in ten lines, and the pages. Every number comes from a published table."""

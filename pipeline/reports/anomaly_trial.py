@@ -1,4 +1,4 @@
-"""What `driptune simulate anomalies` prints: the trial on the user's own history, in words. Nothing is judged here."""
+"""What `driptune simulate anomalies` prints: the trial of the detector on the user's own history, in words."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -9,12 +9,12 @@ from pipeline.analysis.anomalies.history import watched_history
 from pipeline.analysis.anomalies.trial import NIGHTS, trial_on_history
 from pipeline.schemas.rates import WATCHED_RATES
 
-# Of these more is worse, so an incident that takes events away is none.
+# A higher value of these metrics is worse, so a trial that takes events away plants no incident.
 HARMS = {rate.name for rate in WATCHED_RATES if not rate.is_gain}
 
 
 def trial_lines(tables: Mapping[str, pl.DataFrame], holidays: Sequence[date]) -> list[str]:
-    """The false-alert rate and the detection delay of every metric, a line each.
+    """A line for every metric with its rate of alarms, and the share of planted incidents found after some nights.
 
     Args:
         tables: `step_metrics_daily`, `workflows` and `manifest` of a publication.
@@ -25,12 +25,12 @@ def trial_lines(tables: Mapping[str, pl.DataFrame], holidays: Sequence[date]) ->
     tried = trial_on_history(history, as_of_day=as_of, holidays=holidays)
     known = tried.filter((pl.col("status") == "ok") & pl.col("step_days").is_not_null())
     if known.is_empty():
-        return [f"Up to {as_of} there is not enough history to try the detector: no step has been scored yet."]
+        return [f"Up to {as_of} there is not enough history to try the detector: it has judged no step yet."]
     heads = "".join(f"{f'by night {nights}':>13}" for nights in NIGHTS)
     lines = [
         f"The detector on your own history up to {as_of}.",
-        "Alarms per 1,000 step-days bound the false ones from above: real incidents are among them.",
-        "Found: share of steps where an incident planted into the last week would have been told by that night.",
+        "Alarms per 1,000 step-days are at least the false alarms, because real incidents are among them.",
+        "By night N: share of steps where an incident planted into the last week was found by its Nth night.",
         "",
         f"{'metric':<26}{'step-days':>10}{'alarms':>8}{'per 1,000':>11}  {'planted':<9}{'steps':>6}{heads}",
     ]

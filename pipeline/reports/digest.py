@@ -1,4 +1,4 @@
-"""The morning in at most ten lines, from the published marts alone."""
+"""The morning in at most ten lines, from the published tables alone."""
 
 import polars as pl
 
@@ -10,7 +10,7 @@ WINDOW = "28d"
 
 
 def summary(tables: Tables, waiting: int) -> list[str]:
-    """What the night found, and how many proposals are `waiting` for a decision."""
+    """A heading and a line for each subject on what the night found; `waiting` proposals wait for a decision."""
     manifest = tables["manifest"].row(0, named=True)
     lines = [f"\nThe morning after {manifest['as_of']} ({manifest['tables']} tables, version {manifest['version']})"]
     lines += _volume(tables["workflow_metrics"])
@@ -63,18 +63,15 @@ def _alarms(anomalies: pl.DataFrame) -> list[str]:
 
 
 def _tests(verdicts: pl.DataFrame) -> list[str]:
-    counts = verdicts.group_by("verdict").len().sort("len", "verdict", descending=[True, False])
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.iter_rows())
-    return [f"  tests       {told}"] if told else []
+    return [] if verdicts.is_empty() else [f"  tests       {_counted(verdicts, 'verdict')}"]
 
 
 def _changes(realised: pl.DataFrame) -> list[str]:
-    """What became of applied changes; the one that does harm, or else brought most, with its lift."""
+    """What became of applied changes, and the lift of the one that does harm, or else of the one that brought most."""
     tonight = in_a_word(realised)
     if tonight.is_empty():
         return []
-    counts = tonight.group_by("outcome").len().sort("len", "outcome", descending=[True, False])
-    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.iter_rows())
+    told = _counted(tonight, "outcome")
     known = tonight.filter(pl.col("is_significant") & pl.col("realised_lift_low").is_not_null())
     first = known.sort(pl.col("outcome") == Kept.HARM, "realised_lift", descending=True).head(1)
     for row in first.iter_rows(named=True):
@@ -87,8 +84,7 @@ def _changes(realised: pl.DataFrame) -> list[str]:
 def _stuck(stuck: pl.DataFrame) -> list[str]:
     if stuck.is_empty():
         return ["  stuck       nobody"]
-    causes = stuck.group_by("cause").len().sort("len", "cause", descending=[True, False])
-    return [f"  stuck       {stuck.height:,} people: " + ", ".join(f"{n} {cause}" for cause, n in causes.iter_rows())]
+    return [f"  stuck       {stuck.height:,} people: {_counted(stuck, 'cause')}"]
 
 
 def _reconciliation(reconciliation: pl.DataFrame) -> list[str]:
@@ -101,7 +97,11 @@ def _reconciliation(reconciliation: pl.DataFrame) -> list[str]:
 
 
 def _quarantine(quarantine: pl.DataFrame) -> list[str]:
-    return [
-        f"  quarantine  {quarantine.height:,} rows broke their contract"
-        + (", see quarantine" if len(quarantine) else "")
-    ]
+    where = "" if quarantine.is_empty() else ", see the table quarantine"
+    return [f"  quarantine  {quarantine.height:,} rows broke their contract{where}"]
+
+
+def _counted(rows: pl.DataFrame, column: str) -> str:
+    """How many rows hold each value of the column, the most frequent first."""
+    counts = rows.group_by(column).len().sort("len", column, descending=[True, False])
+    return ", ".join(f"{count} {value}" for value, count in counts.iter_rows())

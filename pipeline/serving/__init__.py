@@ -1,1 +1,1 @@
-"""`driptune up`: the Dagster UI behind a guard, and the daemon that keeps schedule and sensors going."""
+"""`driptune up`: the Dagster UI behind a guard, the pages, the inbox, and the daemon that runs schedule and sensors."""

@@ -1,4 +1,4 @@
-"""What is served beside the Dagster UI, by the start of the path: the morning's pages, and other applications."""
+"""Applications that are served beside the Dagster UI, each below a first part of the path; the pages are one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,21 +12,21 @@ from pipeline.reports.pages import PAGES_PATH
 
 
 class Beside:
-    """ASGI middleware that hands a path to the application that its first part names, and passes on the rest."""
+    """ASGI middleware that hands a request to the application named by the first part of its path, or passes it on."""
 
     def __init__(self, app: ASGIApp, beside: Mapping[str, ASGIApp]) -> None:
         self._app = app
         self._beside = beside
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve from beside, or pass the request on."""
+        """Hand the request to the application beside, or pass it on."""
         first = "/" + scope.get("path", "").lstrip("/").partition("/")[0]
         app = self._beside.get(first, self._app) if scope["type"] == "http" else self._app
         await app(scope, receive, send)
 
 
 def pages(folder: Path) -> Starlette:
-    """The morning's pages under /reports."""
-    # Before the first publication there is no folder.
+    """The morning's pages below /reports."""
+    # Before the first publication the folder does not exist.
     folder.mkdir(parents=True, exist_ok=True)
     return Starlette(routes=[Mount(PAGES_PATH, StaticFiles(directory=folder, html=True))])

@@ -1,6 +1,6 @@
-"""A guard before the Dagster webserver, which by itself runs mutations for any page that a browser has open.
+"""A guard before the Dagster webserver, which by itself would run mutations for any page that a browser has open.
 
-It lets through what a person's own browser tab or a local client sends, and nothing a foreign page can forge.
+The guard lets through what a person's own browser tab or a local client sends, and nothing a foreign page can forge.
 """
 
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ WEBSOCKET_POLICY_VIOLATION = 1008
 class Guard:
     """ASGI middleware that checks Host and Origin, and admits GraphQL only as POST of JSON or same-origin websocket.
 
-    No page it serves can be framed by another site, where clicks could be led onto it.
+    Another site cannot show a page in a frame, where it could lead a person's clicks onto the page.
     """
 
     def __init__(self, app: ASGIApp, allowed_hosts: frozenset[str]) -> None:

@@ -1,4 +1,4 @@
-"""Starts what `driptune up` serves: the daemon as a child process and the guarded UI in this one."""
+"""Starts what `driptune up` serves: the daemon in a child process, and the guarded UI in this process."""
 
 import os
 import signal
@@ -28,9 +28,9 @@ from pipeline.settings import WORKSPACE_FILE, Settings
 
 
 def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None]) -> None:
-    """Serve UI, inbox and pages on loopback until interrupted; the daemon ends with them.
+    """Serve UI, inbox and pages until interrupted; the daemon ends with them.
 
-    `tell` is given the links by which approvers enter the inbox.
+    `tell` is called with each line for the person at the terminal: the links by which approvers enter the inbox.
     """
     instance = open_instance(settings.dagster_home)
     target = WorkspaceFileTarget([str(WORKSPACE_FILE)])
@@ -63,18 +63,14 @@ def address_here(host: str, port: int) -> str:
 
 @contextmanager
 def _daemon(home: Path) -> Iterator[None]:
-    """Dagster's daemon for as long as the block runs, also when a service manager ends it."""
-    # The server ends by raising the signal anew, which by default would end this process before the daemon.
+    """Dagster's daemon until the block ends, also when a service manager ends the block."""
+    # At its end uvicorn raises the signal again, which by default would end this process before it ends the daemon.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-    daemon = _start_daemon(home)
+    executable = str(Path(sys.executable).with_name("dagster-daemon"))
+    command = [executable, "run", "--workspace", str(WORKSPACE_FILE), "--log-level", "warning"]
+    daemon = subprocess.Popen(command, env={**os.environ, "DAGSTER_HOME": str(home.resolve())})
     try:
         yield
     finally:
         daemon.terminate()
         daemon.wait()
-
-
-def _start_daemon(home: Path) -> subprocess.Popen[bytes]:
-    executable = str(Path(sys.executable).with_name("dagster-daemon"))
-    command = [executable, "run", "--workspace", str(WORKSPACE_FILE), "--log-level", "warning"]
-    return subprocess.Popen(command, env={**os.environ, "DAGSTER_HOME": str(home.resolve())})

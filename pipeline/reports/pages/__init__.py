@@ -1,6 +1,6 @@
-"""The morning as pages: one per workflow and one for the account, plain files that need no network and no script.
+"""The morning as pages: one for the account and one for each workflow, plain files without scripts or network.
 
-What a number means is decided in the marts; a page shows it with its window, denominator and interval.
+The marts decide what a number means. A page shows it with its window, denominator and interval.
 """
 
 PAGES_PATH, INBOX_PATH = "/reports", "/inbox"

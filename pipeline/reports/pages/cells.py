@@ -1,10 +1,13 @@
-"""Values of the marts as people read them."""
+"""Values of the marts as people read them in a page's tables."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pipeline.common import words
 from pipeline.reports.pages.model import Cell
+
+DEPTHS = 7
+"""How many colours a grid has."""
 
 
 def number(value: int | None) -> Cell:
@@ -18,13 +21,13 @@ def rate(row: Mapping[str, Any], name: str) -> Cell:
 
 
 def between(low: float | None, high: float | None) -> Cell:
-    """Two bounds of a share that cannot be told more exactly."""
+    """A share of which only the two bounds are known."""
     return Cell(words.NOT_KNOWN if low is None or high is None else f"{words.share(low)} to {words.share(high)}", low)
 
 
-def lift(value: float | None, low: float | None, high: float | None) -> Cell:
-    """A relative change with its interval."""
-    return Cell(words.lift(value, low, high), value)
+def lift(row: Mapping[str, Any], name: str) -> Cell:
+    """A relative change of a row with its interval."""
+    return Cell(words.lift(row[name], row[f"{name}_low"], row[f"{name}_high"]), row[name])
 
 
 def points(difference: float) -> str:
@@ -39,36 +42,32 @@ def counted(number: int, one: str, many: str) -> str:
 
 
 def hours(value: float | None) -> Cell:
-    """A duration in the unit that suits it."""
+    """A duration: up to four days in hours, beyond that in days."""
     if value is None:
         return Cell(words.NOT_KNOWN)
     return Cell(f"{value:.0f} h" if value <= 96 else f"{value / 24:.1f} days", value)
 
 
 def anything(value: Any) -> Cell:
-    """Whatever a mart holds."""
-    if value is None:
-        return Cell("")
+    """A value of any type that a mart may hold."""
     if isinstance(value, bool):
         return Cell("yes" if value else "no")
-    return Cell(f"{value:.4g}" if isinstance(value, float) else str(value), value)
+    return Cell("" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value), value)
 
 
-DEPTHS = 7
+def brief_share(value: float) -> str:
+    """A share in a cell of a grid, which has little room."""
+    return f"{value:.0%}" if value >= 0.0995 else f"{value:.1%}"
 
 
 def depth_of(values: Iterable[float | None]) -> Callable[[float | None], int | None]:
-    """How deep each value's colour is, in equal steps up to the greatest known one.
+    """How deep each value's colour is, in equal steps up to the greatest known value.
 
-    The palest is at most half the greatest, so that values that hardly differ look alike.
+    The steps begin at the least value, but no higher than at half the greatest, so that values that hardly differ look
+    alike.
     """
     known = [value for value in values if value is not None]
     greatest = max(known, default=0.0)
     least = min([*known, greatest / 2])
     span = greatest - least
     return lambda value: None if value is None or not span else min(int((value - least) / span * DEPTHS), DEPTHS - 1)
-
-
-def brief_share(value: float) -> str:
-    """A share where there is little room."""
-    return f"{value:.0%}" if value >= 0.0995 else f"{value:.1%}"

@@ -1,4 +1,4 @@
-"""Docstrings as pages show them: paragraphs, lists of terms and examples. Pure."""
+"""Docstrings as pages show them: paragraphs, lists of terms, and examples."""
 
 import ast
 import re
@@ -22,14 +22,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Documented:
-    """A module, function or class and what its docstring says."""
+    """A module, function or class, and what its docstring says."""
 
     name: str
     blocks: Sequence[Block]
 
 
 def documented_module(path: Path) -> tuple[Documented, list[Documented]]:
-    """A module, and its public functions and classes in the order of the file; the module is read, not imported."""
+    """A module, and its public functions and classes in the order of the file. The module is read, not imported."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     members = [
         Documented(node.name, blocks(docstring))
@@ -42,7 +42,7 @@ def documented_module(path: Path) -> tuple[Documented, list[Documented]]:
 
 
 def blocks(docstring: str) -> list[Block]:
-    """The pieces of a docstring in the form that `style` of this project uses (Google's), indentation removed."""
+    """The pieces of a docstring in Google's style, without its indentation."""
     return [_block(part) for part in re.split(r"\n\s*\n", docstring.strip()) if part.strip()]
 
 
@@ -59,7 +59,7 @@ def _block(part: str) -> Block:
 
 
 def _terms(listed: str) -> Iterator[tuple[str, str]]:
-    """Terms stand at the smallest indentation; what is indented further goes on with the term before."""
+    """A term begins at the smallest indentation. A line that is indented further continues the term before it."""
     lines = listed.splitlines()
     margin = min(len(line) - len(line.lstrip()) for line in lines)
     for entry in re.split(rf"\n(?= {{{margin}}}\S)", listed):

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
+from typing import Any
 
 import polars as pl
 
@@ -11,7 +12,7 @@ from pipeline.published.reader import Tables
 
 @dataclass(frozen=True)
 class Flow:
-    """A workflow with its rows of any published table that has a `workflow_id`."""
+    """A workflow, and its rows of any published table that has a `workflow_id`."""
 
     workflow_id: str
     name: str
@@ -22,19 +23,23 @@ class Flow:
         return dict(self.rows("steps").select("step_id", "name").iter_rows())
 
     def step_name(self, step_id: str) -> str:
-        """What people call the step."""
+        """The name that people gave the step, or its id."""
         return str(self._step_names.get(step_id) or step_id)
+
+    def transition(self, row: Mapping[str, Any]) -> str:
+        """The names of the two steps that a row leads from and to."""
+        return f"{self.step_name(row['from_step_id'])} → {self.step_name(row['to_step_id'])}"
 
 
 def flows(tables: Tables) -> Iterator[Flow]:
-    """Every workflow but campaigns, by name; each table is taken apart once for all of them."""
-    parts: dict[str, dict[tuple[object, ...], pl.DataFrame]] = {}
+    """Every workflow that is no campaign, by name. Each table is divided once, for all of them."""
+
+    @cache
+    def parts(table: str) -> dict[tuple[Any, ...], pl.DataFrame]:
+        return tables[table].partition_by("workflow_id", as_dict=True)
 
     def rows(workflow_id: str, table: str) -> pl.DataFrame:
-        if table not in parts:
-            parts[table] = tables[table].partition_by("workflow_id", as_dict=True)
-        found = parts[table].get((workflow_id,))
-        return tables[table].clear() if found is None else found
+        return parts(table).get((workflow_id,), tables[table].clear())
 
     kept = tables["workflows"].filter(pl.col("kind") != "campaign").sort("name", "workflow_id")
     for workflow_id, name in kept.select("workflow_id", "name").iter_rows():

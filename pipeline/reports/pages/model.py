@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.charts.vega import Figure
+
+Tone = Literal["good", "doubtful", "bad", ""]
+"""How good a piece of news is; empty where it is neither good nor bad."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as people read it, and as the mart holds it; perhaps with the page it leads to."""
+    """A value as people read it, the same value as the mart holds it, and the page that it links to, if any."""
 
     text: str
     raw: Any = None
@@ -19,7 +21,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Shade:
-    """A cell of a grid: its value, how deep its colour is (0-6, none = no colour), and what marks it."""
+    """A cell of a grid: its value, the depth of its colour (0 to 6; none means no colour), and its CSS class."""
 
     cell: Cell
     depth: int | None = None
@@ -28,7 +30,7 @@ class Shade:
 
 @dataclass(frozen=True)
 class Grid:
-    """A figure that is a table: rows and columns with names, and cells coloured by their value."""
+    """A table whose cells are coloured by their value, and the key to its colours."""
 
     corner: str
     columns: Sequence[str]
@@ -38,7 +40,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, what it says in words, a figure or a grid, and the table behind it."""
+    """A heading, what it says in words, a figure or a grid, and the table behind it.
+
+    Attributes:
+        source: the published tables that the numbers come from.
+        is_open: whether the table is shown at once, and not only on a click.
+    """
 
     anchor: str
     title: str
@@ -51,26 +58,17 @@ class Section:
     grid: Grid | None = None
 
 
-class Tone(StrEnum):
-    """How good a piece of news is."""
-
-    GOOD = "good"
-    DOUBTFUL = "doubtful"
-    BAD = "bad"
-    NONE = ""
-
-
 @dataclass(frozen=True)
 class Note:
     """A line below a headline number."""
 
     cell: Cell
-    tone: Tone = Tone.NONE
+    tone: Tone = ""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A headline number with its interval and denominator, its change, and whether it keeps its bound."""
+    """A headline number with its interval and denominator, how it changed, and whether it keeps its bound."""
 
     name: str
     value: Cell
@@ -82,7 +80,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Page:
-    """One page."""
+    """One page; `windows` says which days its headline numbers are of."""
 
     title: str
     subtitle: str

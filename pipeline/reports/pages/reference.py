@@ -1,6 +1,6 @@
-"""What the numbers mean: a page of every published column and a page of every method, in the code's own words.
+"""What the numbers mean: a page of every published column, and a page of every method, in the code's own words.
 
-Both are written from today's schemas, docstrings and acceptance figures; they need no publication.
+Both are written from the schemas, the docstrings and the acceptance figures, so they need no publication.
 """
 
 import inspect
@@ -21,47 +21,43 @@ from pipeline.schemas.base import Table, describe_columns, identity, polars_sche
 DICTIONARY = "dictionary.html"
 METHODS = "methods.html"
 ACCEPTANCE = Path(__file__).parent / "acceptance.csv"
-"""What `make simulate` reached, one row per target; it writes this file."""
-ACCEPTANCE_COLUMNS = {
-    "method": pl.String,
-    "measure": pl.String,
-    "reached": pl.Float64,
-    "direction": pl.String,
-    "target": pl.Float64,
-    "standard_error": pl.Float64,
-    "holds": pl.String,
-}
+"""What `make simulate` reached, one row per target. That command writes this file."""
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """A question that people ask, the modules that answer it, and the simulation that measures the answer.
+    """A question that people ask, the code that answers it, and the simulation that measures the answer.
 
     Attributes:
-        modules: their names below `pipeline`.
+        places: modules and packages below `pipeline`. A package stands for its modules that no chapter names.
+        simulation: the simulation's name; empty where there is none.
     """
 
     title: str
-    modules: Sequence[str]
+    places: Sequence[str]
     simulation: str = ""
 
     @property
     def anchor(self) -> str:
         """Where the chapter stands on the page."""
-        return self.modules[0].rpartition(".")[2].replace("_", "-")
+        return self.places[0].rpartition(".")[2].replace("_", "-")
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of its modules."""
+        named = {_file(place) for chapter in CHAPTERS for place in chapter.places}
+        found = []
+        for file in map(_file, self.places):
+            found += [file] if file.exists() else sorted(set(file.with_suffix("").glob("[!_]*.py")) - named)
+        return found
+
+
+def _file(module: str) -> Path:
+    return Path(pipeline.__path__[0]).joinpath(*module.split(".")).with_suffix(".py")
 
 
 CHAPTERS = (
-    Chapter(
-        "What was sent, and what came of it",
-        (
-            "analysis.performance.step_metrics",
-            "analysis.statistics.intervals",
-            "analysis.performance.metric_changes",
-            "analysis.performance.reconciliation",
-            "analysis.performance.attribution",
-        ),
-    ),
+    Chapter("What was sent, and what came of it", ("analysis.performance", "analysis.statistics.intervals")),
     Chapter(
         "Where people drop off",
         (
@@ -74,89 +70,35 @@ CHAPTERS = (
         ),
         "funnel",
     ),
-    Chapter(
-        "How cohorts differ",
-        ("analysis.cohorts.triangles", "analysis.cohorts.comparison", "analysis.cohorts.ladder"),
-        "cohorts",
-    ),
-    Chapter(
-        "What is out of line",
-        (
-            "analysis.anomalies.nights",
-            "analysis.anomalies.incidents",
-            "analysis.anomalies.baseline",
-            "analysis.anomalies.state",
-            "analysis.anomalies.tails",
-            "analysis.anomalies.history",
-            "analysis.anomalies.trial",
-        ),
-        "anomalies",
-    ),
-    Chapter(
-        "How long to wait between steps",
-        ("analysis.delays.recommendations", "analysis.delays.curve", "analysis.delays.outcomes"),
-        "delays",
-    ),
-    Chapter(
-        "When to send",
-        (
-            "analysis.send_time.subscribers",
-            "analysis.send_time.profiles",
-            "analysis.send_time.rates",
-            "analysis.send_time.weekdays",
-            "analysis.send_time.schedule",
-            "analysis.send_time.exploration",
-            "analysis.send_time.evaluation",
-            "analysis.send_time.inputs",
-            "analysis.send_time.engagement_hours",
-        ),
-        "send_time",
-    ),
+    Chapter("How cohorts differ", ("analysis.cohorts",), "cohorts"),
+    Chapter("What is out of line", ("analysis.anomalies",), "anomalies"),
+    Chapter("How long to wait between steps", ("analysis.delays",), "delays"),
+    Chapter("When to send", ("analysis.send_time",), "send_time"),
     Chapter(
         "What a test shows",
         (
-            "analysis.experiments.results",
-            "analysis.experiments.plan",
-            "analysis.experiments.metrics",
+            "analysis.experiments",
             "analysis.statistics.group_sequential",
             "analysis.statistics.confidence_sequence",
             "analysis.statistics.sample_ratio",
-            "analysis.experiments.verdicts",
-            "analysis.experiments.lift",
-            "analysis.experiments.assignment",
-            "analysis.experiments.exposures",
-            "analysis.experiments.registry",
-            "analysis.experiments.draft",
-            "analysis.experiments.nights",
         ),
         "experiments",
     ),
     Chapter(
         "Which path or content somebody gets",
-        (
-            "decisions.selection",
-            "decisions.learning",
-            "analysis.statistics.policy_values",
-            "analysis.statistics.glm",
-            "decisions.rules",
-            "decisions.rule_definitions",
-            "decisions.profile",
-            "decisions.lint",
-            "decisions.log",
-            "decisions.night",
-        ),
+        ("decisions", "analysis.statistics.policy_values", "analysis.statistics.glm"),
         "policy",
     ),
     Chapter("Which workflows collide", ("decisions.conflicts", "decisions.memberships", "decisions.planned_sends")),
     Chapter("What could be won", ("analysis.opportunities",)),
     Chapter("What a change really brought", ("optimizations.realised",), "loop"),
-    Chapter("What all tables share", ("analysis.performance.dimensions",)),
+    Chapter("What all tables share", ("analysis.performance.dimensions", "analysis.statistics")),
 )
 
 
 @dataclass(frozen=True)
 class TableEntry:
-    """A published table as the dictionary shows it; `rows` are column, meaning, unit and type."""
+    """A published table as the dictionary shows it. A row is column, meaning, unit and type."""
 
     name: str
     meaning: Sequence[Block]
@@ -166,10 +108,9 @@ class TableEntry:
 
 @dataclass(frozen=True)
 class Method:
-    """A chapter with the words of its modules and what its simulation reached.
+    """A chapter with the words of its modules, and what its simulation reached.
 
-    Attributes:
-        figures: measure, reached, target, standard error, and whether it holds.
+    A figure is measure, reached, target, standard error, and whether the target holds.
     """
 
     chapter: Chapter
@@ -183,28 +124,25 @@ class Method:
 
 
 def write_reference(environment: jinja2.Environment, folder: Path, workflows: Sequence[Page]) -> list[str]:
-    """Write both pages into the folder; `workflows` are the pages to link to. Returns the files' names."""
-    reference = "Reference"
-    dictionary = Page("Data dictionary", reference, DICTIONARY)
-    explained = Page("Methods", reference, METHODS)
-    for page, found in ((dictionary, {"entries": table_entries()}), (explained, {"methods": methods()})):
-        template = environment.get_template(f"{page.file}.j2")
-        (folder / page.file).write_text(template.render(page=page, pages=workflows, **found), encoding="utf-8")
+    """Write both pages into the folder, with links to the pages of `workflows`; returns their files' names."""
+    told = {"entries": _table_entries(), "methods": _methods()}
+    for title, file in (("Data dictionary", DICTIONARY), ("Methods", METHODS)):
+        page = Page(title, "Reference", file)
+        html = environment.get_template(f"{file}.j2").render(page=page, pages=workflows, **told)
+        (folder / file).write_text(html, encoding="utf-8")
     return [DICTIONARY, METHODS]
 
 
-def table_entries() -> list[TableEntry]:
-    """Every table of the marts, by name."""
+def _table_entries() -> list[TableEntry]:
     return sorted(map(_table_entry, tables_of("marts")), key=lambda entry: entry.name)
 
 
-def methods() -> list[Method]:
-    """Every chapter of the methods page."""
-    reached = pl.read_csv(ACCEPTANCE, schema=ACCEPTANCE_COLUMNS)
+def _methods() -> list[Method]:
+    reached = pl.read_csv(ACCEPTANCE)
     return [
         Method(
             chapter,
-            [documented_module(_path(name)) for name in chapter.modules],
+            [documented_module(file) for file in chapter.files],
             [_figure(row) for row in reached.filter(pl.col("method") == chapter.simulation).iter_rows(named=True)],
         )
         for chapter in CHAPTERS
@@ -223,7 +161,3 @@ def _table_entry(model: type[Table]) -> TableEntry:
 def _figure(row: dict[str, Any]) -> tuple[str, str, str, str, str]:
     target = f"{row['direction']} {row['target']:g}"
     return row["measure"], f"{row['reached']:.4f}", target, f"{row['standard_error']:.4f}", row["holds"]
-
-
-def _path(module: str) -> Path:
-    return Path(pipeline.__path__[0]).joinpath(*module.split(".")).with_suffix(".py")

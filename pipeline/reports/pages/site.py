@@ -1,11 +1,11 @@
-"""All pages of a morning as files: built beside the standing ones, then put in their place at once."""
+"""All pages of a morning as files. They are built beside the standing ones, and then take their place at once."""
 
 import hashlib
 import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import jinja2
 import polars as pl
 
 from pipeline.charts.drawing import draw_all, fingerprint
-from pipeline.common.words import share
+from pipeline.common.words import NOT_KNOWN, share
 from pipeline.optimizations.record import Record
 from pipeline.published.reader import Tables
 from pipeline.reports.digest import WINDOW, summary
@@ -24,8 +24,9 @@ from pipeline.reports.pages.sections import cohorts, decisions, experiments, per
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
+MOST_OPPORTUNITIES = 12
 MOST_LINKED = 8
-"""Workflows beyond these are reached from the account page's table alone."""
+"""With more workflows, only the account page's table links to their pages."""
 _DRAWN = re.compile(r'<figure class="chart" data-drawn="([0-9a-f]+)"[^>]*>(.*?)</figure>', re.DOTALL)
 
 
@@ -35,11 +36,10 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list
     Args:
         tables: the published tables by name.
         records: the ledger's records.
-        folder: where the pages stand; what stood there before is replaced as a whole. Its figures are drawn anew only
-            where they changed.
+        folder: where the pages stand. Its content is replaced as a whole; figures that did not change are kept.
 
     Returns:
-        Names of the files, the account page first.
+        The names of the files, the account page first.
     """
     manifest = tables["manifest"].row(0, named=True)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
@@ -63,7 +63,7 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list
 
 
 def file_name(workflow_id: str) -> str:
-    """A name for the workflow's page that no file system and no browser takes amiss; unlike ids have unlike names."""
+    """The file of the workflow's page: plain characters on every file system, and another name for every id."""
     slug = re.sub(r"[^a-z0-9]+", "-", workflow_id.lower()).strip("-")[:40]
     return f"workflow-{slug}-{hashlib.sha256(workflow_id.encode()).hexdigest()[:6]}.html"
 
@@ -76,7 +76,7 @@ def _workflows(tables: Tables, records: Sequence[Record]) -> list[Page]:
 
 
 def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
-    found: list[Section | None] = [
+    found = (
         decisions.waiting(records),
         performance.funnel(flow),
         performance.trend(flow),
@@ -88,88 +88,86 @@ def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
         trouble.stuck(flow.rows("stuck_subscribers"), lambda _, step: flow.step_name(step)),
         trouble.conflicts(tables, flow.workflow_id),
         decisions.decided(records, tables["realised_lift"]),
-    ]
-    present = tuple(section for section in found if section is not None)
+    )
     shown = tuple(tiles.flow_tiles(flow))
-    return Page(flow.name, "Workflow", file_name(flow.workflow_id), shown, tiles.windows(tables), present)
+    return Page(flow.name, "Workflow", file_name(flow.workflow_id), shown, tiles.windows(tables), _present(found))
 
 
 def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page]) -> Page:
     waits = decisions.waiting(records)
     lines = [line.strip() for line in summary(tables, len(waits.rows))[1:]]
     rows = [[Cell(line.partition("  ")[0]), Cell(line.partition("  ")[2].strip())] for line in lines]
-    morning = Section("morning", "This morning", "What the night found.", ("", ""), rows, is_open=True)
-    chances = tables["opportunities"].sort("rank").head(12)
-    titles = dict(tables["workflows"].select("workflow_id", "name").iter_rows())
-    files = {page.file for page in workflows}
-    gains = [
-        [Cell(row["message"]), _place(row["workflow_id"], titles, files), *_gain(row), Cell(row["identification"])]
-        for row in chances.iter_rows(named=True)
-    ]
-    won = Section(
-        "opportunities",
-        "What could be won",
-        "In four weeks, if all of the difference can be won. Gains overlap, they do not add up.",
-        ("opportunity", "workflow", "gain", "95% interval", "rests on"),
-        gains,
-        source="opportunities",
-        is_open=True,
-    )
     names = {(flow, step): name for flow, step, name in tables["steps"].select("workflow_id", "step_id", "name").rows()}
     found = (
-        morning,
+        Section("morning", "This morning", "What the night found.", ("", ""), rows, is_open=True),
         waits,
         _listing(workflows),
-        won,
+        _opportunities(tables, workflows),
         timing.hours(tables["engagement_hours"].filter(pl.col("workflow_id").is_null())),
         trouble.stuck(tables["stuck_subscribers"], lambda flow, step: names.get((flow, step)) or step),
         trouble.conflicts(tables, None),
         decisions.decided(records, tables["realised_lift"]),
     )
-    present = tuple(section for section in found if section is not None)
     shown = tuple(tiles.account_tiles(tables))
-    return Page("Your account", "All workflows", "index.html", shown, tiles.windows(tables), present)
+    return Page("Your account", "All workflows", "index.html", shown, tiles.windows(tables), _present(found))
+
+
+def _present(sections: Iterable[Section | None]) -> tuple[Section, ...]:
+    return tuple(section for section in sections if section is not None)
 
 
 def _listing(workflows: Sequence[Page]) -> Section:
-    """Every workflow with its headline numbers and the way to its page."""
+    """Every workflow with its headline numbers and a link to its page."""
     names = list(dict.fromkeys(tile.name for page in workflows for tile in page.tiles))
     rows = []
     for page in workflows:
         values = {tile.name: tile.value for tile in page.tiles}
         rows.append([Cell(page.title, link=page.file), *(values.get(name, Cell("")) for name in names)])
-    words = "28 days; intervals and denominators stand on each workflow's page."
+    words = "28 days. Each workflow's page has the intervals and denominators."
     source = "workflow_metrics, window 28d"
     return Section("workflows", "Workflows", words, ("workflow", *names), rows, source=source, is_open=True)
 
 
-def _place(workflow_id: str | None, titles: Mapping[str, str | None], files: Collection[str]) -> Cell:
-    """A workflow's name with the way to its page, where it has one."""
-    if workflow_id is None:
-        return Cell("several")
-    file = file_name(workflow_id)
-    return Cell(titles.get(workflow_id) or workflow_id, link=file if file in files else None)
+def _opportunities(tables: Tables, workflows: Sequence[Page]) -> Section:
+    """The first opportunities, each with a link to its workflow's page where it has one."""
+    titles = dict(tables["workflows"].select("workflow_id", "name").iter_rows())
+    files = {page.file for page in workflows}
+
+    def place(workflow_id: str | None) -> Cell:
+        if workflow_id is None:
+            return Cell("several")
+        file = file_name(workflow_id)
+        return Cell(titles.get(workflow_id) or workflow_id, link=file if file in files else None)
+
+    rows = [
+        [Cell(row["message"]), place(row["workflow_id"]), *_gain(row), Cell(row["identification"])]
+        for row in tables["opportunities"].sort("rank").head(MOST_OPPORTUNITIES).iter_rows(named=True)
+    ]
+    words = "In four weeks, if all of the difference can be won. Gains overlap, so they do not add up."
+    header = ("opportunity", "workflow", "gain", "95% interval", "rests on")
+    return Section("opportunities", "What could be won", words, header, rows, source="opportunities", is_open=True)
 
 
 def _gain(row: dict[str, Any]) -> list[Cell]:
     if row["expected_gain"] is None:
-        return [Cell("not known"), Cell("")]
+        return [Cell(NOT_KNOWN), Cell("")]
     gain = Cell(f"{row['expected_gain']:,.0f} {row['gain_unit']}", row["expected_gain"])
     return [gain, Cell(f"{row['expected_gain_low']:,.0f} to {row['expected_gain_high']:,.0f}")]
 
 
 def _quality(tables: Tables) -> str:
-    """How far the numbers can be trusted this morning, in a line."""
+    """A line on how far the numbers can be trusted this morning."""
     recent = tables["step_metrics"].filter(pl.col("window") == WINDOW)
-    opens = recent.select(pl.col("unique_opens").sum()).item() or 0
-    human = recent.select(pl.col("unique_human_opens").sum()).item() or 0
-    machine = f"{share(1 - human / opens)} of {opens:,} openers in 28 days were machines alone" if opens else "no opens"
+    opens, human = (int(recent[name].sum()) for name in ("unique_opens", "unique_human_opens"))
+    machine = "nobody opened anything in 28 days"
+    if opens:
+        machine = f"{share(1 - human / opens)} of {opens:,} openers in 28 days were machines alone"
     days = tables["step_metrics_daily"].filter(~pl.col("is_mature"))["day"].n_unique()
     return f"{machine}; {tables['quarantine'].height:,} rows in quarantine; the last {days} days are still moving"
 
 
 def _standing(folder: Path) -> dict[str, str]:
-    """What is drawn on the pages that stand, by the figures' fingerprints."""
+    """The drawings on the standing pages, by the fingerprints of their figures."""
     texts = (path.read_text(encoding="utf-8") for path in folder.glob("*.html"))
     return {name: svg for text in texts for name, svg in _DRAWN.findall(text)}
 

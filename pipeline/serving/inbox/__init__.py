@@ -1,1 +1,1 @@
-"""The inbox: where people see what is proposed, with its evidence, and decide. Who may is `review`'s business."""
+"""The inbox, where people see what is proposed with its evidence, and decide. `review` knows who may decide."""

@@ -1,9 +1,10 @@
-"""The inbox as a web application: reads the ledger, and hands decisions to `review`. No decision is taken by a GET."""
+"""The inbox as a web application. It shows the ledger's records and hands decisions to `review`; no GET decides."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from pipeline.optimizations.approval_policy import ApprovalPolicy
 from pipeline.optimizations.changes import ChangePlan
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.realised import in_a_word
-from pipeline.optimizations.record import Record, Status
+from pipeline.optimizations.record import OPEN, Record
 from pipeline.optimizations.review import Seen
 from pipeline.optimizations.states import Event, EventType
 from pipeline.reports.pages import INBOX_PATH
@@ -45,22 +46,19 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-#: Told in words of their own.
-NOT_SHOWN = frozenset(
-    {"instructions", "field", "value", "holdout_value", "source", "column", "decision_point_id", "roll_back"}
-)
-Decide = Callable[..., Record]
+NOT_SHOWN = {"instructions", "field", "value", "holdout_value", "source", "column", "decision_point_id", "roll_back"}
+"""Parts of a change that the page tells in words of its own."""
 
 
 class Inbox:
-    """The pages and what may be sent to them.
+    """The pages of the inbox, and the decisions that may be sent to them.
 
     Args:
-        ledger: where records stand.
-        policy: read at each request, so that a change of approvals.yaml holds at once.
-        sessions: who is who.
-        realised: rows of `realised_lift` as published, read at each request.
-        dry_run: what applying a record would write now.
+        ledger: holds the records.
+        policy: called at each request, so that a change of approvals.yaml holds at once.
+        sessions: knows who asks.
+        realised: called at each request for the published rows of `realised_lift`.
+        dry_run: tells what applying a record would write now.
     """
 
     def __init__(
@@ -96,7 +94,7 @@ class Inbox:
         return FileResponse(PAGE_TEMPLATES / STYLE, headers={"X-Content-Type-Options": "nosniff"})
 
     async def _ask(self, request: Request) -> Response:
-        """A link in a mail may be opened by a scanner, so it lets nobody in by itself."""
+        """A scanner may open a link in a mail, so the link alone lets nobody in."""
         return self._page("login.html.j2", 200, token=request.query_params.get("token", ""))
 
     async def _enter(self, request: Request) -> Response:
@@ -113,7 +111,7 @@ class Inbox:
         if actor is None:
             return self._stranger()
         records = await run_in_threadpool(self._ledger.records)
-        open_ones = [one for one in records if one.status in (Status.PENDING, Status.APPROVED, Status.APPLYING)]
+        open_ones = [one for one in records if one.status in OPEN]
         open_ones.sort(key=lambda one: (-(one.proposal.expected_value or 0), -(one.proposal.expected_lift or 0)))
         closed = [one for one in reversed(records) if one not in open_ones]
         brought = _brought(await run_in_threadpool(self._realised))
@@ -132,20 +130,18 @@ class Inbox:
         events = await run_in_threadpool(self._ledger.events, record.optimization_id)
         nights = (await run_in_threadpool(self._realised)).filter(optimization_id=record.optimization_id)
         evidence = record.proposal.evidence
-        summary = str(evidence.get("summary", ""))
-        chart = evidence.get("chart")
+        chart = Figure(evidence["chart"], str(evidence.get("summary", ""))) if evidence.get("chart") else None
         return self._page(
             "record.html.j2",
             status,
             actor=actor,
             record=record,
             events=_without_repeats(events),
-            figure=await run_in_threadpool(drawn, Figure(chart, summary)) if chart else None,
+            figure=await run_in_threadpool(drawn, chart) if chart else None,
             changes=_changes(record),
             brought=_brought(nights).get(record.optimization_id),
             nights=await run_in_threadpool(_drawn, nights),
             form=self._sessions.form_token(session, Seen.of(record)),
-            is_by_hand=record.proposal.is_by_hand,
             problem=problem,
             would_write=would_write,
         )
@@ -164,30 +160,27 @@ class Inbox:
         form = await request.form()
         seen = self._sessions.seen(session, str(form.get("form", "")))
         if seen is None or seen.optimization_id != request.path_params["optimization_id"]:
-            return await self._show(
-                request, 403, problem="This form is not yours, or is too old. Look again and decide."
-            )
-        decisions: dict[str, tuple[Decide, dict[str, str]]] = {
-            "approve": (review.approve, {}),
-            "reject": (review.reject, {"reason": str(form.get("reason", ""))}),
-            "done": (review.mark_done, {}),
-        }
-        if form.get("decision") == "preview":
+            problem = "This form is not yours, or is too old. Look at the record again and decide."
+            return await self._show(request, 403, problem=problem)
+        decision = str(form.get("decision", ""))
+        if decision == "preview":
             return await self._preview(request, seen.optimization_id)
-        wanted = decisions.get(str(form.get("decision", "")))
-        if wanted is None:
+        decisions: dict[str, Callable[..., Record]] = {
+            "approve": review.approve,
+            "reject": partial(review.reject, reason=str(form.get("reason", ""))),
+            "done": review.mark_done,
+        }
+        if decision not in decisions:
             return await self._show(request, 400, problem="Nothing was decided. Choose approve or reject.")
-        decide, terms = wanted
+        decide = partial(decisions[decision], self._ledger, self._policy(), seen, actor=actor, now=datetime.now(UTC))
         try:
-            await run_in_threadpool(
-                decide, self._ledger, self._policy(), seen, actor=actor, now=datetime.now(UTC), **terms
-            )
+            await run_in_threadpool(decide)
         except LedgerError as error:
             return await self._show(request, 409, problem=str(error))
         return RedirectResponse(f"{PREFIX}/{seen.optimization_id}", status_code=303, headers=HEADERS)
 
     def _who(self, request: Request) -> tuple[str | None, str]:
-        """The approver who asks, and what their forms are bound to."""
+        """The approver who asks, and the session that their forms are bound to."""
         policy = self._policy()
         if policy.trusted_proxy_header:
             actor = request.headers.get(policy.trusted_proxy_header)
@@ -207,19 +200,19 @@ class Inbox:
 
 
 def _brought(realised: pl.DataFrame) -> dict[str, dict[str, Any]]:
-    """Tonight's row of each change that is, or was, in effect."""
+    """Tonight's row of each change that is or was in effect."""
     return {row["optimization_id"]: row for row in in_a_word(realised).iter_rows(named=True)}
 
 
 def _drawn(nights: pl.DataFrame) -> str | None:
-    """What one change brought, as a figure."""
+    """What one change brought, as a drawing."""
     figure = realised_chart(nights.filter(role=MetricRole.PRIMARY))
     label = "What the change brought night by night, and what it promised"
     return drawn(replace(figure, label=label)) if figure else None
 
 
 def _changes(record: Record) -> list[tuple[str, str, str]]:
-    """Name, what stands and what is proposed, for each part of the change that is no instruction."""
+    """For each part of the change that is no instruction: its name, what stands, and what is proposed."""
     before, after = record.proposal.before, record.proposal.after
     names = [name for name in {**before, **after} if name not in NOT_SHOWN]
     rows = [(name.replace("_", " "), _text(before.get(name, "")), _text(after.get(name, ""))) for name in names]
@@ -229,7 +222,7 @@ def _changes(record: Record) -> list[tuple[str, str, str]]:
 
 
 def _without_repeats(events: Sequence[Event]) -> list[tuple[Event, int]]:
-    """Events, of those of one kind in a row the last, and how many they were."""
+    """The events with how often each came. Of a change that was kept in step several times in a row, only the last."""
     rows: list[tuple[Event, int]] = []
     for event in events:
         if rows and rows[-1][0].event_type is event.event_type is EventType.KEPT_IN_STEP:
@@ -240,7 +233,7 @@ def _without_repeats(events: Sequence[Event]) -> list[tuple[Event, int]]:
 
 
 def _field_words(after: Mapping[str, Any]) -> str:
-    """What a member's field is to hold."""
+    """The values that a member's field is to hold."""
     if "roll_back" in after:
         return "what stood before the change"
     parts = [f"{after['value']} for everybody"] if "value" in after else []

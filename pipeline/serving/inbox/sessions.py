@@ -1,4 +1,4 @@
-"""Who somebody is: one-time links, the cookie they give, and forms that no other page can fill in."""
+"""Who a person is: one-time links, the cookie that a link gives, and forms that no other page can fill in."""
 
 import hashlib
 import secrets
@@ -16,7 +16,7 @@ FORM_SECONDS = 3600
 
 
 class Sessions:
-    """Sessions of one server; its secret is drawn when it starts and never written down, so all end with it."""
+    """The sessions of one server. Its secret is drawn at the start and never stored, so all sessions end with it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -34,7 +34,7 @@ class Sessions:
         return token
 
     def redeem(self, token: str) -> str | None:
-        """The cookie for a token that was never used and is not too old; none otherwise."""
+        """The cookie for a token that has not been used and is not too old; otherwise none."""
         with self._lock:
             actor, ends = self._links.pop(_digest(token), ("", 0.0))
         if not actor or self._clock() > ends:
@@ -42,7 +42,7 @@ class Sessions:
         return self._cookies.dumps([actor, secrets.token_urlsafe(16)])
 
     def actor(self, cookie: str) -> str | None:
-        """Who holds the cookie; none if it is not ours or too old."""
+        """Who holds the cookie; none if this server did not make it, or if it is too old."""
         try:
             actor, _ = self._cookies.loads(cookie, max_age=SESSION_SECONDS)
         except (BadSignature, ValueError, TypeError):
@@ -50,11 +50,11 @@ class Sessions:
         return str(actor)
 
     def form_token(self, session: str, seen: Seen) -> str:
-        """A token for a form of this session about a record as it was shown."""
+        """A token for a form of this session about a record as the session saw it."""
         return self._forms.dumps([_digest(session), seen.optimization_id, seen.revision, seen.evidence_hash])
 
     def seen(self, session: str, token: str) -> Seen | None:
-        """What this session was shown with the form; none if the form is not of this session."""
+        """The record as this session saw it beside the form; none if the form is of another session."""
         try:
             holder, optimization_id, revision, evidence_hash = self._forms.loads(token, max_age=FORM_SECONDS)
         except (BadSignature, ValueError, TypeError):

@@ -58,9 +58,9 @@ def test_a_tile_says_its_change_and_whether_it_keeps_its_bound(pages: Path) -> N
         text = html.unescape(page.read_text(encoding="utf-8"))
         assert '<span class="note bad" data-raw="-0.031">-3.1 points ▼ (-5.0 to -1.2)</span>' in text
         assert '<span class="note ">no clear change (-0.20 to +0.40 points)</span>' in text
-        assert "Changes: the 28 closed days to 29 June against the 28 before" in text
+        assert "Changes compare the 28 closed days to 29 June with the 28 before" in text
     text = (pages / file_name("welcome")).read_text(encoding="utf-8")
-    assert '<span class="note doubtful">within the bound of 0.50%, not surely</span>' in text
+    assert '<span class="note doubtful">within the bound of 0.50%, but not surely</span>' in text
     assert '<span class="note good">within the bound of 0.10%</span>' in text
 
 

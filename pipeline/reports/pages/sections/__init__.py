@@ -1,4 +1,4 @@
-"""What stands on a page: each section is words, perhaps a figure, and the table behind it, from published tables alone.
+"""The sections of a page: words, perhaps a figure, and the table behind them, from published tables alone.
 
-Pure; no section draws, and none computes what a mart does not hold.
+Functions here are pure. None of them draws, and none computes a number that a mart does not hold.
 """

@@ -12,16 +12,13 @@ from pipeline.reports.pages.model import Cell, Grid, Section, Shade
 
 MOST_COHORTS, MOST_WEEKS = 12, 13
 CLOSED_SHARE = 0.9
-"""Share of the entrants whose week has closed from which it stands for the cohort: somebody always enters late."""
+"""A week counts as closed when it has ended for this share of the entrants, because somebody always enters late."""
 
 
 def triangle(flow: Flow) -> Section | None:
-    """Conversion by month of signup and week since entry: closed weeks as observed, open ones as projected."""
-    rows = flow.rows("cohort_triangles").filter(
-        (pl.col("cohort_type") == "signup_date")
-        & (pl.col("entrants") >= FEWEST_FOLLOWED)
-        & (pl.col("age_weeks") < MOST_WEEKS)
-    )
+    """Conversion by month of signup and week since entry: closed weeks as observed, open weeks as projected."""
+    triangles = flow.rows("cohort_triangles").filter(pl.col("cohort_type") == "signup_date")
+    rows = triangles.filter(pl.col("entrants") >= FEWEST_FOLLOWED, pl.col("age_weeks") < MOST_WEEKS)
     if rows.is_empty():
         return None
     latest = rows["cohort"].unique().sort().tail(MOST_COHORTS)
@@ -39,8 +36,8 @@ def triangle(flow: Flow) -> Section | None:
         "signup (entrants)",
         [f"week {week}" for week in weeks],
         lines,
-        "Shaded: of those whose week has closed, nine of ten entrants or more. In italics: of all entrants, the open "
-        "weeks projected (chain ladder). Hatched: not known yet.",
+        "Shaded: the week has ended for nine of ten entrants or more, and the share is of these. In italics: the week "
+        "is still open, and the share is projected for all entrants (chain ladder). Hatched: not known yet.",
     )
     words = (
         "Share of each month's signups that converted by the end of each week since entry, cumulative. "

@@ -1,10 +1,11 @@
-"""What waits for a person, and what persons decided."""
+"""What waits for a decision, and what was decided."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
+from pipeline.common.words import lift
 from pipeline.optimizations.realised import in_a_word
 from pipeline.optimizations.record import IN_EFFECT, Record, Status
 from pipeline.reports.pages import INBOX_PATH, cells
@@ -12,7 +13,7 @@ from pipeline.reports.pages.model import Cell, Section
 
 
 def waiting(records: Sequence[Record]) -> Section:
-    """Proposals that wait for a decision, each with the way to its record."""
+    """Proposals that wait for a decision, each with a link to its record."""
     mine = [record for record in records if record.status is Status.PENDING]
     mine.sort(key=lambda one: (-(one.proposal.expected_value or 0), -(one.proposal.expected_lift or 0)))
     rows = [
@@ -26,20 +27,14 @@ def waiting(records: Sequence[Record]) -> Section:
         for record in mine
     ]
     told = cells.counted(len(mine), "proposal waits", "proposals wait")
-    words = f"{told}; nothing changes before a person approves." if mine else "Nothing waits."
+    words = f"{told}. Nothing changes before a person approves it." if mine else "Nothing waits."
     header = ("proposal", "risk", "promised", "because", "evidence and decision")
-    return Section(
-        "waiting", "Waiting for your decision", words, header, rows, source="the ledger, optimizations", is_open=True
-    )
+    title, source = "Waiting for your decision", "the ledger, optimizations"
+    return Section("waiting", title, words, header, rows, source=source, is_open=True)
 
 
 def decided(records: Sequence[Record], realised: pl.DataFrame) -> Section:
-    """What was decided: what it promised, and what it brought.
-
-    Args:
-        records: of the ledger.
-        realised: rows of `realised_lift`.
-    """
+    """What was decided, what it promised, and what it brought according to rows of `realised_lift`."""
     mine = [record for record in records if record.status is not Status.PENDING]
     mine.sort(key=lambda one: one.decided_at or one.created_at, reverse=True)
     brought = {row["optimization_id"]: row for row in in_a_word(realised).iter_rows(named=True)}
@@ -56,21 +51,14 @@ def decided(records: Sequence[Record], realised: pl.DataFrame) -> Section:
     ]
     in_effect = sum(record.status in IN_EFFECT for record in mine)
     words = (
-        f"{len(mine)} decided, {in_effect} in effect. What a change brought is measured against those kept out; "
-        "its 95% interval holds on all nights at once."
+        f"{len(mine)} decided, {in_effect} in effect. What a change brought is measured against the people kept out of "
+        "it. Its 95% interval holds on all nights at once."
         if mine
         else "Nothing has been decided yet."
     )
     header = ("decision", "status", "by", "promised", "brought", "measured on", "reason")
-    return Section(
-        "decided",
-        "Decisions taken",
-        words,
-        header,
-        rows,
-        source="the ledger, optimizations, realised_lift",
-        is_open=True,
-    )
+    source = "the ledger, optimizations, realised_lift"
+    return Section("decided", "Decisions taken", words, header, rows, source=source, is_open=True)
 
 
 def _brought(record: Record, row: Mapping[str, Any] | None) -> list[Cell]:
@@ -80,10 +68,9 @@ def _brought(record: Record, row: Mapping[str, Any] | None) -> list[Cell]:
     on = f"{row['metric'].replace('_', ' ')} of {people}, since {row['first_day']}"
     if row["realised_lift"] is None:
         return [Cell(f"{row['outcome']}: {row['status']}"), Cell(on)]
-    lift = cells.lift(*(row[f"realised_lift{end}"] for end in ("", "_low", "_high")))
-    return [Cell(f"{lift.text}: {row['outcome']}", lift.raw), Cell(on)]
+    return [Cell(f"{cells.lift(row, 'realised_lift').text}: {row['outcome']}", row["realised_lift"]), Cell(on)]
 
 
 def _promised(record: Record) -> Cell:
     one = record.proposal
-    return cells.lift(one.expected_lift, one.expected_lift_low, one.expected_lift_high)
+    return Cell(lift(one.expected_lift, one.expected_lift_low, one.expected_lift_high), one.expected_lift)

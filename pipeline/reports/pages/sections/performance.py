@@ -1,4 +1,4 @@
-"""How a workflow performs: funnel, course, and its steps side by side."""
+"""How a workflow performs: its funnel, its course over time, and its steps side by side."""
 
 from dataclasses import replace
 
@@ -11,54 +11,50 @@ from pipeline.reports.digest import WINDOW
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Section
+from pipeline.reports.pages.sections.tiles import NAMES
 
 
 def funnel(flow: Flow) -> Section:
-    """Drop-off between the steps, the biggest avoidable loss in the title."""
+    """Drop-off between the steps, with the biggest avoidable loss in the title."""
     position = dict(flow.rows("steps").select("step_id", "position").iter_rows())
-    ordered = flow.rows("funnel").with_columns(
-        transition=pl.struct("from_step_id", "to_step_id").map_elements(
-            lambda pair: f"{flow.step_name(pair['from_step_id'])} → {flow.step_name(pair['to_step_id'])}",
-            return_dtype=pl.String,
-        ),
+    rows = flow.rows("funnel").with_columns(
+        transition=pl.struct("from_step_id", "to_step_id").map_elements(flow.transition, return_dtype=pl.String),
         _place=pl.col("from_step_id").replace_strict(position, default=None, return_dtype=pl.Int64),
     )
-    ordered = ordered.sort("_place", "to_step_id")
+    rows = rows.sort("_place", "to_step_id")
     title, won = _avoidable_loss(flow) or ("Where people drop off", "")
-    since = "" if ordered.is_empty() else f"Entries since {ordered.item(0, 'first_day')}. "
-    words = (
-        f"{since}{won}Who still waits inside the planned delay is not counted as lost, who reached the goal neither."
-    )
+    since = "" if rows.is_empty() else f"Entries since {rows.item(0, 'first_day')}. "
+    words = f"{since}{won}Those who wait inside the planned delay, or reached the goal, are not counted as lost."
+    counts = ("entrants", "advanced", "goal_exits", "waiting", "lost")
     table = [
         [
             Cell(row["transition"]),
-            *(cells.number(row[name]) for name in ("entrants", "advanced", "goal_exits", "waiting", "lost")),
+            *(cells.number(row[name]) for name in counts),
             cells.rate(row, "drop_off_rate"),
             cells.hours(row["median_hours"]),
         ]
-        for row in ordered.iter_rows(named=True)
+        for row in rows.iter_rows(named=True)
     ]
     header = ("transition", "entered", "went on", "goal", "waiting", "lost", "drop-off (95%)", "median time")
-    chart = funnel_chart(ordered)
+    chart = funnel_chart(rows)
     figure = chart and replace(chart, label=f"{title}. {words}")
     return Section("funnel", title, words, header, table, figure, "funnel, bottlenecks")
 
 
 def _avoidable_loss(flow: Flow) -> tuple[str, str] | None:
-    """The transition with the largest one as a title, and what a typical drop-off would have saved."""
+    """The transition with the biggest avoidable loss as a title, and what a usual drop-off would have saved there."""
     worst = flow.rows("bottlenecks").filter(pl.col("status") == "ok").sort("rank")
     if worst.is_empty() or (worst.item(0, "avoidable_loss") or 0) < 1:
         return None
     row = worst.row(0, named=True)
-    way = f"{flow.step_name(row['from_step_id'])} → {flow.step_name(row['to_step_id'])}"
-    title = f"Biggest avoidable loss: {way}, {cells.rate(row, 'drop_off_rate').text} lost"
+    title = f"Biggest avoidable loss: {flow.transition(row)}, {cells.rate(row, 'drop_off_rate').text} lost"
     low, middle, high = (f"{row[f'avoidable_loss{end}']:,.0f}" for end in ("_low", "", "_high"))
-    usual = f"the {share(row['benchmark_rate'])} of the account's other transitions"
-    return title, f"With {usual}, {middle} {row['loss_unit']} more ({low} to {high}). "
+    usual = f"the drop-off of the account's other transitions, {share(row['benchmark_rate'])}"
+    return title, f"With {usual}, there would be {middle} more {row['loss_unit']} ({low} to {high}). "
 
 
 def trend(flow: Flow) -> Section | None:
-    """The series that changed last, else the one with most mail, with its expected band."""
+    """The series that changed last with its expected band; where none has, that of the step with most mail."""
     recent = telling_series(flow.rows("metric_trends")).sort("day").tail(TREND_DAYS)
     if recent.is_empty():
         return None
@@ -66,11 +62,11 @@ def trend(flow: Flow) -> Section | None:
     words = f"{flow.step_name(row['step_id'])}: {row['metric'].replace('_', ' ')} by day of sending"
     chart = trend_chart(recent)
     if chart is None:
-        words += f". Nothing is known of the last {recent.height} days."
+        words += f". No value is known for its last {recent.height} days."
     else:
         changed = recent["change_marker"].count()
         marked = f"{changed} of the last {recent.height} days are marked" if changed else "no day is out of line"
-        words += f"; {marked}. The band holds a normal day in 95 of 100, and never knows the day it judges."
+        words += f"; {marked}. The band holds 95 of 100 normal days, and is computed without the day it judges."
     columns = ("day", "numerator", "denominator", "value", "expected_value_low", "expected_value_high", "change_marker")
     table = [[cells.anything(value) for value in line] for line in recent.select(columns).iter_rows()]
     figure = chart and replace(chart, label=words)
@@ -78,7 +74,7 @@ def trend(flow: Flow) -> Section | None:
 
 
 def steps(flow: Flow) -> Section:
-    """Steps side by side over 28 days."""
+    """The steps side by side over 28 days."""
     rows = flow.rows("step_metrics").filter((pl.col("window") == WINDOW) & (pl.col("delivered") > 0))
     place = flow.rows("steps").select("step_id", "position")
     rows = rows.join(place, on="step_id", how="left").sort("position", "step_id")
@@ -92,14 +88,6 @@ def steps(flow: Flow) -> Section:
         ]
         for row in rows.iter_rows(named=True)
     ]
-    header = (
-        "step",
-        "delivered",
-        "human opens (bounds)",
-        "clicked by people",
-        "converted",
-        "unsubscribed",
-        "complained",
-    )
-    words = "28 days. Opens by machines cannot all be told from those of people, so opens are two bounds."
+    header = ("step", "delivered", "human opens (bounds)", *(NAMES[name] for name in rates))
+    words = "28 days. Not every open can be ascribed to a machine or a person, so opens are given as two bounds."
     return Section("steps", "Step by step", words, header, table, source="step_metrics, window 28d", is_open=True)

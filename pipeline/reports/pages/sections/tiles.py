@@ -1,4 +1,4 @@
-"""Headline numbers: each with its interval and denominator, its change, and whether it keeps its bound."""
+"""Headline numbers: each with its interval and denominator, how it changed, and whether it keeps its bound."""
 
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -24,7 +24,7 @@ NAMES = {
     "hard_bounce_rate": "bounced hard",
 }
 HARD_BOUNCE_WARNING = 0.05
-"""From here on mailbox services review a sender."""
+"""Mailbox services review a sender whose rate is higher."""
 BOUNDS = {
     "unsubscribe_rate": UNSUBSCRIBE_WARNING,
     "complaint_rate": COMPLAINT_WARNING,
@@ -41,7 +41,7 @@ def flow_tiles(flow: Flow) -> Iterator[Tile]:
 
 
 def account_tiles(tables: Tables) -> Iterator[Tile]:
-    """Headline numbers of all workflows together: their counts add up, as each message is of one of them."""
+    """Headline numbers of all workflows together. Their counts add up, because a message belongs to one workflow."""
     counts = list(dict.fromkeys(name for rate in HEADLINE_RATES for name in rate[1:3]))
     window = tables["workflow_metrics"].filter(pl.col("window") == WINDOW)
     total = window.select(pl.col("sent", *(name for name in counts if name != "sent")).sum())
@@ -51,14 +51,14 @@ def account_tiles(tables: Tables) -> Iterator[Tile]:
 
 
 def windows(tables: Tables) -> str:
-    """What the tiles' numbers are of."""
+    """The days that the headline numbers are of."""
     until = date.fromisoformat(str(tables["manifest"].item(0, "as_of")))
-    told = f"Rates with 95% intervals: messages of the 28 days to {_day(until)}."
+    told = f"Rates with 95% intervals are of the messages of the 28 days to {_day(until)}."
     changes = tables["metric_changes"]
     if changes.is_empty():
         return told
     closed: date = changes.item(0, "last_day")
-    return f"{told} Changes: the 28 closed days to {_day(closed)} against the 28 before, from metric_changes."
+    return f"{told} Changes compare the 28 closed days to {_day(closed)} with the 28 before (metric_changes)."
 
 
 def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str) -> Iterator[Tile]:
@@ -67,7 +67,7 @@ def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str) -> Iterat
     for rate, numerator, denominator in (one[:3] for one in HEADLINE_RATES):
         if row[rate] is None:
             continue
-        interval = f"{share(row[f'{rate}_low'])} to {share(row[f'{rate}_high'])}"
+        interval = cells.between(row[f"{rate}_low"], row[f"{rate}_high"]).text
         yield Tile(
             NAMES[rate],
             Cell(share(row[rate]), row[rate]),
@@ -80,11 +80,12 @@ def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str) -> Iterat
 
 def _change(row: Mapping[str, Any]) -> Note:
     if row["rate_difference"] is None:
-        return Note(Cell("not comparable: nothing mailed before"))
+        return Note(Cell("not comparable: nothing was mailed before"))
     low, high = cells.points(row["rate_difference_low"]), cells.points(row["rate_difference_high"])
     if row["change"] == "no clear change":
         return Note(Cell(f"no clear change ({low} to {high} points)"))
-    arrow, tone = "▲" if row["change"] == "up" else "▼", Tone.BAD if row["is_adverse"] else Tone.GOOD
+    arrow = "▲" if row["change"] == "up" else "▼"
+    tone: Tone = "bad" if row["is_adverse"] else "good"
     told = f"{cells.points(row['rate_difference'])} points {arrow} ({low} to {high})"
     return Note(Cell(told, row["rate_difference"]), tone)
 
@@ -92,11 +93,11 @@ def _change(row: Mapping[str, Any]) -> Note:
 def _guardrail(row: Mapping[str, Any], rate: str, bound: float) -> Note:
     told = share(bound)
     if row[f"{rate}_high"] < bound:
-        return Note(Cell(f"within the bound of {told}"), Tone.GOOD)
+        return Note(Cell(f"within the bound of {told}"), "good")
     if row[f"{rate}_low"] > bound:
-        return Note(Cell(f"over the bound of {told}"), Tone.BAD)
+        return Note(Cell(f"over the bound of {told}"), "bad")
     side = "within" if row[rate] < bound else "over"
-    return Note(Cell(f"{side} the bound of {told}, not surely"), Tone.DOUBTFUL)
+    return Note(Cell(f"{side} the bound of {told}, but not surely"), "doubtful")
 
 
 def _day(day: date) -> str:

@@ -1,6 +1,6 @@
 """When to send and how long to wait."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +17,10 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 
 
 def hours(rows: pl.DataFrame) -> Section | None:
-    """Clicks by people by local weekday and hour of sending, shrunk, grey where thin.
+    """Clicks by people, by local weekday and hour of sending, shrunk towards the rate of all hours.
 
     Args:
-        rows: of `engagement_hours`, of one workflow or of the whole account.
+        rows: rows of `engagement_hours`, of one workflow or of the whole account.
     """
     told = rows.filter(~pl.col("is_thin"))
     if told.is_empty():
@@ -33,17 +33,17 @@ def hours(rows: pl.DataFrame) -> Section | None:
     hour = f"{WEEKDAYS[best['local_weekday']]} from {best['local_hour']}:00"
     highest = f"Highest: {hour}, {cells.rate(best, 'shrunk_click_rate').text}"
     if 2 * told.height < rows.height:
-        highest = "Most hours are too thin to tell"
+        highest = "Most hours have too little mail to tell"
     words = (
         "Share of delivered mail that people clicked, by local weekday and hour of sending, since "
-        f"{best['first_day']}; each shrunk towards the rate of all, {middle}. {highest}. "
-        "Which mail goes out at an hour differs too: this describes, it advises nothing."
+        f"{best['first_day']}. Each is shrunk towards the rate of all, {middle}. {highest}. "
+        "The hours differ in the mail they send as well, so these numbers describe and are no advice."
     )
     lines = [
         (day[:3], [_hour(found.get((number, hour)), depth) for hour in range(24)])
         for number, day in enumerate(WEEKDAYS)
     ]
-    key = "The deeper, the more is clicked. Hatched: too thin to tell. Empty: nothing was sent."
+    key = "A deeper colour means more clicks. Hatched: too little mail to tell. Empty: nothing was sent."
     table = [
         [
             Cell(WEEKDAYS[row["local_weekday"]]),
@@ -61,16 +61,15 @@ def hours(rows: pl.DataFrame) -> Section | None:
 
 
 def delays(flow: Flow) -> Section | None:
-    """Conversion by delay at the transition whose delays differ most surely."""
+    """Conversion by delay, at the transition whose delays differ most surely."""
     curves = telling_transition(flow.rows("delay_curves")).sort("delay_hours")
     chart = delay_chart(curves)
     if chart is None:
         return None
     first = curves.row(0, named=True)
-    way = f"{flow.step_name(first['from_step_id'])} → {flow.step_name(first['to_step_id'])}"
     words = (
-        f"{way}: conversion by assigned delay, {first['identification']}. Only delays that were used are compared; "
-        "bars are 97.5% intervals."
+        f"{flow.transition(first)}: conversion by assigned delay, {first['identification']}. "
+        "Only delays that were in use are compared; bars are 97.5% intervals."
     )
     table = [
         [
@@ -79,36 +78,32 @@ def delays(flow: Flow) -> Section | None:
             cells.number(row["conversions"]),
             cells.number(row["entrants"]),
             cells.rate(row, "conversion_rate"),
-            cells.lift(_less_one(row["ratio_to_current"]), *map(_less_one, _ends(row))),
+            _against_now(row),
         ]
         for row in curves.iter_rows(named=True)
     ]
-    title = _better(marked_delays(curves), curves) or "How long to wait"
+    title = _better(marked_delays(curves)) or "How long to wait"
     header = ("delay", "in use", "converted", "entrants", "conversion (97.5%)", "against now")
     return Section("delays", title, words, header, table, replace(chart, label=words), "delay_curves")
 
 
-def _better(marked: pl.DataFrame, curves: pl.DataFrame) -> str | None:
-    """The proposed delay against today's, as a title."""
-    proposed = marked.filter(pl.col("mark") == "proposed")
-    now = curves.filter("is_current")
+def _better(marked: pl.DataFrame) -> str | None:
+    """The proposed delay against today's as a title, if one is proposed."""
+    proposed, now = marked.filter(pl.col("mark") == "proposed"), marked.filter("is_current")
     if proposed.is_empty() or now.is_empty():
         return None
-    best = curves.filter(pl.col("delay_hours") == proposed.item(0, "delay_hours")).row(0, named=True)
-    lift = cells.lift(_less_one(best["ratio_to_current"]), *map(_less_one, _ends(best)))
+    best = proposed.row(0, named=True)
     wait, instead = (cells.hours(hours).text for hours in (best["delay_hours"], now.item(0, "delay_hours")))
-    return f"Waiting {wait} instead of {instead} converts {lift.text}"
+    return f"Waiting {wait} instead of {instead} converts {_against_now(best).text}"
 
 
-def _ends(row: dict[str, float | None]) -> tuple[float | None, float | None]:
-    return row["ratio_to_current_low"], row["ratio_to_current_high"]
+def _against_now(row: Mapping[str, Any]) -> Cell:
+    """How a delay converts against today's, as a relative change."""
+    ratios = {f"lift{end}": row[f"ratio_to_current{end}"] for end in ("", "_low", "_high")}
+    return cells.lift({name: None if ratio is None else ratio - 1 for name, ratio in ratios.items()}, "lift")
 
 
-def _less_one(ratio: float | None) -> float | None:
-    return None if ratio is None else ratio - 1
-
-
-def _hour(row: dict[str, Any] | None, depth: Callable[[float | None], int | None]) -> Shade:
+def _hour(row: Mapping[str, Any] | None, depth: Callable[[float | None], int | None]) -> Shade:
     if row is None:
         return Shade(Cell(""))
     cell = Cell(cells.brief_share(row["shrunk_click_rate"]), row["shrunk_click_rate"])

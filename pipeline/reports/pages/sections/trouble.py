@@ -10,29 +10,27 @@ from pipeline.reports.pages.model import Cell, Section
 
 
 def stuck(rows: pl.DataFrame, step_name: Callable[[str, str], str]) -> Section:
-    """Who is stuck, by step and cause.
+    """The people who are stuck, by step and cause.
 
     Args:
-        rows: of `stuck_subscribers`.
-        step_name: what people call a step, by workflow and step.
+        rows: rows of `stuck_subscribers`.
+        step_name: the name of a step, given its workflow and its id.
     """
-    grouped = rows.group_by("workflow_id", "step_id", "cause").agg(
-        people=pl.len(), longest_hours=pl.col("stuck_hours").max()
-    )
+    place = ["workflow_id", "step_id", "cause"]
+    groups = rows.group_by(place).agg(people=pl.len(), longest_hours=pl.col("stuck_hours").max())
+    groups = groups.sort("people", *place, descending=[True, False, False, False])
     table = [
         [Cell(step_name(flow, step)), Cell(cause), cells.number(people), Cell(f"{hours / 24:.0f} days", hours)]
-        for flow, step, cause, people, hours in grouped.sort(
-            "people", "workflow_id", "step_id", "cause", descending=[True, False, False, False]
-        ).rows()
+        for flow, step, cause, people, hours in groups.rows()
     ]
     people = cells.counted(rows.height, "person is", "people are") if rows.height else "Nobody is"
-    words = f"{people} in a step beyond its planned wait and grace tonight."
+    words = f"{people} tonight in a step for longer than its planned wait and the time of grace."
     header = ("step", "cause", "people", "longest")
     return Section("stuck", "Stuck subscribers", words, header, table, source="stuck_subscribers", is_open=True)
 
 
 def conflicts(tables: Tables, workflow_id: str | None) -> Section:
-    """Workflows that collided in the past month."""
+    """Workflows that collided in the past month: all of them, or those that collided with one."""
     rows = tables["conflict_replay"]
     names = dict(tables["workflows"].select("workflow_id", "name").iter_rows())
     if workflow_id is not None:
@@ -46,8 +44,6 @@ def conflicts(tables: Tables, workflow_id: str | None) -> Section:
         ]
         for row in rows.iter_rows(named=True)
     ]
-    words = "What collided in the past 30 days." if table else "No collisions in the past 30 days."
-    return Section(
-        "conflicts", "Conflicts", words, ("pair", "why", "subscribers", "resolution"), table,
-        source="conflict_replay", is_open=True,
-    )  # fmt: skip
+    words = "Workflows that collided in the past 30 days." if table else "No workflows collided in the past 30 days."
+    header = ("pair", "why", "subscribers", "resolution")
+    return Section("conflicts", "Conflicts", words, header, table, source="conflict_replay", is_open=True)
