@@ -34,6 +34,7 @@ def breach(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("house")
     shutil.copytree(PROJECT_ROOT / "pipeline", root / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(PROJECT_ROOT / "pyproject.toml", root)
+    shutil.copytree(PROJECT_ROOT / "docs", root / "docs")
     upwards = root / "pipeline" / "common" / "files.py"
     upwards.write_text(upwards.read_text() + "\nfrom pipeline.reports import digest\n")
     family = root / "pipeline" / "analysis" / "delays" / "curve.py"

@@ -9,9 +9,9 @@ from datetime import date, timedelta
 import polars as pl
 
 from pipeline.analysis.statistics import STATED_PROBABILITY
+from pipeline.common.rates import WATCHED_RATES, WATCHED_VOLUMES
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.monitoring import Opportunities
-from pipeline.schemas.rates import WATCHED_RATES, WATCHED_VOLUMES
 
 PERIOD_DAYS = 28
 """Whole weeks, so that every weekday counts alike."""

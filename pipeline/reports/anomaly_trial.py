@@ -7,7 +7,7 @@ import polars as pl
 
 from pipeline.analysis.anomalies.history import watched_history
 from pipeline.analysis.anomalies.trial import NIGHTS, trial_on_history
-from pipeline.schemas.rates import WATCHED_RATES
+from pipeline.common.rates import WATCHED_RATES
 
 # A higher value of these metrics is worse, so a trial that takes events away plants no incident.
 HARMS = {rate.name for rate in WATCHED_RATES if not rate.is_gain}

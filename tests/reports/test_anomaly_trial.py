@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from pipeline.common.rates import WATCHED_RATES, WATCHED_VOLUMES
 from pipeline.reports.anomaly_trial import HARMS, trial_lines
-from pipeline.schemas.rates import WATCHED_RATES, WATCHED_VOLUMES
 
 TONIGHT = date(2026, 6, 29)
 

@@ -10,7 +10,8 @@ from pipeline.decisions.profile import FIELDS
 from pipeline.schemas import vocabulary
 from pipeline.schemas.base import describe_columns, identity, tables_of
 from pipeline.schemas.vocabulary import ExitReason, MachineCause, words
-from pipeline.settings import PROJECT_ROOT, SQL_DIR
+from pipeline.settings import SQL_DIR
+from tests.checkout import PROJECT_ROOT
 
 GLOSSARY = (PROJECT_ROOT / "docs" / "glossary.md").read_text()
 SETS = {

@@ -17,9 +17,9 @@ from pipeline.analysis.anomalies.state import WARM_UP_DAYS, Kind, Panel
 from pipeline.analysis.anomalies.tails import predictive_band
 from pipeline.analysis.statistics import Array, Mask
 from pipeline.analysis.statistics.intervals import NORMAL_95
+from pipeline.common.rates import WATCHED_RATES, WATCHED_VOLUMES, Rate
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.monitoring import AnomalyBaselines, MetricTrends
-from pipeline.schemas.rates import WATCHED_RATES, WATCHED_VOLUMES, Rate
 
 METHOD = "discounted beta-binomial / negative binomial forecast, CUSUM"
 TREND_DAYS = 7

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from pipeline.analysis.anomalies.nights import METHOD, anomaly_baselines
-from pipeline.schemas.rates import WATCHED_RATES, WATCHED_VOLUMES
+from pipeline.common.rates import WATCHED_RATES, WATCHED_VOLUMES
 
 EFFECTS = {"stop": 0.0, "halving": 0.5}
 """The effects that are planted: what they leave of the counts."""

@@ -9,9 +9,9 @@ from datetime import date, timedelta
 import polars as pl
 
 from pipeline.analysis.statistics.intervals import share_of, wilson_bounds
+from pipeline.common.rates import HEADLINE_RATES
 from pipeline.schemas.base import conform
 from pipeline.schemas.performance import MetricChanges
-from pipeline.schemas.rates import HEADLINE_RATES
 
 PERIOD_DAYS = 28
 METHOD = "Newcombe's hybrid interval at effective numbers"

@@ -5,10 +5,10 @@ from datetime import date, timedelta
 import polars as pl
 
 from pipeline.analysis.statistics.intervals import rate_with_interval, share_of
+from pipeline.common.rates import STEP_RATES
 from pipeline.common.time import AMOUNT, WINDOW_DAYS, over_windows, to_amount, to_date
 from pipeline.schemas import performance
 from pipeline.schemas.base import conform, polars_schema
-from pipeline.schemas.rates import STEP_RATES
 from pipeline.schemas.reductions import StepDays
 
 MESSAGE_COUNTS = [name for name in polars_schema(StepDays) if name not in ("step_key", "workflow_key", "day")]

@@ -125,7 +125,7 @@ class Method:
 
 def write_reference(environment: jinja2.Environment, folder: Path, workflows: Sequence[Page]) -> list[str]:
     """Write both pages into the folder, with links to the pages of `workflows`; returns their files' names."""
-    told = {"entries": _table_entries(), "methods": _methods()}
+    told = {"entries": table_entries(), "methods": methods()}
     for title, file in (("Data dictionary", DICTIONARY), ("Methods", METHODS)):
         page = Page(title, "Reference", file)
         html = environment.get_template(f"{file}.j2").render(page=page, pages=workflows, **told)
@@ -133,11 +133,11 @@ def write_reference(environment: jinja2.Environment, folder: Path, workflows: Se
     return [DICTIONARY, METHODS]
 
 
-def _table_entries() -> list[TableEntry]:
+def table_entries() -> list[TableEntry]:
     return sorted(map(_table_entry, tables_of("marts")), key=lambda entry: entry.name)
 
 
-def _methods() -> list[Method]:
+def methods() -> list[Method]:
     reached = pl.read_csv(ACCEPTANCE)
     return [
         Method(

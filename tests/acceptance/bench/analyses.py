@@ -68,7 +68,7 @@ def _funnel() -> Callable[[], object]:
 
 def _anomalies() -> Callable[[], object]:
     from pipeline.analysis.anomalies.nights import anomaly_baselines
-    from pipeline.schemas.rates import Rate
+    from pipeline.common.rates import Rate
 
     random = np.random.default_rng(16)
     steps = SERIES // 3

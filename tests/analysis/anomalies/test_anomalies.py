@@ -13,7 +13,7 @@ from pipeline.analysis.anomalies.incidents import account_alerts, anomalies, not
 from pipeline.analysis.anomalies.nights import anomaly_baselines, metric_trends
 from pipeline.analysis.anomalies.state import WARM_UP_DAYS
 from pipeline.analysis.anomalies.tails import beta_binomial_score, negative_binomial_score, predictive_band
-from pipeline.schemas.rates import Rate
+from pipeline.common.rates import Rate
 from tests.acceptance.simulations import anomalies as simulation
 
 FIRST = date(2026, 1, 1)

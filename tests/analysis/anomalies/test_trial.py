@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from pipeline.analysis.anomalies.trial import EFFECTS, trial_on_history
-from pipeline.schemas.rates import WATCHED_RATES
+from pipeline.common.rates import WATCHED_RATES
 from tests.analysis.anomalies.test_anomalies import TONIGHT, history
 
 

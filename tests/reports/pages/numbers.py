@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import polars as pl
 from polars import selectors
 
-from pipeline.schemas.rates import HEADLINE_RATES
+from pipeline.common.rates import HEADLINE_RATES
 
 _SECTION = re.compile(r'<section id="([^"]*)" data-source="([^"]*)"(.*?)</section>', re.DOTALL)
 _RAW = re.compile(r'data-raw="([^"]*)"')

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.analysis.statistics.intervals import rate_with_interval
+from pipeline.common.rates import HEADLINE_RATES
 from pipeline.common.words import share
 from pipeline.optimizations.proposals.evidence import COMPLAINT_WARNING, UNSUBSCRIBE_WARNING
 from pipeline.published.reader import Tables
@@ -14,7 +15,6 @@ from pipeline.reports.digest import WINDOW
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Note, Tile, Tone
-from pipeline.schemas.rates import HEADLINE_RATES
 
 NAMES = {
     "human_click_rate": "clicked by people",
