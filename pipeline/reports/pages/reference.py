@@ -134,10 +134,12 @@ def write_reference(environment: jinja2.Environment, folder: Path, workflows: Se
 
 
 def table_entries() -> list[TableEntry]:
+    """Every table of the marts, by name."""
     return sorted(map(_table_entry, tables_of("marts")), key=lambda entry: entry.name)
 
 
 def methods() -> list[Method]:
+    """Every chapter of the methods page."""
     reached = pl.read_csv(ACCEPTANCE)
     return [
         Method(
