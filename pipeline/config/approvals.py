@@ -1,6 +1,6 @@
 """`approvals.yaml`: who may decide, for how long a proposal stands, and what may pass by itself.
 
-Only the file's shape belongs here; what follows from it is in `pipeline/optimizations/policy.py`.
+Only the file's shape belongs here; what follows from it is in `pipeline/optimizations/approval_policy.py`.
 """
 
 from pathlib import Path
