@@ -146,7 +146,7 @@ def roll_back(ledger: Ledger, made: Proposal, account: InMemoryAccount, **terms:
     return rollbacks.roll_back(ledger, made.optimization_id, account, **given)
 
 
-def expected(made: Proposal) -> dict[int, str]:
+def expected(made: Proposal, assigned: pl.DataFrame = HOURS) -> dict[int, str]:
     """What everybody but those kept out is to hold, by key."""
-    out = is_held_out(HOURS["subscriber_key"], made.optimization_id, made.holdout_share)
-    return {key: str(hour) for (key, hour), is_out in zip(HOURS.rows(), out, strict=True) if not is_out}
+    out = is_held_out(assigned["subscriber_key"], made.optimization_id, made.holdout_share)
+    return {key: str(hour) for (key, hour), is_out in zip(assigned.rows(), out, strict=True) if not is_out}
