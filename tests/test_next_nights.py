@@ -15,8 +15,8 @@ from pipeline.mailchimp.account import MailchimpAccount
 from pipeline.mailchimp.connection import connect
 from pipeline.operations.forgetting import forget_person
 from pipeline.optimizations import review
-from pipeline.optimizations.apply import apply
-from pipeline.optimizations.journal import WRITTEN
+from pipeline.optimizations.account.apply import apply
+from pipeline.optimizations.changes import Outcome
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
 from pipeline.optimizations.review import Seen
@@ -99,12 +99,21 @@ def test_an_applied_winner_is_measured_against_those_kept_out(settings: Settings
     now = datetime(2026, 6, 30, 4, tzinfo=UTC)
     first_day = SAMPLE_TONIGHT + timedelta(days=1)
     with open_ledger(settings) as ledger:
-        ledger.propose([winner], now=now, policy=POLICY)
+        ledger.propose([winner], now=now, approval_policy=POLICY)
         review.approve(ledger, POLICY, Seen.of(ledger.record(winner.optimization_id)), actor="mara", now=now)
         with connect(settings, SAMPLE_TONIGHT) as client:
             account = MailchimpAccount(client, Lake(settings.lake_dir).addresses())
-            done = apply(ledger, winner.optimization_id, account, {}, standing=[winner], first_day=first_day, now=now)
-        assert done.details["writes"].keys() == {WRITTEN}
+            done = apply(
+                ledger,
+                winner.optimization_id,
+                account,
+                {},
+                approval_policy=POLICY,
+                standing=[winner],
+                first_day=first_day,
+                now=now,
+            )
+        assert done.details["writes"].keys() == {Outcome.WRITTEN}
     later = SAMPLE_TONIGHT + timedelta(days=10)
     run_night(settings, later, ignore)
     rows = pl.read_parquet(settings.published_dir / "parquet" / "realised_lift.parquet")

@@ -50,8 +50,8 @@ def rollback(optimization_id: str, reason: str, actor: str) -> None:
     settings = Settings()
     known_approver(load_approvals(settings.definitions), actor)
     with open_ledger(settings) as ledger:
-        applying.roll_back(settings, ledger, optimization_id, actor=actor, reason=reason, now=datetime.now(UTC))
-    _tell(f"{optimization_id}: rolled back.")
+        done = applying.roll_back(settings, ledger, optimization_id, actor=actor, reason=reason, now=datetime.now(UTC))
+    _tell(f"{optimization_id}: rolled back; {applying.put_back_in_words(done)}")
 
 
 def _tell(line: str) -> None:

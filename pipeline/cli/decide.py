@@ -66,7 +66,7 @@ def show(optimization_id: str, as_json: bool) -> None:
 
     settings = Settings()
     with open_ledger(settings) as ledger:
-        record, events = ledger.record(optimization_id), ledger.events(optimization_id)
+        record, events = ledger.record(optimization_id), ledger.history(optimization_id)
     made = record.proposal
     if as_json:
         click.echo(record.model_dump_json(indent=2))

@@ -68,9 +68,10 @@ class SourceError(DriptuneError):
 
     def __init__(self, endpoint: str, what: str, advice: str, field: str = "") -> None:
         place = f"{endpoint}, field {field}" if field else endpoint
-        super().__init__(f"{place}: {scrub(what)}. {advice}")
+        # What a server echoes is scrubbed once, here: it is printed, stored and chained from then on.
+        self.what = scrub(what)
+        super().__init__(f"{place}: {self.what}. {advice}")
         self.endpoint = endpoint
-        self.what = what
         self.advice = advice
         self.field = field
 

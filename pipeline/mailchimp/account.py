@@ -1,24 +1,35 @@
-"""The Mailchimp account as applications of approved changes need it: read a field or an e-mail, set it to a state."""
+"""The Mailchimp account as writers of approved changes need it: read a field or an e-mail, and set it to a state.
+
+Everything is read by the client that the pulls use. A writer acts on what it reads, so it is stricter than a pull: an
+item of the wrong shape stops it, and a listing that leaves out somebody who is a member is no listing.
+"""
 
 import json
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from pipeline.common.errors import NotFoundError, RequestRefusedError
+from pipeline.common.errors import ContractBrokenError, NotFoundError, PagingError, RequestRefusedError
 from pipeline.mailchimp.client import MailchimpClient
-from pipeline.optimizations.changes import STATUS_OF, Change
-from pipeline.optimizations.journal import WRITTEN
+from pipeline.optimizations.changes import REFUSED, STATUS_OF, Change, Outcome, email_state
 
+MEMBERS = "/lists/{list_id}/members"
 MEMBER = "/lists/{list_id}/members/{member_id}"
+MERGE_FIELDS = "/lists/{list_id}/merge-fields"
 EMAIL = "/automations/{workflow_id}/emails/{email_id}"
 ACTION_OF = {status: action for action, status in STATUS_OF.items()}
 REACHED = ("subscribed", "transactional", "pending")
+"""States of members who get mail."""
+SPOT_CHECKS = 20
+"""Known people whom a listing leaves out and who are asked for one by one; most of them are archived or deleted."""
+NO_LONGER_REACHED = f"{REFUSED}: no longer a member who gets mail"
+_SHAPE = "Nothing more is written. Run again later; if it stays so, the API changed its shape: update driptune."
 
 
 class MailchimpAccount:
-    """Sets states by way of the client; a person is reached by the key under which driptune knows them.
+    """Sets states by way of the client. A person is reached by the key under which driptune knows them.
 
     Args:
         client: the client of the account.
@@ -32,57 +43,151 @@ class MailchimpAccount:
         self._lists: dict[int, str] = {}
 
     def members(self, field: str) -> pl.DataFrame:
-        """`subscriber_key` (Int64) and `current` (String) of everybody mail can be sent to, read now."""
+        """Everybody mail can be sent to, read now, with what a merge field holds.
+
+        Returns:
+            `subscriber_key` (Int64) and `current` (String, null where the field is empty).
+
+        Raises:
+            ContractBrokenError: if an item has another shape than agreed.
+            PagingError: if the listing leaves out somebody who is a member.
+            SourceError: as the client.
+        """
         rows: list[tuple[int, str | None]] = []
         self._lists.clear()
+        projection = f"members.id,members.status,members.merge_fields.{field},total_items"
         for audience in self._audiences():
-            projection = f"members.id,members.status,members.merge_fields.{field},total_items"
-            for member in self._client.listing(
-                "/lists/{list_id}/members", "members", {"fields": projection}, list_id=audience
-            ):
-                key = self._keys.get(member["id"])
-                if key is not None and member.get("status") in REACHED and key not in self._lists:
-                    value = (member.get("merge_fields") or {}).get(field)
-                    rows.append((key, None if value in (None, "") else str(value)))
+            listed = set()
+            for item in self._client.listing(MEMBERS, "members", {"fields": projection}, list_id=audience):
+                member_id, status, value = _member(item, MEMBERS, field)
+                listed.add(member_id)
+                key = self._keys.get(member_id)
+                if key is not None and status in REACHED and key not in self._lists:
+                    rows.append((key, value or None))
                     self._lists[key] = audience
+            self._refuse_left_out(audience, self._keys.keys() - listed)
         return pl.DataFrame(rows, schema={"subscriber_key": pl.Int64, "current": pl.String}, orient="row")
 
     def email(self, workflow_id: str, email_id: str) -> Mapping[str, Any]:
-        """An automation's e-mail as it stands now."""
-        return self._client.get(EMAIL, workflow_id=workflow_id, email_id=email_id)
+        """An automation's e-mail as it stands now.
+
+        Raises:
+            ContractBrokenError: if the answer is another e-mail, or none.
+            SourceError: as the client.
+        """
+        found = self._client.get(EMAIL, workflow_id=workflow_id, email_id=email_id)
+        if found.get("id") != email_id:
+            raise ContractBrokenError(EMAIL, "this is not the e-mail that was asked for", _SHAPE, "id")
+        if not isinstance(found.get("status"), str):
+            raise ContractBrokenError(EMAIL, "this is not a text", _SHAPE, "status")
+        if not isinstance(found.get("delay") or {}, dict):
+            raise ContractBrokenError(EMAIL, "this is not an object", _SHAPE, "delay")
+        return found
 
     def ensure_field(self, field: str) -> None:
-        """Make the merge field, of text, in every audience that has none."""
+        """Make the merge field, of text, in every audience that has none.
+
+        Raises:
+            ContractBrokenError: if Mailchimp made a field of another name.
+            SourceError: as the client.
+        """
         for audience in self._audiences():
-            known = self._client.listing("/lists/{list_id}/merge-fields", "merge_fields", list_id=audience)
-            if field not in {one["tag"] for one in known}:
-                made = {"tag": field, "name": f"driptune {field}", "type": "text", "public": False}
-                self._client.write("POST", "/lists/{list_id}/merge-fields", made, list_id=audience)
+            known = self._client.listing(MERGE_FIELDS, "merge_fields", list_id=audience)
+            if field not in {one.get("tag") for one in known if isinstance(one, dict)}:
+                wanted = {"tag": field, "name": f"driptune {field}", "type": "text", "public": False}
+                made = self._client.write("POST", MERGE_FIELDS, wanted, list_id=audience)
+                if made.get("tag") != field:
+                    what = f"Mailchimp did not make the merge field {field}"
+                    advice = f"Make a text field with the tag {field} in Mailchimp, then run again."
+                    raise ContractBrokenError(MERGE_FIELDS, what, advice, "tag")
 
     def write_members(self, changes: Sequence[Change]) -> list[str]:
-        """Set a field of members that `members` has found, side by side; one refused keeps no other from it."""
+        """Set a field of members that `members` has found, side by side; one refused keeps no other from it.
+
+        Each member is read right before the write, and left where somebody else has set the field meanwhile. The API
+        knows no conditional write, so the time between the two calls remains.
+        """
         return self._client.map(self._write_member, changes)
 
     def write_email(self, workflow_id: str, change: Change) -> str:
-        """Set status or delay of an automation's e-mail."""
+        """Set status or delay of an automation's e-mail, where it still is as it was read."""
         ids = {"workflow_id": workflow_id, "email_id": change.subject}
-        if change.field == "status":
-            self._client.write("POST", f"{EMAIL}/actions/{ACTION_OF[change.after]}", None, **ids)
-        else:
-            self._client.write("PATCH", EMAIL, {"delay": json.loads(change.after)}, **ids)
-        return WRITTEN
+        try:
+            if email_state(change.field, change.after, self.email(workflow_id, change.subject)) != change.before:
+                return Outcome.TAKEN
+            if change.field == "status":
+                self._client.write("POST", f"{EMAIL}/actions/{ACTION_OF[change.after]}", None, **ids)
+            else:
+                self._client.write("PATCH", EMAIL, {"delay": json.loads(change.after)}, **ids)
+        except RequestRefusedError as error:
+            return f"{REFUSED}: {error.what}"
+        return Outcome.WRITTEN
 
     def _audiences(self) -> list[str]:
         found = self._client.listing("/lists", "lists", {"fields": "lists.id,total_items"})
-        return sorted(str(one["id"]) for one in found)
+        if not all(isinstance(one, dict) and isinstance(one.get("id"), str) and one["id"] for one in found):
+            raise ContractBrokenError("/lists", "this is not a text", _SHAPE, "id")
+        return sorted(one["id"] for one in found)
+
+    def _refuse_left_out(self, audience: str, unlisted: set[str]) -> None:
+        """Ask for some of those one by one whom a listing leaves out: members of today are not among them."""
+        asked = random.sample(sorted(unlisted), min(SPOT_CHECKS, len(unlisted)))
+        if any(self._client.map(lambda one: self._is_reached(audience, one), asked)):
+            raise PagingError(MEMBERS, "the list leaves out somebody who is a member", "Run again later.", "members")
+
+    def _is_reached(self, audience: str, member_id: str) -> bool:
+        try:
+            return self._read_member(audience, member_id)[0] in REACHED
+        except NotFoundError:
+            return False
 
     def _write_member(self, change: Change) -> str:
         key = int(change.subject)
         if key not in self._lists:
-            return "refused: no longer a member who gets mail"
-        body = {"merge_fields": {change.field: change.after}}
+            return NO_LONGER_REACHED
+        audience, member_id = self._lists[key], self._member_ids[key]
         try:
-            self._client.write("PATCH", MEMBER, body, list_id=self._lists[key], member_id=self._member_ids[key])
+            status, value = self._read_member(audience, member_id, change.field)
+            if status not in REACHED:
+                return NO_LONGER_REACHED
+            if value != change.before:
+                return Outcome.TAKEN
+            body = {"merge_fields": {change.field: change.after}}
+            self._client.write("PATCH", MEMBER, body, list_id=audience, member_id=member_id)
         except (RequestRefusedError, NotFoundError) as error:
-            return f"refused: {error.what}"
-        return WRITTEN
+            return f"{REFUSED}: {error.what}"
+        return Outcome.WRITTEN
+
+    def _read_member(self, audience: str, member_id: str, field: str = "") -> tuple[str, str]:
+        """Status of a member, and what a merge field holds; empty text where it is empty."""
+        fields = "id,status" + (f",merge_fields.{field}" if field else "")
+        found = self._client.get(MEMBER, {"fields": fields}, list_id=audience, member_id=member_id)
+        answered, status, value = _member(found, MEMBER, field)
+        if answered != member_id:
+            raise ContractBrokenError(MEMBER, "this is not the member that was asked for", _SHAPE, "id")
+        return status, value
+
+
+def _member(item: Any, endpoint: str, field: str) -> tuple[str, str, str]:
+    """Id, status and value of a merge field of an API member; an empty text where the field is empty.
+
+    Raises:
+        ContractBrokenError: if one of them has another shape than agreed.
+    """
+    if not isinstance(item, dict):
+        raise ContractBrokenError(endpoint, "this is not an object", _SHAPE, "members")
+    for name in ("id", "status"):
+        if not isinstance(item.get(name), str):
+            raise ContractBrokenError(endpoint, "this is not a text", _SHAPE, name)
+    # Mailchimp writes an object without fields as an empty list, or as an empty text.
+    fields = item.get("merge_fields") or {}
+    if not isinstance(fields, dict):
+        raise ContractBrokenError(endpoint, "this is not an object", _SHAPE, "merge_fields")
+    value = fields.get(field)
+    if value is None:
+        value = ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ContractBrokenError(endpoint, "this is not a text", _SHAPE, f"merge_fields.{field}")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return item["id"].lower(), item["status"], str(value)

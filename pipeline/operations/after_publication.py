@@ -39,10 +39,10 @@ def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> 
         DefinitionsError: if approvals.yaml has mistakes.
         LedgerError: if the ledger cannot be written.
     """
-    policy = load_approvals(settings.definitions)
+    approval_policy = load_approvals(settings.definitions)
     lapsed = expire_due(ledger, now)
     found, failures = standing_proposals(settings)
-    proposed = ledger.propose(found, now=now, policy=policy)
+    proposed = ledger.propose(found, now=now, approval_policy=approval_policy)
     verified = verify_what_works(ledger, published_table(settings.published_dir, RealisedLift), now=now)
     write_all_pages(settings, ledger)
     return Followed(proposed, lapsed, verified, failures)

@@ -1,19 +1,23 @@
 """Applying approved changes to the configured account. The command does this, and the job that the sensor starts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
+from pipeline.config.approvals import load_approvals
 from pipeline.lake.store import Lake
 from pipeline.mailchimp.account import MailchimpAccount
 from pipeline.mailchimp.connection import connect
 from pipeline.operations.after_publication import standing_proposals
-from pipeline.optimizations import apply as applications
-from pipeline.optimizations.apply import Checkpoint, NotApplicableError
-from pipeline.optimizations.changes import ChangePlan
-from pipeline.optimizations.ledger import Ledger, StaleRecordError
-from pipeline.optimizations.record import IN_EFFECT, Kind, Record, Status
+from pipeline.optimizations.account import apply as applications
+from pipeline.optimizations.account import rollback as rollbacks
+from pipeline.optimizations.account.writing import NotApplicableError, NotConfirmedError, plan
+from pipeline.optimizations.chain import StaleRecordError
+from pipeline.optimizations.changes import ChangePlan, Outcome
+from pipeline.optimizations.ledger import Ledger
+from pipeline.optimizations.record import IN_EFFECT, Record, Status
 from pipeline.published.reader import Tables, read_publication
 from pipeline.published.snapshot import Manifest
 from pipeline.settings import Settings
@@ -50,20 +54,13 @@ def reach(settings: Settings) -> Iterator[World]:
 def dry_run(settings: Settings, ledger: Ledger, optimization_id: str) -> ChangePlan:
     """What applying a record would change now. Nothing is written."""
     with reach(settings) as world:
-        return applications.plan(ledger.journal, ledger.record(optimization_id), world.account, world.tables)
+        return plan(ledger, ledger.record(optimization_id), world.account, world.tables)
 
 
-def apply_one(
-    settings: Settings,
-    ledger: Ledger,
-    optimization_id: str,
-    *,
-    now: datetime,
-    checkpoint: Checkpoint = lambda place: None,
-) -> Record:
+def apply_one(settings: Settings, ledger: Ledger, optimization_id: str, *, now: datetime) -> Record:
     """Apply an approved record, or finish an application that was cut short."""
     with reach(settings) as world:
-        return _apply(settings, ledger, optimization_id, world, now, checkpoint)
+        return _apply(settings, ledger, optimization_id, world, now)
 
 
 def roll_back(
@@ -71,69 +68,87 @@ def roll_back(
 ) -> Record:
     """Put back what stood before a record was applied."""
     with reach(settings) as world:
-        return applications.roll_back(
+        return rollbacks.roll_back(
             ledger, optimization_id, world.account, actor=actor, reason=reason, first_day=world.first_day, now=now
         )
 
 
-def is_due(record: Record) -> bool:
-    """Whether driptune itself has something to write for the record."""
-    is_open = record.status in (Status.APPROVED, Status.APPLYING) and not record.is_holdout_set
-    return is_open and not record.proposal.is_all_by_hand
-
-
-def is_kept_in_step(record: Record) -> bool:
-    """Whether subscribers who join later are to get the record's value too, or to be marked as held out."""
-    proposal = record.proposal
-    is_standing = proposal.writes_field and proposal.kind is not Kind.ROLLBACK
-    return is_standing and (record.status in IN_EFFECT or (record.is_holdout_set and record.status is Status.APPLYING))
-
-
 def apply_due(settings: Settings, ledger: Ledger, *, now: datetime, tell: Tell) -> None:
-    """Apply everything that is approved, finish what was cut short, and give newcomers the values in effect."""
-    due = [record for record in ledger.records(Status.APPROVED, Status.APPLYING) if is_due(record)]
-    kept = [record for record in ledger.records(Status.APPLYING, *IN_EFFECT) if is_kept_in_step(record)]
+    """Apply everything approved, finish what was cut short, and keep what is in effect in step.
+
+    A record that cannot be written keeps no other from it.
+
+    Raises:
+        NotConfirmedError: at the end, if the account did not hold what was written for a record.
+        AccountBusyError: if another process writes to the account for too long.
+        SourceError: if Mailchimp cannot be reached.
+    """
+    records = ledger.records(Status.APPROVED, Status.APPLYING, Status.ROLLING_BACK, *IN_EFFECT)
+    kept = [record.optimization_id for record in records if record.is_kept_in_step]
+    due = [record for record in records if record.is_due]
     if not due and not kept:
         return
+    unconfirmed: list[NotConfirmedError] = []
     with reach(settings) as world:
-        for record in kept:
-            with _told(tell):
-                written = applications.keep_in_step(ledger, record, world.account, world.tables, now=now)
-                tell(f"{record.optimization_id}: {written:,} values written for newcomers.")
+        for name in kept:
+            with _told(tell, unconfirmed):
+                reached = applications.keep_in_step(ledger, name, world.account, world.tables, now=now)
+                tell(f"{name}: {reached.written:,} kept in step{_left_in_words(reached.left)}")
         for record in due:
-            with _told(tell):
-                done = _apply(settings, ledger, record.optimization_id, world, now, lambda place: None)
-                tell(f"{done.optimization_id}: applied; {written_in_words(done)}.")
+            name = record.optimization_id
+            with _told(tell, unconfirmed):
+                if record.status is Status.ROLLING_BACK:
+                    done = rollbacks.resume_rollback(ledger, name, world.account, now=now)
+                    tell(f"{name}: rolled back; {put_back_in_words(done)}")
+                else:
+                    done = _apply(settings, ledger, name, world, now)
+                    tell(f"{name}: applied; {written_in_words(done)}")
+    if unconfirmed:
+        raise unconfirmed[0]
 
 
 @contextmanager
-def _told(tell: Tell) -> Iterator[None]:
-    """Tell why a record was left alone, and go on. It is no longer due, or another process is writing it."""
+def _told(tell: Tell, unconfirmed: list[NotConfirmedError]) -> Iterator[None]:
+    """Tell why one record was left, and go on: it is not due any more, or its writes did not stand."""
     try:
         yield
     except (NotApplicableError, StaleRecordError) as error:
         tell(str(error))
+    except NotConfirmedError as error:
+        tell(str(error))
+        unconfirmed.append(error)
 
 
 def written_in_words(record: Record) -> str:
-    """What an application wrote."""
-    writes = record.details["writes"]
-    if not writes:
-        return "nothing had to be written, because the account already has these values"
-    return ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(writes.items()))
+    """What an application wrote, and what it left."""
+    return _in_words(record.details, "nothing had to be written, it stands so already")
 
 
-def _apply(
-    settings: Settings, ledger: Ledger, optimization_id: str, world: World, now: datetime, checkpoint: Checkpoint
-) -> Record:
+def put_back_in_words(record: Record) -> str:
+    """What a rollback put back, and what it left."""
+    return _in_words(record.details["put_back"], "nothing had to be put back")
+
+
+def _in_words(details: Mapping[str, Any], nothing: str) -> str:
+    # Those whose value somebody else has set are told as left.
+    writes = {outcome: count for outcome, count in details["writes"].items() if outcome != Outcome.TAKEN}
+    told = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(writes.items())) or nothing
+    return told + _left_in_words(details["left"])
+
+
+def _left_in_words(left: int) -> str:
+    return f"; {left:,} left, because somebody has set another value since" if left else ""
+
+
+def _apply(settings: Settings, ledger: Ledger, optimization_id: str, world: World, now: datetime) -> Record:
     standing, _ = standing_proposals(settings)
     return applications.apply(
         ledger,
         optimization_id,
         world.account,
         world.tables,
+        approval_policy=load_approvals(settings.definitions),
         standing=standing,
         first_day=world.first_day,
         now=now,
-        checkpoint=checkpoint,
     )

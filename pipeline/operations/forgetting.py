@@ -1,11 +1,15 @@
-"""Forgetting a person: they are removed from the lake, the working file and every publication."""
+"""Forgetting a person: they are removed from the lake, the journal of writes, the working file and every publication.
+
+No byte that driptune wrote names the person afterwards.
+"""
 
 import shutil
-from datetime import date
+from datetime import UTC, date, datetime
 
 from pipeline.common.lock import DEFAULT_WAIT_SECONDS, exclusive
 from pipeline.lake.keys import load_keys
 from pipeline.lake.store import Lake
+from pipeline.optimizations.ledger import open_ledger
 from pipeline.published.snapshot import Manifest
 from pipeline.settings import Settings
 
@@ -23,8 +27,11 @@ def forget_person(settings: Settings, address: str) -> tuple[int, date]:
     """
     manifest = Manifest.read(settings.published_dir)
     as_of = date.fromisoformat(manifest.as_of) if manifest else settings.resolve_as_of()
+    key = load_keys(settings).of_address(address)
     with exclusive(settings.working_file.with_suffix(".lock"), DEFAULT_WAIT_SECONDS):
-        removed = Lake(settings.lake_dir).forget(load_keys(settings).of_address(address))
+        with open_ledger(settings) as ledger:
+            ledger.forget(str(key), now=datetime.now(UTC))
+        removed = Lake(settings.lake_dir).forget(key)
         for leftover in settings.working_file.parent.glob("working.duckdb*"):
             leftover.unlink()
         shutil.rmtree(settings.published_dir, ignore_errors=True)

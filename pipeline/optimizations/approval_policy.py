@@ -1,4 +1,4 @@
-"""Who may decide what, and for how long a proposal stands: the values of `approvals.yaml`."""
+"""The approval policy: who may decide what, and for how long a proposal stands, as `approvals.yaml` says."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from types import MappingProxyType
 from pipeline.optimizations.record import Kind, Proposal, Risk
 
 POLICY_ACTOR = "approvals.yaml"
-"""Who approves what passes by itself."""
+"""Name under which a change within the bounds of automatic approval is approved."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class AutomaticApproval:
 
 @dataclass(frozen=True)
 class ApprovalPolicy:
-    """Who may decide what; without approvers nobody may."""
+    """Who may decide what. Without approvers nobody may."""
 
     approvers: tuple[Approver, ...] = ()
     four_eyes_from: Risk = Risk.HIGH
@@ -50,6 +50,14 @@ class ApprovalPolicy:
     def approvals_required(self, risk: Risk) -> int:
         """How many people must say yes."""
         return 1 if self.four_eyes_from.exceeds(risk) else 2
+
+    def may_approve(self, name: str, proposal: Proposal) -> bool:
+        """Whether an approval of that name counts for the proposal today."""
+        if name == POLICY_ACTOR:
+            return self.passes_by_itself(proposal)
+        approver = self.approver(name)
+        is_known = approver is not None and not proposal.risk.exceeds(approver.highest_risk)
+        return is_known and name != proposal.author
 
     def passes_by_itself(self, proposal: Proposal) -> bool:
         """Whether the proposal lies within the bounds of automatic approval."""

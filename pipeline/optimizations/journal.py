@@ -1,73 +1,192 @@
-"""What an application set out to write and what came of it, kept beside the ledger: a crash is resumed from here."""
+"""The journal: what a record set out to write, what stood before, and what came of it.
 
-from collections.abc import Iterable, Sequence
+It is part of the ledger's chain. Lines are added and never changed, but for their outcome. Each batch of lines belongs
+to one event of the ledger, which holds a hash over the commitments of its lines; a second event holds a hash over their
+outcomes. A commitment is a hash of subject and values with a salt of its own. When a person is forgotten, salt, subject
+and values are erased. The commitment stays, so the chain still verifies, and without the salt nobody can test a guess
+against it.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.optimizations.changes import Change
-from pipeline.optimizations.tables import writes, writing
+from pipeline.optimizations.chain import append_event, read_record, refuse_moved
+from pipeline.optimizations.changes import Change, Write
+from pipeline.optimizations.record import Record, digest
+from pipeline.optimizations.states import OF_JOURNAL, Event, EventType
+from pipeline.optimizations.tables import erase_remains, reading, writing
+from pipeline.optimizations.tables import journal as lines
 
-WRITTEN = "written"
+WRITER = "driptune"
+"""Name under which the journal's events are noted."""
+SALT_BYTES = 16
+Place = tuple[int, int]
+"""Where a line stands in a record's journal: revision of its event, and position below it."""
 
 
 class Journal:
-    """Writes by record, subject and field; what stood before the first write is never overwritten."""
+    """The writes of every record; what stood before a write is never overwritten."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def intend(self, optimization_id: str, changes: Iterable[Change]) -> None:
-        """Remember what is about to be written, and what stands now, before anything is."""
-        with writing(self._engine) as connection:
-            of_record = sa.select(writes.c.subject, writes.c.field).where(writes.c.optimization_id == optimization_id)
-            known = {tuple(row) for row in connection.execute(of_record)}
-            rows = [
-                {"optimization_id": optimization_id, "subject": one.subject, "field": one.field}
-                | {"before": one.before, "after": one.after}
-                for one in changes
-            ]
-            new = [row for row in rows if (row["subject"], row["field"]) not in known]
-            again = [row for row in rows if (row["subject"], row["field"]) in known]
-            if new:
-                connection.execute(sa.insert(writes), new)
-            if again:
-                key = [writes.c[name] == sa.bindparam(f"_{name}") for name in ("optimization_id", "subject", "field")]
-                update = sa.update(writes).where(*key).values(after=sa.bindparam("_after"), outcome=None)
-                connection.execute(update, [{f"_{name}": value for name, value in row.items()} for row in again])
+    def intend(self, record: Record, changes: Sequence[Change], *, now: datetime) -> Record:
+        """Note what is about to be written, and what stands now, before anything is.
 
-    def settle(self, optimization_id: str, outcomes: Sequence[tuple[Change, str]]) -> None:
-        """Note what came of writes: `written`, or why Mailchimp refused."""
-        if not outcomes:
-            return
-        key = [writes.c[name] == sa.bindparam(f"_{name}") for name in ("optimization_id", "subject", "field")]
-        update = sa.update(writes).where(*key).values(outcome=sa.bindparam("_outcome"))
+        Returns:
+            The record after the event; its revision is that of the new lines.
+
+        Raises:
+            StaleRecordError: if the record has moved on since it was read. Then nothing may be written for it.
+        """
         rows = [
-            {"_optimization_id": optimization_id, "_subject": one.subject, "_field": one.field, "_outcome": outcome}
-            for one, outcome in outcomes
+            {"position": position, "subject": one.subject, "field": one.field, "before": one.before, "after": one.after}
+            for position, one in enumerate(changes)
         ]
+        for row in rows:
+            row["salt"] = secrets.token_hex(SALT_BYTES)
+            row["commitment"] = commitment(row)
+        payload = {"writes": len(rows), "commitments": commitments_hash(rows)}
         with writing(self._engine) as connection:
+            refuse_moved(connection, record.optimization_id, record.revision)
+            moved = append_event(connection, record, EventType.WRITES_INTENDED, WRITER, now, payload)
+            place = {"optimization_id": moved.optimization_id, "revision": moved.revision}
+            connection.execute(sa.insert(lines), [{**place, **row} for row in rows])
+        return moved
+
+    def settle(self, record: Record, outcomes: Mapping[Place, str], *, now: datetime) -> Record:
+        """Note what came of whole batches of writes.
+
+        Args:
+            record: the record as it was read.
+            outcomes: the outcome of every line of those batches.
+            now: the time.
+
+        Returns:
+            The record after the event.
+
+        Raises:
+            StaleRecordError: if the record has moved on since it was read.
+        """
+        if not outcomes:
+            return record
+        told = [[*place, outcomes[place]] for place in sorted(outcomes)]
+        payload = {"revisions": sorted({revision for revision, _ in outcomes}), "outcomes": digest(told)}
+        of_line = [lines.c[name] == sa.bindparam(f"_{name}") for name in ("optimization_id", "revision", "position")]
+        update = sa.update(lines).where(*of_line).values(outcome=sa.bindparam("_outcome"))
+        names = ("_optimization_id", "_revision", "_position", "_outcome")
+        with writing(self._engine) as connection:
+            refuse_moved(connection, record.optimization_id, record.revision)
+            moved = append_event(connection, record, EventType.WRITES_SETTLED, WRITER, now, payload)
+            rows = [dict(zip(names, (record.optimization_id, *line), strict=True)) for line in told]
             connection.execute(update, rows)
+        return moved
 
-    def close(self, optimization_id: str) -> None:
-        """Take what is still open for written."""
-        is_open = (writes.c.optimization_id == optimization_id) & writes.c.outcome.is_(None)
+    def writes(self, optimization_id: str) -> list[Write]:
+        """The lines of a record in the order in which they were noted."""
+        query = sa.select(lines).where(lines.c.optimization_id == optimization_id)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.order_by(lines.c.revision, lines.c.position)).all()
+        return [
+            Write(row.revision, row.position, row.subject, row.field, row.before, row.after, row.outcome)
+            for row in rows
+        ]
+
+    def outcomes(self, optimization_id: str) -> Counter[str]:
+        """How many subjects had which outcome at their last line."""
+        latest = {write.subject: write for write in self.writes(optimization_id) if write.subject is not None}
+        return Counter(str(write.outcome) for write in latest.values())
+
+    def forget(self, subject: str, *, now: datetime) -> int:
+        """Erase a subject and its values from every line, so that the chain still verifies.
+
+        The caller holds the lock of the account: a record that is being written must not move meanwhile.
+
+        Returns:
+            Number of lines erased.
+
+        Raises:
+            LedgerError: if another program reads the file, so that its old pages cannot be overwritten.
+        """
+        query = sa.select(lines.c.optimization_id, lines.c.revision, lines.c.position)
+        query = query.where(lines.c.subject == subject)
+        erased = sa.update(lines).where(lines.c.subject == subject)
         with writing(self._engine) as connection:
-            connection.execute(sa.update(writes).where(is_open).values(outcome=WRITTEN))
+            places = connection.execute(query.order_by(*query.selected_columns)).all()
+            for optimization_id, rows in groupby(places, lambda row: str(row.optimization_id)):
+                payload = {"forgotten": [[row.revision, row.position] for row in rows]}
+                record = read_record(connection, optimization_id)
+                append_event(connection, record, EventType.WRITES_FORGOTTEN, WRITER, now, payload)
+            connection.execute(erased.values(subject=None, before=None, after=None, salt=None))
+        erase_remains(self._engine)
+        return len(places)
 
-    def reversed(self, optimization_id: str) -> list[Change]:
-        """The way back: everything that was, or may have been, written, to what stood before."""
-        touched = (writes.c.outcome.is_(None)) | (writes.c.outcome == WRITTEN)
-        query = sa.select(writes).where(writes.c.optimization_id == optimization_id, touched)
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            rows = connection.execute(query.order_by(writes.c.subject, writes.c.field)).all()
-        return [Change(row.subject, row.field, row.after, row.before) for row in rows]
 
-    def outcomes(self, optimization_id: str) -> dict[str, int]:
-        """How many writes had which outcome."""
-        query = (
-            sa.select(writes.c.outcome, sa.func.count())
-            .where(writes.c.optimization_id == optimization_id)
-            .group_by(writes.c.outcome)
-        )
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            return {outcome or "unsettled": count for outcome, count in connection.execute(query)}
+def commitment(row: Mapping[str, Any]) -> str:
+    """The salted hash that stands for the subject and the values of a line."""
+    return digest([row[name] for name in ("salt", "subject", "field", "before", "after")])
+
+
+def commitments_hash(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The hash over the commitments of a batch, in the order of its lines."""
+    return digest([row["commitment"] for row in rows])
+
+
+def journal_problems(connection: sa.Connection, events: Iterable[Event]) -> list[str]:
+    """What is wrong between the journal and the events of the ledger; nothing, if nobody touched either.
+
+    Args:
+        connection: the database.
+        events: every event of the ledger.
+    """
+    of_journal: dict[str, list[Event]] = {}
+    for event in events:
+        if event.event_type in OF_JOURNAL:
+            of_journal.setdefault(event.optimization_id, []).append(event)
+    query = sa.select(lines).order_by(lines.c.optimization_id, lines.c.revision, lines.c.position)
+    rows: list[Mapping[str, Any]] = [dict(row._mapping) for row in connection.execute(query)]
+    found = {name: list(group) for name, group in groupby(rows, lambda row: str(row["optimization_id"]))}
+    return [
+        f"The journal of {optimization_id} was edited: {problem}"
+        for optimization_id in sorted({*of_journal, *found})
+        for problem in _problems(found.get(optimization_id, []), of_journal.get(optimization_id, []))
+    ]
+
+
+def _problems(rows: Sequence[Mapping[str, Any]], events: Sequence[Event]) -> list[str]:
+    batches = {int(revision): list(group) for revision, group in groupby(rows, lambda row: row["revision"])}
+    noted = {event.revision: event for event in events if "commitments" in event.payload}
+    settled = {
+        tuple(event.payload.get("revisions", [event.revision])): event.payload["outcomes"]
+        for event in events
+        if "outcomes" in event.payload
+    }
+    forgotten = {tuple(place) for event in events for place in event.payload.get("forgotten", [])}
+    problems = []
+    for revision in sorted({*batches, *noted}):
+        batch = batches.get(revision, [])
+        if revision not in noted or noted[revision].payload["commitments"] != commitments_hash(batch):
+            problems.append(f"the lines of revision {revision} are not those that were noted.")
+    for row in rows:
+        place = (row["revision"], row["position"])
+        if (row["salt"] is None) != (place in forgotten):
+            problems.append(f"line {place[1]} of revision {place[0]} was emptied, or filled again.")
+        elif row["salt"] is not None and row["commitment"] != commitment(row):
+            problems.append(f"line {place[1]} of revision {place[0]} is not what was noted.")
+    for revisions, told in settled.items():
+        outcomes = [
+            [row["revision"], row["position"], row["outcome"]] for one in revisions for row in batches.get(one, [])
+        ]
+        if digest(outcomes) != told:
+            problems.append(f"what came of the writes of revision {revisions[0]} is not what was noted.")
+    is_settled = {revision for revisions in settled for revision in revisions}
+    for revision in sorted(batches.keys() - is_settled):
+        if any(row["outcome"] is not None for row in batches[revision]):
+            problems.append(f"nothing was noted of what came of the writes of revision {revision}.")
+    return problems

@@ -3,7 +3,6 @@
 Who may decide belongs to `review`; here is only what may follow what, and that nothing is lost, changed or done twice.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -13,25 +12,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.common.errors import LedgerError
+from pipeline.optimizations.account.lock import Hold, account_lock
 from pipeline.optimizations.approval_policy import POLICY_ACTOR, ApprovalPolicy
-from pipeline.optimizations.journal import Journal
+from pipeline.optimizations.binding import grown_worse, terms
+from pipeline.optimizations.chain import append_event, as_event, read_record, refuse_moved, state_of
+from pipeline.optimizations.journal import Journal, journal_problems
 from pipeline.optimizations.record import OPEN, Proposal, Record, Status, canonical
-from pipeline.optimizations.states import (
-    FIRST_HASH,
-    Event,
-    EventType,
-    event_hash,
-    next_status,
-    replay,
-)
+from pipeline.optimizations.states import FIRST_HASH, OF_JOURNAL, Event, EventType, event_hash, replay
 from pipeline.optimizations.tables import events as event_table
-from pipeline.optimizations.tables import open_engine, writing
+from pipeline.optimizations.tables import open_engine, reading, snapshot, writing
 from pipeline.optimizations.tables import states as state_table
 from pipeline.settings import Settings
-
-
-class StaleRecordError(LedgerError):
-    """The record has moved on since it was read."""
 
 
 class Ledger:
@@ -65,17 +56,37 @@ class Ledger:
         """Give the connections back."""
         self._engine.dispose()
 
-    def propose(self, proposals: Iterable[Proposal], *, now: datetime, policy: ApprovalPolicy) -> list[str]:
+    @contextmanager
+    def one_writer(self) -> Iterator[Hold]:
+        """Hold the lock of the account, whose records nobody else moves by writing to it until the block ends.
+
+        Yields:
+            A function to be called before each batch of writes; it raises if the lock was lost.
+
+        Raises:
+            AccountBusyError: if another process writes to the account for too long.
+            LedgerError: if the ledger was edited. Nothing is written by such a ledger.
+        """
+        with account_lock(self._engine) as hold:
+            if problems := self.verify():
+                raise LedgerError(
+                    f"{problems[0]} So the ledger was edited, and nothing is written by it. Restore it from a backup; "
+                    "`driptune verify` tells when it is whole."
+                )
+            yield hold
+
+    def propose(self, proposals: Iterable[Proposal], *, now: datetime, approval_policy: ApprovalPolicy) -> list[str]:
         """Put proposals on record, however often they are made.
 
-        A target has one open record: a pending one gets newer evidence, gives way to another change, and what was
-        rejected comes again only with other evidence after the cool-down.
+        A target has one open record. A pending one is renewed when its evidence, its risk or the number of approvals it
+        takes has changed; it gives way to another change; and what was rejected comes again only with other evidence
+        after the cool-down.
 
         Returns:
             Ids of the records that are new.
         """
         with writing(self._engine) as connection:
-            return [proposal.optimization_id for proposal in proposals if _propose(connection, proposal, now, policy)]
+            return [one.optimization_id for one in proposals if _propose(connection, one, now, approval_policy)]
 
     def append(
         self,
@@ -95,13 +106,9 @@ class Ledger:
             IllegalTransitionError: if the event does not fit the record's state.
         """
         with writing(self._engine) as connection:
-            record = _record(connection, optimization_id)
-            if record.revision != expected_revision:
-                raise StaleRecordError(
-                    f"{optimization_id} has changed since you saw it: it is {record.status} now (revision "
-                    f"{record.revision}, you saw {expected_revision}). Look at it again."
-                )
-            return _append(connection, record, event_type, actor, now, payload or {})
+            record = read_record(connection, optimization_id)
+            refuse_moved(connection, optimization_id, expected_revision)
+            return append_event(connection, record, event_type, actor, now, payload or {})
 
     def record(self, optimization_id: str) -> Record:
         """One record as it stands.
@@ -109,8 +116,8 @@ class Ledger:
         Raises:
             LedgerError: if there is no such record.
         """
-        with self._reading() as connection:
-            return _record(connection, optimization_id)
+        with reading(self._engine) as connection:
+            return read_record(connection, optimization_id)
 
     def records(self, *statuses: Status) -> list[Record]:
         """Records in the given states, or all, the oldest first."""
@@ -119,8 +126,8 @@ class Ledger:
             wanted = wanted.where(state_table.c.status.in_([str(status) for status in statuses]))
         of_wanted = event_table.c.optimization_id.in_(wanted)
         query = sa.select(event_table).where(of_wanted).order_by(event_table.c.optimization_id, event_table.c.revision)
-        with self._reading() as connection:
-            found = [_event(row) for row in connection.execute(query)]
+        with reading(self._engine) as connection:
+            found = [as_event(row) for row in connection.execute(query)]
         replayed = [replay(list(group)) for _, group in groupby(found, lambda event: event.optimization_id)]
         return sorted(replayed, key=lambda record: (record.created_at, record.optimization_id))
 
@@ -129,142 +136,111 @@ class Ledger:
         query = sa.select(event_table).order_by(event_table.c.sequence)
         if optimization_id is not None:
             query = query.where(event_table.c.optimization_id == optimization_id)
-        with self._reading() as connection:
-            return [_event(row) for row in connection.execute(query)]
+        with reading(self._engine) as connection:
+            return [as_event(row) for row in connection.execute(query)]
+
+    def history(self, optimization_id: str) -> list[Event]:
+        """What a reader is told of a record: its events without those that only chain its journal of writes."""
+        return [event for event in self.events(optimization_id) if event.event_type not in OF_JOURNAL]
+
+    def forget(self, subject: str, *, now: datetime) -> int:
+        """Erase a subject and its values from the journal of writes; the chain still verifies.
+
+        Args:
+            subject: the key of a person.
+            now: the time.
+
+        Returns:
+            Number of lines erased.
+
+        Raises:
+            AccountBusyError: if another process writes to the account for too long.
+            LedgerError: if another program reads the ledger's file, so that its old pages cannot be overwritten.
+        """
+        with account_lock(self._engine):
+            return self.journal.forget(subject, now=now)
 
     def verify(self) -> list[str]:
-        """What is wrong with the chain of events, or between it and the states; nothing, if nobody touched them."""
-        with self._reading() as connection:
+        """What is wrong with the chain of events, its states, or the journal; nothing, if nobody touched them."""
+        with snapshot(self._engine) as connection:
             rows = list(connection.execute(sa.select(event_table).order_by(event_table.c.sequence)))
             states = {row.optimization_id: row for row in connection.execute(sa.select(state_table))}
-        problems, previous = [], FIRST_HASH
-        for row in rows:
-            said = (row.optimization_id, row.revision, row.event_type, row.actor, row.occurred_at, row.payload)
-            if row.previous_hash != previous:
-                problems.append(f"Before event {row.sequence} a line is missing, added or out of order.")
-            elif row.hash != event_hash(*said, row.previous_hash):
-                problems.append(f"Event {row.sequence} of {row.optimization_id} was edited.")
-            previous = row.hash
-        return problems or _state_problems(rows, states)
+            problems, previous = [], FIRST_HASH
+            for row in rows:
+                said = (row.optimization_id, row.revision, row.event_type, row.actor, row.occurred_at, row.payload)
+                if row.previous_hash != previous:
+                    problems.append(f"Before event {row.sequence} a line is missing, added or out of order.")
+                elif row.hash != event_hash(*said, row.previous_hash):
+                    problems.append(f"Event {row.sequence} of {row.optimization_id} was edited.")
+                previous = row.hash
+            if problems:
+                return problems
+            events = [as_event(row) for row in rows]
+            return [*_state_problems(events, states), *journal_problems(connection, events)]
 
-    def _reading(self) -> sa.Connection:
-        return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
-
-def _state_problems(rows: Sequence[sa.Row[Any]], states: Mapping[str, sa.Row[Any]]) -> list[str]:
+def _state_problems(events: Sequence[Event], states: Mapping[str, sa.Row[Any]]) -> list[str]:
     problems = []
     replayed: dict[str, list[Event]] = {}
-    for row in rows:
-        replayed.setdefault(row.optimization_id, []).append(_event(row))
+    for event in events:
+        replayed.setdefault(event.optimization_id, []).append(event)
     for optimization_id in sorted({*replayed, *states}):
         if optimization_id not in replayed or optimization_id not in states:
             problems.append(f"{optimization_id} stands in only one of events and states.")
             continue
-        record, state = replay(replayed[optimization_id]), states[optimization_id]
-        if _state_of(record) != {name: getattr(state, name) for name in _state_of(record)}:
+        state = states[optimization_id]
+        if any(getattr(state, name) != value for name, value in state_of(replay(replayed[optimization_id])).items()):
             problems.append(f"The state of {optimization_id} is not what its events say.")
     return problems
 
 
-def _propose(connection: sa.Connection, proposal: Proposal, now: datetime, policy: ApprovalPolicy) -> bool:
+def _propose(connection: sa.Connection, proposal: Proposal, now: datetime, approval_policy: ApprovalPolicy) -> bool:
     same_target = (state_table.c.kind == proposal.kind) & (state_table.c.target == proposal.target)
     rows = connection.execute(sa.select(state_table.c.optimization_id, state_table.c.status).where(same_target))
     known = {row.optimization_id: Status(row.status) for row in rows}
     stands = known.get(proposal.optimization_id)
-    terms = {
-        "proposal": proposal.model_dump(mode="json"),
-        "expires_at": policy.expires_at(proposal.kind, now).isoformat(),
-        "approvals_required": policy.approvals_required(proposal.risk),
-    }
     if stands is Status.PENDING:
-        record = _record(connection, proposal.optimization_id)
-        if record.proposal.evidence_hash != proposal.evidence_hash:
-            _append(connection, record, EventType.EVIDENCE_RENEWED, proposal.author, now, terms)
-        return False
+        _renew(connection, read_record(connection, proposal.optimization_id), proposal, now, approval_policy)
     if stands is not None:
         return False
     for other, status in known.items():
-        record = _record(connection, other)
+        record = read_record(connection, other)
         if status is Status.PENDING:
             reason = f"{proposal.optimization_id} proposes another change."
-            _append(connection, record, EventType.SUPERSEDED, proposal.author, now, {"reason": reason})
-        elif status in OPEN or (status is Status.REJECTED and _rests(record, proposal, now, policy)):
+            append_event(connection, record, EventType.SUPERSEDED, proposal.author, now, {"reason": reason})
+        elif status in OPEN or (status is Status.REJECTED and _rests(record, proposal, now, approval_policy)):
             return False
-    created = _append(connection, None, EventType.PROPOSED, proposal.author, now, terms, proposal.optimization_id)
-    if policy.passes_by_itself(proposal):
+    payload = terms(proposal, approval_policy, now)
+    created = append_event(
+        connection, None, EventType.PROPOSED, proposal.author, now, payload, proposal.optimization_id
+    )
+    if approval_policy.passes_by_itself(proposal):
         reason = f"Within the bounds of {POLICY_ACTOR}."
-        _append(connection, created, EventType.APPROVED, POLICY_ACTOR, now, {"reason": reason})
+        append_event(connection, created, EventType.APPROVED, POLICY_ACTOR, now, {"reason": reason})
     return True
 
 
-def _rests(rejected: Record, proposal: Proposal, now: datetime, policy: ApprovalPolicy) -> bool:
+def _renew(
+    connection: sa.Connection, record: Record, proposal: Proposal, now: datetime, approval_policy: ApprovalPolicy
+) -> None:
+    """Bring a pending record to today's proposal and to today's approval policy."""
+    renewed = terms(proposal, approval_policy, now)
+    if canonical(record.proposal.model_dump(mode="json")) != canonical(renewed["proposal"]):
+        if record.approvals and (reason := grown_worse(record.proposal, proposal)):
+            renewed["reason"] = f"{reason} What was approved before no longer counts."
+        append_event(connection, record, EventType.EVIDENCE_RENEWED, proposal.author, now, renewed)
+    elif record.approvals_required != renewed["approvals_required"]:
+        required = renewed["approvals_required"]
+        reason = f"By today's {POLICY_ACTOR} a change of {proposal.risk} risk takes {required} approvals."
+        changed = {"approvals_required": required, "reason": reason}
+        append_event(connection, record, EventType.TERMS_CHANGED, POLICY_ACTOR, now, changed)
+
+
+def _rests(rejected: Record, proposal: Proposal, now: datetime, approval_policy: ApprovalPolicy) -> bool:
     """Whether a rejection still speaks against proposing for the target again."""
     decided_at = rejected.decided_at or rejected.created_at
-    is_cooling = now < decided_at + timedelta(days=policy.cool_down_days)
+    is_cooling = now < decided_at + timedelta(days=approval_policy.cool_down_days)
     return is_cooling or rejected.proposal.evidence_hash == proposal.evidence_hash
-
-
-def _append(
-    connection: sa.Connection,
-    record: Record | None,
-    event_type: EventType,
-    actor: str,
-    now: datetime,
-    payload: Mapping[str, Any],
-    optimization_id: str = "",
-) -> Record:
-    next_status(record.status if record else None, event_type)
-    latest = sa.select(event_table.c.sequence, event_table.c.hash).order_by(event_table.c.sequence.desc()).limit(1)
-    head = connection.execute(latest).one_or_none()
-    subject = record.optimization_id if record else optimization_id
-    revision = record.revision + 1 if record else 1
-    occurred_at, text = now.isoformat(), canonical(payload)
-    previous = head.hash if head else FIRST_HASH
-    row = {
-        "sequence": head.sequence + 1 if head else 1,
-        "optimization_id": subject,
-        "revision": revision,
-        "event_type": str(event_type),
-        "actor": actor,
-        "occurred_at": occurred_at,
-        "payload": text,
-        "previous_hash": previous,
-        "hash": event_hash(subject, revision, event_type, actor, occurred_at, text, previous),
-    }
-    connection.execute(sa.insert(event_table).values(row))
-    changed = _record(connection, subject)
-    if record is None:
-        connection.execute(sa.insert(state_table).values(_state_of(changed)))
-    else:
-        of_record = state_table.c.optimization_id == subject
-        connection.execute(sa.update(state_table).where(of_record).values(_state_of(changed)))
-    return changed
-
-
-def _state_of(record: Record) -> dict[str, Any]:
-    proposal = record.proposal
-    return {
-        "optimization_id": record.optimization_id,
-        "kind": str(proposal.kind),
-        "target": proposal.target,
-        "status": str(record.status),
-        "revision": record.revision,
-        "evidence_hash": proposal.evidence_hash,
-        "open_target": canonical([proposal.kind, proposal.target]) if record.status in OPEN else None,
-    }
-
-
-def _record(connection: sa.Connection, optimization_id: str) -> Record:
-    of_record = event_table.c.optimization_id == optimization_id
-    query = sa.select(event_table).where(of_record).order_by(event_table.c.revision)
-    found = [_event(row) for row in connection.execute(query)]
-    if not found:
-        raise LedgerError(f"There is no record '{optimization_id}'. `driptune pending` lists those that wait.")
-    return replay(found)
-
-
-def _event(row: sa.Row[Any]) -> Event:
-    return Event.model_validate({**row._mapping, "payload": json.loads(row.payload)})
 
 
 @contextmanager

@@ -68,7 +68,8 @@ def in_a_word(realised: pl.DataFrame) -> pl.DataFrame:
 
 
 def _is_measured(record: Record, as_of_day: date) -> bool:
-    was_applied = record.status in (*IN_EFFECT, Status.ROLLED_BACK) and record.proposal.measure is not None
+    went_in_effect = (*IN_EFFECT, Status.ROLLING_BACK, Status.ROLLED_BACK)
+    was_applied = record.status in went_in_effect and record.proposal.measure is not None
     return was_applied and record.applied_day is not None and record.applied_day <= as_of_day
 
 

@@ -1,4 +1,7 @@
-"""What a proposed change is made of, and the words for its kinds and states. Values only; no storage, no decision."""
+"""What a proposed change is made of, and the words for its kinds and states. This module holds values only.
+
+Storing a record belongs to `ledger`, deciding about it to `review`.
+"""
 
 import hashlib
 import json
@@ -15,6 +18,7 @@ from pipeline.schemas.vocabulary import RecordStatus as Status
 OPEN = (Status.PENDING, Status.APPROVED, Status.APPLYING)
 """States in which a target takes no second record."""
 IN_EFFECT = (Status.APPLIED, Status.VERIFIED)
+"""States in which the change stands in the account."""
 
 
 def canonical(value: Any) -> str:
@@ -114,9 +118,11 @@ class Approval(_Frozen):
 
 
 class Record(_Frozen):
-    """A proposal and what has become of it: in effect from `applied_day` until the day before `rolled_back_day`.
+    """A proposal and what has become of it.
 
-    Of a change made by hand `is_holdout_set` says that those kept out are marked in Mailchimp.
+    The change is in effect from `applied_day` until the day before `rolled_back_day`. Of a change made by hand
+    `is_holdout_set` says that those kept out are marked in Mailchimp. `details` holds counts and measures, never what
+    a person holds: events cannot be erased when a person is forgotten.
     """
 
     proposal: Proposal
@@ -134,6 +140,21 @@ class Record(_Frozen):
     rolled_back_day: date | None = None
     is_holdout_set: bool = False
     details: Mapping[str, Any] = {}
+
+    @property
+    def is_due(self) -> bool:
+        """Whether driptune itself has something to write for the record, or to put back."""
+        if self.status is Status.ROLLING_BACK:
+            return True
+        is_open = self.status in (Status.APPROVED, Status.APPLYING) and not self.is_holdout_set
+        return is_open and not self.proposal.is_all_by_hand
+
+    @property
+    def is_kept_in_step(self) -> bool:
+        """Whether people who come later are to get the record's value too, or to be marked as kept out."""
+        is_standing = self.proposal.writes_field and self.proposal.kind is not Kind.ROLLBACK
+        is_marked = self.is_holdout_set and self.status is Status.APPLYING
+        return is_standing and (self.status in IN_EFFECT or is_marked)
 
     @property
     def awaits_hand(self) -> bool:

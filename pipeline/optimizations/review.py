@@ -1,16 +1,20 @@
-"""Deciding: the one service behind command line, inbox and sensors. Who may, on what they saw, and why."""
+"""Deciding: the one service behind command line, inbox and sensors. Who may decide, on what they saw, and why."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 from pipeline.common.errors import LedgerError
-from pipeline.optimizations.approval_policy import ApprovalPolicy, Approver
+from pipeline.optimizations.approval_policy import POLICY_ACTOR, ApprovalPolicy, Approver
+from pipeline.optimizations.binding import approvals_that_hold, missing_approvals, terms
+from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import IN_EFFECT, Kind, Record, Status
 from pipeline.optimizations.states import EventType
 
 CLOCK = "expiry"
-"""Who lets a record lapse."""
+"""Name under which it is noted that a record lapsed."""
 
 
 class DecisionRefusedError(LedgerError):
@@ -31,16 +35,16 @@ class Seen:
         return cls(record.optimization_id, record.revision, record.proposal.evidence_hash)
 
 
-def approve(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str, now: datetime) -> Record:
-    """One person's yes to what they saw; the last one needed makes the record approved.
+def approve(ledger: Ledger, approval_policy: ApprovalPolicy, seen: Seen, *, actor: str, now: datetime) -> Record:
+    """One person's yes to what they saw. The last one needed by today's `approvals.yaml` makes the record approved.
 
     Raises:
-        DecisionRefusedError: not an approver, above their risk, their own proposal, a second yes of one person,
-            lapsed, or changed since they saw it.
+        DecisionRefusedError: if the actor is no approver, or the risk is above what they may approve, or they proposed
+            it or approved it before; if the record lapsed; or if it has changed since they saw it.
         StaleRecordError, IllegalTransitionError: if somebody else was faster.
     """
     record = _as_seen(ledger, seen, now)
-    approver = known_approver(policy, actor)
+    approver = known_approver(approval_policy, actor)
     if record.proposal.risk.exceeds(approver.highest_risk):
         raise DecisionRefusedError(
             f"This change is of {record.proposal.risk} risk and {actor} may approve up to {approver.highest_risk}. "
@@ -50,23 +54,29 @@ def approve(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str, n
         raise DecisionRefusedError("Nobody approves what they proposed. Ask another approver.")
     if actor in {approval.actor for approval in record.approvals}:
         raise DecisionRefusedError(f"{actor} has approved this already; it needs another person.")
-    is_last = len(record.approvals) + 1 >= record.approvals_required
+    required = approval_policy.approvals_required(record.proposal.risk)
+    is_last = len(approvals_that_hold(record, approval_policy)) + 1 >= required
     event = EventType.APPROVED if is_last else EventType.APPROVAL_GIVEN
-    return _append(ledger, seen, event, actor, now, evidence_hash=seen.evidence_hash)
+    agreed = {"evidence_hash": seen.evidence_hash, "approvals_required": required}
+    return _append(ledger, seen, event, actor, now, **agreed)
 
 
-def reject(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str, reason: str, now: datetime) -> Record:
+def reject(
+    ledger: Ledger, approval_policy: ApprovalPolicy, seen: Seen, *, actor: str, reason: str, now: datetime
+) -> Record:
     """An approver's no, with the reason that will be read when it comes up again.
 
     Raises:
         DecisionRefusedError: without a reason, or if the actor is no approver, or it changed since they saw it.
     """
     _as_seen(ledger, seen, now)
-    known_approver(policy, actor)
+    known_approver(approval_policy, actor)
     return _append(ledger, seen, EventType.REJECTED, actor, now, reason=_given(reason))
 
 
-def withdraw(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str, reason: str, now: datetime) -> Record:
+def withdraw(
+    ledger: Ledger, approval_policy: ApprovalPolicy, seen: Seen, *, actor: str, reason: str, now: datetime
+) -> Record:
     """Take a proposal back before anybody decided.
 
     Raises:
@@ -75,21 +85,25 @@ def withdraw(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str, 
     """
     record = _as_seen(ledger, seen, now)
     if actor != record.proposal.author:
-        known_approver(policy, actor)
+        known_approver(approval_policy, actor)
     return _append(ledger, seen, EventType.WITHDRAWN, actor, now, reason=_given(reason))
 
 
-def mark_done(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str, now: datetime) -> Record:
+def mark_done(ledger: Ledger, approval_policy: ApprovalPolicy, seen: Seen, *, actor: str, now: datetime) -> Record:
     """An approver's word that a change made by hand has been made.
 
     Raises:
-        DecisionRefusedError: if the change is not one made by hand, those kept out are not marked yet, or the actor is
-            no approver.
+        DecisionRefusedError: if the change is not one made by hand, its approvals no longer suffice, those kept out are
+            not marked yet, or the actor is no approver.
     """
     record = _as_seen(ledger, seen, now)
     if not record.proposal.is_by_hand:
         raise DecisionRefusedError("driptune makes this change itself; only changes made by hand are marked as done.")
-    known_approver(policy, actor)
+    known_approver(approval_policy, actor)
+    if record.status is Status.APPROVED and (missing := missing_approvals(record, approval_policy)):
+        renewed = terms(record.proposal, approval_policy, now)
+        _append(ledger, seen, EventType.APPROVAL_LAPSED, POLICY_ACTOR, now, **renewed, reason=missing)
+        raise DecisionRefusedError(f"{missing} So it waits for approval anew, and is not marked as done.")
     if record.status is Status.APPROVED and record.proposal.writes_field:
         raise DecisionRefusedError(
             f"Those kept out are not marked yet. driptune does so within minutes (or now: driptune apply "
@@ -98,7 +112,7 @@ def mark_done(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str,
     if record.status is Status.APPROVED:
         record = _append(ledger, seen, EventType.APPLICATION_STARTED, actor, now)
     if record.proposal.kind is Kind.ROLLBACK:
-        end_what_is_taken_back(ledger, record, now.date(), now)
+        _end_what_is_taken_back(ledger, record, now.date(), now)
     return ledger.append(
         seen.optimization_id,
         EventType.APPLIED,
@@ -109,7 +123,7 @@ def mark_done(ledger: Ledger, policy: ApprovalPolicy, seen: Seen, *, actor: str,
     )
 
 
-def end_what_is_taken_back(ledger: Ledger, rollback: Record, first_day: date, now: datetime) -> None:
+def _end_what_is_taken_back(ledger: Ledger, rollback: Record, first_day: date, now: datetime) -> None:
     """Note in the record that a rollback takes back that it is no longer in effect, unless it says so already."""
     ended = ledger.record(str(rollback.proposal.after["roll_back"]))
     if ended.status in IN_EFFECT:
@@ -128,10 +142,14 @@ def end_what_is_taken_back(ledger: Ledger, rollback: Record, first_day: date, no
 
 def expire_due(ledger: Ledger, now: datetime) -> list[str]:
     """Let lapse what nobody decided, or applied, in time; returns the ids."""
-    due = [record for record in ledger.records(Status.PENDING, Status.APPROVED) if record.expires_at <= now]
-    for record in due:
-        _append(ledger, Seen.of(record), EventType.EXPIRED, CLOCK, now, reason="Nobody acted in time.")
-    return [record.optimization_id for record in due]
+    lapsed = []
+    for record in ledger.records(Status.PENDING, Status.APPROVED):
+        if record.expires_at <= now:
+            # Somebody who decides or applies it at this moment was faster.
+            with suppress(StaleRecordError):
+                _append(ledger, Seen.of(record), EventType.EXPIRED, CLOCK, now, reason="Nobody acted in time.")
+                lapsed.append(record.optimization_id)
+    return lapsed
 
 
 def _as_seen(ledger: Ledger, seen: Seen, now: datetime) -> Record:
@@ -147,13 +165,13 @@ def _as_seen(ledger: Ledger, seen: Seen, now: datetime) -> Record:
     return record
 
 
-def known_approver(policy: ApprovalPolicy, actor: str) -> Approver:
+def known_approver(approval_policy: ApprovalPolicy, actor: str) -> Approver:
     """The approver of that name.
 
     Raises:
         DecisionRefusedError: if there is none.
     """
-    approver = policy.approver(actor)
+    approver = approval_policy.approver(actor)
     if approver is None:
         raise DecisionRefusedError(f"'{actor}' is not among the approvers of approvals.yaml. Ask one of them.")
     return approver
@@ -165,7 +183,7 @@ def _given(reason: str) -> str:
     return reason.strip()
 
 
-def _append(ledger: Ledger, seen: Seen, event: EventType, actor: str, now: datetime, **payload: str) -> Record:
+def _append(ledger: Ledger, seen: Seen, event: EventType, actor: str, now: datetime, **payload: Any) -> Record:
     return ledger.append(
         seen.optimization_id, event, actor=actor, now=now, expected_revision=seen.revision, payload=payload
     )

@@ -1,4 +1,7 @@
-"""The state machine: which event may follow which, and the record that a series of events amounts to. Pure."""
+"""The state machine: which event may follow which, and the record that a series of events amounts to.
+
+Everything here is pure. How events are stored belongs to `chain`.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -7,35 +10,51 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.common.errors import LedgerError
-from pipeline.optimizations.record import Approval, Proposal, Record, Status, digest
+from pipeline.optimizations.record import IN_EFFECT, Approval, Proposal, Record, Status, digest
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
+
+_WRITING = (Status.APPLYING, *IN_EFFECT, Status.ROLLING_BACK)
+
+
+def _unmoved(*statuses: Status) -> Mapping[Status | None, Status]:
+    return {status: status for status in statuses}
+
 
 TRANSITIONS: Mapping[EventType, Mapping[Status | None, Status]] = {
     EventType.PROPOSED: {None: Status.PENDING},
-    EventType.EVIDENCE_RENEWED: {Status.PENDING: Status.PENDING},
-    EventType.APPROVAL_GIVEN: {Status.PENDING: Status.PENDING},
+    EventType.EVIDENCE_RENEWED: _unmoved(Status.PENDING),
+    EventType.TERMS_CHANGED: _unmoved(Status.PENDING),
+    EventType.APPROVAL_GIVEN: _unmoved(Status.PENDING),
     EventType.APPROVED: {Status.PENDING: Status.APPROVED},
+    EventType.APPROVAL_LAPSED: {Status.APPROVED: Status.PENDING, Status.APPLYING: Status.PENDING},
     EventType.REJECTED: {Status.PENDING: Status.REJECTED},
     EventType.WITHDRAWN: {Status.PENDING: Status.WITHDRAWN},
-    EventType.EXPIRED: {Status.PENDING: Status.EXPIRED, Status.APPROVED: Status.EXPIRED},
+    EventType.EXPIRED: dict.fromkeys((Status.PENDING, Status.APPROVED, Status.APPLYING), Status.EXPIRED),
     EventType.SUPERSEDED: {Status.PENDING: Status.SUPERSEDED, Status.APPROVED: Status.SUPERSEDED},
-    EventType.WENT_STALE: {Status.APPROVED: Status.STALE},
+    EventType.WENT_STALE: {Status.APPROVED: Status.STALE, Status.APPLYING: Status.STALE},
     EventType.APPLICATION_STARTED: {Status.APPROVED: Status.APPLYING},
-    EventType.HOLDOUT_SET: {Status.APPLYING: Status.APPLYING},
+    EventType.HOLDOUT_SET: _unmoved(Status.APPLYING),
     EventType.APPLIED: {Status.APPLYING: Status.APPLIED},
-    EventType.KEPT_IN_STEP: {status: status for status in (Status.APPLYING, Status.APPLIED, Status.VERIFIED)},
+    EventType.KEPT_IN_STEP: _unmoved(Status.APPLYING, *IN_EFFECT),
     EventType.VERIFIED: {Status.APPLIED: Status.VERIFIED},
-    EventType.ROLLED_BACK: {
-        Status.APPLYING: Status.ROLLED_BACK,
-        Status.APPLIED: Status.ROLLED_BACK,
-        Status.VERIFIED: Status.ROLLED_BACK,
-    },
+    EventType.ROLLBACK_STARTED: dict.fromkeys((Status.APPLYING, *IN_EFFECT), Status.ROLLING_BACK),
+    EventType.ROLLED_BACK: dict.fromkeys(_WRITING, Status.ROLLED_BACK),
+    EventType.WRITES_INTENDED: _unmoved(*_WRITING),
+    EventType.WRITES_SETTLED: _unmoved(*_WRITING),
+    EventType.WRITES_FORGOTTEN: _unmoved(*Status),
+    EventType.JOURNAL_ADOPTED: _unmoved(*Status),
 }
 DECISIONS = frozenset(
     {EventType.APPROVED, EventType.REJECTED, EventType.WITHDRAWN, EventType.EXPIRED, EventType.SUPERSEDED}
 )
+RENEWALS = frozenset({EventType.EVIDENCE_RENEWED, EventType.APPROVAL_LAPSED})
+"""Events after which a record waits for approvals anew: whoever said yes said it to other evidence or other terms."""
+OF_JOURNAL = frozenset(
+    {EventType.WRITES_INTENDED, EventType.WRITES_SETTLED, EventType.WRITES_FORGOTTEN, EventType.JOURNAL_ADOPTED}
+)
+"""Events that put the journal of writes into the chain; they say nothing new to somebody who reads a history."""
 FIRST_HASH = "0" * 64
-"""What the first event of a ledger stands behind."""
+"""The hash that stands before the first event of a ledger."""
 
 
 class IllegalTransitionError(LedgerError):
@@ -43,7 +62,7 @@ class IllegalTransitionError(LedgerError):
 
 
 class Event(BaseModel):
-    """One line of the ledger; `hash` covers it and the hash of the line before, whichever record that is of."""
+    """One line of the ledger. `hash` covers it and the hash of the line before, whichever record that is of."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -85,13 +104,18 @@ def replay(events: Sequence[Event]) -> Record:
     """
     record: Record | None = None
     for event in events:
-        record = _after(record, event)
+        record = after_event(record, event)
     if record is None:
         raise IllegalTransitionError("A record without events is none.")
     return record
 
 
-def _after(record: Record | None, event: Event) -> Record:
+def after_event(record: Record | None, event: Event) -> Record:
+    """The record after one more event; `record` is none before the first one.
+
+    Raises:
+        IllegalTransitionError: if the event does not fit the record's state.
+    """
     status = next_status(record.status if record else None, event.event_type)
     payload = event.payload
     if record is None:
@@ -105,10 +129,10 @@ def _after(record: Record | None, event: Event) -> Record:
             approvals_required=payload["approvals_required"],
         )
     changes: dict[str, Any] = {"status": status, "revision": event.revision}
-    if event.event_type is EventType.EVIDENCE_RENEWED:
-        # Whoever said yes said it to other evidence.
+    if event.event_type in RENEWALS:
         changes |= {"proposal": Proposal.model_validate(payload["proposal"]), "approvals": ()}
         changes |= {"expires_at": datetime.fromisoformat(payload["expires_at"])}
+        changes |= {"decided_by": None, "decided_at": None}
     if event.event_type in (EventType.APPROVAL_GIVEN, EventType.APPROVED):
         changes["approvals"] = (*record.approvals, Approval(actor=event.actor, given_at=event.occurred_at))
     if event.event_type in DECISIONS:
@@ -117,9 +141,12 @@ def _after(record: Record | None, event: Event) -> Record:
         changes["applied_day"] = date.fromisoformat(payload["applied_day"])
     if event.event_type is EventType.HOLDOUT_SET:
         changes["is_holdout_set"] = True
-    if event.event_type is EventType.ROLLED_BACK:
+    if "rolled_back_day" in payload:
         changes["rolled_back_day"] = date.fromisoformat(payload["rolled_back_day"])
-    if payload.get("reason"):
+    if "approvals_required" in payload:
+        changes["approvals_required"] = payload["approvals_required"]
+    # The reason of a rollback is that of who asked for it; its end only tells what was put back.
+    if payload.get("reason") and record.status is not Status.ROLLING_BACK:
         changes["reason"] = payload["reason"]
     if payload.get("details"):
         changes["details"] = {**record.details, **payload["details"]}

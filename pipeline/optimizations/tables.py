@@ -11,11 +11,14 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from pipeline.common.errors import LedgerError
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 OWNER_ONLY = 0o600
+AUTOCOMMIT = "AUTOCOMMIT"
 LOCK_WAIT_SECONDS = 30
-# One writer at a time, whatever the host: the hash of an event covers the one before it.
 POSTGRES_LOCK = 0x64726970
+"""Lock that lets one writer at a time into the ledger, whatever the host: an event's hash covers the one before it."""
 
 metadata = sa.MetaData()
 events = sa.Table(
@@ -44,16 +47,21 @@ states = sa.Table(
     # Kind and target while the record is open, else null: the database itself refuses a second one.
     sa.Column("open_target", sa.Text, unique=True),
 )
-writes = sa.Table(
-    "ledger_writes",
+journal = sa.Table(
+    "ledger_journal",
     metadata,
     sa.Column("optimization_id", sa.String(16), primary_key=True),
-    # Key of a subscriber, or id of an e-mail: never an address.
-    sa.Column("subject", sa.String(64), primary_key=True),
-    sa.Column("field", sa.String(64), primary_key=True),
-    sa.Column("before", sa.Text, nullable=False),
-    sa.Column("after", sa.Text, nullable=False),
-    # Null until Mailchimp answered; then 'written', or why it refused.
+    # Revision of the event that put the line into the chain, and the line's place below it.
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    # Key of a subscriber, or id of an e-mail, never an address. With the values null once the person was forgotten.
+    sa.Column("subject", sa.String(64), nullable=True, index=True),
+    sa.Column("field", sa.String(64), nullable=False),
+    sa.Column("before", sa.Text, nullable=True),
+    sa.Column("after", sa.Text, nullable=True),
+    sa.Column("salt", sa.String(32), nullable=True),
+    sa.Column("commitment", sa.String(64), nullable=False),
+    # Null until the account was read back; then 'written', or what else came of it.
     sa.Column("outcome", sa.Text, nullable=True),
 )
 
@@ -78,6 +86,42 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
+def reading(engine: sa.Engine) -> sa.Connection:
+    """A connection for one query; it waits for no writer."""
+    return engine.connect().execution_options(isolation_level=AUTOCOMMIT)
+
+
+@contextmanager
+def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection whose queries all see the database as it is at the first of them, whoever writes meanwhile."""
+    is_postgres = engine.dialect.name == "postgresql"
+    with reading(engine) as connection:
+        connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if is_postgres else "BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.exec_driver_sql("ROLLBACK")
+
+
+def erase_remains(engine: sa.Engine) -> None:
+    """Overwrite what deleted and changed rows leave in the database's files.
+
+    Raises:
+        LedgerError: if another program reads the file, so that its old pages cannot be overwritten.
+    """
+    with reading(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"VACUUM FULL {journal.name}")
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("VACUUM")
+            is_busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            if is_busy:
+                raise LedgerError(
+                    "Another program reads the ledger, so what was erased still stands in a file beside it. "
+                    "Stop `driptune up` and other readers, then run the command again."
+                )
+
+
 def _sqlite(address: sa.URL) -> sa.Engine:
     if address.database:
         path = Path(address.database)
@@ -91,10 +135,14 @@ def _sqlite(address: sa.URL) -> sa.Engine:
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        # What is deleted is overwritten, so that a forgotten person leaves no byte in free pages.
+        connection.execute("PRAGMA secure_delete=ON")
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        # SQLAlchemy tells of a begin in its autocommit mode too, where there must be none.
+        if connection.get_execution_options().get("isolation_level") != AUTOCOMMIT:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 
@@ -103,7 +151,7 @@ def _upgrade(engine: sa.Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     newest = ScriptDirectory.from_config(config).get_current_head()
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with reading(engine) as connection:
         if MigrationContext.configure(connection).get_current_revision() == newest:
             return
     with writing(engine) as connection:

@@ -1,10 +1,12 @@
 """Records whose change is seen to work become verified, with what was measured: what is learnt stays in the ledger."""
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import polars as pl
 
+from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.realised import Kept, in_a_word
 from pipeline.optimizations.record import Status
@@ -26,17 +28,21 @@ def verify_what_works(ledger: Ledger, realised: pl.DataFrame, *, now: datetime) 
     working = in_a_word(realised).filter(pl.col("outcome") == Kept.WORKS)
     found = {row["optimization_id"]: row for row in working.iter_rows(named=True)}
     applied = [record for record in ledger.records(Status.APPLIED) if record.optimization_id in found]
+    verified = []
     for record in applied:
         details = {name: _plain(found[record.optimization_id][name]) for name in MEASURED}
-        ledger.append(
-            record.optimization_id,
-            EventType.VERIFIED,
-            actor=MEASURER,
-            now=now,
-            expected_revision=record.revision,
-            payload={"details": {"realised": details}},
-        )
-    return [record.optimization_id for record in applied]
+        # A record that is being written right now moves on meanwhile; the next night verifies it.
+        with suppress(StaleRecordError):
+            ledger.append(
+                record.optimization_id,
+                EventType.VERIFIED,
+                actor=MEASURER,
+                now=now,
+                expected_revision=record.revision,
+                payload={"details": {"realised": details}},
+            )
+            verified.append(record.optimization_id)
+    return verified
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,6 @@ import dagster as dg
 import requests
 
 from pipeline.operations.after_publication import digest_lines, follow_publication
-from pipeline.operations.applying import is_due, is_kept_in_step
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.record import IN_EFFECT, Status, digest
 from pipeline.orchestration.dead_runs import end_dead_nightlies
@@ -88,9 +87,10 @@ def apply_approved(settings: Settings) -> dg.SensorDefinition:
     def apply_what_is_approved(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         manifest = Manifest.read(settings.published_dir)
         with open_ledger(settings) as ledger:
-            records = ledger.records(Status.APPROVED, Status.APPLYING, *IN_EFFECT)
-        due = [f"{record.optimization_id} {record.revision}" for record in records if is_due(record)]
-        kept = [record.optimization_id for record in records if is_kept_in_step(record)]
+            records = ledger.records(Status.APPROVED, Status.APPLYING, Status.ROLLING_BACK, *IN_EFFECT)
+        # Not the revision: it moves with every attempt, and what fails would be tried again each minute.
+        due = [f"{record.optimization_id} {record.status} {record.decided_at}" for record in records if record.is_due]
+        kept = [record.optimization_id for record in records if record.is_kept_in_step]
         if manifest is None or not (due or kept):
             return dg.SkipReason("Nothing that is approved waits to be applied.")
         # The hour is part of the key, so that what Mailchimp could not take is tried again.

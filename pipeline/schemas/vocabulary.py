@@ -235,6 +235,7 @@ class RecordStatus(StrEnum):
     APPLYING = "applying"
     APPLIED = "applied"
     VERIFIED = "verified"
+    ROLLING_BACK = "rolling_back"
     ROLLED_BACK = "rolled_back"
     REJECTED = "rejected"
     EXPIRED = "expired"
@@ -248,8 +249,10 @@ class LedgerEventType(StrEnum):
 
     PROPOSED = "proposed"
     EVIDENCE_RENEWED = "evidence_renewed"
+    TERMS_CHANGED = "terms_changed"
     APPROVAL_GIVEN = "approval_given"
     APPROVED = "approved"
+    APPROVAL_LAPSED = "approval_lapsed"
     REJECTED = "rejected"
     WITHDRAWN = "withdrawn"
     EXPIRED = "expired"
@@ -260,7 +263,12 @@ class LedgerEventType(StrEnum):
     APPLIED = "applied"
     KEPT_IN_STEP = "kept_in_step"
     VERIFIED = "verified"
+    ROLLBACK_STARTED = "rollback_started"
     ROLLED_BACK = "rolled_back"
+    WRITES_INTENDED = "writes_intended"
+    WRITES_SETTLED = "writes_settled"
+    WRITES_FORGOTTEN = "writes_forgotten"
+    JOURNAL_ADOPTED = "journal_adopted"
 
 
 class RealisedOutcome(StrEnum):

@@ -1,5 +1,6 @@
 """The ledger on SQLite and PostgreSQL: idempotent, append-only, one winner, and every edit found."""
 
+import dataclasses
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -13,59 +14,103 @@ from alembic.config import Config
 from pipeline.common.errors import LedgerError
 from pipeline.optimizations import review
 from pipeline.optimizations.approval_policy import AutomaticApproval
-from pipeline.optimizations.ledger import Ledger, StaleRecordError
+from pipeline.optimizations.binding import terms
+from pipeline.optimizations.chain import StaleRecordError, append_event
+from pipeline.optimizations.changes import Outcome
+from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import Kind, Risk, Status
 from pipeline.optimizations.review import DecisionRefusedError, Seen
 from pipeline.optimizations.states import EventType, IllegalTransitionError
 from pipeline.optimizations.tables import MIGRATIONS, metadata
 from tests.optimizations.conftest import NOW, POLICY, TOMORROW, proposal
+from tests.worlds.writing import InMemoryAccount, hours, roll_back
 
 APPROVERS = 8
 RACES = 25
 
 
 def test_fifty_proposals_make_one_record(ledger: Ledger) -> None:
-    created = [ledger.propose([proposal()], now=NOW + timedelta(hours=hour), policy=POLICY) for hour in range(50)]
+    created = [
+        ledger.propose([proposal()], now=NOW + timedelta(hours=hour), approval_policy=POLICY) for hour in range(50)
+    ]
     assert created == [[proposal().optimization_id], *[[]] * 49]
     assert [event.event_type for event in ledger.events()] == [EventType.PROPOSED]
 
 
 def test_newer_evidence_is_renewed_and_another_change_supersedes(ledger: Ledger) -> None:
-    ledger.propose([proposal()], now=NOW, policy=POLICY)
+    ledger.propose([proposal()], now=NOW, approval_policy=POLICY)
     seen = Seen.of(ledger.record(proposal().optimization_id))
     newer = proposal(evidence={"n": 11_000, "effect": 0.28})
-    assert ledger.propose([newer], now=TOMORROW, policy=POLICY) == []
+    assert ledger.propose([newer], now=TOMORROW, approval_policy=POLICY) == []
     with pytest.raises(DecisionRefusedError, match="has changed since you saw it"):
         review.approve(ledger, POLICY, seen, actor="noor", now=TOMORROW)
     other = proposal(after={"delay_hours": 24})
-    assert ledger.propose([other], now=TOMORROW, policy=POLICY) == [other.optimization_id]
+    assert ledger.propose([other], now=TOMORROW, approval_policy=POLICY) == [other.optimization_id]
     assert {record.optimization_id: record.status for record in ledger.records()} == {
         newer.optimization_id: Status.SUPERSEDED,
         other.optimization_id: Status.PENDING,
     }
 
 
+def test_a_record_renewed_at_a_higher_risk_keeps_no_approval_and_takes_two(ledger: Ledger) -> None:
+    policy = dataclasses.replace(POLICY, four_eyes_from=Risk.HIGH)
+    ledger.propose([proposal(risk=Risk.MEDIUM)], now=NOW, approval_policy=policy)
+    subject = proposal().optimization_id
+    assert ledger.record(subject).approvals_required == 1
+    ledger.propose([proposal(risk=Risk.HIGH)], now=TOMORROW, approval_policy=policy)
+    renewed = ledger.record(subject)
+    assert (renewed.proposal.risk, renewed.approvals_required) == (Risk.HIGH, 2)
+    once = review.approve(ledger, policy, Seen.of(renewed), actor="noor", now=TOMORROW)
+    assert once.status is Status.PENDING
+    ledger.propose([proposal(risk=Risk.HIGH, evidence={"n": 1})], now=TOMORROW, approval_policy=policy)
+    assert ledger.record(subject).approvals == ()
+
+
+def test_tightening_the_approval_policy_reaches_pending_records(ledger: Ledger) -> None:
+    ledger.propose([proposal(risk=Risk.MEDIUM)], now=NOW, approval_policy=POLICY)
+    tight = dataclasses.replace(POLICY, four_eyes_from=Risk.MEDIUM)
+    subject = proposal().optimization_id
+    once = review.approve(ledger, tight, Seen.of(ledger.record(subject)), actor="mara", now=NOW)
+    assert (once.status, once.approvals_required) == (Status.PENDING, 2)
+    # Told before anybody decides, where the same is proposed again.
+    ledger.propose([proposal(target="other", risk=Risk.MEDIUM)], now=NOW, approval_policy=POLICY)
+    ledger.propose([proposal(target="other", risk=Risk.MEDIUM)], now=TOMORROW, approval_policy=tight)
+    [other] = [record for record in ledger.records() if record.proposal.target == "other"]
+    assert (other.approvals_required, other.reason) == (
+        2,
+        "By today's approvals.yaml a change of medium risk takes 2 approvals.",
+    )
+
+
+def test_a_first_approval_counts_only_while_its_approver_may_give_it(ledger: Ledger) -> None:
+    ledger.propose([proposal(risk=Risk.HIGH)], now=NOW, approval_policy=POLICY)
+    first = review.approve(ledger, POLICY, Seen.of(ledger.record(proposal().optimization_id)), actor="noor", now=NOW)
+    without = dataclasses.replace(POLICY, approvers=tuple(one for one in POLICY.approvers if one.name != "noor"))
+    second = review.approve(ledger, without, Seen.of(first), actor="lia", now=NOW)
+    assert second.status is Status.PENDING
+
+
 def test_what_was_rejected_rests_until_the_cool_down_and_new_evidence(ledger: Ledger) -> None:
-    ledger.propose([proposal()], now=NOW, policy=POLICY)
+    ledger.propose([proposal()], now=NOW, approval_policy=POLICY)
     seen = Seen.of(ledger.record(proposal().optimization_id))
     review.reject(ledger, POLICY, seen, actor="mara", reason="The holidays are near.", now=NOW)
     later = NOW + timedelta(days=POLICY.cool_down_days)
     same = proposal(base_version="2")
     other = proposal(base_version="2", evidence={"n": 12_000})
-    assert ledger.propose([other], now=later - timedelta(seconds=1), policy=POLICY) == []
-    assert ledger.propose([same], now=later, policy=POLICY) == []
-    assert ledger.propose([other], now=later, policy=POLICY) == [other.optimization_id]
+    assert ledger.propose([other], now=later - timedelta(seconds=1), approval_policy=POLICY) == []
+    assert ledger.propose([same], now=later, approval_policy=POLICY) == []
+    assert ledger.propose([other], now=later, approval_policy=POLICY) == [other.optimization_id]
 
 
 def test_while_a_change_is_being_applied_its_target_takes_no_other(ledger: Ledger) -> None:
-    ledger.propose([proposal()], now=NOW, policy=POLICY)
+    ledger.propose([proposal()], now=NOW, approval_policy=POLICY)
     approved = review.approve(ledger, POLICY, Seen.of(ledger.record(proposal().optimization_id)), actor="mara", now=NOW)
     assert approved.status is Status.APPROVED
-    assert ledger.propose([proposal(after={"delay_hours": 24})], now=NOW, policy=POLICY) == []
+    assert ledger.propose([proposal(after={"delay_hours": 24})], now=NOW, approval_policy=POLICY) == []
 
 
 def test_an_event_needs_the_revision_and_the_state(ledger: Ledger) -> None:
-    ledger.propose([proposal()], now=NOW, policy=POLICY)
+    ledger.propose([proposal()], now=NOW, approval_policy=POLICY)
     subject = proposal().optimization_id
     with pytest.raises(StaleRecordError, match="revision 1, you saw 7"):
         ledger.append(subject, EventType.APPROVED, actor="noor", now=NOW, expected_revision=7)
@@ -88,7 +133,7 @@ def test_of_eight_approvers_at_once_one_wins(open_ledger: Callable[[], Ledger]) 
     with ThreadPoolExecutor(APPROVERS) as pool:
         for race in range(RACES):
             contested = proposal(target=f"step {race}")
-            ledgers[0].propose([contested], now=NOW, policy=POLICY)
+            ledgers[0].propose([contested], now=NOW, approval_policy=POLICY)
             seen = Seen.of(ledgers[0].record(contested.optimization_id))
             assert sum(pool.map(approve, ledgers, [seen] * APPROVERS)) == 1
     assert ledgers[0].verify() == []
@@ -107,7 +152,7 @@ def test_of_eight_approvers_at_once_one_wins(open_ledger: Callable[[], Ledger]) 
     ],
 )
 def test_an_edited_row_is_found(ledger: Ledger, ledger_url: str, edit: str, said: str) -> None:
-    ledger.propose([proposal(risk=Risk.HIGH)], now=NOW, policy=POLICY)
+    ledger.propose([proposal(risk=Risk.HIGH)], now=NOW, approval_policy=POLICY)
     for actor in ("noor", "lia"):
         seen = Seen.of(ledger.record(proposal(risk=Risk.HIGH).optimization_id))
         review.approve(ledger, POLICY, seen, actor=actor, now=NOW)
@@ -123,26 +168,60 @@ def test_an_edited_row_is_found(ledger: Ledger, ledger_url: str, edit: str, said
 
 def test_low_risk_within_the_bounds_passes_by_itself_and_says_so(ledger: Ledger) -> None:
     policy = POLICY.__class__(automatic=AutomaticApproval(frozenset({Kind.DELAY}), largest_lift=0.3))
-    ledger.propose([proposal(), proposal(target="more", expected_lift=0.31)], now=NOW, policy=policy)
+    ledger.propose([proposal(), proposal(target="more", expected_lift=0.31)], now=NOW, approval_policy=policy)
     [approved] = ledger.records(Status.APPROVED)
     assert (approved.proposal.target, approved.decided_by) == (proposal().target, "approvals.yaml")
 
 
-def test_an_older_ledger_opens_at_todays_tables_with_every_record(ledger_url: str) -> None:
+def at_revision(url: str, revision: str) -> sa.Engine:
+    """An engine for an empty ledger of an older release."""
+    engine = sa.create_engine(url)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    Ledger.open(ledger_url).close()
-    engine = sa.create_engine(ledger_url)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.downgrade(config, "0001")
+        command.upgrade(config, revision)
+    return engine
+
+
+def test_an_older_ledger_opens_at_todays_tables_with_every_record(ledger_url: str, tmp_path: Path) -> None:
+    (tmp_path / "ledger").mkdir()
+    engine = at_revision(ledger_url, "0001")
+    with engine.begin() as connection:
+        payload = terms(proposal(), POLICY, NOW)
+        subject = proposal().optimization_id
+        append_event(connection, None, EventType.PROPOSED, "driptune", NOW, payload, subject)
     engine.dispose()
     ledger = Ledger.open(ledger_url)
-    ledger.propose([proposal()], now=NOW, policy=POLICY)
+    assert ledger.verify() == []
+    assert ledger.record(subject).proposal == proposal()
     ledger.close()
-    again = Ledger.open(ledger_url)
-    assert [record.optimization_id for record in again.records()] == [proposal().optimization_id]
-    again.close()
+
+
+def test_the_journal_of_an_older_ledger_joins_the_chain_and_leads_back(ledger_url: str, tmp_path: Path) -> None:
+    """Of two members who were written, one was not heard of when the power went."""
+    (tmp_path / "ledger").mkdir()
+    engine = at_revision(ledger_url, "0002")
+    subject = hours().optimization_id
+    with engine.begin() as connection:
+        record = append_event(
+            connection, None, EventType.PROPOSED, "driptune", NOW, terms(hours(), POLICY, NOW), subject
+        )
+        for event in (EventType.APPROVED, EventType.APPLICATION_STARTED):
+            record = append_event(connection, record, event, "mara", NOW, {})
+        line = sa.text("INSERT INTO ledger_writes VALUES (:id, :key, 'SENDHOUR', '9', :hour, :outcome)")
+        rows = [("1", "1", Outcome.WRITTEN), ("2", "2", None), ("3", "3", "refused: Mailchimp answered 400")]
+        for key, hour, outcome in rows:
+            connection.execute(line, {"id": subject, "key": key, "hour": hour, "outcome": outcome})
+    engine.dispose()
+    ledger = Ledger.open(ledger_url)
+    assert ledger.verify() == []
+    account = InMemoryAccount(people=5)
+    account.fields["SENDHOUR"] = {1: "1", 2: "2", 3: "9"}
+    roll_back(ledger, hours(), account)
+    assert account.fields["SENDHOUR"] == {1: "9", 2: "9", 3: "9"}
+    assert ledger.verify() == []
+    ledger.close()
 
 
 def test_the_migrations_make_the_declared_tables(ledger: Ledger, ledger_url: str) -> None:

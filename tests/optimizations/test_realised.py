@@ -123,7 +123,7 @@ def test_several_changes_are_measured_each_against_its_own_hold_out() -> None:
 
 def test_what_works_is_verified_once_with_what_was_measured(ledger: Ledger) -> None:
     of = record(promised=0.4)
-    ledger.propose([of.proposal], now=NOW, policy=POLICY)
+    ledger.propose([of.proposal], now=NOW, approval_policy=POLICY)
     for event in (EventType.APPROVED, EventType.APPLICATION_STARTED, EventType.APPLIED):
         stands = ledger.record(of.optimization_id)
         payload = {"applied_day": APPLIED_DAY.isoformat()} if event is EventType.APPLIED else {}

@@ -21,7 +21,7 @@ ACTORS = ("mara", "noor", "lia", "stranger")
 
 
 def seen(ledger: Ledger, **changes: object) -> Seen:
-    ledger.propose([proposal(**changes)], now=NOW, policy=POLICY)
+    ledger.propose([proposal(**changes)], now=NOW, approval_policy=POLICY)
     return Seen.of(ledger.record(proposal(**changes).optimization_id))
 
 
@@ -94,7 +94,7 @@ class AnySeries(RuleBasedStateMachine):
     )
     def propose(self, step: str, hours: int, n: int, risk: Risk) -> None:
         made = proposal(target=step, after={"delay_hours": hours}, evidence={"n": n}, risk=risk)
-        self.ledger.propose([made], now=self.now, policy=POLICY)
+        self.ledger.propose([made], now=self.now, approval_policy=POLICY)
 
     @rule(
         decision=st.sampled_from(["approve", "reject", "mark_done", "withdraw"]),

@@ -127,7 +127,7 @@ class Inbox:
             record = await run_in_threadpool(self._ledger.record, request.path_params["optimization_id"])
         except LedgerError as error:
             return self._page("list.html.j2", 404, actor=actor, waiting=[], decided=[], problem=str(error))
-        events = await run_in_threadpool(self._ledger.events, record.optimization_id)
+        events = await run_in_threadpool(self._ledger.history, record.optimization_id)
         nights = (await run_in_threadpool(self._realised)).filter(optimization_id=record.optimization_id)
         evidence = record.proposal.evidence
         chart = Figure(evidence["chart"], str(evidence.get("summary", ""))) if evidence.get("chart") else None

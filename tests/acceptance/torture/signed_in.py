@@ -131,7 +131,7 @@ class Victim:
 
     def _propose(self, n: int) -> Proposal:
         made = proposal(target=f"onboarding/setup/step {self._number}", evidence={"n": n})
-        self.ledger.propose([made], now=datetime.now(UTC), policy=self._policy)
+        self.ledger.propose([made], now=datetime.now(UTC), approval_policy=self._policy)
         return made
 
     def decides(self, target: Target) -> bool:

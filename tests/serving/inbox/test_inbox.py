@@ -80,7 +80,7 @@ def mara(ledger: Ledger, sessions: Sessions) -> TestClient:
 
 def propose(ledger: Ledger, **changes: Any) -> str:
     made = proposal(**{"evidence": EVIDENCE, **changes})
-    ledger.propose([made], now=datetime.now(UTC), policy=POLICY)
+    ledger.propose([made], now=datetime.now(UTC), approval_policy=POLICY)
     return made.optimization_id
 
 

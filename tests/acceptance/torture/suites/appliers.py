@@ -4,26 +4,23 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
-from pipeline.optimizations import apply as applications
-from pipeline.optimizations.changes import Change
-from pipeline.optimizations.journal import WRITTEN
+from pipeline.optimizations.account import apply as applications
+from pipeline.optimizations.account.rollback import roll_back
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import Status
 from tests.acceptance.torture import Row
+from tests.acceptance.torture.stored_account import StoredAccount
 from tests.acceptance.torture.victims import Death, in_fork, run_and_kill
-from tests.optimizations.conftest import NOW
-from tests.optimizations.test_apply import FIRST_DAY, PEOPLE, PLACES, TABLES, approved, expected, hours
+from tests.optimizations.conftest import NOW, POLICY
+from tests.worlds.writing import FIRST_DAY, PEOPLE, PLACES, TABLES, approved, expected, hours
 
 OLD_VALUE = "99"
 LONGEST_LIFE_SECONDS = 0.5
@@ -41,48 +38,12 @@ def measure(quick: bool) -> Iterator[Row]:
               wrong + not_back + broken == 0 and died > kills // 2)  # fmt: skip
 
 
-class StoredAccount:
-    """An account in a file, which survives those who write to it; `written` is told after each single write."""
-
-    def __init__(self, path: Path, written: Callable[[], None] = lambda: None) -> None:
-        self._database = sqlite3.connect(path, isolation_level=None)
-        self._database.execute("PRAGMA synchronous = OFF")
-        self._database.execute("CREATE TABLE IF NOT EXISTS held (subscriber INTEGER PRIMARY KEY, value TEXT)")
-        self._written = written
-
-    def values(self) -> dict[int, str]:
-        return dict(self._database.execute("SELECT subscriber, value FROM held"))
-
-    def set(self, subscriber: int, value: str) -> None:
-        self._database.execute("INSERT OR REPLACE INTO held VALUES (?, ?)", [subscriber, value])
-
-    def members(self, field: str) -> pl.DataFrame:
-        held = self.values()
-        rows = [(key, held.get(key)) for key in range(PEOPLE)]
-        return pl.DataFrame(rows, schema={"subscriber_key": pl.Int64, "current": pl.String}, orient="row")
-
-    def email(self, workflow_id: str, email_id: str) -> Mapping[str, Any]:
-        raise NotImplementedError
-
-    def ensure_field(self, field: str) -> None:
-        """It is there."""
-
-    def write_members(self, changes: Sequence[Change]) -> list[str]:
-        for change in changes:
-            self.set(int(change.subject), change.after)
-            self._written()
-        return [WRITTEN] * len(changes)
-
-    def write_email(self, workflow_id: str, change: Change) -> str:
-        raise NotImplementedError
-
-
 def _deaths(kills: int, draw: random.Random) -> Iterator[Death]:
     for number in range(kills):
         kind = number % 3
         if kind == 0:
             place = PLACES[number // 3 % len(PLACES)]
-            yield Death(point=place, passing=1 if place in ("started", "before the record") else draw.randint(1, 2))
+            yield Death(point=place, passing=draw.randint(1, 2) if place in ("intended", "written") else 1)
         elif kind == 1:
             yield Death(point="a single write", passing=draw.randint(1, PEOPLE // 2))
         else:
@@ -99,10 +60,11 @@ def _apply(folder: Path, death: Death) -> str:
             os.kill(os.getpid(), signal.SIGKILL)
 
     ledger = Ledger.open(f"sqlite:///{folder}/ledger.sqlite")
-    account = StoredAccount(folder / "account.sqlite", lambda: passed("a single write"))
+    account = StoredAccount(folder / "account.sqlite", PEOPLE, lambda: passed("a single write"))
     subject = hours().optimization_id
     if ledger.record(subject).status is not Status.APPLIED:
         given: dict[str, Any] = {"standing": [hours()], "first_day": FIRST_DAY, "now": NOW}
+        given |= {"approval_policy": POLICY}
         applications.apply(ledger, subject, account, TABLES, checkpoint=passed, **given)
     return "applied"
 
@@ -111,7 +73,7 @@ def _prepare(folder: Path) -> str:
     """An approved record, and an account in which every third member holds something already."""
     ledger = Ledger.open(f"sqlite:///{folder}/ledger.sqlite")
     approved(ledger, hours())
-    account = StoredAccount(folder / "account.sqlite")
+    account = StoredAccount(folder / "account.sqlite", PEOPLE)
     for subscriber in range(0, PEOPLE, 3):
         account.set(subscriber, OLD_VALUE)
     return "prepared"
@@ -121,12 +83,11 @@ def _judge(folder: Path) -> str:
     """Wrong values after the application, values not as before after the rollback, problems of the ledger."""
     before = dict.fromkeys(range(0, PEOPLE, 3), OLD_VALUE)
     ledger = Ledger.open(f"sqlite:///{folder}/ledger.sqlite")
-    account = StoredAccount(folder / "account.sqlite")
+    account = StoredAccount(folder / "account.sqlite", PEOPLE)
     wrong = sum(account.values().get(key) != value for key, value in (before | expected(hours())).items())
     wrong += len(account.values().keys() - (before | expected(hours())).keys())
-    applications.roll_back(
-        ledger, hours().optimization_id, account, actor="mara", reason="tried", first_day=FIRST_DAY, now=NOW
-    )
+    terms: dict[str, Any] = {"actor": "mara", "reason": "tried", "first_day": FIRST_DAY, "now": NOW}
+    roll_back(ledger, hours().optimization_id, account, **terms)
     # Mailchimp cannot unset a field; who held nothing holds an empty value.
     held = {key: value for key, value in account.values().items() if value}
     return json.dumps([wrong, int(held != before), len(ledger.verify())])

@@ -67,7 +67,7 @@ def races_without_one_winner(url: str, races: int) -> int:
     start, results = context.Barrier(APPROVERS + 1), context.Queue()
     ledger = Ledger.open(url)
     contested = [proposal(target=f"step {race}") for race in range(races)]
-    ledger.propose(contested, now=NOW, policy=POLICY)
+    ledger.propose(contested, now=NOW, approval_policy=POLICY)
     seen = [Seen.of(ledger.record(one.optimization_id)) for one in contested]
     racers = [context.Process(target=_race, args=(url, seen, start, results)) for _ in range(APPROVERS)]
     for racer in racers:
@@ -86,7 +86,7 @@ def records_of_evaluations(url: str) -> int:
     """Records after a sensor proposed the same again and again."""
     ledger = Ledger.open(url)
     for hour in range(EVALUATIONS):
-        ledger.propose([proposal()], now=NOW + timedelta(hours=hour), policy=POLICY)
+        ledger.propose([proposal()], now=NOW + timedelta(hours=hour), approval_policy=POLICY)
     count = len(ledger.records())
     ledger.close()
     return count
@@ -117,7 +117,7 @@ def _fork_writer(url: str, number: int) -> tuple[int, int]:
     ledger = Ledger.open(url)
     for step in range(1_000_000):
         one = proposal(target=f"step {number}/{step}")
-        ledger.propose([one], now=NOW, policy=POLICY)
+        ledger.propose([one], now=NOW, approval_policy=POLICY)
         review.approve(ledger, POLICY, Seen.of(ledger.record(one.optimization_id)), actor="mara", now=NOW)
         os.write(writing, f"{one.optimization_id}\n".encode())
     os._exit(1)

@@ -107,7 +107,7 @@ def _older_code(folder: Path, release: str) -> Path | None:
 def _decide(place: Installation) -> None:
     """Have a decision on record."""
     ledger = Ledger.open(place.settings.ledger_address)
-    ledger.propose([proposal()], now=NOW, policy=POLICY)
+    ledger.propose([proposal()], now=NOW, approval_policy=POLICY)
     review.approve(ledger, POLICY, Seen.of(ledger.record(proposal().optimization_id)), actor="mara", now=NOW)
     ledger.close()
 

@@ -1,0 +1,113 @@
+"""A made-up account on loopback that can be written to, and whose every answer can be broken."""
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import polars as pl
+
+from pipeline.mailchimp.account import MailchimpAccount
+from pipeline.mailchimp.client import MailchimpClient
+from pipeline.settings import Settings
+from tests.mailchimp.contract import CONTRACT, ContractAdapter
+from tests.mailchimp.fake_account import API_KEY, AUDIENCE, FakeAccount, automation_email, member, member_id, subscriber
+from tests.mailchimp.loopback import answer_with, project, send
+
+Break = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
+Choose = Callable[[str, str, dict[str, str]], Break | None]
+WORKFLOW, EMAIL = "flow1", "mail1"
+AUTOMATION = f"/automations/{WORKFLOW}/emails/{EMAIL}"
+
+
+class WritableAccount(FakeAccount):
+    """Members with merge fields and one automation e-mail.
+
+    Attributes:
+        choose: what breaks the answer to a request (method, path, query); none leaves it right.
+        is_deaf: whether writes are answered well and forgotten.
+        writes: paths that were written to, in their order.
+    """
+
+    def __init__(self, people: int) -> None:
+        super().__init__()
+        self.members = [member(number) for number in range(people)]
+        self.found[AUTOMATION] = automation_email(EMAIL, 1, amount=1, type="day", direction="after", action="signup")
+        self.found[AUTOMATION]["status"] = "paused"  # type: ignore[call-overload, index]
+        self.choose: Choose = lambda method, path, query: None
+        self.is_deaf = False
+        self.writes: list[str] = []
+        self._lock = threading.Lock()
+
+    def values(self, field: str) -> dict[int, str]:
+        """What a merge field holds, by number of the member; those who hold nothing are left out."""
+        held = {number: one["merge_fields"].get(field, "") for number, one in enumerate(self.members)}
+        return {number: value for number, value in held.items() if value}
+
+    def set(self, number: int, field: str, value: str) -> None:
+        """A person's own edit."""
+        self.members[number]["merge_fields"] = {**self.members[number]["merge_fields"], field: value}
+
+    def answer(self, handler: BaseHTTPRequestHandler, path: str, query: dict[str, str]) -> None:
+        length = int(handler.headers.get("Content-Length") or 0)
+        body = json.loads(handler.rfile.read(length)) if length else None
+        with self._lock:
+            right = self.find(path, query) if handler.command == "GET" else self._written(path, body)
+            fault = self.choose(handler.command, path, query)
+        if fault is not None:
+            fault(handler, _page(right, query))
+        elif right == {} and handler.command == "POST":
+            send(handler, 204, b"")
+        else:
+            answer_with(handler, right, query)
+
+    def find(self, path: str, query: dict[str, str]) -> Any:
+        wanted = path.removeprefix(f"/lists/{AUDIENCE}/members/")
+        if wanted != path:
+            return next((one for one in self.members if one["id"] == wanted), None)
+        return super().find(path, query)
+
+    def _written(self, path: str, body: Any) -> Any:
+        self.writes.append(path)
+        if path == f"/lists/{AUDIENCE}/merge-fields":
+            made = {"merge_id": 1, "tag": body["tag"], "name": body["name"], "type": "text"}
+            if not self.is_deaf:
+                self._items(path).append(made)
+            return made
+        if path.startswith(AUTOMATION):
+            return self._email(path, body)
+        found = self.find(path, {})
+        if found is not None and not self.is_deaf:
+            found["merge_fields"] = {**found["merge_fields"], **body["merge_fields"]}
+        return found
+
+    def _email(self, path: str, body: Any) -> Any:
+        email: Any = self.found[AUTOMATION]
+        action = path.removeprefix(f"{AUTOMATION}/actions/")
+        if action == path:
+            changes, answer = {"delay": body["delay"]}, email
+        else:
+            changes, answer = {"status": {"start": "sending", "pause": "paused"}[action]}, {}
+        if not self.is_deaf:
+            email |= changes
+        return answer
+
+
+def reached(url: str, people: int, **limits: Any) -> MailchimpAccount:
+    """The account at `url` as driptune reaches it, every request held against the contract."""
+    adapter = ContractAdapter(pool_maxsize=8) if CONTRACT.exists() else None
+    client = MailchimpClient(url, API_KEY, settings=Settings(_env_file=None, **limits), adapter=adapter)  # type: ignore[call-arg]
+    keys = [subscriber(number) for number in range(people)]
+    ids = [member_id(number) for number in range(people)]
+    return MailchimpAccount(client, pl.DataFrame({"subscriber_key": keys, "member_id": ids}))
+
+
+def _page(found: Any, query: dict[str, str]) -> dict[str, Any]:
+    """The right answer as an object, for a fault to change."""
+    if isinstance(found, tuple):
+        key, items = found
+        offset = int(query.get("offset", 0))
+        found = {key: items[offset : offset + int(query.get("count", 10))], "total_items": len(items)}
+    page: dict[str, Any] = json.loads(json.dumps(project(found or {}, query.get("fields", ""))))
+    return page
