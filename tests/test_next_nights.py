@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from pipeline.analysis.experiments.draft import MetricName
 from pipeline.cli.nightly import run_night
 from pipeline.lake.keys import load_keys, member_id
 from pipeline.lake.store import Lake
@@ -18,11 +17,13 @@ from pipeline.optimizations import review
 from pipeline.optimizations.account.apply import apply
 from pipeline.optimizations.changes import Outcome
 from pipeline.optimizations.ledger import open_ledger
-from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
+from pipeline.optimizations.record import Measure, Proposal
 from pipeline.optimizations.review import Seen
 from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest
 from pipeline.sample.account import population
 from pipeline.sample.account.world import PLANTED
+from pipeline.schemas.vocabulary import ApplyKind, MetricName, Risk
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 from pipeline.settings import SAMPLE_TONIGHT, Settings
 from tests.optimizations.conftest import POLICY
 

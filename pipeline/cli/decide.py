@@ -37,7 +37,7 @@ def pending() -> None:
     The proposal with the largest expected gain comes first.
     """
     from pipeline.optimizations.ledger import open_ledger
-    from pipeline.optimizations.record import Status
+    from pipeline.schemas.vocabulary import RecordStatus as Status
 
     with open_ledger(Settings()) as ledger:
         records = ledger.records(Status.PENDING)

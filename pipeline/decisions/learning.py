@@ -67,7 +67,8 @@ class PolicyModel:
 
     def coefficients(self) -> np.ndarray:
         """Log-odds coefficients of each arm at the posterior mode, shape (arms, 1 + features)."""
-        return self.mode[0] + self.mode[1:]
+        log_odds: np.ndarray = self.mode[0] + self.mode[1:]
+        return log_odds
 
     def draws(self) -> np.ndarray:
         """Posterior draws of the coefficients, shape (draws, arms, 1 + features). Equal versions give equal draws."""
@@ -75,7 +76,8 @@ class PolicyModel:
         noise = generator.standard_normal((self.mode.size, DRAWS))
         sample = self.mode.ravel()[:, None] + solve_triangular(self.factor, noise)
         sample = sample.T.reshape(DRAWS, *self.mode.shape)
-        return sample[:, :1] + sample[:, 1:]
+        drawn: np.ndarray = sample[:, :1] + sample[:, 1:]
+        return drawn
 
     def design(self, subscribers: pl.DataFrame) -> np.ndarray:
         """Intercept and standardised features of each subscriber. A missing value is taken as the mean."""
@@ -86,7 +88,8 @@ class PolicyModel:
         design = self.design(subscribers)
         # Column by column: a matrix product rounds one row alone differently from the same row among many.
         log_odds = sum(design[:, [column]] * effects for column, effects in enumerate(self.coefficients().T))
-        return expit(log_odds)
+        probability: np.ndarray = expit(log_odds)
+        return probability
 
 
 def fit_policy(log: pl.DataFrame, *, arms: Sequence[str], features: Sequence[str]) -> PolicyModel:
@@ -124,7 +127,8 @@ def _laplace(by_arm: list[tuple[np.ndarray, np.ndarray]], width: int) -> tuple[n
 
     def step(mode: np.ndarray) -> np.ndarray:
         gradient, hessian = _derivatives(by_arm, mode, precision)
-        return cho_solve((cholesky(hessian), False), gradient.ravel()).reshape(mode.shape)
+        direction: np.ndarray = cho_solve((cholesky(hessian), False), gradient.ravel()).reshape(mode.shape)
+        return direction
 
     mode = newton(np.zeros_like(precision), step, tolerance=1e-7)
     return mode, cholesky(_derivatives(by_arm, mode, precision)[1])
@@ -180,14 +184,16 @@ def best_probabilities(model: PolicyModel, subscribers: pl.DataFrame, eligible: 
             for number in range(arms):
                 won = (by_arm[number] == best).view(np.uint8)
                 wins[start : start + rows, number] = np.add.reduce(won, axis=0, dtype=np.uint8)[:rows]
-    return wins * eligible / DRAWS
+    share: np.ndarray = wins * eligible / DRAWS
+    return share
 
 
 def floored(probabilities: np.ndarray, eligible: np.ndarray, floor: float) -> np.ndarray:
     """Choice probabilities with no eligible arm below about `floor`. A row is all 0 if no arm is eligible."""
     raised = np.where(eligible, np.maximum(probabilities, floor), 0.0)
     total = raised.sum(axis=1, keepdims=True)
-    return np.divide(raised, total, out=np.zeros_like(raised), where=total > 0)
+    floored: np.ndarray = np.divide(raised, total, out=np.zeros_like(raised), where=total > 0)
+    return floored
 
 
 def _numeric(frame: pl.DataFrame, features: Sequence[str]) -> np.ndarray:

@@ -213,7 +213,8 @@ def _by_priority(arms: Sequence[Arm], eligible: np.ndarray) -> np.ndarray:
     top = ranked.max(axis=1, keepdims=True, initial=-np.inf)
     raw = np.where(eligible & (ranked == top), weight, 0.0)
     total = raw.sum(axis=1, keepdims=True)
-    return np.divide(raw, total, out=np.zeros_like(raw), where=total > 0)
+    weights: np.ndarray = np.divide(raw, total, out=np.zeros_like(raw), where=total > 0)
+    return weights
 
 
 def _joined(names: list[str], eligible: np.ndarray) -> pl.Series:

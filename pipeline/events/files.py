@@ -97,7 +97,8 @@ def fetch_event_file(file: EventFile) -> bytes:
     """
     try:
         with file.filesystem.open(file.path, "rb", compression="infer") as stream:
-            return stream.read()
+            content: bytes = stream.read()
+            return content
     except Exception as error:  # every filesystem has its own
         raise SourceError(file.name, f"cannot be read ({type(error).__name__})", _ADVICE) from None
 
@@ -193,7 +194,8 @@ def run_sql(query: str, **frames: pl.DataFrame) -> pl.DataFrame:
     with duckdb.cursor() as connection:
         for name, frame in frames.items():
             connection.register(name, frame.to_arrow())
-        return connection.sql(query).pl()
+        rows: pl.DataFrame = connection.sql(query).pl()
+        return rows
 
 
 _READERS = {"CSV": _read_csv, "NDJSON": _read_ndjson, "Parquet": _read_parquet}

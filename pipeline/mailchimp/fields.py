@@ -129,7 +129,8 @@ def text(value: Any) -> str | None:
 
 def free_text(value: Any) -> str | None:
     """Text that people wrote, without the addresses they wrote into it."""
-    return without_addresses(text(value))
+    clean: str | None = without_addresses(text(value))
+    return clean
 
 
 def without_addresses(value: Any) -> Any:

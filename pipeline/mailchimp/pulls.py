@@ -14,6 +14,7 @@ from pipeline.lake.store import Lake
 from pipeline.mailchimp import rows as parse
 from pipeline.mailchimp.activity import pull_activity
 from pipeline.mailchimp.client import MailchimpClient
+from pipeline.mailchimp.fields import Field, read_items, text
 from pipeline.mailchimp.pulling import Pull, PullSummary, WindowState
 from pipeline.mailchimp.send_times import journey_campaigns
 from pipeline.schemas import lake as tables
@@ -177,7 +178,7 @@ def pull_orders(
     """Every order of every connected store: orders have no time filter, and a first purchase needs them all."""
     pull = Pull(client, lake, keys, settings, as_of)
     stores = client.listing("/ecommerce/stores", "stores", {"fields": _projection("stores", "id")})
-    store_ids = parse.read_items("orders", "/ecommerce/stores", {"id": parse.Field("id", parse.read.text)}, stores)
+    store_ids = read_items("orders", "/ecommerce/stores", {"id": Field("id", text)}, stores)
 
     def orders(store_id: str) -> parse.Rows:
         items = client.listing(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pipeline.config.approvals import load_approvals
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.proposals import proposals_from
-from pipeline.optimizations.record import Proposal, Status
+from pipeline.optimizations.record import Proposal
 from pipeline.optimizations.review import expire_due
 from pipeline.optimizations.verification import verify_what_works
 from pipeline.published.reader import published_table, read_publication
@@ -18,6 +18,7 @@ from pipeline.published.snapshot import Manifest
 from pipeline.reports.digest import summary
 from pipeline.reports.pages.site import write_pages
 from pipeline.schemas.loop import RealisedLift
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 
 

@@ -17,9 +17,10 @@ from pipeline.optimizations.account.writing import NotApplicableError, NotConfir
 from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.changes import ChangePlan, Outcome
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import IN_EFFECT, Record, Status
+from pipeline.optimizations.record import IN_EFFECT, Record
 from pipeline.published.reader import Tables, read_publication
 from pipeline.published.snapshot import Manifest
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 
 Tell = Callable[[str], None]

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from pipeline.optimizations.record import Kind, Proposal, Risk
+from pipeline.optimizations.record import Proposal
+from pipeline.schemas.vocabulary import ProposalKind as Kind
+from pipeline.schemas.vocabulary import Risk
 
 POLICY_ACTOR = "approvals.yaml"
 """Name under which a change within the bounds of automatic approval is approved."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.optimizations.approval_policy import POLICY_ACTOR, ApprovalPolicy
 from pipeline.optimizations.record import Proposal, Record
-from pipeline.optimizations.states import EventType
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
 
 IDENTIFICATIONS = ("not identified", "observational", "randomised")
 """How well the data tell cause from coincidence, from worst to best."""

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from pipeline.common.errors import LedgerError
 from pipeline.optimizations.record import OPEN, Record, canonical
-from pipeline.optimizations.states import FIRST_HASH, Event, EventType, after_event, event_hash, next_status, replay
+from pipeline.optimizations.states import FIRST_HASH, Event, after_event, event_hash, next_status, replay
 from pipeline.optimizations.tables import events as event_table
 from pipeline.optimizations.tables import states as state_table
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
 
 
 class StaleRecordError(LedgerError):

@@ -19,9 +19,10 @@ import sqlalchemy as sa
 from pipeline.optimizations.chain import append_event, read_record, refuse_moved
 from pipeline.optimizations.changes import Change, Write
 from pipeline.optimizations.record import Record, digest
-from pipeline.optimizations.states import OF_JOURNAL, Event, EventType
+from pipeline.optimizations.states import OF_JOURNAL, Event
 from pipeline.optimizations.tables import erase_remains, reading, writing
 from pipeline.optimizations.tables import journal as lines
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
 
 WRITER = "driptune"
 """Name under which the journal's events are noted."""

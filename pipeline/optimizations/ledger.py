@@ -17,11 +17,13 @@ from pipeline.optimizations.approval_policy import POLICY_ACTOR, ApprovalPolicy
 from pipeline.optimizations.binding import grown_worse, terms
 from pipeline.optimizations.chain import append_event, as_event, read_record, refuse_moved, state_of
 from pipeline.optimizations.journal import Journal, journal_problems
-from pipeline.optimizations.record import OPEN, Proposal, Record, Status, canonical
-from pipeline.optimizations.states import FIRST_HASH, OF_JOURNAL, Event, EventType, event_hash, replay
+from pipeline.optimizations.record import OPEN, Proposal, Record, canonical
+from pipeline.optimizations.states import FIRST_HASH, OF_JOURNAL, Event, event_hash, replay
 from pipeline.optimizations.tables import events as event_table
 from pipeline.optimizations.tables import open_engine, reading, snapshot, writing
 from pipeline.optimizations.tables import states as state_table
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 
 

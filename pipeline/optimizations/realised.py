@@ -9,17 +9,19 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from pipeline.analysis.experiments.draft import GuardrailName, MetricRole, metrics_of
+from pipeline.analysis.experiments.draft import metrics_of
 from pipeline.analysis.experiments.exposures import Facts, in_weeks, message_outcomes, moments_of, no_moments
 from pipeline.analysis.experiments.metrics import winsor_cap
 from pipeline.analysis.experiments.plan import ExperimentPlan
 from pipeline.analysis.experiments.results import experiment_results
 from pipeline.common.time import day_of, to_date
 from pipeline.optimizations.changes import is_held_out
-from pipeline.optimizations.record import IN_EFFECT, Record, Status
+from pipeline.optimizations.record import IN_EFFECT, Record
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.loop import RealisedLift
+from pipeline.schemas.vocabulary import GuardrailName, MetricRole
 from pipeline.schemas.vocabulary import RealisedOutcome as Kept
+from pipeline.schemas.vocabulary import RecordStatus as Status
 
 APPLIED, HELD_OUT = "applied", "held out"
 ALPHA = 0.05

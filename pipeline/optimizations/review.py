@@ -10,8 +10,10 @@ from pipeline.optimizations.approval_policy import POLICY_ACTOR, ApprovalPolicy,
 from pipeline.optimizations.binding import approvals_that_hold, missing_approvals, terms
 from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import IN_EFFECT, Kind, Record, Status
-from pipeline.optimizations.states import EventType
+from pipeline.optimizations.record import IN_EFFECT, Record
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
+from pipeline.schemas.vocabulary import ProposalKind as Kind
+from pipeline.schemas.vocabulary import RecordStatus as Status
 
 CLOCK = "expiry"
 """Name under which it is noted that a record lapsed."""

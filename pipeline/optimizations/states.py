@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.common.errors import LedgerError
-from pipeline.optimizations.record import IN_EFFECT, Approval, Proposal, Record, Status, digest
+from pipeline.optimizations.record import IN_EFFECT, Approval, Proposal, Record, digest
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
+from pipeline.schemas.vocabulary import RecordStatus as Status
 
 _WRITING = (Status.APPLYING, *IN_EFFECT, Status.ROLLING_BACK)
 

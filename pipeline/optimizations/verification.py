@@ -8,9 +8,10 @@ import polars as pl
 
 from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.realised import Kept, in_a_word
-from pipeline.optimizations.record import Status
-from pipeline.optimizations.states import EventType
+from pipeline.optimizations.realised import in_a_word
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
+from pipeline.schemas.vocabulary import RealisedOutcome as Kept
+from pipeline.schemas.vocabulary import RecordStatus as Status
 
 MEASURER = "driptune"
 MEASURED = ("as_of_day", "metric", "exposures", "held_out_exposures", "realised_lift", "realised_lift_low",

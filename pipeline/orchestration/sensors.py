@@ -9,10 +9,11 @@ import requests
 
 from pipeline.operations.after_publication import digest_lines, follow_publication
 from pipeline.optimizations.ledger import open_ledger
-from pipeline.optimizations.record import IN_EFFECT, Status, digest
+from pipeline.optimizations.record import IN_EFFECT, digest
 from pipeline.orchestration.dead_runs import end_dead_nightlies
 from pipeline.orchestration.jobs import apply_changes
 from pipeline.published.snapshot import Manifest
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 
 ALERT_TIMEOUT_SECONDS = 10

@@ -3,8 +3,9 @@
 import polars as pl
 
 from pipeline.common.words import lift, share
-from pipeline.optimizations.realised import Kept, in_a_word
+from pipeline.optimizations.realised import in_a_word
 from pipeline.published.reader import Tables
+from pipeline.schemas.vocabulary import RealisedOutcome as Kept
 
 WINDOW = "28d"
 

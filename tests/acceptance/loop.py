@@ -26,10 +26,11 @@ from pipeline.mailchimp.connection import connect
 from pipeline.optimizations.changes import is_held_out
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.realised import in_a_word
-from pipeline.optimizations.record import IN_EFFECT, Record, Status
+from pipeline.optimizations.record import IN_EFFECT, Record
 from pipeline.published.reader import published_table
 from pipeline.sample.account.world import PLANTED
 from pipeline.schemas.loop import RealisedLift
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import SAMPLE_TONIGHT, Settings
 from tests.acceptance.torture.installation import COMMAND
 from tests.serving.started import driptune_up

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.analysis.experiments.draft import Assigner, ExperimentDraft, GuardrailName
+from pipeline.analysis.experiments.draft import ExperimentDraft
 from pipeline.config.experiments import LONGEST_TAG, default_tag, load_experiments
 from pipeline.config.reader import DefinitionsError
+from pipeline.schemas.vocabulary import Assigner, GuardrailName
 
 FILE = """\
 experiments:

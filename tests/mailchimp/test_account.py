@@ -16,10 +16,11 @@ from pipeline.optimizations.account.apply import apply
 from pipeline.optimizations.account.writing import NotConfirmedError
 from pipeline.optimizations.changes import Change, Outcome
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import Status, canonical
+from pipeline.optimizations.record import canonical
 from pipeline.sample.account.generate import SampleAccount, generate
 from pipeline.sample.account.world import CART
 from pipeline.sample.server.process import serve
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import SAMPLE_TONIGHT, Settings
 from tests.mailchimp.contract import CONTRACT, ContractAdapter
 from tests.mailchimp.fake_account import AUDIENCE, member_id, subscriber

@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from pipeline.cli.main import main
 from pipeline.optimizations.ledger import open_ledger
-from pipeline.optimizations.record import Status
 from pipeline.orchestration.sensors import propose
 from pipeline.published.snapshot import Manifest, PublishedTable
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 from tests.worlds.published import a_conflict, account
 

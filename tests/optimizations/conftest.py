@@ -16,7 +16,9 @@ import sqlalchemy as sa
 
 from pipeline.optimizations.approval_policy import ApprovalPolicy, Approver
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
+from pipeline.optimizations.record import Proposal
+from pipeline.schemas.vocabulary import ApplyKind, Risk
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 
 NOW = datetime(2026, 6, 30, 4, tzinfo=UTC)
 TOMORROW = NOW + timedelta(days=1)

@@ -13,8 +13,11 @@ from pipeline.optimizations.account.writing import NotApplicableError
 from pipeline.optimizations.approval_policy import ApprovalPolicy, Approver, AutomaticApproval
 from pipeline.optimizations.binding import grown_worse
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import Kind, Proposal, Risk, Status
+from pipeline.optimizations.record import Proposal
 from pipeline.optimizations.review import DecisionRefusedError, Seen
+from pipeline.schemas.vocabulary import ProposalKind as Kind
+from pipeline.schemas.vocabulary import RecordStatus as Status
+from pipeline.schemas.vocabulary import Risk
 from tests.optimizations.conftest import NOW, POLICY, TOMORROW, proposal
 from tests.worlds.writing import BATCH, InMemoryAccount, PowerCut, apply, approved, cut_at, expected, hours
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pipeline.common.errors import LedgerError
 from pipeline.optimizations.changes import Outcome
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import Status
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.optimizations.conftest import NOW
 from tests.worlds.writing import HOURS, REFUSED, InMemoryAccount, apply, approved, expected, hours, roll_back
 

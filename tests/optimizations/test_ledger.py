@@ -18,10 +18,13 @@ from pipeline.optimizations.binding import terms
 from pipeline.optimizations.chain import StaleRecordError, append_event
 from pipeline.optimizations.changes import Outcome
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import Kind, Risk, Status
 from pipeline.optimizations.review import DecisionRefusedError, Seen
-from pipeline.optimizations.states import EventType, IllegalTransitionError
+from pipeline.optimizations.states import IllegalTransitionError
 from pipeline.optimizations.tables import MIGRATIONS, metadata
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
+from pipeline.schemas.vocabulary import ProposalKind as Kind
+from pipeline.schemas.vocabulary import RecordStatus as Status
+from pipeline.schemas.vocabulary import Risk
 from tests.optimizations.conftest import NOW, POLICY, TOMORROW, proposal
 from tests.worlds.writing import InMemoryAccount, hours, roll_back
 

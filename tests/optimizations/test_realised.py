@@ -8,10 +8,12 @@ import pytest
 
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.realised import DAYS_UNTIL_REACHED, in_a_word, realised_lift
-from pipeline.optimizations.record import ApplyKind, Record, Status
-from pipeline.optimizations.states import EventType
+from pipeline.optimizations.record import Record
 from pipeline.optimizations.verification import verify_what_works
 from pipeline.schemas.loop import RealisedLift
+from pipeline.schemas.vocabulary import ApplyKind
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.optimizations.conftest import NOW, POLICY
 from tests.worlds.applied import APPLIED_DAY, WINDOW_DAYS, Step, facts, night, record
 

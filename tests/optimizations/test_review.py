@@ -12,9 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from pipeline.common.errors import LedgerError
 from pipeline.optimizations import review
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import OPEN, ApplyKind, Risk, Status
+from pipeline.optimizations.record import OPEN
 from pipeline.optimizations.review import DecisionRefusedError, Seen
 from pipeline.optimizations.states import replay
+from pipeline.schemas.vocabulary import ApplyKind, Risk
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.optimizations.conftest import NOW, POLICY, TOMORROW, proposal
 
 ACTORS = ("mara", "noor", "lia", "stranger")

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline.analysis.experiments.draft import MetricName
 from pipeline.analysis.experiments.exposures import Facts
 from pipeline.common.time import DAY_US, day_number
 from pipeline.optimizations.changes import is_held_out
-from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Record, Risk, Status
+from pipeline.optimizations.record import Measure, Proposal, Record
+from pipeline.schemas.vocabulary import ApplyKind, MetricName, Risk
+from pipeline.schemas.vocabulary import ProposalKind as Kind
+from pipeline.schemas.vocabulary import RecordStatus as Status
 
 APPLIED_DAY = date(2026, 6, 1)
 HOLDOUT = 0.1

@@ -12,8 +12,10 @@ from pipeline.optimizations.account import rollback as rollbacks
 from pipeline.optimizations.account.writing import BATCH
 from pipeline.optimizations.changes import Change, Outcome, is_held_out
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Record
+from pipeline.optimizations.record import Proposal, Record
 from pipeline.optimizations.review import Seen
+from pipeline.schemas.vocabulary import ApplyKind
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 from tests.optimizations.conftest import NOW, POLICY, proposal
 
 PEOPLE = 2 * BATCH + 100

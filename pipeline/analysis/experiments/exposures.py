@@ -12,13 +12,14 @@ import polars as pl
 from pandera.typing.polars import DataFrame
 
 from pipeline.analysis.experiments.assignment import assign_arms
-from pipeline.analysis.experiments.draft import Assigner, ExperimentDraft, MetricName
+from pipeline.analysis.experiments.draft import ExperimentDraft
 from pipeline.analysis.experiments.metrics import MOMENTS, reduce_exposures
 from pipeline.analysis.experiments.plan import ExperimentPlan
 from pipeline.common.time import CENTS, DAY_US, day_number, day_of, to_date
 from pipeline.schemas import core
 from pipeline.schemas.base import empty
 from pipeline.schemas.experiments import ExperimentAssignments
+from pipeline.schemas.vocabulary import Assigner, MetricName
 
 PRE_PERIOD_DAYS = 28
 """Days before an exposure whose revenue explains part of the revenue after it (CUPED); whole weeks."""

@@ -6,7 +6,7 @@ CUPED and the delta method. Not here: critical values, the control of errors, an
 
 import polars as pl
 
-from pipeline.analysis.experiments.draft import MetricKind
+from pipeline.schemas.vocabulary import MetricKind
 
 MOMENTS = ("exposures", "value_sum", "value_squares", "second_sum", "second_squares", "cross_sum")
 """Additive columns, so that days can be summed."""

@@ -12,14 +12,14 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.analysis.experiments.draft import DRAFT_TEXT, Assigner, ExperimentDraft, MetricName
+from pipeline.analysis.experiments.draft import DRAFT_TEXT, ExperimentDraft
 from pipeline.analysis.experiments.exposures import MAILABLE, OUTCOMES, Facts, message_outcomes
 from pipeline.analysis.experiments.metrics import winsor_cap
 from pipeline.analysis.experiments.plan import PLAN_TEXT, ExperimentPlan, changed_fields, freeze_plan
-from pipeline.analysis.experiments.verdicts import Verdict
 from pipeline.schemas.base import empty, polars_schema
 from pipeline.schemas.experiments import Experiments, ExperimentVerdicts, MemberFieldValues
 from pipeline.schemas.lake import ExperimentPlans
+from pipeline.schemas.vocabulary import Assigner, MetricName, Verdict
 
 _WORDS_ONLY = {"owner"}
 """What may change after the start, because it decides nothing."""

@@ -9,13 +9,13 @@ from datetime import date
 
 import polars as pl
 
-from pipeline.analysis.experiments.draft import MetricKind, MetricRole
 from pipeline.analysis.experiments.metrics import compare, daily_contributions, lift_interval
 from pipeline.analysis.experiments.plan import ExperimentPlan, plan_table
 from pipeline.analysis.statistics import confidence_sequence, group_sequential
 from pipeline.analysis.statistics.intervals import NORMAL_95, wilson_bounds
 from pipeline.schemas.base import conform
 from pipeline.schemas.experiments import ExperimentResults
+from pipeline.schemas.vocabulary import MetricKind, MetricRole
 
 FEWEST_EVENTS = 5.0
 """Cochran's rule: with fewer expected events in the smaller arm a z-score is not normal enough to decide anything."""

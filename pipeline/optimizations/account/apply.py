@@ -28,8 +28,10 @@ from pipeline.optimizations.approval_policy import ApprovalPolicy
 from pipeline.optimizations.binding import lapse
 from pipeline.optimizations.changes import ChangePlan, Outcome
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import IN_EFFECT, Kind, Proposal, Record, Status
-from pipeline.optimizations.states import EventType
+from pipeline.optimizations.record import IN_EFFECT, Proposal, Record
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
+from pipeline.schemas.vocabulary import ProposalKind as Kind
+from pipeline.schemas.vocabulary import RecordStatus as Status
 
 ROUNDS = 3
 """People who join while an application runs are written in a further round; after so many it ends all the same."""

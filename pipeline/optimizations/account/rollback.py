@@ -21,8 +21,10 @@ from pipeline.optimizations.account.writing import (
 )
 from pipeline.optimizations.changes import Outcome
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import IN_EFFECT, Kind, Record, Status
-from pipeline.optimizations.states import EventType
+from pipeline.optimizations.record import IN_EFFECT, Record
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
+from pipeline.schemas.vocabulary import ProposalKind as Kind
+from pipeline.schemas.vocabulary import RecordStatus as Status
 
 
 def roll_back(

@@ -30,8 +30,9 @@ from pipeline.optimizations.changes import (
 )
 from pipeline.optimizations.journal import Journal, Place
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import Kind, Record
-from pipeline.optimizations.states import EventType
+from pipeline.optimizations.record import Record
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 
 APPLIER = "driptune"
 """Name under which what driptune does by itself is noted."""

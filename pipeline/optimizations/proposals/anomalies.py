@@ -7,7 +7,9 @@ import polars as pl
 
 from pipeline.charts.figures import trend_chart
 from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
-from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
+from pipeline.optimizations.record import Proposal
+from pipeline.schemas.vocabulary import ApplyKind, Risk
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 
 #: Severities that ask for somebody's hand; what is less stands in the tables.
 GRAVE = ("high", "critical")

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 from pipeline.charts.figures import conflict_chart
 from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
-from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
+from pipeline.optimizations.record import Proposal
+from pipeline.schemas.vocabulary import ApplyKind, Risk
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 
 _ADVICE = {
     "delay": "hold the entry until the other workflow has ended",

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from pipeline.analysis.experiments.draft import MetricName
 from pipeline.charts.figures import delay_chart
 from pipeline.common.words import lift
 from pipeline.optimizations.proposals.evidence import BY_HAND, HELD_OUT, Publication, hold_out
-from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
+from pipeline.optimizations.record import Measure, Proposal
+from pipeline.schemas.vocabulary import ApplyKind, MetricName, Risk
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 
 #: From the step before the wait: longer than any delay compared, as in the curves.
 DELAY_OUTCOME_DAYS = 14

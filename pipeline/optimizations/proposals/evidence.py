@@ -8,7 +8,8 @@ import polars as pl
 
 from pipeline.charts.vega import Figure
 from pipeline.common.words import share
-from pipeline.optimizations.record import Kind, digest
+from pipeline.optimizations.record import digest
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 
 #: Complaints at which mailbox providers begin to filter, and at which they block.
 COMPLAINT_WARNING, COMPLAINT_STOP = 0.001, 0.003

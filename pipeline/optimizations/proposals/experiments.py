@@ -9,7 +9,9 @@ import polars as pl
 from pipeline.charts.figures import experiment_chart
 from pipeline.common.words import lift
 from pipeline.optimizations.proposals.evidence import HELD_OUT, Publication, hold_out
-from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
+from pipeline.optimizations.record import Measure, Proposal
+from pipeline.schemas.vocabulary import ApplyKind, Risk
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 
 
 def winner_proposals(publication: Publication) -> Iterator[Proposal]:

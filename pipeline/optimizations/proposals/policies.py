@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from pipeline.analysis.experiments.draft import MetricName
 from pipeline.charts.figures import decision_chart
 from pipeline.optimizations.proposals.evidence import OUTCOME_DAYS, Publication
-from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
+from pipeline.optimizations.record import Measure, Proposal
+from pipeline.schemas.vocabulary import ApplyKind, MetricName, Risk
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 
 
 def policy_proposals(publication: Publication) -> Iterator[Proposal]:

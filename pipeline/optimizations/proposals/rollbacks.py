@@ -9,8 +9,11 @@ import polars as pl
 from pipeline.charts.figures import realised_chart
 from pipeline.common.words import lift
 from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
-from pipeline.optimizations.realised import Kept, in_a_word
-from pipeline.optimizations.record import IN_EFFECT, ApplyKind, Kind, Proposal, Risk
+from pipeline.optimizations.realised import in_a_word
+from pipeline.optimizations.record import IN_EFFECT, Proposal
+from pipeline.schemas.vocabulary import ApplyKind, Risk
+from pipeline.schemas.vocabulary import ProposalKind as Kind
+from pipeline.schemas.vocabulary import RealisedOutcome as Kept
 
 
 def rollback_proposals(publication: Publication) -> Iterator[Proposal]:

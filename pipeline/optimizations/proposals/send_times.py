@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from pipeline.analysis.experiments.draft import MetricName
 from pipeline.charts.figures import send_time_chart
 from pipeline.common.words import lift as lift_words
 from pipeline.optimizations.proposals.evidence import OUTCOME_DAYS, Publication
-from pipeline.optimizations.record import ApplyKind, Kind, Measure, Proposal, Risk
+from pipeline.optimizations.record import Measure, Proposal
+from pipeline.schemas.vocabulary import ApplyKind, MetricName, Risk
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 
 HOUR_FIELD = "SENDHOUR"
 

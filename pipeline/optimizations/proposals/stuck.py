@@ -7,7 +7,9 @@ from typing import Any
 import polars as pl
 
 from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
-from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Risk
+from pipeline.optimizations.record import Proposal
+from pipeline.schemas.vocabulary import ApplyKind, Risk
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 
 MENDING: Mapping[str, str] = MappingProxyType(
     {

@@ -6,7 +6,6 @@ import polars as pl
 from pandera.typing.polars import DataFrame
 
 from pipeline.analysis.experiments import exposures, registry
-from pipeline.analysis.experiments.draft import Assigner
 from pipeline.analysis.experiments.exposures import Facts
 from pipeline.analysis.experiments.nights import looks
 from pipeline.charts.figures import experiment_chart
@@ -15,6 +14,7 @@ from pipeline.orchestration.asset import Latest, Night, Scan, asset, preview
 from pipeline.orchestration.picture import image
 from pipeline.schemas import experiments as marts
 from pipeline.schemas import lake
+from pipeline.schemas.vocabulary import Assigner
 
 VERDICT = ["experiment_id", "verdict", "decided_day", "lift", "lift_low", "lift_high", "recommended_action", "status"]
 

@@ -9,10 +9,11 @@ from pipeline.charts.figures import realised_chart
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.published import optimization_events, optimizations
 from pipeline.optimizations.realised import in_a_word, realised_lift
-from pipeline.optimizations.record import IN_EFFECT, Status
+from pipeline.optimizations.record import IN_EFFECT
 from pipeline.orchestration.asset import Night, asset, preview
 from pipeline.orchestration.picture import image
 from pipeline.schemas import loop as marts
+from pipeline.schemas.vocabulary import RecordStatus as Status
 
 WORDS = ["optimization_id", "outcome", "promised_lift", "realised_lift", "realised_lift_low", "realised_lift_high"]
 

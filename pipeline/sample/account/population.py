@@ -109,4 +109,5 @@ def preferred_moment(generator: np.random.Generator, zone: Array, profile: Array
     wanted = (generator.random(len(zone))[:, None] > cumulated[profile]).sum(axis=1).clip(0, 23)
     ahead = (wanted - local_hour(zone, around_us)) % 24
     moment = around_us // HOUR_US * HOUR_US + ahead * HOUR_US
-    return moment + generator.integers(0, 3600, len(zone)) * SECOND_US
+    instants: np.ndarray = moment + generator.integers(0, 3600, len(zone)) * SECOND_US
+    return instants

@@ -264,4 +264,5 @@ def hour_weights() -> Array:
         rows.append(0.25 + np.exp(-0.5 * (distance / 2.0) ** 2) * 4.0)
     rows.append(np.ones(24))
     weights = np.array(rows)
-    return weights / weights.mean(axis=1, keepdims=True)
+    scaled: np.ndarray = weights / weights.mean(axis=1, keepdims=True)
+    return scaled

@@ -105,7 +105,10 @@ class AccountApi:
         return {**page(query, "merge_fields", fields), "list_id": AUDIENCE_ID}
 
     def _changed_us(self, person: int) -> int:
-        return max(int(self._view.changed_us[person]), self.changes.members.get(person, {}).get("changed_us", 0))
+        changed_us: int = max(
+            int(self._view.changed_us[person]), self.changes.members.get(person, {}).get("changed_us", 0)
+        )
+        return changed_us
 
     def add_merge_field(self, list_id: str, tag: str, name: str) -> Item:
         """A further merge field of the audience."""
@@ -196,7 +199,8 @@ class AccountApi:
         """GET /automations/{id}/emails/{id}/queue/{hash}."""
         for item in self.queue(workflow_id, email_id)["queue"]:
             if item["id"] == member_id:
-                return item
+                found: dict[str, Any] = item
+                return found
         raise not_found()
 
     def removed(self, workflow_id: str) -> Item:

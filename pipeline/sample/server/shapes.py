@@ -97,9 +97,11 @@ def project(query: Mapping[str, str], body: Item) -> Item:
     if fields and excluded:
         raise invalid("'fields' and 'exclude_fields' exclude each other.")
     if fields:
-        return _only(body, _tree(fields.split(",")))
+        kept: dict[str, Any] = _only(body, _tree(fields.split(",")))
+        return kept
     if excluded:
-        return _without(body, _tree(excluded.split(",")))
+        left: dict[str, Any] = _without(body, _tree(excluded.split(",")))
+        return left
     return body
 
 

@@ -16,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
-from pipeline.analysis.experiments.draft import MetricRole
 from pipeline.charts.drawing import drawn
 from pipeline.charts.figures import realised_chart
 from pipeline.charts.vega import Figure
@@ -29,10 +28,12 @@ from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.realised import in_a_word
 from pipeline.optimizations.record import OPEN, Record
 from pipeline.optimizations.review import Seen
-from pipeline.optimizations.states import Event, EventType
+from pipeline.optimizations.states import Event
 from pipeline.reports.pages import INBOX_PATH
 from pipeline.reports.pages.site import STYLE
 from pipeline.reports.pages.site import TEMPLATES as PAGE_TEMPLATES
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
+from pipeline.schemas.vocabulary import MetricRole
 from pipeline.serving.inbox.sessions import SESSION_SECONDS, Sessions
 
 PREFIX = INBOX_PATH

@@ -7,12 +7,13 @@ import numpy as np
 import polars as pl
 from scipy.stats import norm
 
-from pipeline.analysis.experiments.draft import Metric, MetricKind
+from pipeline.analysis.experiments.draft import Metric
 from pipeline.analysis.experiments.plan import ExperimentPlan, required_exposures
 from pipeline.analysis.experiments.results import experiment_results
 from pipeline.analysis.experiments.verdicts import experiment_verdicts
 from pipeline.analysis.statistics.group_sequential import needed_drift
 from pipeline.analysis.statistics.sample_ratio import sample_ratio_mismatch
+from pipeline.schemas.vocabulary import MetricKind
 from tests.acceptance.simulations import Check
 
 START = date(2026, 1, 1)

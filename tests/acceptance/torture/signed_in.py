@@ -14,8 +14,9 @@ import dagster as dg
 
 from pipeline.config.approvals import load_approvals
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import Proposal, Status
-from pipeline.optimizations.states import EventType
+from pipeline.optimizations.record import Proposal
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.serving.inbox.app import COOKIE, PREFIX
 from tests.acceptance.torture.installation import Installation
 from tests.mailchimp.loopback import send, serve

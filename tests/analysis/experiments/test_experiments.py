@@ -5,13 +5,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.analysis.experiments.draft import Metric, MetricKind, MetricRole
+from pipeline.analysis.experiments.draft import Metric
 from pipeline.analysis.experiments.lift import shrink_lifts
 from pipeline.analysis.experiments.metrics import MOMENTS
 from pipeline.analysis.experiments.results import experiment_results
 from pipeline.analysis.experiments.verdicts import experiment_verdicts
 from pipeline.analysis.statistics.group_sequential import boundary, critical_values
 from pipeline.schemas.experiments import ExperimentResults, ExperimentVerdicts
+from pipeline.schemas.vocabulary import MetricKind, MetricRole
 from tests.acceptance.simulations import experiments as simulation
 
 NIGHTLY = 200

@@ -7,11 +7,12 @@ from scipy.stats import norm
 from statsmodels.stats.power import normal_sample_size_one_tail
 
 from pipeline.analysis.experiments.assignment import assign_arms
-from pipeline.analysis.experiments.draft import Assigner, ExperimentDraft, Metric, MetricRole
+from pipeline.analysis.experiments.draft import ExperimentDraft, Metric
 from pipeline.analysis.experiments.plan import PLAN_TEXT, changed_fields, freeze_plan, required_exposures
 from pipeline.analysis.statistics.group_sequential import needed_drift
 from pipeline.analysis.statistics.sample_ratio import sample_ratio_mismatch
 from pipeline.common.sticky_hash import uniform_hash
+from pipeline.schemas.vocabulary import Assigner, MetricRole
 
 START = date(2026, 1, 5)
 HALVES = (("a", 0.5), ("b", 0.5))

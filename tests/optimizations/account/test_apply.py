@@ -13,8 +13,8 @@ from pipeline.optimizations.account.writing import NotApplicableError, NotConfir
 from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.changes import Outcome, is_held_out
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import Status
 from pipeline.optimizations.review import DecisionRefusedError, Seen
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.optimizations.conftest import NOW, POLICY, proposal
 from tests.worlds.writing import (
     FIRST_DAY,

@@ -26,8 +26,11 @@ from pipeline.optimizations.account import rollback as rollbacks
 from pipeline.optimizations.account import writing
 from pipeline.optimizations.changes import is_held_out
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import IN_EFFECT, ApplyKind, Kind, Proposal, Record, Risk, Status
+from pipeline.optimizations.record import IN_EFFECT, Proposal, Record
 from pipeline.optimizations.review import Seen
+from pipeline.schemas.vocabulary import ApplyKind, Risk
+from pipeline.schemas.vocabulary import ProposalKind as Kind
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.optimizations.conftest import NOW, POLICY, proposal
 from tests.worlds.writing import FIRST_DAY, PLACES, InMemoryAccount, PowerCut, cut_at
 

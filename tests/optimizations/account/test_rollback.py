@@ -13,8 +13,9 @@ from pipeline.optimizations.account.rollback import resume_rollback
 from pipeline.optimizations.account.writing import NotApplicableError, NotConfirmedError
 from pipeline.optimizations.changes import Outcome
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import Kind, Status
 from pipeline.optimizations.review import Seen
+from pipeline.schemas.vocabulary import ProposalKind as Kind
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.optimizations.conftest import NOW, POLICY, proposal
 from tests.worlds.writing import (
     LATER,

@@ -11,7 +11,9 @@ import pytest
 
 from pipeline.config.experiments import LONGEST_TAG
 from pipeline.optimizations.proposals import proposals_from
-from pipeline.optimizations.record import ApplyKind, Kind, Proposal
+from pipeline.optimizations.record import Proposal
+from pipeline.schemas.vocabulary import ApplyKind
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 from tests.worlds.published import (
     Tables,
     a_conflict,

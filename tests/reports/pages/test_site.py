@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.optimizations.record import Status
 from pipeline.reports.pages.reference import DICTIONARY, METHODS
 from pipeline.reports.pages.site import file_name, write_pages
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.reports.pages.numbers import unfounded
 from tests.worlds.applied import record
 from tests.worlds.published import account, harm_done

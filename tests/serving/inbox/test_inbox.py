@@ -14,10 +14,11 @@ from pipeline.common.errors import UnavailableError
 from pipeline.optimizations.approval_policy import ApprovalPolicy, Approver
 from pipeline.optimizations.changes import Change, ChangePlan
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import ApplyKind, Risk, Status
-from pipeline.optimizations.states import EventType
 from pipeline.schemas.base import empty
 from pipeline.schemas.loop import RealisedLift
+from pipeline.schemas.vocabulary import ApplyKind, Risk
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.serving.guard import Guard
 from pipeline.serving.inbox.app import COOKIE, PREFIX, Inbox
 from pipeline.serving.inbox.sessions import LINK_SECONDS, Sessions

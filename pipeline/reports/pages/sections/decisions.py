@@ -7,9 +7,10 @@ import polars as pl
 
 from pipeline.common.words import lift
 from pipeline.optimizations.realised import in_a_word
-from pipeline.optimizations.record import IN_EFFECT, Record, Status
+from pipeline.optimizations.record import IN_EFFECT, Record
 from pipeline.reports.pages import INBOX_PATH, cells
 from pipeline.reports.pages.model import Cell, Section
+from pipeline.schemas.vocabulary import RecordStatus as Status
 
 
 def waiting(records: Sequence[Record]) -> Section:

@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.optimizations.account import apply as applications
 from pipeline.optimizations.account.rollback import roll_back
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import Status
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.acceptance.torture import Row
 from tests.acceptance.torture.stored_account import StoredAccount
 from tests.acceptance.torture.victims import Death, in_fork, run_and_kill

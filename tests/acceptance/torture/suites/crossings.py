@@ -29,7 +29,8 @@ from pipeline.optimizations.account import writing
 from pipeline.optimizations.account.apply import apply, keep_in_step
 from pipeline.optimizations.account.rollback import resume_rollback, roll_back
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import IN_EFFECT, Status
+from pipeline.optimizations.record import IN_EFFECT
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.acceptance.torture import Row
 from tests.acceptance.torture.stored_account import StoredAccount
 from tests.acceptance.torture.victims import in_fork

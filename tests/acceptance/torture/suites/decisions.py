@@ -13,8 +13,8 @@ from pathlib import Path
 from pipeline.common.errors import LedgerError
 from pipeline.optimizations import review
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import Status
 from pipeline.optimizations.review import Seen
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.acceptance.torture import Row
 from tests.optimizations.conftest import NOW, POLICY, proposal
 

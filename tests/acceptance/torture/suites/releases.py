@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pipeline.optimizations import review
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import Status
 from pipeline.optimizations.review import Seen
 from pipeline.published.snapshot import RUN_TABLES, Manifest
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.acceptance.torture import Row
 from tests.acceptance.torture.installation import Installation
 from tests.acceptance.torture.victims import account
