@@ -74,6 +74,11 @@ class Settings(BaseSettings):
     recheck_days: int = Field(
         default=5, description="Days a sent campaign is read again: bounces move no recency field in /reports."
     )
+    member_sweep_nights: int = Field(
+        default=7,
+        ge=1,
+        description="Nights between full sweeps of the members: a deleted one leaves no other trace.",
+    )
     lateness_days: int = Field(default=30, description="How late an event may arrive and still be counted.")
     default_grace_hours: int = Field(
         default=48, description="Waiting beyond the planned delay before a subscriber counts as stuck."

@@ -14,7 +14,7 @@ import polars as pl
 
 from pipeline.common.files import TEMPORARY_SUFFIX, read_state, sync, write_atomically, write_state
 from pipeline.schemas.base import Table, conform, empty, identity, polars_schema, tables_of
-from pipeline.schemas.lake import Addresses, Quarantine
+from pipeline.schemas.lake import Addresses, Quarantine, Renamed
 
 EPOCH = date(1970, 1, 1)
 MICROSECONDS_PER_DAY = 86_400_000_000
@@ -118,6 +118,13 @@ class Lake:
             _write_addresses(self._addresses_file, _encode(pl.concat([kept, changed]).sort("subscriber_key")))
         return changed.height
 
+    def drop_addresses(self, subscriber_keys: pl.Series) -> int:
+        """Drop the addresses of people who are nobody's members any more; returns how many there were."""
+        if not self._addresses_file.exists():
+            return 0
+        gone = pl.DataFrame({"subscriber_key": subscriber_keys}, schema={"subscriber_key": pl.Int64})
+        return _remove(Addresses, self._addresses_file, gone)
+
     def discard(self, model: type[Table], rows: pl.DataFrame) -> int:
         """Rewrite files so that no version of these rows, by natural key, is left; returns how many there were.
 
@@ -136,12 +143,15 @@ class Lake:
     def forget(self, subscriber_key: int) -> int:
         """Rewrite every file that holds a subscriber, without them; returns the number of rows removed.
 
+        Whoever changed their address goes with every address that they had.
+
         Remains of writes that a crash cut short go too. What still stands in the user's own files and in Mailchimp is
         theirs to clean; `append` drops it from now on, by a hash of the key that tells nobody who it was.
         """
-        forgotten = self._forgotten() | {_hash_of_key(subscriber_key)}
+        keys = self._keys_of_person(subscriber_key)
+        forgotten = self._forgotten() | {_hash_of_key(key) for key in keys}
         write_state(self._forgotten_file, {"keys": sorted(forgotten)})
-        removed, gone = 0, pl.DataFrame({"subscriber_key": [subscriber_key]}, schema={"subscriber_key": pl.Int64})
+        removed, gone = 0, pl.DataFrame({"subscriber_key": sorted(keys)}, schema={"subscriber_key": pl.Int64})
         for model in tables_of("lake"):
             if "subscriber_key" in polars_schema(model):
                 files = [self._addresses_file] if model is Addresses else self.files(model)
@@ -161,12 +171,21 @@ class Lake:
     def _forgotten(self) -> set[str]:
         return set(read_state(self._forgotten_file).get("keys", []))
 
+    def _keys_of_person(self, subscriber_key: int) -> set[int]:
+        """The key and all others that stand for an address of the same person."""
+        renamed = dict(self.latest(Renamed).select("address_key", "subscriber_key").collect().iter_rows())
+        person = renamed.get(subscriber_key, subscriber_key)
+        # The address of this person may have been that of somebody else, who is still known by it.
+        others = set(renamed.values()) - {person}
+        return {person} | {address for address, owner in renamed.items() if owner == person and address not in others}
+
     def _without_forgotten(self, rows: pl.DataFrame) -> pl.DataFrame:
         forgotten = self._forgotten()
         if not forgotten or "subscriber_key" not in rows.columns:
             return rows
-        gone = [key for key in rows["subscriber_key"].unique() if _hash_of_key(key) in forgotten]
-        return rows.filter(~pl.col("subscriber_key").is_in(gone))
+        gone = [key for key in rows["subscriber_key"].drop_nulls().unique() if _hash_of_key(key) in forgotten]
+        # A row of nobody, such as the order of a guest, is kept.
+        return rows.filter(~pl.col("subscriber_key").is_in(gone).fill_null(False))
 
     def _folder(self, model: type[Table], day_number: int) -> Path:
         day = date.fromordinal(EPOCH.toordinal() + day_number)

@@ -4,12 +4,20 @@ Every Mailchimp row carries `as_of_day`, the night that read it; of two rows wit
 No row holds an address or a member id: `subscriber_key` is a keyed hash, and only `addresses` can undo it.
 """
 
+from typing import Literal, get_args
+
 import polars as pl
 
 from pipeline.schemas.base import Table, column, count, day_number, instant, key, share, table
 
 SUBSCRIBER = "keyed hash of the Mailchimp member id (63 bits)"
 AS_OF = "night that read this row"
+# States of members that Mailchimp has no word for.
+NO_ADDRESS = "no address"
+DELETED = "deleted"
+SourceKind = Literal["audience", "campaign", "automation", "automation e-mail", "store", "table"]
+# Of what went away, a listing no longer holds what is 'unlisted', while what is 'gone' is listed and answers 404.
+SourceState = Literal["read", "failed", "unlisted", "gone"]
 
 
 @table("lake.account", ("account_id",))
@@ -38,7 +46,11 @@ class Members(Table):
 
     audience_id: pl.String = key("audience id")
     subscriber_key: pl.Int64 = key(SUBSCRIBER)
-    status: pl.String = column("subscribed, unsubscribed, cleaned, pending, transactional or archived")
+    contact_key: pl.Int64 = column("keyed hash of the contact id, which stays when the address changes", nullable=True)
+    status: pl.String = column(
+        "subscribed, unsubscribed, cleaned, pending, transactional or archived; 'no address' of a member known by a "
+        "phone number alone, 'deleted' of one who is no longer there"
+    )
     signup_us: pl.Int64 = instant("signup, else opt-in", nullable=True)
     last_changed_us: pl.Int64 = instant("last change in Mailchimp", nullable=True)
     timezone: pl.String = column("zone as Mailchimp tells it, unchecked", nullable=True)
@@ -132,23 +144,23 @@ class RemovedSubscribers(Table):
 
 @table("lake.reports", ("campaign_id",))
 class Reports(Table):
-    """One row per campaign and night on which its report changed: Mailchimp's own totals."""
+    """One row per campaign and night on which its report changed: Mailchimp's own totals; null where it tells none."""
 
     campaign_id: pl.String = key("campaign id")
     sent_us: pl.Int64 = instant("start of sending", nullable=True)
     emails_sent: pl.Int64 = count("messages sent")
-    hard_bounces: pl.Int64 = count("permanent failures")
-    soft_bounces: pl.Int64 = count("temporary failures")
+    hard_bounces: pl.Int64 = count("permanent failures", nullable=True)
+    soft_bounces: pl.Int64 = count("temporary failures", nullable=True)
     syntax_errors: pl.Int64 = count("malformed addresses")
-    unsubscribed: pl.Int64 = count("unsubscribes")
-    abuse_reports: pl.Int64 = count("complaints")
-    opens_total: pl.Int64 = count("opens")
-    unique_opens: pl.Int64 = count("recipients who opened")
+    unsubscribed: pl.Int64 = count("unsubscribes", nullable=True)
+    abuse_reports: pl.Int64 = count("complaints", nullable=True)
+    opens_total: pl.Int64 = count("opens", nullable=True)
+    unique_opens: pl.Int64 = count("recipients who opened", nullable=True)
     last_open_us: pl.Int64 = instant("latest open", nullable=True)
-    clicks_total: pl.Int64 = count("clicks")
-    unique_clicks: pl.Int64 = count("recipient-link pairs clicked")
-    unique_subscriber_clicks: pl.Int64 = count("recipients who clicked")
-    click_rate: pl.Float64 = column("unique_subscriber_clicks / (emails_sent - bounces)", "share, 0-1")
+    clicks_total: pl.Int64 = count("clicks", nullable=True)
+    unique_clicks: pl.Int64 = count("recipient-link pairs clicked", nullable=True)
+    unique_subscriber_clicks: pl.Int64 = count("recipients who clicked", nullable=True)
+    click_rate: pl.Float64 = column("unique_subscriber_clicks / (emails_sent - bounces)", "share, 0-1", nullable=True)
     last_click_us: pl.Int64 = instant("latest click", nullable=True)
     total_orders: pl.Int64 = count("orders credited by Mailchimp")
     total_revenue_cents: pl.Int64 = column("revenue credited by Mailchimp", "cents")
@@ -235,7 +247,7 @@ class Orders(Table):
 
     store_id: pl.String = key("store id")
     order_id: pl.String = key("order id")
-    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    subscriber_key: pl.Int64 = column(f"{SUBSCRIBER}; null for the order of a guest", "id", nullable=True)
     currency: pl.String = column("currency of the order", "ISO 4217")
     total_cents: pl.Int64 = column("order total, undeducted", "cents")
     tax_cents: pl.Int64 = column("tax within the total", "cents")
@@ -325,4 +337,38 @@ class Quarantine(Table):
     reference: pl.String = column("file and row, or endpoint and position")
     field: pl.String = column("first field that broke the contract")
     reason: pl.String = column("what was wrong and what is expected")
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.renamed", ("address_key",))
+class Renamed(Table):
+    """One row per address whose owner is known under another key, and version: people who changed their address."""
+
+    address_key: pl.Int64 = key("keyed hash of the member id that belongs to the address")
+    subscriber_key: pl.Int64 = key("key under which the person is known")
+    audience_id: pl.String = key("audience that told it")
+    as_of_day: pl.Int64 = day_number(AS_OF)
+
+
+@table("lake.sources", ("kind", "source_id"))
+class Sources(Table):
+    """One row per thing that is read from Mailchimp, and version: whether all that was announced of it came.
+
+    What is counted of an audience is its members, of a campaign its recipients, of an automation its e-mails, of an
+    e-mail of an automation its queue, of a store its orders.
+    """
+
+    kind: pl.String = column("what it is; 'table' for one of the lake's own", isin=list(get_args(SourceKind)))
+    source_id: pl.String = key("its id, or the table's name")
+    name: pl.String = column("its name; empty where it has none")
+    state: pl.String = column("how it was found", isin=list(get_args(SourceState)))
+    since_day: pl.Int64 = column(
+        "night on which it went away; of what failed, the last night on which it was read",
+        "days since 1970-01-01, UTC",
+        nullable=True,
+    )
+    announced: pl.Int64 = count("rows that Mailchimp announced", nullable=True)
+    set_aside: pl.Int64 = count("rows that broke their contract")
+    left_out: pl.Int64 = count("good rows not kept: of later nights, before the first day, without any time")
+    detail: pl.String = column("why it was not read, or not all of it; empty if it was")
     as_of_day: pl.Int64 = day_number(AS_OF)

@@ -44,10 +44,18 @@ def _pulled(
         resources = context.resources
         as_of = tonight(context.run.tags, resources.settings)
         with _final_errors_final():
-            summary = reader(resources.mailchimp, resources.lake, resources.keys, resources.settings, as_of)
+            summary = pull.read_or_keep(
+                lambda: reader(resources.mailchimp, resources.lake, resources.keys, resources.settings, as_of),
+                models,
+                resources.lake,
+                as_of,
+                may_try_again=context.retry_number < RETRIES.max_retries,
+            )
         for model in models:
             rows = summary.rows.get(identity(model).name, 0)
-            metadata = {"new_rows": rows, "quarantined": summary.quarantined, "calls": summary.calls}
+            metadata: dict[str, Any] = {"new_rows": rows, "quarantined": summary.quarantined, "calls": summary.calls}
+            if summary.failures:
+                metadata["failures"] = "\n".join(map(str, summary.failures))
             yield dg.MaterializeResult(asset_key=asset_key(model), metadata=metadata)
 
     return read
@@ -78,12 +86,13 @@ def events(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 
 readers = [
     _pulled("read_audiences", (tables.Account, tables.Audiences), pull.pull_account_and_audiences),
-    _pulled("read_members", (tables.Members,), pull.pull_members, after=(tables.Audiences,)),
+    _pulled("read_members", (tables.Members, tables.Renamed), pull.pull_members, after=(tables.Audiences,)),
     _pulled(
         "read_automations",
         (tables.Automations, tables.AutomationEmails, tables.AutomationQueue, tables.RemovedSubscribers),
         pull.pull_automations,
-        after=(tables.Audiences,),
+        # Who changed their address is known by another key than that of the address.
+        after=(tables.Audiences, tables.Members),
     ),
     _pulled("read_campaigns", (tables.Campaigns,), pull.pull_campaigns, after=(tables.Audiences,)),
     _pulled("read_reports", (tables.Reports,), pull.pull_reports, after=(tables.Campaigns, tables.AutomationEmails)),
@@ -129,4 +138,22 @@ def quarantine(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=metadata)
 
 
-lake_assets = [*readers, quarantine]
+@dg.asset(
+    key=asset_key(tables.Sources),
+    group_name="lake",
+    kinds={"parquet"},
+    description=tables.Sources.__doc__,
+    metadata=describe(tables.Sources),
+    owners=OWNERS,
+    freshness_policy=FRESHNESS,
+    deps=[key for reader in readers for key in reader.keys],
+    required_resource_keys={"lake"},
+)
+def sources(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    """Count what was read, what failed and what went away, as the readers noted it."""
+    rows = context.resources.lake.latest(tables.Sources).collect()
+    states = rows.group_by("kind", "state").len("sources").sort("kind", "state")
+    return dg.MaterializeResult(metadata={"dagster/row_count": rows.height, "states": preview(states)})
+
+
+lake_assets = [*readers, quarantine, sources]
