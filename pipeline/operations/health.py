@@ -2,9 +2,10 @@
 
 import shutil
 import sys
-from datetime import date
+from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from sqlalchemy.exc import DatabaseError
@@ -17,10 +18,11 @@ from pipeline.config.decisions import load_decisions
 from pipeline.config.experiments import load_experiments
 from pipeline.config.flow_map import load_flow_map
 from pipeline.config.mutes import load_mutes
-from pipeline.lake.store import Lake, is_whole
+from pipeline.lake.store import EPOCH, Lake, is_whole
 from pipeline.mailchimp.connection import connect
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest, content_hash
+from pipeline.schemas.lake import Sources
 from pipeline.settings import Settings
 
 Finding = tuple[bool, str]
@@ -54,6 +56,7 @@ def diagnosis(settings: Settings) -> list[Finding]:
         _disk(settings.data_dir),
         _definitions(settings),
         _mailchimp(settings),
+        *_sources(settings),
     ]
 
 
@@ -146,6 +149,22 @@ def _definitions(settings: Settings) -> Finding:
         return False, str(error)
     told = f"{len(flow_map.flows)} flows and {len(approvals.approvers)} approvers"
     return True, f"{told} defined in {settings.definitions}"
+
+
+def _sources(settings: Settings) -> list[Finding]:
+    """What could not be read on the last night, and what went away, as far as it is not read again."""
+    held = Lake(settings.lake_dir).latest(Sources).filter(pl.col("state") != "read").sort("kind", "source_id").collect()
+    return [
+        (row["state"] != "failed", f"{row['kind']} {row['name'] or row['source_id']}: {_found(row)}")
+        for row in held.iter_rows(named=True)
+    ]
+
+
+def _found(row: dict[str, Any]) -> str:
+    since = "" if row["since_day"] is None else f" since {EPOCH + timedelta(days=row['since_day'])}"
+    if row["state"] == "failed":
+        return f"not read{since}. {row['detail']}"
+    return f"no longer in Mailchimp{since}; what was read of it stays"
 
 
 def _mailchimp(settings: Settings) -> Finding:

@@ -344,16 +344,18 @@ class RevenueAttribution(Table):
 
 @table("marts.reconciliation", ("campaign_id", "metric"))
 class Reconciliation(Table):
-    """One row per campaign and metric: our count of rows against the total Mailchimp reports, and why they differ."""
+    """One row per campaign, audience or store and metric: our count against Mailchimp's total, and why they differ."""
 
-    campaign_id: pl.String = key("campaign (of a step of a classic automation: its e-mail)")
+    campaign_id: pl.String = key(
+        "campaign (of a step of a classic automation: its e-mail); of members their audience, of orders their store"
+    )
     workflow_id: pl.String = column("workflow", "id", nullable=True)
     step_id: pl.String = column("step", "id", nullable=True)
     metric: pl.String = column("what is counted")
     counted: pl.Float64 = column("from messages, one by one", "count, click_rate a share", nullable=True)
-    reported: pl.Float64 = column("by Mailchimp's report", "count, click_rate a share", nullable=True)
+    reported: pl.Float64 = column("by Mailchimp's report or listing", "count, click_rate a share", nullable=True)
     difference: pl.Float64 = column("counted - reported", "count, click_rate a share", nullable=True)
-    reason: pl.String = column("'equal', why they differ, or 'unexplained'")
+    reason: pl.String = column("'equal', why they differ, or 'unexplained'; since when something is gone or not read")
     as_of_day: pl.Date = column(AS_OF)
 
 

@@ -191,7 +191,7 @@ def test_rows_that_break_the_contract_are_set_aside_and_counted(tmp_path: Path):
     account = FakeAccount()
     broken = {
         "id": member(901, id=17),
-        "email_address": {**member(902), "email_address": None},
+        "email_address": member(902, email_address="nobody"),
         "status": member(903, status=["subscribed"]),
         "last_changed": member(904, last_changed="2026-01-01 yesterday"),
         "location": member(905, location="Vienna"),

@@ -26,6 +26,7 @@ def reconciliation(
     reports: pl.DataFrame,
     messages: pl.LazyFrame,
     engagements: pl.LazyFrame,
+    collections: pl.DataFrame,
     *,
     as_of: date,
 ) -> pl.DataFrame:
@@ -37,10 +38,12 @@ def reconciliation(
         reports: `lake.reports`, latest.
         messages: `core.messages`; only evidence for reasons is drawn from it.
         engagements: `core.engagements`; the same.
+        collections: members, recipients and orders held against announced totals, as `collections` gives them.
         as_of: tonight.
 
     Returns:
-        One row per campaign with a report or a message, and metric. `reason`, the first that the evidence bears out:
+        The rows of `collections`, and one row per campaign with a report or a message, and metric. The `reason` of
+        these is the first that the evidence bears out:
         `equal`; `no report`; `no messages` (none of this campaign was read); `capped at 1,000` (somebody reached the
         cap of returned opens or clicks); `bounced recipients` (Mailchimp counts their opens and clicks, we only those
         of delivered messages); `deleted members` (the report still counts them, their rows are gone);
@@ -53,19 +56,18 @@ def reconciliation(
     evidence = _evidence(messages, engagements, as_of).join(
         reports.select("campaign_id", "last_open_us", "last_click_us"), on="campaign_id", how="full", coalesce=True
     )
-    table = (
-        compared.join(
-            steps.filter(pl.col("campaign_id").is_not_null())
-            .select("campaign_id", "workflow_id", "step_id")
-            .unique("campaign_id", keep="first", maintain_order=True),
-            on="campaign_id",
-            how="left",
-        )
-        .join(evidence, on="campaign_id", how="left")
+    of_reports = (
+        compared.join(evidence, on="campaign_id", how="left")
         .with_columns(difference=pl.col("counted").fill_null(0) - pl.col("reported"))
         .with_columns(emailed=pl.col("reported").filter(pl.col("metric") == "sent").sum().over("campaign_id"))
         .with_columns(missing=(-pl.col("difference").filter(pl.col("metric") == "sent").sum()).over("campaign_id"))
-        .with_columns(_reason().alias("reason"), as_of_day=pl.lit(as_of))
+        .select("campaign_id", "metric", "counted", "reported", _reason().alias("reason"))
+    )
+    campaigns = steps.filter(pl.col("campaign_id").is_not_null()).select("campaign_id", "workflow_id", "step_id")
+    table = (
+        pl.concat([of_reports, collections])
+        .join(campaigns.unique("campaign_id", keep="first", maintain_order=True), on="campaign_id", how="left")
+        .with_columns(difference=pl.col("counted").fill_null(0) - pl.col("reported"), as_of_day=pl.lit(as_of))
     )
     return conform(table.sort("campaign_id", "metric"), performance.Reconciliation)
 

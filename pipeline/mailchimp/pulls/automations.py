@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.lake.keys import SubscriberKeys
-from pipeline.lake.store import Lake
+from pipeline.lake.store import EPOCH, Lake
 from pipeline.mailchimp import columns
 from pipeline.mailchimp import rows as parse
 from pipeline.mailchimp.client import MailchimpClient
@@ -39,7 +39,10 @@ def pull_automations(
     def read(automation: tuple[str, str]) -> list[parse.Rows] | None:
         workflow_id, title = automation
         is_there = partial(answers, client, AUTOMATION, workflow_id=workflow_id)
-        return pull.attempt("automation", workflow_id, title, lambda: _automation(pull, workflow_id, title), is_there)
+        found = pull.attempt("automation", workflow_id, title, partial(_automation, pull, workflow_id, title), is_there)
+        if found is None and pull.sources.has_failed("automation", workflow_id):
+            return [_last_queue(pull, pl.col("workflow_id") == workflow_id)]
+        return found
 
     for group in client.map(read, automations.frame.select("workflow_id", "title").rows()):
         for rows in group or []:
@@ -64,11 +67,21 @@ def _automation(pull: Pull, workflow_id: str, title: str) -> list[parse.Rows]:
     for step_id, name in emails.frame.select("step_id", "title").iter_rows():
         queue = partial(_queue, pull, workflow_id, step_id, name)
         is_there = partial(answers, pull.client, EMAIL, workflow_id=workflow_id, step_id=step_id)
-        queues.append(pull.attempt("automation e-mail", step_id, name, queue, is_there))
+        found = pull.attempt("automation e-mail", step_id, name, queue, is_there)
+        if found is None and pull.sources.has_failed("automation e-mail", step_id):
+            found = _last_queue(pull, pl.col("step_id") == step_id)
+        queues.append(found)
     pull.sources.note_read(
         "automation", workflow_id, title, announced=items.announced, set_aside=len(emails.quarantined)
     )
     return [not_yet_sent(emails, pull.end_us), gone, *(queue for queue in queues if queue)]
+
+
+def _last_queue(pull: Pull, which: pl.Expr) -> parse.Rows:
+    """A queue that could not be read, as it stood on the last night: only the newest night's queues count."""
+    held = pull.lake.scan(tables.AutomationQueue).filter(pl.col("as_of_day") < (pull.as_of - EPOCH).days)
+    last = held.filter(which & (pl.col("as_of_day") == pl.col("as_of_day").max()))
+    return parse.Rows(tables.AutomationQueue, last.drop("as_of_day").collect(), [])
 
 
 def _queue(pull: Pull, workflow_id: str, step_id: str, name: str) -> parse.Rows:

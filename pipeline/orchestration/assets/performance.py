@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.analysis.performance import (
+    announced,
     attribution,
     bottlenecks,
     dimensions,
@@ -268,6 +269,13 @@ def stuck_subscribers(as_of: date, settings: Settings, **frames: pl.DataFrame) -
         "engagements": core.CoreEngagements,
     },
     reads_lake={"reports": lake.Reports},
+    scans_lake={
+        "sources": lake.Sources,
+        "members": lake.Members,
+        "sends": lake.Sends,
+        "orders": lake.Orders,
+        "renamed": lake.Renamed,
+    },
     summary=lambda rows: dict(rows["reason"].value_counts().iter_rows()),
 )
 def reconciled(
@@ -278,10 +286,12 @@ def reconciled(
     messages: pl.DataFrame,
     engagements: pl.DataFrame,
     reports: pl.DataFrame,
+    **scans: pl.LazyFrame,
 ) -> pl.DataFrame:
-    """Our counts held against Mailchimp's reports."""
+    """Our counts held against Mailchimp's reports and listings."""
+    listed = announced.collections(**scans, as_of=as_of)
     return reconciliation.reconciliation(
-        step_days, core_steps, reports, messages.lazy(), engagements.lazy(), as_of=as_of
+        step_days, core_steps, reports, messages.lazy(), engagements.lazy(), listed, as_of=as_of
     )
 
 
