@@ -18,6 +18,8 @@ PAGE_SIZE = 1000  # the most that Mailchimp returns at once
 SMALLEST_PAGE = 50  # if a page this small takes too long, its size is not the reason
 # Pages without a new row, one after the other, before a collection is given up.
 FRUITLESS_PAGES = 4
+# Fields of which the first that a row has is its own alone.
+IDENTITIES = ("id", "email_id", "tag")
 
 
 class Listing(list[Any]):
@@ -51,6 +53,12 @@ class Page:
     size: int
 
 
+def _identity(row: Any) -> str | None:
+    """What tells a row from all others of its collection; a broken row may have nothing but its place."""
+    found = [row[name] for name in IDENTITIES if row.get(name)] if isinstance(row, dict) else []
+    return str(found[0]) if found else None
+
+
 class WholeReading:
     """One reading of a paged collection.
 
@@ -65,7 +73,8 @@ class WholeReading:
         self._ask, self._pause, self._endpoint, self._key = ask, pause, endpoint, key
         self._size = PAGE_SIZE
         self._rows: list[Any] = []
-        self._seen: set[int] = set()
+        self._seen: set[str | int] = set()
+        self._pages: set[int] = set()
 
     def read(self) -> Listing:
         """All rows.
@@ -90,7 +99,7 @@ class WholeReading:
             self._size = page.size
             end, total = offset + len(page.rows), announced if page.total is None else page.total
             has_shrunk = total < announced and (not page.rows or end <= total)
-            is_new = not has_shrunk and self._keep(page.rows)
+            is_new = not has_shrunk and self._keep(page.rows, offset)
             if is_new:
                 fruitless = 0
             elif is_first or has_shrunk or not page.rows:
@@ -107,11 +116,14 @@ class WholeReading:
             if fruitless > FRUITLESS_PAGES:
                 raise self._given_up(page, offset)
 
-    def _keep(self, rows: list[Any]) -> bool:
+    def _keep(self, rows: list[Any], offset: int) -> bool:
         """Whether any of the rows is new; those that are get kept."""
-        known = len(self._rows)
-        for row in rows:
-            mark = hash(repr(row))
+        known, page = len(self._rows), hash(repr(rows))
+        if page in self._pages:
+            return False
+        self._pages.add(page)
+        for place, row in enumerate(rows, offset):
+            mark = _identity(row) or place
             if mark not in self._seen:
                 self._seen.add(mark)
                 self._rows.append(row)

@@ -1,7 +1,8 @@
 """A made-up Mailchimp account on loopback, for tests that need what the recordings lack."""
 
+import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from http.server import BaseHTTPRequestHandler
@@ -16,8 +17,9 @@ from pipeline.mailchimp.pulls.pulling import PullSummary
 from pipeline.schemas.base import Table
 from pipeline.settings import Settings
 from tests.mailchimp.contract import CONTRACT, ContractAdapter
-from tests.mailchimp.loopback import Found, answer_with, serve
+from tests.mailchimp.loopback import Found, answer_with, page_of, refuse, serve
 
+Tamper = Callable[[str, dict[str, str], dict[str, Any]], int | None]
 AUDIENCE = "aud1"
 KEYS = SubscriberKeys(b"test")
 API_KEY = "0123456789abcdef0123456789abcdef-us1"
@@ -98,6 +100,8 @@ class FakeAccount:
         self.archived: list[dict[str, Any]] = []
         self.other_members: dict[str, list[dict[str, Any]]] = {}
         self.humans: dict[str, list[dict[str, Any]]] = {}
+        # Changes an answer, or tells the status to refuse it with.
+        self.tamper: Tamper = lambda path, query, page: None
         self.found: dict[str, Found] = {
             "": {"account_id": "acc", "account_name": "Test", "account_timezone": "Europe/Vienna"},
             "/lists": ("lists", [{"id": AUDIENCE, "name": "All", "date_created": "2026-01-01T00:00:00+00:00"}]),
@@ -226,7 +230,14 @@ class FakeAccount:
 
     def answer(self, handler: BaseHTTPRequestHandler, path: str, query: dict[str, str]) -> None:
         self.requests.append((path, query))
-        answer_with(handler, self.find(path, query), query)
+        found = self.find(path, query)
+        if found is not None:
+            found = copy.deepcopy(page_of(found, query))
+            status = self.tamper(path, query, found)
+            if status:
+                refuse(handler, status, "Problem")
+                return
+        answer_with(handler, found, query)
 
 
 class Night:
