@@ -27,7 +27,7 @@ def answers(client: MailchimpClient, endpoint: str, **ids: str) -> bool:
         SourceError: if it cannot be told.
     """
     try:
-        client.get(endpoint, {"fields": "id"}, **ids)
+        client.get(endpoint, **ids)
     except NotFoundError:
         return False
     return True
