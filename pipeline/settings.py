@@ -88,6 +88,11 @@ class Settings(BaseSettings):
         default=5,
         description="Days for which a sent campaign is read again: /reports does not say when bounces arrive.",
     )
+    member_sweep_nights: int = Field(
+        default=7,
+        ge=1,
+        description="Nights between full sweeps of the members: a deleted one leaves no other trace.",
+    )
     lateness_days: int = Field(default=30, description="How late an event may arrive and still be counted.")
     default_grace_hours: int = Field(
         default=48, description="Grace: time beyond the planned delay before a subscriber counts as stuck."

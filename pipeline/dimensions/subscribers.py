@@ -3,12 +3,22 @@
 import polars as pl
 
 from pipeline.dimensions.zones import resolve_zones
+from pipeline.schemas import lake
 from pipeline.schemas.base import conform
 from pipeline.schemas.core import CoreSubscribers
 from pipeline.settings import Settings
 
 # Of a subscriber in several audiences the first of these counts: whether messages can be sent matters most.
-STATUS_ORDER = ("subscribed", "pending", "transactional", "unsubscribed", "cleaned", "archived")
+STATUS_ORDER = (
+    "subscribed",
+    "pending",
+    "transactional",
+    "unsubscribed",
+    "cleaned",
+    "archived",
+    lake.NO_ADDRESS,
+    lake.DELETED,
+)
 
 
 def subscribers(members: pl.DataFrame, orders: pl.LazyFrame, events: pl.LazyFrame, settings: Settings) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from pipeline.events.rows import CONTENT, parse_events
 from pipeline.lake.keys import SubscriberKeys
 from pipeline.lake.store import Lake
 from pipeline.schemas.base import identity
-from pipeline.schemas.lake import Events, Quarantine
+from pipeline.schemas.lake import Events, Quarantine, Renamed
 from pipeline.settings import Settings
 
 # Rows held in memory before they are written; a first reading of years must fit beside everything else.
@@ -81,7 +81,8 @@ def ingest_events(
 
 class _Night:
     def __init__(self, source: str, lake: Lake, keys: SubscriberKeys, settings: Settings, as_of: date) -> None:
-        self.source, self.lake, self.keys, self.settings, self.as_of = source, lake, keys, settings, as_of
+        self.source, self.lake, self.settings, self.as_of = source, lake, settings, as_of
+        self.keys = keys.known_as(lake.latest(Renamed).collect())
         self.tonight = day_number(as_of)
         self.state_file = lake.root / "state" / "events.json"
         digest = hashlib.sha256(source.encode()).hexdigest()[:16]

@@ -7,8 +7,9 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import overload
 
 import polars as pl
@@ -23,8 +24,14 @@ SECRET_BYTES = 32
 class SubscriberKeys:
     """HMAC-SHA256 cut to 63 bits, so that it is positive and fits into the BIGINT of any engine. Null stays null."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, persons: Mapping[int, int] = MappingProxyType({})) -> None:
         self._secret = secret
+        self._persons = persons
+
+    def known_as(self, renamed: pl.DataFrame) -> "SubscriberKeys":
+        """These keys, with the people in `lake.renamed` under the key by which they have always been known."""
+        persons = dict(renamed.select("address_key", "subscriber_key").iter_rows())
+        return SubscriberKeys(self._secret, persons)
 
     @overload
     def of_member_id(self, value: str) -> int: ...
@@ -50,8 +57,13 @@ class SubscriberKeys:
         """The key of an IP address."""
         return _apply(value, lambda address: self._hash("ip", address.strip().lower()))
 
+    def of_contact(self, value: pl.Series) -> pl.Series:
+        """Key of a contact id, which stays when the address changes."""
+        return _apply(value, lambda contact: self._hash("contact", contact))
+
     def _of_member_id(self, value: str) -> int:
-        return self._hash("member", value.lower())
+        key = self._hash("member", value.lower())
+        return self._persons.get(key, key)
 
     def _hash(self, domain: str, value: str) -> int:
         digest = hmac.digest(self._secret, f"{domain}:{value}".encode("utf-8", "surrogatepass"), "sha256")
@@ -88,6 +100,10 @@ def load_secret(data_dir: Path) -> bytes:
     return path.read_bytes()
 
 
+@overload
+def _apply(value: str, of_one: Callable[[str], int]) -> int: ...
+@overload
+def _apply(value: pl.Series, of_one: Callable[[str], int]) -> pl.Series: ...
 def _apply(value: str | pl.Series, of_one: Callable[[str], int]) -> int | pl.Series:
     if isinstance(value, str):
         return of_one(value)

@@ -15,7 +15,7 @@ import polars as pl
 from pipeline.common.files import TEMPORARY_SUFFIX, read_state, sync, write_atomically, write_state
 from pipeline.common.time import day_number, day_of, numbered_day
 from pipeline.schemas.base import Table, conform, empty, identity, polars_schema, tables_of
-from pipeline.schemas.lake import Addresses, Quarantine
+from pipeline.schemas.lake import Addresses, Quarantine, Renamed
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,13 @@ class Lake:
             _write_addresses(self._addresses_file, _encode(pl.concat([kept, changed]).sort("subscriber_key")))
         return changed.height
 
+    def drop_addresses(self, subscriber_keys: pl.Series) -> int:
+        """Drop the addresses of people who are nobody's members any more; returns how many there were."""
+        if not self._addresses_file.exists():
+            return 0
+        gone = pl.DataFrame({"subscriber_key": subscriber_keys}, schema={"subscriber_key": pl.Int64})
+        return _remove(Addresses, self._addresses_file, gone)
+
     def discard(self, model: type[Table], rows: pl.DataFrame) -> int:
         """Rewrite files without any version of these rows, and return how many versions there were.
 
@@ -133,12 +140,14 @@ class Lake:
     def forget(self, subscriber_key: int) -> int:
         """Rewrite every file that has rows of a subscriber, without these rows, and return their number.
 
-        Leftovers of interrupted writes are removed too. The user's own files and Mailchimp may still have the person:
-        from now on `append` drops such rows. It recognises them by a hash of the key, which does not reveal the person.
+        Whoever changed their address is removed with every address that they had. Leftovers of interrupted writes are
+        removed too. The user's own files and Mailchimp may still have the person: from now on `append` drops such rows.
+        It recognises them by a hash of the key, which does not reveal the person.
         """
-        forgotten = self._forgotten() | {_hash_of_key(subscriber_key)}
+        keys = self._keys_of_person(subscriber_key)
+        forgotten = self._forgotten() | {_hash_of_key(key) for key in keys}
         write_state(self._forgotten_file, {"keys": sorted(forgotten)})
-        removed, gone = 0, pl.DataFrame({"subscriber_key": [subscriber_key]}, schema={"subscriber_key": pl.Int64})
+        removed, gone = 0, pl.DataFrame({"subscriber_key": sorted(keys)}, schema={"subscriber_key": pl.Int64})
         for model in tables_of("lake"):
             if "subscriber_key" in polars_schema(model):
                 files = [self._addresses_file] if model is Addresses else self.files(model)
@@ -158,12 +167,21 @@ class Lake:
     def _forgotten(self) -> set[str]:
         return set(read_state(self._forgotten_file).get("keys", []))
 
+    def _keys_of_person(self, subscriber_key: int) -> set[int]:
+        """The key and all others that stand for an address of the same person."""
+        renamed = dict(self.latest(Renamed).select("address_key", "subscriber_key").collect().iter_rows())
+        person = renamed.get(subscriber_key, subscriber_key)
+        # The address of this person may have been that of somebody else, who is still known by it.
+        others = set(renamed.values()) - {person}
+        return {person} | {address for address, owner in renamed.items() if owner == person and address not in others}
+
     def _without_forgotten(self, rows: pl.DataFrame) -> pl.DataFrame:
         forgotten = self._forgotten()
         if not forgotten or "subscriber_key" not in rows.columns:
             return rows
-        gone = [key for key in rows["subscriber_key"].unique() if _hash_of_key(key) in forgotten]
-        return rows.filter(~pl.col("subscriber_key").is_in(gone))
+        gone = [key for key in rows["subscriber_key"].drop_nulls().unique() if _hash_of_key(key) in forgotten]
+        # A row of nobody, such as the order of a guest, is kept.
+        return rows.filter(~pl.col("subscriber_key").is_in(gone).fill_null(False))
 
     def _folder(self, model: type[Table], day: int) -> Path:
         return self.root / identity(model).name / f"day={numbered_day(day).isoformat()}"

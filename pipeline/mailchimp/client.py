@@ -1,9 +1,9 @@
-"""Client of the Mailchimp Marketing API: requests, retries, paging and typed errors, for reading and for writing.
+"""Client of the Mailchimp Marketing API: requests, retries and typed errors, for reading and for writing.
 
-What to ask for and what to keep belongs to `pull`; turning items into rows to `mailchimp_rows`.
+When a collection is whole is decided in `paging`, what to ask for and what to keep in the pulls, and how items become
+rows in `rows`.
 """
 
-import email.utils
 import itertools
 import logging
 import random
@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from ipaddress import ip_address
@@ -22,15 +21,22 @@ import requests
 import urllib3
 
 from pipeline.common import errors
-from pipeline.mailchimp.transport import DeadlineAdapter, seconds_left, set_deadline, strict_json
+from pipeline.mailchimp.answers import announced_total, items_of, json_object, network_error, read_body, status_error
+from pipeline.mailchimp.paging import (
+    FRUITLESS_PAGES,
+    SMALLEST_PAGE,
+    IncompleteListingError,
+    Listing,
+    Page,
+    WholeReading,
+)
+from pipeline.mailchimp.transport import DeadlineAdapter, set_deadline
 from pipeline.settings import Settings
 
-PAGE_SIZE = 1000  # the most that Mailchimp returns at once
 CONNECT_SECONDS = 10.0
 SHORTEST_SECONDS = 0.001
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 30.0
-READ_BYTES = 65_536
 MAX_ERROR_BYTES = 65_536
 _NETWORK_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError)
 
@@ -90,7 +96,7 @@ class MailchimpClient:
         Raises:
             SourceError: one typed error; a `TransientError` once the budget is spent.
         """
-        return self._insist("GET", endpoint, params, None, ids)
+        return self._insist("GET", endpoint, params, None, ids, self._budget_end())
 
     def write(self, method: str, endpoint: str, body: dict[str, Any] | None = None, /, **ids: str) -> dict[str, Any]:
         """Set something to a state; what may be said twice with the effect of once is retried as `get` is.
@@ -107,7 +113,11 @@ class MailchimpClient:
         Raises:
             SourceError: as `get`; a `RequestRefusedError` where Mailchimp does not take the value.
         """
-        return self._insist(method, endpoint, None, body, ids)
+        return self._insist(method, endpoint, None, body, ids, self._budget_end())
+
+    def _budget_end(self) -> float:
+        """The moment (monotonic seconds) at which a call that begins now is given up."""
+        return time.monotonic() + self._settings.retry_budget_seconds
 
     def _insist(
         self,
@@ -116,10 +126,12 @@ class MailchimpClient:
         params: dict[str, str | int] | None,
         payload: dict[str, Any] | None,
         ids: dict[str, str],
+        ends: float,
+        is_patient: bool = True,
     ) -> dict[str, Any]:
+        """Make attempts until one succeeds or `ends` has come; without patience, none after one that took too long."""
         filled = endpoint.format(**{name: quote(value, safe="") for name, value in ids.items()})
         url = (self._base_url + filled).rstrip("/")
-        ends = time.monotonic() + self._settings.retry_budget_seconds
         cause: errors.TransientError | None = None
         for attempt in itertools.count():
             # A machine that is busy may sleep longer than told, and come back after the end.
@@ -131,17 +143,15 @@ class MailchimpClient:
                 was_cut = seconds < self._settings.call_deadline_seconds
                 if not (cause and was_cut and isinstance(error, errors.DeadlineExceededError)):
                     cause = error
+                is_late = isinstance(error, errors.DeadlineExceededError)
                 wait = max(error.retry_after, _backoff(attempt))
-                if time.monotonic() + wait >= ends:
+                if time.monotonic() + wait >= ends or (is_late and not is_patient):
                     raise cause from None
                 time.sleep(wait)
         raise AssertionError("attempts end only by returning or raising")
 
-    def listing(self, endpoint: str, key: str, params: dict[str, str | int] | None = None, **ids: str) -> list[Any]:
-        """All items of a paged collection; one may occur twice when the collection changes meanwhile.
-
-        `total_items` can be too small, so it never ends a listing; a short page does, unless more was announced.
-        When the total shrinks, rows not yet read have moved up: the page is read again as many rows earlier.
+    def listing(self, endpoint: str, key: str, params: dict[str, str | int] | None = None, **ids: str) -> Listing:
+        """All items of a paged collection, each once.
 
         Args:
             endpoint: path template.
@@ -150,38 +160,54 @@ class MailchimpClient:
             ids: values for the template's fields.
 
         Raises:
-            PagingError: if pages repeat; nothing of a listing is returned unless all of it is.
+            PagingError: if pages repeat or fewer items come than were announced; nothing of a listing is returned
+                unless all of it is.
             SourceError: as `get`.
         """
-        items: list[Any] = []
-        seen: set[int] = set()
-        offset, announced = 0, 0
-        while True:
-            body = self.get(endpoint, {**(params or {}), "count": PAGE_SIZE, "offset": offset}, **ids)
-            page, total = _items(body, key, endpoint), _total(body, endpoint)
-            end = offset + len(page)
-            has_moved = total is not None and total < announced and (not page or end <= total)
-            if total is not None and has_moved:
-                offset, announced = max(0, offset - (announced - total)), total
-                continue
-            items += page
-            if not page or (len(page) < PAGE_SIZE and (total is None or end >= total)):
-                return items
-            fingerprint = hash(repr(page))
-            if fingerprint in seen:
-                raise errors.PagingError(
-                    endpoint, f"the page at offset {offset} repeats an earlier one", "Run again later.", key
-                )
-            seen.add(fingerprint)
-            offset, announced = end, announced if total is None else total
 
-    def unpaged(self, endpoint: str, key: str, **ids: str) -> list[Any]:
+        def ask(offset: int, size: int) -> Page:
+            return self._page(endpoint, key, params or {}, offset, size, ids)
+
+        return WholeReading(ask, _pause, endpoint, key).read()
+
+    def unpaged(self, endpoint: str, key: str, **ids: str) -> Listing:
         """All items of a collection that knows no paging and takes no parameters.
+
+        Raises:
+            IncompleteListingError: if fewer items come than were announced, although they were asked for again.
+            SourceError: as `get`.
+        """
+        for attempt in range(FRUITLESS_PAGES):
+            body = self.get(endpoint, **ids)
+            found = Listing(items_of(body, key, endpoint), announced_total(body, endpoint))
+            if not found.is_short:
+                return found
+            _pause(attempt)
+        raise IncompleteListingError(endpoint, key, found)
+
+    def count(self, endpoint: str, params: dict[str, str | int], **ids: str) -> int | None:
+        """How many items a collection announces; none if it does not say.
 
         Raises:
             SourceError: as `get`.
         """
-        return _items(self.get(endpoint, **ids), key, endpoint)
+        return announced_total(self.get(endpoint, {**params, "count": 1, "fields": "total_items"}, **ids), endpoint)
+
+    def _page(
+        self, endpoint: str, key: str, params: dict[str, str | int], offset: int, size: int, ids: dict[str, str]
+    ) -> Page:
+        """A page of a collection, halved as long as it takes too long."""
+        ends = self._budget_end()
+        while True:
+            query = {**params, "count": size, "offset": offset}
+            try:
+                body = self._insist("GET", endpoint, query, None, ids, ends, is_patient=size <= SMALLEST_PAGE)
+            except errors.DeadlineExceededError:
+                if size <= SMALLEST_PAGE or time.monotonic() >= ends:
+                    raise
+                size = max(SMALLEST_PAGE, size // 2)
+            else:
+                return Page(items_of(body, key, endpoint), announced_total(body, endpoint), size)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """Results of the function for every item, in order, computed side by side; the first error ends all."""
@@ -220,12 +246,12 @@ class MailchimpClient:
                 ) as response:
                     good = response.status_code in (requests.codes.ok, requests.codes.no_content)
                     cap = self._settings.max_response_bytes if good else MAX_ERROR_BYTES
-                    body = _read(response, deadline, cap, endpoint)
+                    body = read_body(response, deadline, cap, endpoint)
             except _NETWORK_FAILURES as error:
-                raise _network_error(endpoint, error, deadline, seconds) from None
+                raise network_error(endpoint, error, deadline, seconds) from None
         if not good:
-            raise _status_error(endpoint, response, body)
-        return _object(endpoint, body) if response.status_code == requests.codes.ok else {}
+            raise status_error(endpoint, response, body)
+        return json_object(endpoint, body) if response.status_code == requests.codes.ok else {}
 
 
 def base_url_of(api_key: str) -> str:
@@ -266,117 +292,9 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _pause(attempt: int) -> None:
+    time.sleep(_backoff(attempt))
+
+
 def _backoff(attempt: int) -> float:
     return random.uniform(0.5, 1.0) * min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(attempt, 10))
-
-
-def _read(response: requests.Response, deadline: float, cap: int, endpoint: str) -> bytes:
-    """The decoded body; reading piece by piece ends drips at the deadline and gzip bombs at the cap."""
-    pieces, size = [], 0
-    for piece in response.raw.stream(READ_BYTES, decode_content=True):
-        seconds_left(deadline)
-        size += len(piece)
-        if size > cap:
-            raise errors.ResponseTooLargeError(
-                endpoint,
-                f"the answer is larger than {cap} bytes",
-                "Raise DRIPTUNE_MAX_RESPONSE_BYTES if this is right.",
-            )
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-def _network_error(endpoint: str, error: Exception, deadline: float, seconds: float) -> errors.SourceError:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return errors.ConfigurationError(
-            endpoint, "the server's certificate is not trusted", "Check DRIPTUNE_MAILCHIMP_URL and REQUESTS_CA_BUNDLE."
-        )
-    if time.monotonic() >= deadline or isinstance(error, requests.Timeout | TimeoutError):
-        return errors.DeadlineExceededError(
-            endpoint, f"no complete answer within {seconds:.3g} s", "Run again later; nothing of it was written."
-        )
-    return errors.UnavailableError(
-        endpoint,
-        f"the connection failed ({type(error).__name__})",
-        "Check the network and DRIPTUNE_MAILCHIMP_URL, then run again.",
-    )
-
-
-def _status_error(endpoint: str, response: requests.Response, body: bytes) -> errors.SourceError:
-    status = response.status_code
-    try:
-        problem = strict_json(body)
-    except ValueError:
-        problem = None
-    title = str(problem.get("title", ""))[:100] if isinstance(problem, dict) else ""
-    what = f"Mailchimp answered {status}" + (f" ({title})" if title else "")
-    retry_after = _retry_after(response)
-    if status == 401:
-        return errors.AuthenticationError(endpoint, what, "Set MAILCHIMP_API_KEY to a key that is enabled.")
-    if status == 403 and isinstance(problem, dict):
-        return errors.PermissionDeniedError(endpoint, what, "Use a key of a user who may do this.")
-    if status in (403, 429):
-        return errors.ThrottledError(
-            endpoint, what, "Too many requests from this account; run again later.", retry_after=retry_after
-        )
-    if status == 404:
-        return errors.NotFoundError(endpoint, what, "It was deleted, or the id belongs to another account.")
-    if 300 <= status < 400:
-        return errors.RedirectRefusedError(
-            endpoint, f"the server redirects ({status})", "Set DRIPTUNE_MAILCHIMP_URL to the final address."
-        )
-    if status == 408 or status >= 500:
-        return errors.UnavailableError(
-            endpoint, what, "Mailchimp has a problem; run again later.", retry_after=retry_after
-        )
-    return errors.RequestRefusedError(
-        endpoint, what, "Report this to the maintainers: the request breaks the contract."
-    )
-
-
-def _retry_after(response: requests.Response) -> float:
-    """Seconds to wait by the Retry-After header; a date is read on the server's own clock, ours may be wrong."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    until = _http_date(text)
-    now = _http_date(response.headers.get("Date", "")) or datetime.now(UTC)
-    return max(0.0, (until - now).total_seconds()) if until else 0.0
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        found = email.utils.parsedate_to_datetime(text)
-    except (ValueError, TypeError):
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def _object(endpoint: str, body: bytes) -> dict[str, Any]:
-    advice = "Run again; if it stays, something between here and Mailchimp changes the answers."
-    try:
-        value = strict_json(body)
-    except ValueError as error:
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else type(error).__name__
-        detail = str(error) if type(error) is ValueError else reason
-        raise errors.MalformedResponseError(endpoint, f"the answer is not JSON: {detail}", advice) from None
-    if not isinstance(value, dict):
-        raise errors.MalformedResponseError(endpoint, "the answer is not a JSON object", advice)
-    return value
-
-
-def _items(body: dict[str, Any], key: str, endpoint: str) -> list[Any]:
-    items = body.get(key)
-    if not isinstance(items, list):
-        what = "the list of items is missing" if key not in body else "this is not a list"
-        raise errors.ContractBrokenError(endpoint, what, "The API changed its shape; update driptune.", key)
-    return items
-
-
-def _total(body: dict[str, Any], endpoint: str) -> int | None:
-    total = body.get("total_items")
-    if total is not None and (not isinstance(total, int) or isinstance(total, bool)):
-        raise errors.ContractBrokenError(
-            endpoint, "this is not an integer", "The API changed its shape; update driptune.", "total_items"
-        )
-    return total

@@ -1,29 +1,33 @@
 """Reading fields of API items: strict about types, lenient about Mailchimp's ways of saying 'nothing'.
 
-Which fields make which table is declared in `mailchimp_rows`.
+Mailchimp says nothing by null, by "", and, where an object is meant, by an empty list. Which fields make which table is
+declared in `columns`.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-import polars as pl
-
 from pipeline.common.errors import ContractBrokenError
 from pipeline.common.time import instant_us
 from pipeline.lake.store import QuarantinedRow
+from pipeline.mailchimp import paging
 
 LARGEST_INTEGER = 2**63 - 1
-# Fewer broken rows, or a smaller share, are taken for damaged data and not for an API that changed.
+# The API changed its shape if most rows of a page are broken. Fewer broken rows, or a smaller share, are damaged data.
 SHAPE_CHANGED_ROWS = 10
-SHAPE_CHANGED_SHARE = 0.1
+SHAPE_CHANGED_SHARE = 0.5
+NOTHING: tuple[Any, ...] = (None, "", [])
 _MEMBER_ID = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
+_AMOUNT = re.compile(r"-?\d{1,15}(\.\d{1,12})?", re.ASCII)
 _ADDRESS = re.compile(r"[^\s\"'<>=&?/,;:()\[\]{}]+(?:@|%40)[^\s\"'<>=&?/,;:()\[\]{}]+", re.IGNORECASE)
 
 Read = Callable[[Any], Any]
+Item = dict[str, Any]
 
 
 class BrokenError(Exception):
@@ -42,20 +46,21 @@ class Field:
 
 @dataclass
 class Parsed:
-    """Columns read from items, the indexes of the items they come from, and the rows that broke their contract."""
+    """Columns read from items, the rows that broke their contract, and the indexes of the items of both."""
 
     columns: dict[str, list[Any]]
     kept: list[int] = field(default_factory=list)
+    broken: list[int] = field(default_factory=list)
     quarantined: list[QuarantinedRow] = field(default_factory=list)
 
-    def frame(self, schema: dict[str, pl.DataType]) -> pl.DataFrame:
-        """The good rows; columns the schema does not name keep the type of their content."""
-        return pl.DataFrame(
-            {name: pl.Series(name, values, dtype=schema.get(name)) for name, values in self.columns.items()}
-        )
 
-
-def read_items(source: str, endpoint: str, fields: dict[str, Field], items: Sequence[Any]) -> Parsed:
+def read_items(
+    source: str,
+    endpoint: str,
+    fields: dict[str, Field],
+    items: Sequence[Any],
+    judge: Callable[[Item], None] = lambda row: None,
+) -> Parsed:
     """The items' columns, with every item that breaks the contract set aside.
 
     Args:
@@ -63,48 +68,50 @@ def read_items(source: str, endpoint: str, fields: dict[str, Field], items: Sequ
         endpoint: where the items come from; with the position it becomes the reference of a quarantined row.
         fields: how each column is read.
         items: API items.
+        judge: raises a `BrokenError` for a row whose columns do not fit together.
 
     Raises:
-        ContractBrokenError: if many items are broken, since then the API has changed its shape.
+        ContractBrokenError: if most items of a page are broken, since then the API has changed its shape.
     """
     parsed = Parsed({name: [] for name in fields})
     wanted = [(one.path.split("."), one) for one in fields.values()]
     rows = []
     for index, item in enumerate(items):
         try:
-            rows.append([_value(item, path, one) for path, one in wanted])
+            row = [_value(item, path, one) for path, one in wanted]
+            judge(dict(zip(fields, row, strict=True)))
         except BrokenError as error:
             where, why = error.args
             parsed.quarantined.append(QuarantinedRow(source, f"{endpoint} item {index + 1}", where, why))
+            parsed.broken.append(index)
         else:
+            rows.append(row)
             parsed.kept.append(index)
     for name, values in zip(fields, zip(*rows, strict=True), strict=False):
         parsed.columns[name] = list(values)
-    refuse_changed_shape(endpoint, parsed.quarantined, len(items))
+    _refuse_changed_shape(endpoint, parsed, len(items))
     return parsed
 
 
-def refuse_changed_shape(endpoint: str, quarantined: list[QuarantinedRow], items: int) -> None:
-    """Stops a pull when too many items are broken.
-
-    Raises:
-        ContractBrokenError: naming the first broken field.
-    """
-    if len(quarantined) >= SHAPE_CHANGED_ROWS and len(quarantined) > items * SHAPE_CHANGED_SHARE:
-        first = quarantined[0]
-        raise ContractBrokenError(
-            endpoint,
-            f"{len(quarantined)} of {items} items break the contract; the first {first.reason}",
-            "The API changed its shape; nothing was written. Update driptune.",
-            first.field,
-        )
+def _refuse_changed_shape(endpoint: str, parsed: Parsed, items: int) -> None:
+    for page, broken in Counter(index // paging.PAGE_SIZE for index in parsed.broken).items():
+        rows = min(paging.PAGE_SIZE, items - page * paging.PAGE_SIZE)
+        if broken >= SHAPE_CHANGED_ROWS and broken > rows * SHAPE_CHANGED_SHARE:
+            first = next(at for at, index in enumerate(parsed.broken) if index // paging.PAGE_SIZE == page)
+            told = parsed.quarantined[first]
+            raise ContractBrokenError(
+                endpoint,
+                f"{broken} of the {rows} items of a page break the contract; the first {told.reason}",
+                "The API changed its shape; nothing of it was written. Update driptune.",
+                told.field,
+            )
 
 
 def _value(item: Any, path: list[str], wanted: Field) -> Any:
     value = item
     for part in path:
         if not isinstance(value, dict):
-            if wanted.required or value not in (None, ""):
+            if wanted.required or value not in NOTHING:
                 raise BrokenError(wanted.path, "has no object around it")
             break
         value = value.get(part)
@@ -180,9 +187,18 @@ def number(value: Any) -> float:
     return float(value)
 
 
-def cents(value: Any) -> int:
-    """Hundredths of an amount of money, from its decimal writing."""
-    return int((Decimal(str(number(value))) * 100).quantize(Decimal(1), ROUND_HALF_EVEN))
+def cents(value: Any) -> int | None:
+    """Hundredths of an amount of money, from its decimal writing, be it a number or text."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text and not _AMOUNT.fullmatch(text):
+            raise BrokenError("is not an amount such as 19.90")
+        amount = Decimal(text) if text else None
+    else:
+        amount = Decimal(str(number(value)))
+    if amount is None:
+        return None
+    return integer(int((amount * 100).quantize(Decimal(1), ROUND_HALF_EVEN)))
 
 
 def boolean(value: Any) -> bool:
@@ -192,15 +208,19 @@ def boolean(value: Any) -> bool:
     return value
 
 
-def member_id(value: Any) -> str:
-    """MD5 of a lower-cased address."""
+def member_id(value: Any) -> str | None:
+    """MD5 of a lower-cased address; empty means none."""
+    if value == "":
+        return None
     if not isinstance(value, str) or not _MEMBER_ID.fullmatch(value):
         raise BrokenError("is not a member id")
     return value.lower()
 
 
-def address(value: Any) -> str:
-    """An e-mail address."""
+def address(value: Any) -> str | None:
+    """An e-mail address; empty means none."""
+    if value == "":
+        return None
     if not isinstance(value, str) or "@" not in value:
         raise BrokenError("is not an address")
     return value
@@ -218,14 +238,18 @@ def one_of(*allowed: str) -> Read:
 
 
 def list_of_items(value: Any) -> list[Any]:
-    """A list."""
+    """A list; "" means an empty one."""
+    if value == "":
+        return []
     if not isinstance(value, list):
         raise BrokenError("is not a list")
     return value
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """An object."""
+    """An object; "" and an empty list mean an empty one."""
+    if value in NOTHING:
+        return {}
     if not isinstance(value, dict):
         raise BrokenError("is not an object")
     return value

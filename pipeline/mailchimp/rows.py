@@ -1,28 +1,31 @@
 """API items become lake frames: pure, one function a table.
 
-Items that break the contract are set aside with the field and the reason. Times later than the night, and everything
-else that decides which rows are kept, belong to `pull`.
+Items that break the contract are set aside with the field and the reason. Which rows of a good frame are kept, such as
+those of the night's span, is for the pulls.
 """
 
 import json
 import logging
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Any
 
 import polars as pl
 
 from pipeline.lake.keys import SubscriberKeys
+from pipeline.lake.keys import member_id as member_id_of
 from pipeline.lake.store import QuarantinedRow
+from pipeline.mailchimp import columns
 from pipeline.mailchimp import fields as read
-from pipeline.mailchimp.fields import Field, Parsed, read_items
+from pipeline.mailchimp.fields import Field, Item, Parsed, read_items
 from pipeline.schemas import lake as tables
 from pipeline.schemas.base import Table, identity, polars_schema
 
 logger = logging.getLogger(__name__)
 
+LONGEST_DELAY = 10**6
 HOURS = {"now": 0.0, "hour": 1.0, "day": 24.0, "week": 168.0}
 # Networks from which mail services fetch images for their users, as widely known; not checked against a published list.
 IMAGE_PROXIES = tuple(
@@ -44,155 +47,15 @@ _PROXY_BOUNDS = tuple((int(network.network_address), int(network.broadcast_addre
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows for one lake table (its columns but `as_of_day`, perhaps a few more) and those set aside."""
+    """Rows for one lake table (its columns but `as_of_day`, perhaps a few more) and those set aside.
+
+    `broken` holds the positions of the items set aside, where somebody has to find them again.
+    """
 
     model: type[Table]
     frame: pl.DataFrame
     quarantined: list[QuarantinedRow]
-
-
-TITLE = Field("settings.title", read.free_text, required=False, default="")
-SUBJECT = Field("settings.subject_line", read.free_text, required=False, default="")
-MEMBER_LOCATION = {
-    "timezone": Field("location.timezone", read.text, required=False),
-    "gmt_offset_hours": Field("location.gmtoff", read.number, required=False),
-    "country_code": Field("location.country_code", read.text, required=False),
-}
-ACCOUNT = {
-    "account_id": Field("account_id", read.text),
-    "account_name": Field("account_name", read.free_text, required=False, default=""),
-    "timezone": Field("account_timezone", read.text, required=False),
-}
-AUDIENCES = {
-    "audience_id": Field("id", read.text),
-    "name": Field("name", read.free_text, required=False, default=""),
-    "created_us": Field("date_created", read.instant, required=False),
-}
-MEMBERS = {
-    "member_id": Field("id", read.member_id),
-    "email_address": Field("email_address", read.address),
-    "status": Field("status", read.text),
-    "timestamp_signup": Field("timestamp_signup", read.instant, required=False),
-    "timestamp_opt": Field("timestamp_opt", read.instant, required=False),
-    "last_changed_us": Field("last_changed", read.instant, required=False),
-    **MEMBER_LOCATION,
-    "language": Field("language", read.text, required=False),
-    "member_rating": Field("member_rating", read.amount_of_things, required=False),
-    "source": Field("source", read.free_text, required=False),
-    "merge_fields": Field("merge_fields", read.mapping, required=False, default={}),
-    "tags": Field("tags", read.list_of_items, required=False, default=[]),
-}
-CAMPAIGNS = {
-    "campaign_id": Field("id", read.text),
-    "audience_id": Field("recipients.list_id", read.text, required=False, default=""),
-    "campaign_type": Field("type", read.text, required=False, default="regular"),
-    "status": Field("status", read.text),
-    "title": TITLE,
-    "subject_line": SUBJECT,
-    "created_us": Field("create_time", read.instant, required=False),
-    "sent_us": Field("send_time", read.instant, required=False),
-    "emails_sent": Field("emails_sent", read.amount_of_things, required=False, default=0),
-}
-AUTOMATIONS = {
-    "workflow_id": Field("id", read.text),
-    "audience_id": Field("recipients.list_id", read.text, required=False, default=""),
-    "title": TITLE,
-    "workflow_type": Field("trigger_settings.workflow_type", read.text, required=False),
-    "status": Field("status", read.text),
-    "created_us": Field("create_time", read.instant, required=False),
-    "started_us": Field("start_time", read.instant, required=False),
-    "emails_sent": Field("emails_sent", read.amount_of_things, required=False, default=0),
-}
-AUTOMATION_EMAILS = {
-    "step_id": Field("id", read.text),
-    "position": Field("position", read.amount_of_things),
-    "status": Field("status", read.text),
-    "title": TITLE,
-    "subject_line": SUBJECT,
-    "delay": Field("delay", read.mapping, required=False, default={}),
-    "sent_us": Field("send_time", read.instant, required=False),
-    "emails_sent": Field("emails_sent", read.amount_of_things, required=False, default=0),
-}
-# In a queue `email_id` is the id of the automation's e-mail; in reports it is the member's.
-QUEUE = {
-    "member_id": Field("id", read.member_id),
-    "next_send_us": Field("next_send", read.instant, required=False),
-}
-REMOVED = {"member_id": Field("id", read.member_id)}
-REPORTS = {
-    "campaign_id": Field("id", read.text),
-    "sent_us": Field("send_time", read.instant, required=False),
-    "emails_sent": Field("emails_sent", read.amount_of_things),
-    "hard_bounces": Field("bounces.hard_bounces", read.amount_of_things),
-    "soft_bounces": Field("bounces.soft_bounces", read.amount_of_things),
-    "syntax_errors": Field("bounces.syntax_errors", read.amount_of_things, required=False, default=0),
-    "unsubscribed": Field("unsubscribed", read.amount_of_things),
-    "abuse_reports": Field("abuse_reports", read.amount_of_things, required=False, default=0),
-    "opens_total": Field("opens.opens_total", read.amount_of_things),
-    "unique_opens": Field("opens.unique_opens", read.amount_of_things),
-    "last_open_us": Field("opens.last_open", read.instant, required=False),
-    "clicks_total": Field("clicks.clicks_total", read.amount_of_things),
-    "unique_clicks": Field("clicks.unique_clicks", read.amount_of_things),
-    "unique_subscriber_clicks": Field("clicks.unique_subscriber_clicks", read.amount_of_things),
-    "click_rate": Field("clicks.click_rate", read.number, required=False, default=0.0),
-    "last_click_us": Field("clicks.last_click", read.instant, required=False),
-    "total_orders": Field("ecommerce.total_orders", read.amount_of_things, required=False, default=0),
-    "total_revenue_cents": Field("ecommerce.total_revenue", read.cents, required=False, default=0),
-}
-SENT_TO = {
-    "member_id": Field("email_id", read.member_id),
-    "audience_id": Field("list_id", read.text),
-    "status": Field("status", read.one_of("sent", "hard", "soft", "syntax")),
-}
-FEED = {
-    "activity_type": Field("activity_type", read.text, required=False, default="sent"),
-    "campaign_id": Field("campaign_id", read.text, required=False),
-    "sent_us": Field("created_at_timestamp", read.instant, required=False),
-}
-RECIPIENT = {
-    "member_id": Field("email_id", read.member_id),
-    "activity": Field("activity", read.list_of_items),
-}
-ACTIVITY = {
-    "action": Field("action", read.one_of("open", "click", "bounce")),
-    "occurred_us": Field("timestamp", read.instant),
-    "url": Field("url", read.free_text, required=False, default=""),
-    "bounce_kind": Field("type", read.text, required=False),
-    "ip": Field("ip", read.text, required=False),
-}
-OPENER = {
-    "member_id": Field("email_id", read.member_id),
-    "opens": Field("opens", read.list_of_items),
-}
-OPEN = {
-    "occurred_us": Field("timestamp", read.instant),
-    "is_proxy_open": Field("is_proxy_open", read.boolean, required=False),
-}
-CLICKS = {
-    "link_id": Field("id", read.text),
-    "url": Field("url", read.free_text, required=False, default=""),
-    "total_clicks": Field("total_clicks", read.amount_of_things),
-    "unique_clicks": Field("unique_clicks", read.amount_of_things),
-}
-UNSUBSCRIBES = {
-    "member_id": Field("email_id", read.member_id),
-    "occurred_us": Field("timestamp", read.instant),
-    "reason": Field("reason", read.free_text, required=False),
-}
-ABUSE = {
-    "member_id": Field("email_id", read.member_id),
-    "occurred_us": Field("date", read.instant),
-}
-ORDERS = {
-    "order_id": Field("id", read.text),
-    "email_address": Field("customer.email_address", read.address),
-    "currency": Field("currency_code", read.text),
-    "total_cents": Field("order_total", read.cents),
-    "tax_cents": Field("tax_total", read.cents, required=False, default=0),
-    "shipping_cents": Field("shipping_total", read.cents, required=False, default=0),
-    "financial_status": Field("financial_status", read.text, required=False),
-    "processed_us": Field("processed_at_foreign", read.instant),
-}
+    broken: list[int] = field(default_factory=list)
 
 
 def table_rows(
@@ -201,6 +64,7 @@ def table_rows(
     fields: dict[str, Field],
     items: Sequence[Any],
     keys: SubscriberKeys | None = None,
+    judge: Callable[[Item], None] = lambda row: None,
     **constants: str,
 ) -> Rows:
     """Rows of a table whose items need no more than their fields read.
@@ -210,13 +74,14 @@ def table_rows(
         endpoint: where the items come from, ids filled in.
         fields: how each column is read.
         items: API items.
-        keys: turns `member_id` or `email_address` into `subscriber_key`.
+        keys: turns `member_id`, or else `email_address`, into `subscriber_key`; null where an item has neither.
+        judge: raises for a row whose columns do not fit together.
         constants: columns that are the same for every item.
 
     Raises:
-        ContractBrokenError: if many items are broken.
+        ContractBrokenError: if most items of a page are broken.
     """
-    parsed = read_items(identity(model).name, endpoint, fields, items)
+    parsed = read_items(identity(model).name, endpoint, fields, items, judge)
     frame = _frame(parsed, model).with_columns(pl.lit(value).alias(name) for name, value in constants.items())
     return Rows(model, _with_subscriber(frame, keys) if keys else frame, parsed.quarantined)
 
@@ -232,6 +97,8 @@ def member_rows(
 ) -> Rows:
     """Members of an audience; keeps `member_id`, `email_address` and `external_id` beside the table's columns.
 
+    A member without an address, known by a phone number alone, has the status 'no address' and is keyed by the contact.
+
     Args:
         endpoint: where the items come from.
         items: API members.
@@ -240,36 +107,38 @@ def member_rows(
         private: tags of merge fields that are not stored.
         external_id: tag of the merge field by which event files name a subscriber.
     """
-    parsed = read_items(identity(tables.Members).name, endpoint, MEMBERS, items)
-    columns = parsed.columns
-    columns["external_id"] = [_external_id(fields, external_id) for fields in columns["merge_fields"]]
-    columns["merge_fields"] = [_public_fields(fields, private) for fields in columns["merge_fields"]]
-    columns["tags"] = [_tag_names(tags) for tags in columns["tags"]]
-    frame = _frame(parsed, tables.Members).with_columns(
-        pl.coalesce(pl.col("timestamp_signup", "timestamp_opt").cast(pl.Int64)).alias("signup_us"),
-        pl.col("external_id").cast(pl.String),
+    parsed = read_items(identity(tables.Members).name, endpoint, columns.MEMBERS, items, columns.known_member)
+    told = parsed.columns
+    told["external_id"] = [_external_id(fields, external_id) for fields in told["merge_fields"]]
+    told["merge_fields"] = [_public_fields(fields, private) for fields in told["merge_fields"]]
+    told["tags"] = [_tag_names(tags) for tags in told["tags"]]
+    contact_key = pl.Series("contact_key", keys.of_contact(pl.Series(told["contact_id"], dtype=pl.String)))
+    frame = _with_subscriber(_frame(parsed, tables.Members), keys).with_columns(
+        contact_key,
+        pl.coalesce("subscriber_key", contact_key).alias("subscriber_key"),
+        pl.coalesce("timestamp_signup", "timestamp_opt").alias("signup_us"),
+        pl.when(pl.col("email_address").is_null()).then(pl.lit(tables.NO_ADDRESS)).otherwise("status").alias("status"),
         pl.lit(audience_id).alias("audience_id"),
     )
-    return Rows(tables.Members, _with_subscriber(frame, keys), parsed.quarantined)
+    return Rows(tables.Members, frame, parsed.quarantined, parsed.broken)
 
 
 def automation_email_rows(endpoint: str, items: Sequence[Any], workflow_id: str) -> Rows:
     """E-mails of a classic automation with their delay in hours (null where its unit is unknown)."""
-    parsed = read_items(identity(tables.AutomationEmails).name, endpoint, AUTOMATION_EMAILS, items)
+    parsed = read_items(identity(tables.AutomationEmails).name, endpoint, columns.AUTOMATION_EMAILS, items)
     delays = parsed.columns.pop("delay")
     parsed.columns["delay_hours"] = [_delay_hours(delay) for delay in delays]
-    parsed.columns["delay_action"] = [delay.get("action") or None for delay in delays]
+    parsed.columns["delay_action"] = [_text_or_none(delay.get("action")) for delay in delays]
     frame = _frame(parsed, tables.AutomationEmails).with_columns(pl.lit(workflow_id).alias("workflow_id"))
     return Rows(tables.AutomationEmails, frame, parsed.quarantined)
 
 
 def activity_rows(endpoint: str, items: Sequence[Any], keys: SubscriberKeys, campaign_id: str) -> Rows:
     """Opens, clicks and bounces of a campaign, one row an event; `is_bot` is for the caller who has both passes."""
-    parsed = _exploded(tables.EmailActivity, endpoint, items, RECIPIENT, "activity", ACTIVITY)
-    addresses = parsed.columns.pop("ip")
-    frame = _frame(parsed, tables.EmailActivity).with_columns(pl.Series("ip", addresses, dtype=pl.String))
-    known = pl.Series("ip", sorted(set(addresses) - {None}), dtype=pl.String)
-    proxies = [ip for ip in known if is_image_proxy(ip)]
+    fields = columns.RECIPIENT, "activity", columns.ACTIVITY
+    parsed = _exploded(tables.EmailActivity, endpoint, items, *fields)
+    frame = _frame(parsed, tables.EmailActivity)
+    proxies = [ip for ip in frame["ip"].drop_nulls().unique() if is_image_proxy(ip)]
     frame = frame.with_columns(
         keys.of_ip(frame["ip"]).alias("ip_key"),
         # Only opens fetch images: a click from the same network is a person behind a privacy relay.
@@ -281,14 +150,14 @@ def activity_rows(endpoint: str, items: Sequence[Any], keys: SubscriberKeys, cam
 
 def open_rows(endpoint: str, items: Sequence[Any], keys: SubscriberKeys, campaign_id: str) -> Rows:
     """Opens of a campaign with Mailchimp's mark of proxy opens."""
-    parsed = _exploded(tables.OpenDetails, endpoint, items, OPENER, "opens", OPEN)
+    parsed = _exploded(tables.OpenDetails, endpoint, items, columns.OPENER, "opens", columns.OPEN)
     frame = _frame(parsed, tables.OpenDetails).with_columns(pl.lit(campaign_id).alias("campaign_id"))
     return Rows(tables.OpenDetails, _with_subscriber(frame, keys), parsed.quarantined)
 
 
 def feed_times(endpoint: str, items: Sequence[Any]) -> dict[str, int]:
     """Time of sending (epoch microseconds) by campaign, from one member's activity feed; the first send counts."""
-    parsed = read_items(identity(tables.Sends).name, endpoint, FEED, items)
+    parsed = read_items(identity(tables.Sends).name, endpoint, columns.FEED, items)
     times: dict[str, int] = {}
     for kind, campaign, sent_us in zip(*parsed.columns.values(), strict=True):
         if kind == "sent" and campaign and sent_us is not None:
@@ -328,13 +197,18 @@ def _exploded(
 
 
 def _frame(parsed: Parsed, model: type[Table]) -> pl.DataFrame:
-    return parsed.frame(polars_schema(model))
+    """The good rows. Every column has its type from the table or from `HELPERS`, whatever the items hold."""
+    schema = {**columns.HELPERS, **polars_schema(model)}
+    return pl.DataFrame(parsed.columns, schema={name: schema[name] for name in parsed.columns})
 
 
 def _with_subscriber(frame: pl.DataFrame, keys: SubscriberKeys) -> pl.DataFrame:
-    if "member_id" in frame.columns:
-        return frame.with_columns(keys.of_member_id(frame["member_id"].cast(pl.String)).alias("subscriber_key"))
-    return frame.with_columns(keys.of_address(frame["email_address"].cast(pl.String)).alias("subscriber_key"))
+    """The frame with `subscriber_key`, by the member id or else by the address; null where a row has neither."""
+    if "email_address" in frame.columns:
+        by_address = frame["email_address"].map_elements(member_id_of, return_dtype=pl.String)
+        told = pl.col("member_id") if "member_id" in frame.columns else pl.lit(None, dtype=pl.String)
+        frame = frame.with_columns(pl.coalesce(told, by_address).alias("member_id"))
+    return frame.with_columns(keys.of_member_id(frame["member_id"]).alias("subscriber_key"))
 
 
 def _public_fields(fields: dict[str, Any], private: frozenset[str]) -> str:
@@ -352,9 +226,13 @@ def _tag_names(tags: list[Any]) -> str:
     return json.dumps(read.without_addresses(names), ensure_ascii=False)
 
 
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
 def _delay_hours(delay: dict[str, Any]) -> float | None:
     amount, unit = delay.get("amount", 0), delay.get("type")
-    if unit not in HOURS or not isinstance(amount, int):
+    if not isinstance(unit, str) or unit not in HOURS or not isinstance(amount, int) or abs(amount) > LONGEST_DELAY:
         if delay:
             logger.warning("An automation e-mail's delay has a unit we do not know; its planned wait stays unknown.")
         return None

@@ -5,11 +5,13 @@ import sys
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from sqlalchemy.exc import DatabaseError
 
 from pipeline.common.errors import LedgerError, SourceError, disk_trouble
+from pipeline.common.time import numbered_day
 from pipeline.config.approvals import load_approvals
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
@@ -21,6 +23,7 @@ from pipeline.lake.store import Lake, is_whole
 from pipeline.mailchimp.connection import connect
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest, content_hash
+from pipeline.schemas.lake import Sources
 from pipeline.settings import Settings
 
 Finding = tuple[bool, str]
@@ -54,6 +57,7 @@ def diagnosis(settings: Settings) -> list[Finding]:
         _disk(settings.data_dir),
         _definitions(settings),
         _mailchimp(settings),
+        *_sources(settings),
     ]
 
 
@@ -147,6 +151,22 @@ def _definitions(settings: Settings) -> Finding:
         return False, str(error)
     defined = f"{len(flow_map.flows)} flows and {len(approvals.approvers)} approvers"
     return True, f"{defined} are defined in {settings.definitions}"
+
+
+def _sources(settings: Settings) -> list[Finding]:
+    """What could not be read on the last night, and what went away, as far as it is not read again."""
+    held = Lake(settings.lake_dir).latest(Sources).filter(pl.col("state") != "read").sort("kind", "source_id").collect()
+    return [
+        (row["state"] != "failed", f"{row['kind']} {row['name'] or row['source_id']}: {_found(row)}")
+        for row in held.iter_rows(named=True)
+    ]
+
+
+def _found(row: dict[str, Any]) -> str:
+    since = "" if row["since_day"] is None else f" since {numbered_day(row['since_day'])}"
+    if row["state"] == "failed":
+        return f"not read{since}. {row['detail']}"
+    return f"no longer in Mailchimp{since}; what was read of it stays"
 
 
 def _mailchimp(settings: Settings) -> Finding:

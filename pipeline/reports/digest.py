@@ -1,13 +1,24 @@
-"""The morning in at most ten lines, from the published tables alone."""
+"""The morning in at most ten lines, from the published tables alone; more only where something went away or failed."""
+
+from datetime import date, timedelta
 
 import polars as pl
 
+from pipeline.analysis.performance.announced import METRIC, OF_GUESTS, RENAMED, WITHOUT_ADDRESS
 from pipeline.common.words import lift, share
 from pipeline.optimizations.realised import in_a_word
 from pipeline.published.reader import Tables
 from pipeline.schemas.vocabulary import RealisedOutcome as Kept
 
 WINDOW = "28d"
+# What went away is news for a week; reconciliation keeps it for good.
+NEWS = timedelta(days=7)
+KIND = {metric: kind for kind, metric in METRIC.items()}
+PEOPLE = {
+    RENAMED: "renamed     {:,} members changed their address; each is still one person",
+    WITHOUT_ADDRESS: "no address  {:,} members have no e-mail address; they are kept, and no e-mail reaches them",
+    OF_GUESTS: "guests      {:,} orders name no customer; they are kept, and credited to nobody",
+}
 
 
 def summary(tables: Tables, waiting: int) -> list[str]:
@@ -21,6 +32,7 @@ def summary(tables: Tables, waiting: int) -> list[str]:
     lines += _changes(tables["realised_lift"]) if "realised_lift" in tables else []
     lines += _stuck(tables["stuck_subscribers"])
     lines += _reconciliation(tables["reconciliation"])
+    lines += _sources(tables["reconciliation"], date.fromisoformat(str(manifest["as_of"])))
     lines += _quarantine(tables["quarantine"])
     lines.append(
         f"  decisions   {waiting:,} proposals wait: driptune pending" if waiting else "  decisions   nothing waits"
@@ -95,6 +107,27 @@ def _reconciliation(reconciliation: pl.DataFrame) -> list[str]:
         f"  agreement   {reconciliation.height:,} counts held against Mailchimp's reports: "
         f"{explained} differ for a known reason, {unexplained} unexplained"
     ]
+
+
+def _sources(reconciliation: pl.DataFrame, tonight: date) -> list[str]:
+    """What went away at the source, what could not be read, and who is not quite as others."""
+    told = reconciliation.with_columns(
+        since=pl.col("reason").str.extract(r"since (\d{4}-\d\d-\d\d)").str.to_date(),
+        name=pl.coalesce(pl.col("reason").str.extract(r"\((.*)\)$"), "campaign_id"),
+        kind=pl.col("metric").replace_strict(KIND, default="", return_dtype=pl.String),
+    ).sort("since", "kind", "campaign_id")
+    lines = []
+    gone = told.filter(pl.col("reason").str.starts_with("gone since") & (pl.col("since") > tonight - NEWS))
+    for (since,), rows in gone.group_by("since", maintain_order=True):
+        things = ", ".join(f"{kind} {name}" for kind, name in rows.select("kind", "name").iter_rows())
+        lines.append(f"  gone        since {since}: {things}; what was read of them stays")
+    failed = told.filter(pl.col("reason").str.contains("^(not|never) read"))
+    for kind, source_id, reason in failed.select("kind", "campaign_id", "reason").iter_rows():
+        lines.append(f"  kept        {kind} {source_id} {reason}")
+    for metric, words in PEOPLE.items():
+        number = int(told.filter(pl.col("metric") == metric)["counted"].sum())
+        lines += ["  " + words.format(number)] if number else []
+    return lines
 
 
 def _quarantine(quarantine: pl.DataFrame) -> list[str]:

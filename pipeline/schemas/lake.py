@@ -15,6 +15,9 @@ AUDIENCE = "Mailchimp audience (list)."
 CAMPAIGN = "Mailchimp campaign."
 AUTOMATION = "Classic automation."
 POINT = "Decision point or content block."
+# States of members that Mailchimp has no word for.
+NO_ADDRESS = "no address"
+DELETED = "deleted"
 
 
 @table("lake.account", ("account_id",))
@@ -43,7 +46,11 @@ class Members(Table):
 
     audience_id: pl.String = key(AUDIENCE)
     subscriber_key: pl.Int64 = key(SUBSCRIBER)
-    status: pl.String = column("Mailchimp's status of the member, such as subscribed.")
+    contact_key: pl.Int64 = column("Keyed hash of the contact, which stays when the address changes.", nullable=True)
+    status: pl.String = column(
+        "Mailchimp's status of the member, such as subscribed; 'no address' of a member known by a phone number alone, "
+        "'deleted' of one who is no longer there."
+    )
     signup_us: pl.Int64 = instant("Signup; if that is not known, opt-in.", nullable=True)
     last_changed_us: pl.Int64 = instant("Last change in Mailchimp.", nullable=True)
     timezone: pl.String = column("Time zone as Mailchimp reports it, unchecked.", nullable=True)
@@ -137,23 +144,23 @@ class RemovedSubscribers(Table):
 
 @table("lake.reports", ("campaign_id",))
 class Reports(Table):
-    """One row per campaign and night on which its report changed: Mailchimp's own totals."""
+    """One row per campaign and night on which its report changed: Mailchimp's own totals; null where it tells none."""
 
     campaign_id: pl.String = key(CAMPAIGN)
     sent_us: pl.Int64 = instant("Start of sending.", nullable=True)
     emails_sent: pl.Int64 = count("Messages sent.")
-    hard_bounces: pl.Int64 = count("Messages that failed for good.")
-    soft_bounces: pl.Int64 = count("Messages that failed for the time being.")
+    hard_bounces: pl.Int64 = count("Messages that failed for good.", nullable=True)
+    soft_bounces: pl.Int64 = count("Messages that failed for the time being.", nullable=True)
     syntax_errors: pl.Int64 = count("Messages to malformed addresses.")
-    unsubscribed: pl.Int64 = count("Unsubscribes.")
-    abuse_reports: pl.Int64 = count("Complaints.")
-    opens_total: pl.Int64 = count("Opens.")
-    unique_opens: pl.Int64 = count("Recipients who opened.")
+    unsubscribed: pl.Int64 = count("Unsubscribes.", nullable=True)
+    abuse_reports: pl.Int64 = count("Complaints.", nullable=True)
+    opens_total: pl.Int64 = count("Opens.", nullable=True)
+    unique_opens: pl.Int64 = count("Recipients who opened.", nullable=True)
     last_open_us: pl.Int64 = instant("Latest open.", nullable=True)
-    clicks_total: pl.Int64 = count("Clicks.")
-    unique_clicks: pl.Int64 = count("Pairs of recipient and link that were clicked.")
-    unique_subscriber_clicks: pl.Int64 = count("Recipients who clicked.")
-    click_rate: pl.Float64 = column("unique_subscriber_clicks / (emails_sent - bounces).", "share, 0-1")
+    clicks_total: pl.Int64 = count("Clicks.", nullable=True)
+    unique_clicks: pl.Int64 = count("Pairs of recipient and link that were clicked.", nullable=True)
+    unique_subscriber_clicks: pl.Int64 = count("Recipients who clicked.", nullable=True)
+    click_rate: pl.Float64 = column("unique_subscriber_clicks / (emails_sent - bounces).", "share, 0-1", nullable=True)
     last_click_us: pl.Int64 = instant("Latest click.", nullable=True)
     total_orders: pl.Int64 = count("Orders that Mailchimp credits to the campaign.")
     total_revenue_cents: pl.Int64 = column("Revenue that Mailchimp credits to the campaign.", "cents")
@@ -240,7 +247,7 @@ class Orders(Table):
 
     store_id: pl.String = key("Store.")
     order_id: pl.String = key("Order.")
-    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    subscriber_key: pl.Int64 = key(f"{SUBSCRIBER} Null for the order of a guest.", nullable=True)
     currency: pl.String = column("Currency of the order.", "ISO 4217")
     total_cents: pl.Int64 = column("Total of the order, tax and shipping included.", "cents")
     tax_cents: pl.Int64 = column("Tax within the total.", "cents")
@@ -335,4 +342,38 @@ class QuarantineColumns(Table):
 class Quarantine(QuarantineColumns):
     """One row per input row that broke its contract. It says where the input row is, never what it held."""
 
+    as_of_day: pl.Int64 = day_number(NIGHT)
+
+
+@table("lake.renamed", ("address_key",))
+class Renamed(Table):
+    """One row per address whose owner is known under another key, and version: people who changed their address."""
+
+    address_key: pl.Int64 = key("Keyed hash of the member id that belongs to the address.")
+    subscriber_key: pl.Int64 = key("Key under which the person is known.")
+    audience_id: pl.String = key("Audience that told it.")
+    as_of_day: pl.Int64 = day_number(NIGHT)
+
+
+@table("lake.sources", ("kind", "source_id"))
+class Sources(Table):
+    """One row per thing that is read from Mailchimp, and version: whether all that was announced of it came.
+
+    Of an audience its members are counted, of a campaign its recipients, of an automation its e-mails, of an e-mail of
+    an automation its queue, of a store its orders.
+    """
+
+    kind: pl.String = word("What it is; 'table' is one of the lake's own.", vocabulary.SourceKind)
+    source_id: pl.String = key("Its id, or the table's name.")
+    name: pl.String = column("Its name. Empty where it has none.")
+    state: pl.String = word("How it was found.", vocabulary.SourceState)
+    since_day: pl.Int64 = column(
+        "Night on which it went away; of what failed, the last night on which it was read.",
+        "days since 1970-01-01, UTC",
+        nullable=True,
+    )
+    announced: pl.Int64 = count("Rows that Mailchimp announced.", nullable=True)
+    set_aside: pl.Int64 = count("Rows that broke their contract.")
+    left_out: pl.Int64 = count("Good rows that are not kept: of later nights, before the first day, without any time.")
+    detail: pl.String = column("Why it was not read, or not all of it. Empty if it was.")
     as_of_day: pl.Int64 = day_number(NIGHT)

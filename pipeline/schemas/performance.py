@@ -318,16 +318,16 @@ class RevenueAttribution(_StepKey):
 
 @table("marts.reconciliation", ("campaign_id", "metric"))
 class Reconciliation(Table):
-    """One row per campaign and metric: our count against the total that Mailchimp reports, and why they differ."""
+    """One row per campaign, audience or store and metric: our count against Mailchimp's total, and why they differ."""
 
-    campaign_id: pl.String = key("Mailchimp campaign. Every e-mail of a workflow is one.")
+    campaign_id: pl.String = key("Campaign. For members their audience, for orders their store.")
     workflow_id: pl.String = key("Workflow of the campaign's step. Null if no step has it.", nullable=True)
     step_id: pl.String = key("Step that the campaign belongs to. Null if no step has it.", nullable=True)
     metric: pl.String = word("What is counted.", vocabulary.ReconciledMetric)
-    counted: pl.Float64 = column("Our count, from single messages. Null if none was read.", RECONCILED, nullable=True)
-    reported: pl.Float64 = column("Mailchimp's total. Null without a report.", RECONCILED, nullable=True)
+    counted: pl.Float64 = column("Our count, from single rows. Null if none was read.", RECONCILED, nullable=True)
+    reported: pl.Float64 = column("Mailchimp's total. Null without one.", RECONCILED, nullable=True)
     difference: pl.Float64 = column("counted - reported, no count being 0.", RECONCILED, nullable=True)
-    reason: pl.String = word("Why both differ: the first reason that the data show.", vocabulary.ReconciliationReason)
+    reason: pl.String = column("'equal', or why both differ, 'unexplained' if the data do not show it.")
     as_of_day: pl.Date = tonight()
 
 

@@ -69,6 +69,7 @@ BottleneckStatus = Literal[
 LossUnit = Literal["goals", "completions"]
 ComparedRate = Literal["human_click_rate", "conversion_rate", "unsubscribe_rate", "complaint_rate", "hard_bounce_rate"]
 RateChange = Literal["up", "down", "no clear change", "not comparable"]
+# What Mailchimp's reports count, and what its listings announce.
 ReconciledMetric = Literal[
     "sent",
     "hard_bounces",
@@ -80,19 +81,19 @@ ReconciledMetric = Literal[
     "opens",
     "clicks",
     "click_rate",
+    "members",
+    "recipients",
+    "emails",
+    "queue",
+    "orders",
+    "table",
+    "changed addresses",
+    "members without address",
+    "orders of guests",
 ]
-# In order of precedence.
-ReconciliationReason = Literal[
-    "no report",
-    "equal",
-    "no messages",
-    "capped at 1,000",
-    "bounced recipients",
-    "deleted members",
-    "report newer than activity",
-    "activity newer than report",
-    "unexplained",
-]
+SourceKind = Literal["audience", "campaign", "automation", "automation e-mail", "store", "table"]
+# Of what went away, a listing no longer holds what is 'unlisted', while what is 'gone' is listed and answers 404.
+SourceState = Literal["read", "failed", "unlisted", "gone"]
 RunStatus = Literal["success", "failure"]
 
 # Cohorts.

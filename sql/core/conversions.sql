@@ -85,6 +85,8 @@ claim AS (
     3 AS precedence
   FROM store_order AS store_order
   WHERE store_order.version_rank = 1
+    -- The order of a guest is nobody's conversion.
+    AND store_order.subscriber_key IS NOT NULL
     AND store_order.currency = $currency
     AND store_order.status NOT IN ('cancelled', 'canceled', 'voided')
 ),

@@ -189,6 +189,9 @@ def test_an_order_counts_once_net_of_refunds_in_one_currency(story: Story, tmp_p
     ):  # fmt: skip
         story.add(lake.Orders, order_id=order_id, financial_status=status, currency=currency, total_cents=1_000,
                   **store)  # fmt: skip
+    # A guest's order is nobody's.
+    story.add(lake.Orders, order_id="guest", financial_status="paid", currency="USD", total_cents=1_000,
+              **{**store, "subscriber_key": None})  # fmt: skip
     sql = "SELECT conversion_id, net_cents, is_order FROM core.conversions ORDER BY 1"
     assert story.answer(tmp_path, sql) == [
         ("order:back", 0, True),

@@ -1,7 +1,8 @@
 """A made-up Mailchimp account on loopback, for tests that need what the recordings lack."""
 
+import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from http.server import BaseHTTPRequestHandler
@@ -12,12 +13,13 @@ from pipeline.lake.keys import SubscriberKeys
 from pipeline.lake.store import Lake
 from pipeline.mailchimp import pulls as pull
 from pipeline.mailchimp.client import MailchimpClient
-from pipeline.mailchimp.pulling import PullSummary
+from pipeline.mailchimp.pulls.pulling import PullSummary
 from pipeline.schemas.base import Table
 from pipeline.settings import Settings
 from tests.mailchimp.contract import CONTRACT, ContractAdapter
-from tests.mailchimp.loopback import Found, answer_with, serve
+from tests.mailchimp.loopback import Found, answer_with, page_of, refuse, serve
 
+Tamper = Callable[[str, dict[str, str], dict[str, Any]], int | None]
 AUDIENCE = "aud1"
 KEYS = SubscriberKeys(b"test")
 API_KEY = "0123456789abcdef0123456789abcdef-us1"
@@ -69,6 +71,26 @@ def report(campaign_id: str, emails_sent: int, send_time: str, **changes: Any) -
     }
 
 
+def order(order_id: str, time: str, **changes: Any) -> dict[str, Any]:
+    """An API order of person 1; `changes` replace fields."""
+    return {
+        "id": order_id,
+        "customer": {"email_address": "Person-1@example.com"},
+        "currency_code": "USD",
+        "order_total": 19.99,
+        "tax_total": 1.1,
+        "shipping_total": 4.35,
+        "financial_status": "paid",
+        "processed_at_foreign": time,
+        **changes,
+    }
+
+
+def sms_only(contact_id: str, **changes: Any) -> dict[str, Any]:
+    """A member known by a phone number alone."""
+    return member(0, id="", email_address="", contact_id=contact_id, **changes)
+
+
 class FakeAccount:
     """What each path answers: a collection (key and items), an object, or 404; remembers what was asked."""
 
@@ -76,7 +98,10 @@ class FakeAccount:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.members = [member(1)]
         self.archived: list[dict[str, Any]] = []
+        self.other_members: dict[str, list[dict[str, Any]]] = {}
         self.humans: dict[str, list[dict[str, Any]]] = {}
+        # Changes an answer, or tells the status to refuse it with.
+        self.tamper: Tamper = lambda path, query, page: None
         self.found: dict[str, Found] = {
             "": {"account_id": "acc", "account_name": "Test", "account_timezone": "Europe/Vienna"},
             "/lists": ("lists", [{"id": AUDIENCE, "name": "All", "date_created": "2026-01-01T00:00:00+00:00"}]),
@@ -86,6 +111,31 @@ class FakeAccount:
             "/reports": ("reports", []),
             "/ecommerce/stores": ("stores", []),
         }
+
+    def add_audience(self, audience_id: str, *members: dict[str, Any]) -> None:
+        """A further audience."""
+        self._items("/lists").append(
+            {"id": audience_id, "name": f"The {audience_id}", "date_created": "2026-01-01T00:00:00+00:00"}
+        )
+        self.found[f"/lists/{audience_id}/merge-fields"] = ("merge_fields", [])
+        self.other_members[audience_id] = list(members)
+
+    def add_store(self, store_id: str, *orders: dict[str, Any]) -> None:
+        """A connected store."""
+        self._items("/ecommerce/stores").append({"id": store_id, "name": f"The {store_id}", "currency_code": "USD"})
+        self.found[f"/ecommerce/stores/{store_id}/orders"] = ("orders", list(orders))
+
+    def lose(self, name: str) -> None:
+        """Delete an audience, campaign, automation, e-mail or store: it is listed no more, and answers 404."""
+        for path, found in list(self.found.items()):
+            if name in path.split("/"):
+                del self.found[path]
+            elif isinstance(found, tuple):
+                found[1][:] = [one for one in found[1] if not (isinstance(one, dict) and one.get("id") == name)]
+            elif "emails" in found:
+                found["emails"] = [one for one in found["emails"] if one["id"] != name]
+                found["total_items"] = len(found["emails"])
+        self.other_members.pop(name, None)
 
     def add_campaign(self, campaign_id: str, recipients: list[int], send_time: str, *, kind: str = "regular") -> None:
         """A campaign sent to members by number, without activity."""
@@ -160,17 +210,34 @@ class FakeAccount:
         return found[1]
 
     def find(self, path: str, query: dict[str, str]) -> Found:
-        if path == f"/lists/{AUDIENCE}/members":
-            members = self.archived if query.get("status") == "archived" else self.members
+        if path in [f"/lists/{one}/members" for one in (AUDIENCE, *self.other_members)]:
+            is_main, is_archived = path == f"/lists/{AUDIENCE}/members", query.get("status") == "archived"
+            members = self.members if is_main else self.other_members[path.split("/")[2]]
+            if is_archived:
+                members = self.archived if is_main else []
             since, before = query.get("since_last_changed", ""), query.get("before_last_changed", "9999")
             return "members", [one for one in members if since < one["last_changed"] <= before]
         if query.get("filter_bots") == "true" and path in self.humans:
             return "emails", self.humans[path]
-        return self.found.get(path)
+        return self.found.get(path) or self._listed(path)
+
+    def _listed(self, path: str) -> Found:
+        """A single thing, as the listing above it shows it."""
+        above, _, name = path.rpartition("/")
+        found = self.found.get(above)
+        items = found[1] if isinstance(found, tuple) else (found or {}).get("emails", [])
+        return next((one for one in items if isinstance(one, dict) and one.get("id") == name), None)
 
     def answer(self, handler: BaseHTTPRequestHandler, path: str, query: dict[str, str]) -> None:
         self.requests.append((path, query))
-        answer_with(handler, self.find(path, query), query)
+        found = self.find(path, query)
+        if found is not None:
+            found = copy.deepcopy(page_of(found, query))
+            status = self.tamper(path, query, found)
+            if status:
+                refuse(handler, status, "Problem")
+                return
+        answer_with(handler, found, query)
 
 
 class Night:

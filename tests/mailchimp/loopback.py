@@ -63,14 +63,24 @@ Found = tuple[str, list[Any]] | dict[str, Any] | None
 def answer_with(handler: BaseHTTPRequestHandler, found: Found, query: dict[str, str]) -> None:
     """Answers with an object, with the page of a collection (its key and items), or with a problem if there is none."""
     if found is None:
-        problem = {"type": "about:blank", "title": "Resource Not Found", "status": 404, "detail": "", "instance": ""}
-        send(handler, 404, json.dumps(problem).encode(), Content_Type="application/problem+json")
-        return
-    if isinstance(found, tuple):
-        key, items = found
-        offset, count = int(query.get("offset", 0)), int(query.get("count", 10))
-        found = {key: items[offset : offset + count], "total_items": len(items)}
-    send(handler, 200, json.dumps(project(found, query.get("fields", ""))).encode())
+        refuse(handler, 404, "Resource Not Found")
+    else:
+        send(handler, 200, json.dumps(project(page_of(found, query), query.get("fields", ""))).encode())
+
+
+def page_of(found: tuple[str, list[Any]] | dict[str, Any], query: dict[str, str]) -> dict[str, Any]:
+    """The object, or the page of a collection that the query asks for."""
+    if isinstance(found, dict):
+        return found
+    key, items = found
+    offset, count = int(query.get("offset", 0)), int(query.get("count", 10))
+    return {key: items[offset : offset + count], "total_items": len(items)}
+
+
+def refuse(handler: BaseHTTPRequestHandler, status: int, title: str) -> None:
+    """A problem document."""
+    problem = {"type": "about:blank", "title": title, "status": status, "detail": "", "instance": ""}
+    send(handler, status, json.dumps(problem).encode(), Content_Type="application/problem+json")
 
 
 def project(value: Any, fields: str) -> Any:

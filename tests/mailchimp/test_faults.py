@@ -17,8 +17,9 @@ import pytest
 
 from pipeline.common import errors
 from pipeline.mailchimp import client as mailchimp
-from pipeline.mailchimp.pulling import WindowState
+from pipeline.mailchimp import paging
 from pipeline.mailchimp.pulls import pull_account_and_audiences, pull_members
+from pipeline.mailchimp.pulls.windows import WindowState
 from pipeline.schemas import lake as tables
 from tests.mailchimp.fake_account import API_KEY, AUDIENCE, FakeAccount, Night, member, subscriber
 from tests.mailchimp.faults import BODY_CAP, FAULTS, PERSON, Fault
@@ -38,7 +39,7 @@ EVERYONE = [member(number, member_rating=2) for number in range(MEMBERS)]
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mailchimp, "FIRST_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(mailchimp, "PAGE_SIZE", PAGE_SIZE)
+    monkeypatch.setattr(paging, "PAGE_SIZE", PAGE_SIZE)
 
 
 class FaultyAccount(FakeAccount):
@@ -190,7 +191,7 @@ def test_rows_that_break_the_contract_are_set_aside_and_counted(tmp_path: Path):
     account = FakeAccount()
     broken = {
         "id": member(901, id=17),
-        "email_address": {**member(902), "email_address": None},
+        "email_address": member(902, email_address="nobody"),
         "status": member(903, status=["subscribed"]),
         "last_changed": member(904, last_changed="2026-01-01 yesterday"),
         "location": member(905, location="Vienna"),

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.common.errors import ContractBrokenError, scrub
+from pipeline.mailchimp import columns, rows
 from pipeline.mailchimp import fields as read
-from pipeline.mailchimp import rows
 from pipeline.mailchimp.fields import SHAPE_CHANGED_ROWS, BrokenError, Field, read_items
 from pipeline.mailchimp.transport import strict_json
 from pipeline.schemas.base import conform
@@ -64,7 +64,7 @@ def test_any_event_fits_its_table_or_is_set_aside(event):
 @given(st.dictionaries(st.sampled_from(list(report("c", 1, ""))), JSON))
 def test_any_report_fits_its_table_or_is_set_aside(changes):
     item = {**report("c", 1, ""), **changes}
-    found = rows.table_rows(Reports, "/reports", rows.REPORTS, [item])
+    found = rows.table_rows(Reports, "/reports", columns.REPORTS, [item])
     assert found.frame.height + len(found.quarantined) == 1
     conform(found.frame.with_columns(as_of_day=pl.lit(1, dtype=pl.Int64)), Reports)
 

@@ -10,6 +10,7 @@ import requests
 from pipeline.mailchimp import client as mailchimp
 from pipeline.mailchimp import pulls as pull
 from pipeline.schemas import lake as tables
+from pipeline.settings import Settings
 from tests.mailchimp.contract import CONTRACT, ContractViolationError, check
 from tests.mailchimp.fake_account import (
     API_KEY,
@@ -140,7 +141,7 @@ def test_windows_are_exclusive_of_since_and_inclusive_of_before(account, tmp_pat
         assert [row["subscriber_key"] for row in rows(night, tables.Members)] == [subscriber(1)]
         night.run(date(2026, 6, 29))
     assert len(rows(night, tables.Members)) == 2
-    first, _, second, _ = account.asked(f"{AUDIENCE}/members")
+    first, _, second, _ = (query for query in account.asked(f"{AUDIENCE}/members") if query["count"] == "1000")
     assert first["before_last_changed"] == second["since_last_changed"] == "2026-06-28T23:59:59+00:00"
     assert "since_last_changed" not in first
 
@@ -191,7 +192,7 @@ def test_the_key_travels_as_the_password_of_basic_authentication(tmp_path):
         FakeAccount().answer(handler, path, query)
 
     with serve(answer) as base_url:
-        settings = pull.Settings(data_dir=tmp_path, _env_file=None)
+        settings = Settings(data_dir=tmp_path, _env_file=None)
         mailchimp.MailchimpClient(base_url, API_KEY, settings=settings).get("/lists")
     assert base64.b64decode(seen[0].removeprefix("Basic ")).decode().partition(":")[2] == API_KEY
 

@@ -26,6 +26,7 @@ def reconciliation(
     reports: pl.DataFrame,
     messages: pl.LazyFrame,
     engagements: pl.LazyFrame,
+    collections: pl.DataFrame,
     *,
     as_of: date,
 ) -> pl.DataFrame:
@@ -34,15 +35,18 @@ def reconciliation(
     Args:
         messages: `core.messages`, as evidence for reasons only.
         engagements: `core.engagements`, as evidence for reasons only.
+        collections: members, recipients and orders compared with announced totals, as `collections` gives them.
+        as_of: tonight.
 
     Returns:
-        One row per metric and campaign with a report or a message. `difference` is our count minus the report's.
-        `reason` is the first that the evidence bears out: `equal`; `no report`; `no messages` (none of the campaign was
-        read); `capped at 1,000` (somebody reached the most opens or clicks that Mailchimp returns); `bounced
-        recipients` (Mailchimp counts their opens and clicks, while we count those of delivered messages only);
-        `deleted members` (the report still counts them, but their rows are gone); `report newer than activity` and
-        `activity newer than report` (by the latest open or click); `unexplained`. `hard_bounces` include malformed
-        addresses; `unique_clicks` is compared with Mailchimp's `unique_subscriber_clicks`.
+        The rows of `collections`, and one row per metric and campaign with a report or a message. `difference` is our
+        count minus the report's. The `reason` of the latter is the first that the evidence bears out: `equal`; `no
+        report`; `no messages` (none of the campaign was read); `capped at 1,000` (somebody reached the most opens or
+        clicks that Mailchimp returns); `bounced recipients` (Mailchimp counts their opens and clicks, while we count
+        those of delivered messages only); `deleted members` (the report still counts them, but their rows are gone);
+        `report newer than activity` and `activity newer than report` (by the latest open or click); `unexplained`.
+        `hard_bounces` include malformed addresses; `unique_clicks` is compared with Mailchimp's
+        `unique_subscriber_clicks`.
     """
     compared = _counted(step_days, steps, as_of).join(
         _reported(reports, as_of), on=["campaign_id", "metric"], how="full", coalesce=True
@@ -50,19 +54,18 @@ def reconciliation(
     evidence = _evidence(messages, engagements, as_of).join(
         reports.select("campaign_id", "last_open_us", "last_click_us"), on="campaign_id", how="full", coalesce=True
     )
-    table = (
-        compared.join(
-            steps.filter(pl.col("campaign_id").is_not_null())
-            .select("campaign_id", "workflow_id", "step_id")
-            .unique("campaign_id", keep="first", maintain_order=True),
-            on="campaign_id",
-            how="left",
-        )
-        .join(evidence, on="campaign_id", how="left")
+    of_reports = (
+        compared.join(evidence, on="campaign_id", how="left")
         .with_columns(difference=pl.col("counted").fill_null(0) - pl.col("reported"))
         .with_columns(emailed=pl.col("reported").filter(pl.col("metric") == "sent").sum().over("campaign_id"))
         .with_columns(missing=(-pl.col("difference").filter(pl.col("metric") == "sent").sum()).over("campaign_id"))
-        .with_columns(_reason().alias("reason"), as_of_day=pl.lit(as_of))
+        .select("campaign_id", "metric", "counted", "reported", _reason().alias("reason"))
+    )
+    campaigns = steps.filter(pl.col("campaign_id").is_not_null()).select("campaign_id", "workflow_id", "step_id")
+    table = (
+        pl.concat([of_reports, collections])
+        .join(campaigns.unique("campaign_id", keep="first", maintain_order=True), on="campaign_id", how="left")
+        .with_columns(difference=pl.col("counted").fill_null(0) - pl.col("reported"), as_of_day=pl.lit(as_of))
     )
     return conform(table.sort("campaign_id", "metric"), performance.Reconciliation)
 

@@ -6,7 +6,7 @@ import polars as pl
 
 from pipeline.analysis.performance.time_to_next_step import step_names
 from pipeline.common.time import DAY_US, HOUR_US, end_of_day_us, to_timestamp
-from pipeline.schemas import performance
+from pipeline.schemas import lake, performance
 from pipeline.schemas.base import conform
 
 METHOD = "timeouts not left since; the first cause that applies"
@@ -15,7 +15,7 @@ LOOP_ENTRIES = 3
 # The event by which the sender tells that the filter of the next step holds somebody back.
 FILTER_FAILED = "filter_failed"
 # Subscribers in these states get no mail, so they wait for nothing.
-GONE = ["unsubscribed", "cleaned", "archived"]
+GONE = ["unsubscribed", "cleaned", "archived", lake.NO_ADDRESS, lake.DELETED]
 JOURNEY = ["workflow_key", "subscriber_key"]
 
 

@@ -16,7 +16,7 @@ from pipeline.lake.keys import SubscriberKeys
 from pipeline.lake.store import Lake
 from pipeline.mailchimp import pulls
 from pipeline.mailchimp.client import MailchimpClient
-from pipeline.mailchimp.pulling import PullSummary
+from pipeline.mailchimp.pulls.pulling import PullSummary
 from pipeline.orchestration.asset import Latest, Metadata, Night, asset, asset_key, preview
 from pipeline.schemas import lake as tables
 from pipeline.schemas.base import Table, identity
@@ -47,22 +47,33 @@ def _pulled(
         after=[asset_key(model) for model in after],
         retry_policy=RETRIES,
     )
-    def read(client: MailchimpClient, lake: Lake, keys: SubscriberKeys, night: Night) -> list[Metadata]:
+    def read(
+        context: dg.AssetExecutionContext, client: MailchimpClient, lake: Lake, keys: SubscriberKeys, night: Night
+    ) -> list[Metadata]:
         with _final_errors_final():
-            summary = pull(client, lake, keys, night.settings, night.as_of)
-        new_rows = [summary.rows.get(identity(model).name, 0) for model in models]
-        return [{"new_rows": rows, "quarantined": summary.quarantined, "calls": summary.calls} for rows in new_rows]
+            summary = pulls.read_or_keep(
+                lambda: pull(client, lake, keys, night.settings, night.as_of),
+                models,
+                lake,
+                night.as_of,
+                may_try_again=context.retry_number < RETRIES.max_retries,
+            )
+        shared: Metadata = {"quarantined": summary.quarantined, "calls": summary.calls}
+        if summary.failures:
+            shared = {**shared, "failures": "\n".join(map(str, summary.failures))}
+        return [{"new_rows": summary.rows.get(identity(model).name, 0), **shared} for model in models]
 
     return read
 
 
 audiences = _pulled("read_audiences", pulls.pull_account_and_audiences, tables.Account, tables.Audiences)
-members = _pulled("read_members", pulls.pull_members, tables.Members, after=(tables.Audiences,))
+members = _pulled("read_members", pulls.pull_members, tables.Members, tables.Renamed, after=(tables.Audiences,))
 automations = _pulled(
     "read_automations",
     pulls.pull_automations,
     *(tables.Automations, tables.AutomationEmails, tables.AutomationQueue, tables.RemovedSubscribers),
-    after=(tables.Audiences,),
+    # Who changed their address is known by another key than that of the address.
+    after=(tables.Audiences, tables.Members),
 )
 campaigns = _pulled("read_campaigns", pulls.pull_campaigns, tables.Campaigns, after=(tables.Audiences,))
 reports = _pulled("read_reports", pulls.pull_reports, tables.Reports, after=(tables.Campaigns, tables.AutomationEmails))
@@ -103,3 +114,10 @@ def quarantine(rows: Latest[tables.Quarantine], night: Night) -> Metadata:
         "new_rows": rows.filter(pl.col("as_of_day") == day_number(night.as_of)).height,
         "reasons": preview(reasons),
     }
+
+
+@asset(tables.Sources, group="lake", kinds=("parquet",), after=[key for reader in READERS for key in reader.keys])
+def sources(rows: Latest[tables.Sources]) -> Metadata:
+    """Count what was read, what failed and what went away, as the readers noted it."""
+    states = rows.group_by("kind", "state").len("sources").sort("kind", "state")
+    return {"dagster/row_count": rows.height, "states": preview(states)}

@@ -1,6 +1,7 @@
 """Assets of the performance tables: each calls one pure function of `pipeline/analysis`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ import polars as pl
 from pandera.typing.polars import DataFrame
 
 from pipeline.analysis.performance import (
+    announced,
     attribution,
     bottlenecks,
     dimensions,
@@ -19,7 +21,7 @@ from pipeline.analysis.performance import (
     stuck,
     time_to_next_step,
 )
-from pipeline.orchestration.asset import Latest, Night, asset
+from pipeline.orchestration.asset import Latest, Night, Scan, asset
 from pipeline.schemas import core, lake, reductions
 from pipeline.schemas import performance as marts
 
@@ -211,6 +213,17 @@ def _reasons(rows: pl.DataFrame) -> dict[str, Any]:
     return dict(rows["reason"].value_counts().iter_rows())
 
 
+@dataclass(frozen=True)
+class Listings:
+    """What Mailchimp's listings held, with all versions."""
+
+    sources: Scan[lake.Sources]
+    members: Scan[lake.Members]
+    sends: Scan[lake.Sends]
+    orders: Scan[lake.Orders]
+    renamed: Scan[lake.Renamed]
+
+
 @asset(marts.Reconciliation, group="performance", summary=_reasons)
 def reconciled(
     step_days: DataFrame[reductions.StepDays],
@@ -218,9 +231,11 @@ def reconciled(
     reports: Latest[lake.Reports],
     messages: DataFrame[core.CoreMessages],
     engagements: DataFrame[core.CoreEngagements],
+    listings: Listings,
     night: Night,
 ) -> pl.DataFrame:
-    """Our counts held against Mailchimp's reports."""
+    """Our counts held against Mailchimp's reports and listings."""
+    listed = announced.collections(**vars(listings), as_of=night.as_of)
     return reconciliation.reconciliation(
-        step_days, steps, reports, messages.lazy(), engagements.lazy(), as_of=night.as_of
+        step_days, steps, reports, messages.lazy(), engagements.lazy(), listed, as_of=night.as_of
     )

@@ -4,11 +4,12 @@ from typing import Any
 import polars as pl
 import pytest
 
+from pipeline.analysis.performance.announced import collections
 from pipeline.analysis.performance.reconciliation import ACTIVITY_CAP, reconciliation
 from pipeline.common.time import day_number
 from pipeline.schemas.base import empty
 from pipeline.schemas.core import CoreEngagements, CoreMessages
-from pipeline.schemas.lake import Reports
+from pipeline.schemas.lake import Members, Orders, Renamed, Reports, Sends, Sources
 from pipeline.schemas.reductions import StepDays
 from tests.worlds.facts import linear_flow, rows
 
@@ -18,6 +19,8 @@ STEPS = linear_flow("welcome")[1].with_columns(campaign_id=pl.lit("c1"))
 # The counts of a real report: `unique_clicks` counts links, so it must not be what people are held against.
 REPORTED = {
     "emails_sent": 50,
+    "hard_bounces": 0,
+    "soft_bounces": 0,
     "opens_total": 90,
     "unique_opens": 40,
     "clicks_total": 60,
@@ -27,6 +30,9 @@ REPORTED = {
     "unsubscribed": 2,
     "abuse_reports": 1,
 }
+NOTHING_LISTED = collections(
+    *(empty(model).lazy() for model in (Sources, Members, Sends, Orders, Renamed)), as_of=AS_OF
+)
 COUNTED = {
     "sent": 50,
     "delivered": 50,
@@ -52,6 +58,7 @@ def compare(
         rows(Reports, {"campaign_id": "c1", "as_of_day": TONIGHT, **REPORTED, **(reported or {})}),
         (empty(CoreMessages) if messages is None else messages).lazy(),
         (empty(CoreEngagements) if engagements is None else engagements).lazy(),
+        NOTHING_LISTED,
         as_of=AS_OF,
     )
     return {row["metric"]: row for row in table.iter_rows(named=True)}
@@ -100,6 +107,7 @@ def test_a_report_without_messages_says_so():
         rows(Reports, {"campaign_id": "c1", "as_of_day": TONIGHT, **REPORTED}),
         empty(CoreMessages).lazy(),
         empty(CoreEngagements).lazy(),
+        NOTHING_LISTED,
         as_of=AS_OF,
     )
     assert dict(table.select("metric", "reason").iter_rows())["sent"] == "no messages"
@@ -142,6 +150,7 @@ def test_a_campaign_without_report_is_listed():
         empty(Reports),
         empty(CoreMessages).lazy(),
         empty(CoreEngagements).lazy(),
+        NOTHING_LISTED,
         as_of=AS_OF,
     )
     assert table["reason"].unique().to_list() == ["no report"]

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.common.errors import NotFoundError
+from pipeline.common.errors import NotFoundError, SourceError
 from pipeline.common.time import HOUR_US
 from pipeline.config.flow_map import Flow, load_flow_map
 from pipeline.lake.store import Lake
 from pipeline.mailchimp import rows as parse
 from pipeline.mailchimp.client import MailchimpClient
+from pipeline.mailchimp.pulls.pulling import MOST_FAILING, STOPPING
 from pipeline.schemas import lake as tables
 from pipeline.settings import Settings
 
@@ -57,27 +58,44 @@ def planned_hours(lake: Lake, settings: Settings) -> dict[str, float]:
     return planned
 
 
-def read_feeds(client: MailchimpClient, recipients: list[Recipient]) -> dict[str, dict[str, int]]:
-    """Member id -> campaign id -> time of sending in epoch microseconds; without those whom Mailchimp has deleted.
+def read_feeds(
+    client: MailchimpClient, recipients: list[Recipient]
+) -> tuple[dict[str, dict[str, int]], dict[Recipient, SourceError]]:
+    """When recipients were sent what, by their activity feeds, and whose feed failed.
+
+    Returns:
+        Member id -> campaign id -> time of sending in epoch microseconds, without those whom Mailchimp has deleted; and
+        the error by recipient. After a few errors that may be the whole account's trouble nobody else is asked.
 
     Raises:
-        SourceError: if any feed fails otherwise.
+        SourceError: if nothing of the account can be read.
     """
     params: dict[str, str | int] = {
         "activity_filters": "sent",
         "fields": "activity.activity_type,activity.campaign_id,activity.created_at_timestamp",
     }
+    failed: dict[Recipient, SourceError] = {}
 
     def read(recipient: Recipient) -> dict[str, int]:
+        errors = list(failed.values())
+        if len(errors) >= MOST_FAILING:
+            failed[recipient] = errors[0]
+            return {}
         try:
             items = client.listing(
                 FEED_ENDPOINT, "activity", params, list_id=recipient.audience_id, member_id=recipient.member_id
             )
+            return parse.feed_times(FEED_ENDPOINT, items)
         except NotFoundError:
             return {}
-        return parse.feed_times(FEED_ENDPOINT, items)
+        except STOPPING:
+            raise
+        except SourceError as error:
+            failed[recipient] = error
+            return {}
 
-    return dict(zip((one.member_id for one in recipients), client.map(read, recipients), strict=True))
+    feeds = dict(zip((one.member_id for one in recipients), client.map(read, recipients), strict=True))
+    return feeds, failed
 
 
 def sends(

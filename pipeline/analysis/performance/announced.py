@@ -1,0 +1,140 @@
+"""How far what is held of each source agrees with the totals Mailchimp announces, and what went away or failed.
+
+Rows of `marts.reconciliation` beside those of the reports: members of an audience, recipients of a campaign, orders of
+a store. Of what went away or could not be read there is a row whatever it is.
+"""
+
+from datetime import date
+
+import polars as pl
+
+from pipeline.common.time import day_number, to_date
+from pipeline.schemas.lake import DELETED, NO_ADDRESS
+from pipeline.schemas.vocabulary import SourceKind
+
+# What is counted of each kind of source.
+METRIC: dict[SourceKind, str] = {
+    "audience": "members",
+    "campaign": "recipients",
+    "automation": "emails",
+    "automation e-mail": "queue",
+    "store": "orders",
+    "table": "table",
+}
+COMPARED = ("audience", "campaign", "store")
+MORE_IS_HELD = {
+    "audience": "deleted or changed since",
+    "campaign": "deleted members",
+    "store": "deleted orders",
+}
+RENAMED, WITHOUT_ADDRESS, OF_GUESTS = "changed addresses", "members without address", "orders of guests"
+
+
+def collections(
+    sources: pl.LazyFrame,
+    members: pl.LazyFrame,
+    sends: pl.LazyFrame,
+    orders: pl.LazyFrame,
+    renamed: pl.LazyFrame,
+    *,
+    as_of: date,
+) -> pl.DataFrame:
+    """One row per source and metric: `campaign_id` (the id of the source), `metric`, `counted`, `reported`, `reason`.
+
+    Args:
+        sources: `lake.sources`, all versions; so are the other tables of the lake.
+        members: `lake.members`.
+        sends: `lake.sends`.
+        orders: `lake.orders`.
+        renamed: `lake.renamed`.
+        as_of: tonight.
+
+    The reason is the first that applies: `gone since DAY`; `not read since DAY` or `never read`, with the error;
+    `equal`; where more is held than announced, what Mailchimp has dropped (deleted members take their rows along there,
+    while history stays here); `set aside` and `left out` (rows that came and are not held); `announced, never returned`
+    (asked for again on many nights); `unexplained`.
+    """
+    tonight = day_number(as_of)
+    tables = [frame.filter(pl.col("as_of_day") <= tonight) for frame in (sources, members, sends, orders, renamed)]
+    known, people, sent, bought, moved = tables
+    present = _latest(people, ["audience_id", "subscriber_key"]).filter(pl.col("status") != DELETED)
+    counted = pl.concat(
+        [
+            _count(present, "audience", "audience_id", pl.len()),
+            _count(sent, "campaign", "campaign_id", pl.col("subscriber_key").n_unique()),
+            _count(bought, "store", "store_id", pl.col("order_id").n_unique()),
+        ]
+    )
+    compared = (
+        _latest(known, ["kind", "source_id"])
+        .join(counted, on=["kind", "source_id"], how="left")
+        .filter(pl.col("kind").is_in(COMPARED) | (pl.col("state") != "read"))
+        .with_columns(pl.when(pl.col("kind").is_in(COMPARED)).then(pl.col("counted").fill_null(0)).alias("counted"))
+        .select(
+            pl.col("source_id").alias("campaign_id"),
+            pl.col("kind").replace_strict(METRIC, return_dtype=pl.String).alias("metric"),
+            "counted",
+            pl.col("announced").cast(pl.Float64).alias("reported"),
+            _reason().alias("reason"),
+        )
+    )
+    without = present.filter(pl.col("status") == NO_ADDRESS)
+    guests = _latest(bought, ["store_id", "order_id"]).filter(pl.col("subscriber_key").is_null())
+    renames = moved.filter((pl.col("as_of_day") == tonight) & (pl.col("address_key") != pl.col("subscriber_key")))
+    notes = [
+        _note(renames, "audience_id", RENAMED, "known by their first address"),
+        _note(without, "audience_id", WITHOUT_ADDRESS, "kept, and reached by no e-mail"),
+        _note(guests, "store_id", OF_GUESTS, "kept, and credited to nobody"),
+    ]
+    return pl.concat([compared, *notes]).collect()
+
+
+def _latest(versions: pl.LazyFrame, key: list[str]) -> pl.LazyFrame:
+    return versions.sort("as_of_day").unique(key, keep="last", maintain_order=True)
+
+
+def _count(rows: pl.LazyFrame, kind: SourceKind, source: str, number: pl.Expr) -> pl.LazyFrame:
+    counted = rows.group_by(pl.col(source).alias("source_id")).agg(counted=number.cast(pl.Float64))
+    return counted.select(pl.lit(kind).alias("kind"), "source_id", "counted")
+
+
+def _note(rows: pl.LazyFrame, source: str, metric: str, reason: str) -> pl.LazyFrame:
+    """A row per source that has any such rows."""
+    return (
+        rows.group_by(pl.col(source).alias("campaign_id"))
+        .agg(counted=pl.len().cast(pl.Float64))
+        .select(
+            "campaign_id",
+            pl.lit(metric).alias("metric"),
+            "counted",
+            pl.lit(None, dtype=pl.Float64).alias("reported"),
+            pl.lit(reason).alias("reason"),
+        )
+    )
+
+
+def _reason() -> pl.Expr:
+    since = to_date("since_day").dt.to_string("%Y-%m-%d")
+    missing = pl.col("announced") - pl.col("counted")
+    named = pl.when(pl.col("name") != "").then(pl.format(" ({})", "name")).otherwise(pl.lit(""))
+    return (
+        pl.when(pl.col("state").is_in(["unlisted", "gone"]))
+        .then(pl.format("gone since {}{}", since, named))
+        .when((pl.col("state") == "failed") & pl.col("since_day").is_null())
+        .then(pl.format("never read: {}", "detail"))
+        .when(pl.col("state") == "failed")
+        .then(pl.format("not read since {}: {}", since, "detail"))
+        .when(pl.col("announced").is_null())
+        .then(pl.lit("no total announced"))
+        .when(missing == 0)
+        .then(pl.lit("equal"))
+        .when(missing < 0)
+        .then(pl.col("kind").replace_strict(MORE_IS_HELD, default="", return_dtype=pl.String))
+        .when((pl.col("set_aside") > 0) & (missing <= pl.col("set_aside") + pl.col("left_out")))
+        .then(pl.lit("set aside"))
+        .when((pl.col("left_out") > 0) & (missing <= pl.col("left_out")))
+        .then(pl.lit("left out"))
+        .when(pl.col("detail") != "")
+        .then(pl.lit("announced, never returned"))
+        .otherwise(pl.lit("unexplained"))
+    )
