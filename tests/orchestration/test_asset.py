@@ -12,6 +12,7 @@ import pytest
 from pandera.typing.polars import DataFrame
 
 from pipeline.analysis.experiments.exposures import Facts
+from pipeline.common.time import to_date
 from pipeline.lake.store import Lake
 from pipeline.orchestration.asset import Latest, Night, Scan, asset, asset_key
 from pipeline.orchestration.resources.warehouse import open_warehouse
@@ -125,13 +126,14 @@ def test_rows_of_the_lake_are_appended_and_the_latest_or_all_versions_of_them_re
 
     @asset(core.CoreEdges, group="dimensions")
     def reader(latest: Latest[lake.Audiences], versions: Scan[lake.Audiences]) -> dict[str, Any]:
-        seen.append((latest["name"].to_list(), versions.collect().height))
+        nights = versions.select(to_date("as_of_day").sort()).collect()["as_of_day"].to_list()
+        seen.append((latest["name"].to_list(), nights))
         return {}
 
     run(of_night("first"), reader)
     again = run(of_night("first"), reader)
     run(of_night("second"), reader, as_of=SECOND)
-    assert seen == [(["first"], 1), (["first"], 1), (["second"], 2)]
+    assert seen == [(["first"], [FIRST]), (["first"], [FIRST]), (["second"], [FIRST, SECOND])]
     assert again.asset_materializations_for_node("lake__audiences")[0].metadata["new_rows"].value == 0
 
 
