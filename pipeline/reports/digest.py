@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from pipeline.common.words import lift, share
+from pipeline.common.words import counted, lift, share
 from pipeline.optimizations.realised import Kept, in_a_word
 from pipeline.published.reader import Tables
 
@@ -21,9 +21,8 @@ def summary(tables: Tables, waiting: int) -> list[str]:
     lines += _stuck(tables["stuck_subscribers"])
     lines += _reconciliation(tables["reconciliation"])
     lines += _quarantine(tables["quarantine"])
-    lines.append(
-        f"  decisions   {waiting:,} proposals wait: driptune pending" if waiting else "  decisions   nothing waits"
-    )
+    told = f"{counted(waiting, 'proposal waits', 'proposals wait')}: driptune pending" if waiting else "nothing waits"
+    lines.append(f"  decisions   {told}")
     return lines
 
 

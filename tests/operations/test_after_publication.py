@@ -66,7 +66,7 @@ def test_a_proposal_is_shown_approved_and_made_by_hand(settings: Settings) -> No
     assert subject in driptune("pending").output
     shown = driptune("show", subject).output
     assert "wait 48 h instead of 72 h" in shown
-    assert "+30.0% (+20.0% to +40.0%)" in shown
+    assert "+30% (+20% to +40%)" in shown
     assert "0 of 1; lapses" in shown
     refused = driptune("approve", subject, "--as", "nobody")
     assert (refused.exit_code, "not among the approvers" in refused.output) == (1, True)
@@ -106,8 +106,8 @@ def test_the_morning_is_posted_once_a_publication(settings: Settings, webhook: t
         for _ in range(3):
             propose(posting).evaluate_tick(context)
     [message] = told
-    assert message["text"].splitlines()[-1] == "decisions   1 proposals wait: driptune pending"
+    assert message["text"].splitlines()[-1] == "decisions   1 proposal waits: driptune pending"
     assert len(message["text"].splitlines()) <= 11
     assert (
-        driptune("digest").output.strip().splitlines()[-1].strip() == "decisions   1 proposals wait: driptune pending"
+        driptune("digest").output.strip().splitlines()[-1].strip() == "decisions   1 proposal waits: driptune pending"
     )
