@@ -68,8 +68,7 @@ def delay_chart(curves: pl.DataFrame) -> Figure | None:
         return None
     columns = ["delay_hours", "conversion_rate", "conversion_rate_low", "conversion_rate_high", "mark"]
     x = {"x": quantity("delay_hours", "delay, hours", scale={"zero": False, "padding": 16})}
-    rate = {**x, "y": quantity("conversion_rate", form=PERCENT)}
-    low = {**x, "y": quantity("conversion_rate_low", "converted", PERCENT)}
+    rate, low = ({**x, "y": quantity(column, "converted", PERCENT)} for column in columns[1:3])
     first = curve.row(0, named=True)
     return figure(
         f"{first['workflow_id']}, {first['from_step_id']} to {first['to_step_id']}: conversion by delay",
@@ -90,9 +89,10 @@ def experiment_chart(results: pl.DataFrame) -> Figure | None:
     ends = (rows if settled.is_empty() else settled).select(pl.col("lift_low").min(), pl.col("lift_high").max()).row(0)
     scale = {"domain": [min(-LEAST_LIFT, ends[0]), max(LEAST_LIFT, ends[1])], "nice": True}
     arm = colour("arm", "arm", **({} if rows["arm"].n_unique() > 1 else {"legend": None}))
-    shared = {"x": day("as_of_day"), "color": arm}
-    low = {**shared, "y": quantity("lift_low", "change against the control", CHANGE, scale=scale)}
-    lift = {**shared, "y": quantity("lift", form=CHANGE, scale=scale)}
+    lift, low = (
+        {"x": day("as_of_day"), "color": arm, "y": quantity(column, "change against the control", CHANGE, scale=scale)}
+        for column in ("lift", "lift_low")
+    )
     first = looks.row(0, named=True)
     label = f"{first['experiment_id']}: {first['metric']} night by night, with the interval valid on all nights at once"
     layers = vega.band(rows, low, "lift_high"), vega.line(rows, lift, clip=True), vega.zero_line()
@@ -109,9 +109,10 @@ def realised_chart(nights: pl.DataFrame) -> Figure | None:
     ends = [pl.when(is_last).then(pl.lit(name)).alias(f"name_of_{column}") for column, name in lines.items()]
     columns = ["as_of_day", "realised_lift", "realised_lift_low", "realised_lift_high", "promised_lift"]
     rows = found.sort("as_of_day").select(*columns, *ends)
-    x = {"x": day("as_of_day")}
-    low = {**x, "y": quantity("realised_lift_low", "change against those kept out", CHANGE)}
-    promised, realised = ({**x, "y": quantity(column, form=CHANGE)} for column in lines)
+    promised, realised, low = (
+        {"x": day("as_of_day"), "y": quantity(column, "change against those kept out", CHANGE)}
+        for column in (*lines, "realised_lift_low")
+    )
     first = found.row(0, named=True)
     return figure(
         f"{first['optimization_id']}: {first['metric']} night by night, and what was promised",
@@ -155,9 +156,10 @@ def opportunity_chart(opportunities: pl.DataFrame) -> Figure | None:
     if rows.is_empty():
         return None
     y = {"y": vega.names("opportunity_id")}
-    gain = quantity("expected_gain", "more conversions in four weeks, with the 95% interval")
+    title = "more conversions in four weeks, with the 95% interval"
+    gain, low = (quantity(column, title) for column in ("expected_gain", "expected_gain_low"))
     bars = vega.mark("bar", {**y, "x": gain, "color": colour("identification", "identification")}, opacity=0.6)
-    ends = vega.mark("rule", {**y, "x": quantity("expected_gain_low"), "x2": {"field": "expected_gain_high"}})
+    ends = vega.mark("rule", {**y, "x": low, "x2": {"field": "expected_gain_high"}})
     columns = ["opportunity_id", "expected_gain", "expected_gain_low", "expected_gain_high", "identification"]
     return figure("What could be won", rows.select(columns), bars, ends, height=PER_NAME)
 

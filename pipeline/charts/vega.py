@@ -85,7 +85,7 @@ def zero_line() -> Specification:
 
 
 def quantity(column: str, title: str | None = None, form: str = COUNT, **more: Any) -> Specification:
-    """A number on an axis."""
+    """A number on an axis. Layers share an axis, and it keeps its title only if all of them give the same."""
     axis = {"title": title, "format": form, "tickCount": 6}
     return {"field": column, "type": "quantitative", "axis": axis, **more}
 

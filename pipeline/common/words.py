@@ -1,4 +1,4 @@
-"""The one way to write a share, a relative change, and foreign text inside Markdown."""
+"""The one way to write a share, a relative change, a number of things, and foreign text inside Markdown."""
 
 import re
 
@@ -21,6 +21,11 @@ def lift(value: float | None, low: float | None = None, high: float | None = Non
     decimals = 0 if abs(value) >= 0.0995 else 1
     told = f"{value:+.{decimals}%}"
     return told if low is None or high is None else f"{told} ({low:+.{decimals}%} to {high:+.{decimals}%})"
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """How many things there are: "1 proposal waits", or "1,200 proposals wait"."""
+    return f"{number:,} {one if number == 1 else many}"
 
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from pipeline.analysis.performance.announced import METRIC, OF_GUESTS, RENAMED, WITHOUT_ADDRESS
-from pipeline.common.words import lift, share
+from pipeline.common.words import counted, lift, share
 from pipeline.optimizations.realised import in_a_word
 from pipeline.published.reader import Tables
 from pipeline.schemas.vocabulary import RealisedOutcome as Kept
@@ -34,9 +34,8 @@ def summary(tables: Tables, waiting: int) -> list[str]:
     lines += _reconciliation(tables["reconciliation"])
     lines += _sources(tables["reconciliation"], date.fromisoformat(str(manifest["as_of"])))
     lines += _quarantine(tables["quarantine"])
-    lines.append(
-        f"  decisions   {waiting:,} proposals wait: driptune pending" if waiting else "  decisions   nothing waits"
-    )
+    told = f"{counted(waiting, 'proposal waits', 'proposals wait')}: driptune pending" if waiting else "nothing waits"
+    lines.append(f"  decisions   {told}")
     return lines
 
 

@@ -103,6 +103,14 @@ def test_a_chart_is_valid_vega_lite_and_draws_without_inline_style(table: str) -
 
 
 @pytest.mark.parametrize("table", CHARTS)
+def test_the_layers_of_a_chart_keep_the_titles_of_its_axes(table: str) -> None:
+    figure = made(table, CHARTS[table][1])
+    channels = [channel for layer in figure.specification["layer"] for channel in layer["encoding"].values()]
+    titles = {channel["axis"]["title"] for channel in channels if "axis" in channel} - {None}
+    assert titles <= {part.text for part in picture(figure).iter()}
+
+
+@pytest.mark.parametrize("table", CHARTS)
 def test_a_chart_of_one_row_shows_it(table: str) -> None:
     assert marks(picture(made(table, CHARTS[table][1].head(1))))
 

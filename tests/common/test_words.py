@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from pipeline.common.words import lift, markdown_text, share
+from pipeline.common.words import counted, lift, markdown_text, share
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 IMAGE = "![x](https://evil.example/x.png)"
@@ -28,9 +28,11 @@ IMAGE = "![x](https://evil.example/x.png)"
         (lift(0.0996), "+10%"),
         (lift(0.3, 0.1, None), "+30%"),
         (lift(None, 0.1, 0.2), "not known"),
+        (counted(1, "proposal waits", "proposals wait"), "1 proposal waits"),
+        (counted(1_200, "proposal waits", "proposals wait"), "1,200 proposals wait"),
     ],
 )
-def test_a_share_and_a_lift_are_written_with_their_interval(told: str, words: str) -> None:
+def test_a_number_is_written_in_one_way(told: str, words: str) -> None:
     assert told == words
 
 

@@ -106,8 +106,8 @@ def test_the_morning_is_posted_once_a_publication(settings: Settings, webhook: t
         for _ in range(3):
             propose(posting).evaluate_tick(context)
     [message] = told
-    assert message["text"].splitlines()[-1] == "decisions   1 proposals wait: driptune pending"
+    assert message["text"].splitlines()[-1] == "decisions   1 proposal waits: driptune pending"
     assert len(message["text"].splitlines()) <= 11
     assert (
-        driptune("digest").output.strip().splitlines()[-1].strip() == "decisions   1 proposals wait: driptune pending"
+        driptune("digest").output.strip().splitlines()[-1].strip() == "decisions   1 proposal waits: driptune pending"
     )

@@ -36,11 +36,6 @@ def points(difference: float) -> str:
     return f"{value:+.1f}" if abs(value) >= 0.95 else f"{value:+.2f}"
 
 
-def counted(number: int, one: str, many: str) -> str:
-    """A number of things in words."""
-    return f"{number:,} {one if number == 1 else many}"
-
-
 def hours(value: float | None) -> Cell:
     """A duration: up to four days in hours, beyond that in days."""
     if value is None:

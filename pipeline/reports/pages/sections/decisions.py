@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.common.words import lift
+from pipeline.common.words import counted, lift
 from pipeline.optimizations.realised import in_a_word
 from pipeline.optimizations.record import IN_EFFECT, Record
 from pipeline.reports.pages import INBOX_PATH, cells
@@ -27,7 +27,7 @@ def waiting(records: Sequence[Record]) -> Section:
         ]
         for record in mine
     ]
-    told = cells.counted(len(mine), "proposal waits", "proposals wait")
+    told = counted(len(mine), "proposal waits", "proposals wait")
     words = f"{told}. Nothing changes before a person approves it." if mine else "Nothing waits."
     header = ("proposal", "risk", "promised", "because", "evidence and decision")
     title, source = "Waiting for your decision", "the ledger, optimizations"

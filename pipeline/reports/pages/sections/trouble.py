@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import polars as pl
 
+from pipeline.common.words import counted
 from pipeline.published.reader import Tables
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.model import Cell, Section
@@ -23,7 +24,7 @@ def stuck(rows: pl.DataFrame, step_name: Callable[[str, str], str]) -> Section:
         [Cell(step_name(flow, step)), Cell(cause), cells.number(people), Cell(f"{hours / 24:.0f} days", hours)]
         for flow, step, cause, people, hours in groups.rows()
     ]
-    people = cells.counted(rows.height, "person is", "people are") if rows.height else "Nobody is"
+    people = counted(rows.height, "person is", "people are") if rows.height else "Nobody is"
     words = f"{people} tonight in a step for longer than its planned wait and the time of grace."
     header = ("step", "cause", "people", "longest")
     return Section("stuck", "Stuck subscribers", words, header, table, source="stuck_subscribers", is_open=True)
