@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -87,7 +88,7 @@ class State:
         rows = self._connection.execute("SELECT file_no, file, size, modified_ns FROM engine.files").fetchall()
         return {(file, size, modified_ns): number for number, file, size, modified_ns in rows}
 
-    def _insert(self, table: str, columns: tuple[str, ...], rows: Sequence[tuple]) -> None:
+    def _insert(self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
         # One statement for all rows: thousands of single statements would take longer than the models.
         if len(rows) > 1:
             frame = pl.DataFrame(rows, schema=columns, orient="row")
