@@ -10,12 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from pipeline.analysis.statistics.glm import binomial_derivatives, newton
 
+Array = NDArray[np.float64]
+Eligible = NDArray[np.bool_]
 RIDGE = 4.0
 """Prior precision of every standardised coefficient. Its prior standard deviation is half a log-odds unit."""
 
@@ -51,10 +54,10 @@ class PolicyModel:
 
     arms: tuple[str, ...]
     features: tuple[str, ...]
-    centre: np.ndarray
-    scale: np.ndarray
-    mode: np.ndarray
-    factor: np.ndarray
+    centre: Array
+    scale: Array
+    mode: Array
+    factor: Array
     outcomes: int
 
     @property
@@ -65,12 +68,12 @@ class PolicyModel:
             digest.update(np.round(array, 9).tobytes())
         return digest.hexdigest()[:16]
 
-    def coefficients(self) -> np.ndarray:
+    def coefficients(self) -> Array:
         """Log-odds coefficients of each arm at the posterior mode, shape (arms, 1 + features)."""
         log_odds: np.ndarray = self.mode[0] + self.mode[1:]
         return log_odds
 
-    def draws(self) -> np.ndarray:
+    def draws(self) -> Array:
         """Posterior draws of the coefficients, shape (draws, arms, 1 + features). Equal versions give equal draws."""
         generator = np.random.default_rng(int(self.version, 16))
         noise = generator.standard_normal((self.mode.size, DRAWS))
@@ -79,11 +82,11 @@ class PolicyModel:
         drawn: np.ndarray = sample[:, :1] + sample[:, 1:]
         return drawn
 
-    def design(self, subscribers: pl.DataFrame) -> np.ndarray:
+    def design(self, subscribers: pl.DataFrame) -> Array:
         """Intercept and standardised features of each subscriber. A missing value is taken as the mean."""
         return _design(subscribers, self.features, self.centre, self.scale)
 
-    def expected(self, subscribers: pl.DataFrame) -> np.ndarray:
+    def expected(self, subscribers: pl.DataFrame) -> Array:
         """Expected outcome of every arm for every subscriber, shape (subscribers, arms)."""
         design = self.design(subscribers)
         # Column by column: a matrix product rounds one row alone differently from the same row among many.
@@ -120,7 +123,7 @@ def fit_policy(log: pl.DataFrame, *, arms: Sequence[str], features: Sequence[str
     return PolicyModel(tuple(arms), tuple(features), centre, scale, mode, factor, len(outcome))
 
 
-def _laplace(by_arm: list[tuple[np.ndarray, np.ndarray]], width: int) -> tuple[np.ndarray, np.ndarray]:
+def _laplace(by_arm: list[tuple[Array, Array]], width: int) -> tuple[Array, Array]:
     """Mode and Cholesky factor of the precision, by Newton's method on the blocks of the arms."""
     precision = np.full((1 + len(by_arm), width), RIDGE)
     precision[0, 0] = _BASE_RATE_RIDGE
@@ -134,9 +137,7 @@ def _laplace(by_arm: list[tuple[np.ndarray, np.ndarray]], width: int) -> tuple[n
     return mode, cholesky(_derivatives(by_arm, mode, precision)[1])
 
 
-def _derivatives(
-    by_arm: list[tuple[np.ndarray, np.ndarray]], mode: np.ndarray, precision: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _derivatives(by_arm: list[tuple[Array, Array]], mode: Array, precision: Array) -> tuple[Array, Array]:
     """Gradient of the log-posterior and its negative Hessian."""
     width = mode.shape[1]
     gradient = -precision * mode
@@ -152,7 +153,7 @@ def _derivatives(
     return gradient, hessian
 
 
-def best_probabilities(model: PolicyModel, subscribers: pl.DataFrame, eligible: np.ndarray) -> np.ndarray:
+def best_probabilities(model: PolicyModel, subscribers: pl.DataFrame, eligible: Eligible) -> Array:
     """Posterior probability that each arm is the best of those eligible.
 
     Args:
@@ -188,7 +189,7 @@ def best_probabilities(model: PolicyModel, subscribers: pl.DataFrame, eligible: 
     return share
 
 
-def floored(probabilities: np.ndarray, eligible: np.ndarray, floor: float) -> np.ndarray:
+def floored(probabilities: Array, eligible: Eligible, floor: float) -> Array:
     """Choice probabilities with no eligible arm below about `floor`. A row is all 0 if no arm is eligible."""
     raised = np.where(eligible, np.maximum(probabilities, floor), 0.0)
     total = raised.sum(axis=1, keepdims=True)
@@ -196,13 +197,13 @@ def floored(probabilities: np.ndarray, eligible: np.ndarray, floor: float) -> np
     return floored
 
 
-def _numeric(frame: pl.DataFrame, features: Sequence[str]) -> np.ndarray:
+def _numeric(frame: pl.DataFrame, features: Sequence[str]) -> Array:
     if not features:
         return np.zeros((frame.height, 0))
     return frame.select(pl.col(name).cast(pl.Float64).fill_null(float("nan")) for name in features).to_numpy()
 
 
-def _design(frame: pl.DataFrame, features: Sequence[str], centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _design(frame: pl.DataFrame, features: Sequence[str], centre: Array, scale: Array) -> Array:
     standardised = (_numeric(frame, features) - centre) / scale
     standardised[~np.isfinite(standardised)] = 0.0
     return np.hstack([np.ones((frame.height, 1)), standardised])

@@ -9,8 +9,8 @@ from pipeline.schemas.vocabulary import CohortType, InsightKind
 COHORT = "Cohort: a month such as 2026-03, a subscription plan, or a value of the member field."
 ENTRANTS = "Entries into the workflow by members of the cohort, up to tonight."
 STATUS = "'ok', or why the row has no estimate and how many entrants are missing."
-PREDICTION = "95% prediction interval"
-POSTERIOR = "95% posterior interval"
+PREDICTION = "95%, of predictions"
+POSTERIOR = "95%, posterior"
 COHORT_KEY = ("cohort_type", "workflow_id", "cohort")
 
 
@@ -34,8 +34,8 @@ class CohortTriangles(_Cohort):
     conversion_rate_low: pl.Float64 = low("conversion_rate")
     conversion_rate_high: pl.Float64 = high("conversion_rate")
     incidence_rate: pl.Float64 = share("Probability of converting by this week, with exits as a competing risk.")
-    incidence_rate_low: pl.Float64 = low("incidence_rate", "95% interval")
-    incidence_rate_high: pl.Float64 = high("incidence_rate", "95% interval")
+    incidence_rate_low: pl.Float64 = low("incidence_rate", "95%")
+    incidence_rate_high: pl.Float64 = high("incidence_rate", "95%")
     at_risk: pl.Int64 = count("Those of `followed` who had neither converted nor left before this week.")
     is_mature: pl.Boolean = column("This week has closed for every entrant.")
     is_projected: pl.Boolean = column("`projected_rate` contains weeks that are still open.")
@@ -112,8 +112,8 @@ class CohortInsights(Table):
     conversions: pl.Int64 = count("Conversions among `followed`.")
     followed: pl.Int64 = count("Entrants followed to that week.")
     effect: pl.Float64 = column("Rate / mean - 1; for a trend, change of the odds from cohort to cohort.", "ratio")
-    effect_low: pl.Float64 = low("effect", "95% interval", "ratio", nullable=False)
-    effect_high: pl.Float64 = high("effect", "95% interval", "ratio", nullable=False)
+    effect_low: pl.Float64 = low("effect", "95%", "ratio", nullable=False)
+    effect_high: pl.Float64 = high("effect", "95%", "ratio", nullable=False)
     insight_probability: pl.Float64 = share("Probability that the statement is true; for a trend, 1 - p-value.")
     message: pl.String = column("The statement in words.")
     method: pl.String = method_name()

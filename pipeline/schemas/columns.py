@@ -54,20 +54,20 @@ def share(description: str, *, nullable: bool = True) -> Any:
     return column(description, SHARE, nullable=nullable, ge=0.0, le=1.0)
 
 
-def low(of: str, interval: str = "95% Wilson interval", unit: str = SHARE, **checks: Any) -> Any:
+def low(of: str, interval: str = "95%, Wilson", unit: str = SHARE, **checks: Any) -> Any:
     """The lower end of the interval of the column `of`, which is a share unless another unit is given."""
     return _end("Lower", of, interval, unit, checks)
 
 
-def high(of: str, interval: str = "95% Wilson interval", unit: str = SHARE, **checks: Any) -> Any:
+def high(of: str, interval: str = "95%, Wilson", unit: str = SHARE, **checks: Any) -> Any:
     """The upper end of the interval of the column `of`, which is a share unless another unit is given."""
     return _end("Upper", of, interval, unit, checks)
 
 
 def _end(side: str, of: str, interval: str, unit: str, checks: dict[str, Any]) -> Any:
     limits = {"nullable": True, **({"ge": 0.0, "le": 1.0} if unit == SHARE else {}), **checks}
-    is_null = " Null where that is null." if limits["nullable"] else ""
-    return column(f"{side} end of the {interval} of `{of}`.{is_null}", unit, **limits)
+    is_null = f" Null where `{of}` is null." if limits["nullable"] else ""
+    return column(f"{side} end of the interval of `{of}` ({interval}).{is_null}", unit, **limits)
 
 
 def word(description: str, kind: Any, *, nullable: bool = False) -> Any:

@@ -13,7 +13,7 @@ from pipeline.schemas.vocabulary import (
     RuleStatus,
 )
 
-CLUSTERED = "95% interval (clustered by subscriber)"
+CLUSTERED = "95%, clustered by subscriber"
 OUTCOME = "conversions per decision"
 
 

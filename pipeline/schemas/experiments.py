@@ -10,9 +10,9 @@ TEST = "Test, as experiments.yaml names it."
 MEAN = "share or currency units"
 TOTAL = "events or currency units"
 ERROR = "standard errors"
-REPEATED = "confidence interval that holds on all nights at once,"
-BY_KIND = "95% interval (Wilson for a rate, else normal)"
-POSTERIOR = "95% posterior interval"
+REPEATED = "holds on all nights at once"
+BY_KIND = "95%, Wilson for a rate, else normal"
+POSTERIOR = "95%, posterior"
 
 
 @table("marts.experiments", ("experiment_id",))
@@ -86,16 +86,24 @@ class ExperimentResults(Table):
     metric_mean: pl.Float64 = column("metric_total / exposures. Null without exposures.", MEAN, nullable=True)
     metric_mean_low: pl.Float64 = low("metric_mean", BY_KIND, MEAN)
     metric_mean_high: pl.Float64 = high("metric_mean", BY_KIND, MEAN)
-    control_metric_mean: pl.Float64 = column("control_metric_total / control_exposures.", MEAN, nullable=True)
+    control_metric_mean: pl.Float64 = column(
+        "control_metric_total / control_exposures. Null without these.", MEAN, nullable=True
+    )
     control_metric_mean_low: pl.Float64 = low("control_metric_mean", BY_KIND, MEAN)
     control_metric_mean_high: pl.Float64 = high("control_metric_mean", BY_KIND, MEAN)
-    lift: pl.Float64 = column("Treatment / control - 1, stratified by week of exposure.", "ratio", nullable=True)
+    lift: pl.Float64 = column(
+        "Treatment / control - 1, by week of exposure. Null while unknown.", "ratio", nullable=True
+    )
     lift_low: pl.Float64 = low("lift", REPEATED, "ratio")
     lift_high: pl.Float64 = high("lift", REPEATED, "ratio")
-    z_score: pl.Float64 = column("Test statistic. Null if nothing can be compared yet.", ERROR, nullable=True)
+    z_score: pl.Float64 = column("Test statistic of the difference. Null while unknown.", ERROR, nullable=True)
     critical_z: pl.Float64 = column("|z| needed on this night. Null before the first look.", ERROR, nullable=True)
-    log_lift: pl.Float64 = column("Natural logarithm of 1 + lift.", "log ratio", nullable=True)
-    log_lift_standard_error: pl.Float64 = column("Standard error of `log_lift`.", "log ratio", nullable=True)
+    log_lift: pl.Float64 = column(
+        "Natural logarithm of 1 + lift. Null where `lift` is null.", "log ratio", nullable=True
+    )
+    log_lift_standard_error: pl.Float64 = column(
+        "Standard error of `log_lift`. Null where that is null.", "log ratio", nullable=True
+    )
     is_significant: pl.Boolean = column("A difference was shown on this night or an earlier one, by Holm's rule.")
     status: pl.String = column("'ok', or what is missing.")
     method: pl.String = method_name()
@@ -115,10 +123,12 @@ class ExperimentVerdicts(Table):
     winner_arm: pl.String = column("Arm to send to everyone. Null without a winner.", nullable=True)
     looks: pl.Int64 = count("Nights on which the test was looked at until the decision.")
     information_fraction: pl.Float64 = column("Closed / planned exposures at the decision.", "ratio", ge=0)
-    lift: pl.Float64 = column("Arm / control - 1, as measured.", "ratio", nullable=True)
+    lift: pl.Float64 = column("Arm / control - 1, as measured. Null while unknown.", "ratio", nullable=True)
     lift_low: pl.Float64 = low("lift", REPEATED, "ratio")
     lift_high: pl.Float64 = high("lift", REPEATED, "ratio")
-    shrunk_lift: pl.Float64 = column("Lift to expect: posterior mean, given all tests.", "ratio", nullable=True)
+    shrunk_lift: pl.Float64 = column(
+        "Lift to expect, given all tests: posterior mean. Null where `lift` is.", "ratio", nullable=True
+    )
     shrunk_lift_low: pl.Float64 = low("shrunk_lift", POSTERIOR, "ratio")
     shrunk_lift_high: pl.Float64 = high("shrunk_lift", POSTERIOR, "ratio")
     vetoed_by: pl.String = column("Arms with the guardrails that they harm. Null if there are none.", nullable=True)

@@ -9,9 +9,9 @@ from pipeline.schemas.columns import column, count, high, key, low, method_name,
 RECORD = "Record of the ledger. The same change proposed again on the same basis is the same record."
 WORKFLOW_OF_CHANGE = "Workflow that is changed. Null if several are."
 STEP_OF_CHANGE = "Step that is changed. Null if several are."
-INTERVAL = "95% interval"
+INTERVAL = "95%"
 MEAN = "share or currency units"
-ALL_NIGHTS = "confidence interval that holds on all nights at once,"
+ALL_NIGHTS = "holds on all nights at once"
 TOTAL = "events or currency units"
 PROMISED = "Relative change that the proposal promised. Null if it promised none, or the row is a guardrail's."
 
@@ -36,7 +36,9 @@ class Optimizations(Table):
     expected_lift: pl.Float64 = column("Relative change that is promised. Null if none is.", "ratio", nullable=True)
     expected_lift_low: pl.Float64 = low("expected_lift", INTERVAL, "ratio")
     expected_lift_high: pl.Float64 = high("expected_lift", INTERVAL, "ratio")
-    expected_value: pl.Float64 = column("Further conversions expected in four weeks.", "conversions", nullable=True)
+    expected_value: pl.Float64 = column(
+        "Further conversions in four weeks. Null if unknown.", "conversions", nullable=True
+    )
     risk: pl.String = word("How much harm a wrong change could do.", vocabulary.Risk)
     holdout_share: pl.Float64 = share("Share of subscribers kept out of the change, to compare with.", nullable=False)
     created_at: Timestamp = column("When the change was first proposed.", "UTC")
@@ -80,19 +82,25 @@ class RealisedLift(Table):
     last_day: pl.Date = utc_day("Last day of the change. Null while it is in effect.", nullable=True)
     exposures: pl.Int64 = count("Subscribers with the change whose first message since then has closed its window.")
     held_out_exposures: pl.Int64 = count("Subscribers kept out whose first message has closed its window.")
-    applied_mean: pl.Float64 = column("Outcome per exposure with the change.", MEAN, nullable=True)
+    applied_mean: pl.Float64 = column(
+        "Outcome per exposure with the change. Null without exposures.", MEAN, nullable=True
+    )
     applied_mean_low: pl.Float64 = low("applied_mean", INTERVAL, MEAN)
     applied_mean_high: pl.Float64 = high("applied_mean", INTERVAL, MEAN)
-    held_out_mean: pl.Float64 = column("Outcome per exposure of those kept out.", MEAN, nullable=True)
+    held_out_mean: pl.Float64 = column(
+        "Outcome per exposure of those kept out. Null without exposures.", MEAN, nullable=True
+    )
     held_out_mean_low: pl.Float64 = low("held_out_mean", INTERVAL, MEAN)
     held_out_mean_high: pl.Float64 = high("held_out_mean", INTERVAL, MEAN)
     promised_lift: pl.Float64 = column(PROMISED, "ratio", nullable=True)
     promised_lift_low: pl.Float64 = low("promised_lift", INTERVAL, "ratio")
     promised_lift_high: pl.Float64 = high("promised_lift", INTERVAL, "ratio")
-    realised_lift: pl.Float64 = column("applied_mean / held_out_mean - 1, stratified by week.", "ratio", nullable=True)
+    realised_lift: pl.Float64 = column(
+        "applied_mean / held_out_mean - 1, by week. Null while unknown.", "ratio", nullable=True
+    )
     realised_lift_low: pl.Float64 = low("realised_lift", ALL_NIGHTS, "ratio")
     realised_lift_high: pl.Float64 = high("realised_lift", ALL_NIGHTS, "ratio")
-    incremental_total: pl.Float64 = column("Outcomes that the change added to its exposures.", TOTAL, nullable=True)
+    incremental_total: pl.Float64 = column("Outcomes that the change added. Null while unknown.", TOTAL, nullable=True)
     incremental_total_low: pl.Float64 = low("incremental_total", ALL_NIGHTS, TOTAL)
     incremental_total_high: pl.Float64 = high("incremental_total", ALL_NIGHTS, TOTAL)
     is_significant: pl.Boolean = column("The interval excludes 0 on this night or did on an earlier one.")

@@ -6,7 +6,7 @@ from pipeline.schemas import vocabulary
 from pipeline.schemas.base import STEP, WORKFLOW, Table, table
 from pipeline.schemas.columns import column, count, high, key, low, method_name, share, tonight, utc_day, word
 
-VALUE = "share of the denominator; a volume: events a day"
+VALUE = "share of the denominator, or events a day"
 SCORE = "standard deviations"
 METRIC = "Rate or volume that is watched."
 DAY = "Day of sending; of entry for the metric `entries`."
@@ -14,7 +14,7 @@ NUMERATOR = "Events of the day. Null if they are not known."
 DENOMINATOR = "Messages that the events are counted among. Null for a volume."
 OBSERVED = "What was observed: numerator / denominator, or the numerator of a volume."
 FORECAST = "Forecast of `value` from the days before. Null if the day is not scored."
-BAND = "95% prediction band"
+BAND = "95%, of single days"
 
 
 class _Metric(Table):
@@ -77,8 +77,8 @@ class Anomalies(Table):
     denominator: pl.Int64 = count(DENOMINATOR, nullable=True)
     value: pl.Float64 = column(OBSERVED, VALUE, nullable=True)
     expected_value: pl.Float64 = column("Forecast of `value` from the days before.", VALUE, nullable=True)
-    expected_value_low: pl.Float64 = low("expected_value", f"{BAND} (steps only)", VALUE)
-    expected_value_high: pl.Float64 = high("expected_value", f"{BAND} (steps only)", VALUE)
+    expected_value_low: pl.Float64 = low("expected_value", f"{BAND}, unknown for the account", VALUE)
+    expected_value_high: pl.Float64 = high("expected_value", f"{BAND}, unknown for the account", VALUE)
     score: pl.Float64 = column("How far the evidence lies from the forecast.", SCORE, nullable=True)
     window_nights: pl.Int64 = column("Nights that the evidence comes from.", "nights", ge=1)
     tail_probability: pl.Float64 = share("Chance of evidence as strong on a normal night.")
@@ -128,8 +128,8 @@ class Opportunities(Table):
         nullable=True,
         ge=0.0,
     )
-    expected_gain_low: pl.Float64 = low("expected_gain", "95% interval", "see gain_unit", ge=0.0)
-    expected_gain_high: pl.Float64 = high("expected_gain", "95% interval", "see gain_unit", ge=0.0)
+    expected_gain_low: pl.Float64 = low("expected_gain", "95%", "see gain_unit", ge=0.0)
+    expected_gain_high: pl.Float64 = high("expected_gain", "95%", "see gain_unit", ge=0.0)
     gain_unit: pl.String = word("What is gained.", vocabulary.GainUnit)
     volume: pl.Int64 = count("Entries, messages or events that the opportunity concerns in four weeks.")
     identification: pl.String = word("What the gain rests on.", vocabulary.Identification)

@@ -19,9 +19,9 @@ LOST = "Entrants who left, or were still in the first step when planned delay an
 DROP_OFF = (
     "Share of entrants lost by the end of planned delay and grace. Those waiting are censored; a goal is no loss."
 )
-TIME = "Time from entry to the second step, of those who reach it"
+TIME = "Time from entry to the second step, of those who reach it. Null if too few do."
 RECONCILED = "count; click_rate a share"
-EFFECTIVE = "95% Wilson interval at effective numbers"
+EFFECTIVE = "95%, Wilson at effective numbers"
 
 
 @table("marts.workflows", ("workflow_id",))
@@ -136,7 +136,9 @@ class _Rates(_Counts):
     complaint_rate: pl.Float64 = share("complaints / delivered, a lower bound. Null if nothing was delivered.")
     complaint_rate_low: pl.Float64 = low("complaint_rate")
     complaint_rate_high: pl.Float64 = high("complaint_rate")
-    conversion_rate: pl.Float64 = share("conversions / delivered. Null if there are more conversions than messages.")
+    conversion_rate: pl.Float64 = share(
+        "conversions / delivered. Null if there are fewer messages than conversions, or none."
+    )
     conversion_rate_low: pl.Float64 = low("conversion_rate")
     conversion_rate_high: pl.Float64 = high("conversion_rate")
     revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True)
@@ -185,8 +187,8 @@ class MetricChanges(Table):
     previous_rate_low: pl.Float64 = low("previous_rate", EFFECTIVE)
     previous_rate_high: pl.Float64 = high("previous_rate", EFFECTIVE)
     rate_difference: pl.Float64 = column("current_rate - previous_rate.", "share", nullable=True)
-    rate_difference_low: pl.Float64 = low("rate_difference", "95% interval", "share")
-    rate_difference_high: pl.Float64 = high("rate_difference", "95% interval", "share")
+    rate_difference_low: pl.Float64 = low("rate_difference", "95%", "share")
+    rate_difference_high: pl.Float64 = high("rate_difference", "95%", "share")
     dispersion: pl.Float64 = column("Variance of the rate between days, relative to chance alone.", "ratio", ge=1.0)
     change: pl.String = word("Direction of the change, if its interval excludes zero.", vocabulary.RateChange)
     is_adverse: pl.Boolean = column("The rate clearly changed for the worse.")
@@ -213,13 +215,15 @@ class Funnel(_TransitionKey):
     drop_off_rate_low: pl.Float64 = low("drop_off_rate", EFFECTIVE)
     drop_off_rate_high: pl.Float64 = high("drop_off_rate", EFFECTIVE)
     effective_entrants: pl.Float64 = column(
-        "Number of completely followed entrants that would give an interval as wide.", "count", nullable=True
+        "Entrants, all followed to the end, that would give as wide an interval. Null without one.",
+        "count",
+        nullable=True,
     )
     advance_rate: pl.Float64 = share("Share of entrants who enter the second step in time, those waiting censored.")
     goal_rate: pl.Float64 = share("Share of entrants who reach the goal first, those waiting censored.")
-    median_hours: pl.Float64 = column(f"{TIME}: median.", "hours", nullable=True)
-    p25_hours: pl.Float64 = column(f"{TIME}: 25% quantile.", "hours", nullable=True)
-    p75_hours: pl.Float64 = column(f"{TIME}: 75% quantile.", "hours", nullable=True)
+    median_hours: pl.Float64 = column(f"Median. {TIME}", "hours", nullable=True)
+    p25_hours: pl.Float64 = column(f"25% quantile. {TIME}", "hours", nullable=True)
+    p75_hours: pl.Float64 = column(f"75% quantile. {TIME}", "hours", nullable=True)
     is_mature: pl.Boolean = column("Nobody is waiting tonight.")
     status: pl.String = word("Whether the rates could be estimated; otherwise they are null.", vocabulary.FunnelStatus)
     as_of_day: pl.Date = tonight()
@@ -235,9 +239,9 @@ class TimeToNextStep(_TransitionKey):
     entrants: pl.Int64 = count("Entries that were routed to the second step under this version.")
     advanced: pl.Int64 = count("Those who entered the second step within the hours that are fully followed.")
     waiting: pl.Int64 = count("Those for whom nothing is decided within the hours that are fully followed.")
-    median_hours: pl.Float64 = column(f"{TIME}: median.", "hours", nullable=True)
-    p25_hours: pl.Float64 = column(f"{TIME}: 25% quantile.", "hours", nullable=True)
-    p75_hours: pl.Float64 = column(f"{TIME}: 75% quantile.", "hours", nullable=True)
+    median_hours: pl.Float64 = column(f"Median. {TIME}", "hours", nullable=True)
+    p25_hours: pl.Float64 = column(f"25% quantile. {TIME}", "hours", nullable=True)
+    p75_hours: pl.Float64 = column(f"75% quantile. {TIME}", "hours", nullable=True)
     status: pl.String = word("Whether the times could be estimated.", vocabulary.TransitionTimeStatus)
     as_of_day: pl.Date = tonight()
     method: pl.String = method_name()
@@ -254,15 +258,17 @@ class Bottlenecks(_TransitionKey):
     drop_off_rate_low: pl.Float64 = low("drop_off_rate", EFFECTIVE)
     drop_off_rate_high: pl.Float64 = high("drop_off_rate", EFFECTIVE)
     benchmark_rate: pl.Float64 = share("Typical drop-off: median of the account's other transitions, by entrants.")
-    downstream_goal_probability: pl.Float64 = share("Chance that who reaches the second step reaches `loss_unit`.")
+    downstream_goal_probability: pl.Float64 = share(
+        "Chance of `loss_unit` for a subscriber who reaches the second step."
+    )
     avoidable_loss: pl.Float64 = column(
         "entrants x max(0, drop_off_rate - benchmark_rate) x downstream_goal_probability.",
         "see loss_unit",
         nullable=True,
     )
     loss_unit: pl.String = word("What is lost: goals, where the workflow has any.", vocabulary.LossUnit)
-    avoidable_loss_low: pl.Float64 = low("avoidable_loss", "95% interval", "see loss_unit")
-    avoidable_loss_high: pl.Float64 = high("avoidable_loss", "95% interval", "see loss_unit")
+    avoidable_loss_low: pl.Float64 = low("avoidable_loss", "95%", "see loss_unit")
+    avoidable_loss_high: pl.Float64 = high("avoidable_loss", "95%", "see loss_unit")
     first_rank_probability: pl.Float64 = share("Probability that this is the largest avoidable loss of the account.")
     status: pl.String = word("Whether the loss could be estimated.", vocabulary.BottleneckStatus)
     as_of_day: pl.Date = tonight()
@@ -310,7 +316,9 @@ class RevenueAttribution(_StepKey):
     orders: pl.Int64 = count("Those of `conversions` that are orders.")
     revenue_amount: Amount = column("Net revenue of those orders.", MONEY)
     currency: pl.String = column(CURRENCY, "ISO 4217")
-    revenue_share: pl.Float64 = column("Share of all that the view credits in the window.", "share", nullable=True)
+    revenue_share: pl.Float64 = column(
+        "Share of the revenue that the view credits in the window.", "share", nullable=True
+    )
     revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True)
     as_of_day: pl.Date = tonight()
     method: pl.String = method_name()

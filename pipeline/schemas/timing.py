@@ -8,7 +8,7 @@ from pipeline.schemas.columns import column, count, high, key, low, method_name,
 
 HOUR = "local hour, 0-23"
 WEEKDAY = "0-6, Monday = 0"
-POSTERIOR = "97.5% posterior interval"
+POSTERIOR = "97.5%, posterior"
 HORIZON = "converted within the fixed horizon after entry into the first step"
 COMPARED = "What the comparison of delays rests on."
 CLUSTER = "Cluster of subscribers who are active at alike hours, numbered by their most active hour."
@@ -35,7 +35,9 @@ class DelayCurves(_Transition):
     conversion_rate: pl.Float64 = share("Standardised conversion rate: posterior mean. Null if not compared.")
     conversion_rate_low: pl.Float64 = low("conversion_rate", POSTERIOR)
     conversion_rate_high: pl.Float64 = high("conversion_rate", POSTERIOR)
-    ratio_to_current: pl.Float64 = column("Conversion / that of the current delay: mean.", "ratio", nullable=True)
+    ratio_to_current: pl.Float64 = column(
+        "Conversion / that of the current delay. Null if not compared.", "ratio", nullable=True
+    )
     ratio_to_current_low: pl.Float64 = low("ratio_to_current", POSTERIOR, "ratio")
     ratio_to_current_high: pl.Float64 = high("ratio_to_current", POSTERIOR, "ratio")
     best_probability: pl.Float64 = share("Probability that this delay converts best of those compared.")
@@ -53,11 +55,15 @@ class DelayRecommendations(_Transition):
     """One row per transition: the best delay among those used, what it would bring, and how sure that is."""
 
     current_delay_hours: pl.Float64 = column("Delay in use now. Null if none is planned.", "hours", nullable=True)
-    recommended_delay_hours: pl.Float64 = column("Delay with the highest conversion.", "hours", nullable=True)
+    recommended_delay_hours: pl.Float64 = column(
+        "Delay with the highest conversion. Null if `status` is not 'ok'.", "hours", nullable=True
+    )
     delays_compared: pl.Int64 = count("Delays that can be compared with the current one, itself included.")
     entrants: pl.Int64 = count("Entrants used, whose horizon has closed.")
     conversions: pl.Int64 = count(f"Those of `entrants` who {HORIZON}.")
-    improvement: pl.Float64 = column("Conversion of the recommended / the current delay - 1.", "ratio", nullable=True)
+    improvement: pl.Float64 = column(
+        "Conversion of the recommended / the current delay - 1. Null if `status` is not 'ok'.", "ratio", nullable=True
+    )
     improvement_low: pl.Float64 = low("improvement", POSTERIOR, "ratio")
     improvement_high: pl.Float64 = high("improvement", POSTERIOR, "ratio")
     best_probability: pl.Float64 = share("Probability that the recommended delay is the best of those compared.")
@@ -86,8 +92,8 @@ class EngagementHours(Table):
     human_click_rate_low: pl.Float64 = low("human_click_rate")
     human_click_rate_high: pl.Float64 = high("human_click_rate")
     shrunk_click_rate: pl.Float64 = share("The same rate, drawn towards the workflow's rate: posterior mean.")
-    shrunk_click_rate_low: pl.Float64 = low("shrunk_click_rate", "95% posterior interval")
-    shrunk_click_rate_high: pl.Float64 = high("shrunk_click_rate", "95% posterior interval")
+    shrunk_click_rate_low: pl.Float64 = low("shrunk_click_rate", "95%, posterior")
+    shrunk_click_rate_high: pl.Float64 = high("shrunk_click_rate", "95%, posterior")
     is_thin: pl.Boolean = column("Fewer than five clicks are to be expected, so the rate alone says nothing.")
     method: pl.String = method_name()
 
@@ -106,7 +112,9 @@ class SendTimeClusters(Table):
     engagement_rate_low: pl.Float64 = low("engagement_rate")
     engagement_rate_high: pl.Float64 = high("engagement_rate")
     active_local_hour: pl.Int64 = column("Hour with most activity.", HOUR, ge=0, le=23)
-    best_local_hour: pl.Int64 = column("Hour of sending with most engagement.", HOUR, nullable=True, ge=0, le=23)
+    best_local_hour: pl.Int64 = column(
+        "Hour of sending with most engagement. Null if there is none.", HOUR, nullable=True, ge=0, le=23
+    )
     best_local_weekday: pl.Int64 = column(
         "Day with most engagement. Null if days differ by no more than chance.", WEEKDAY, nullable=True, ge=0, le=6
     )
@@ -149,7 +157,9 @@ class SubscriberSendTimes(Table):
     recommended_local_hour: pl.Int64 = column(
         "Send time to use: the subscriber's best hour, else the current one.", HOUR, nullable=True, ge=0, le=23
     )
-    confidence_probability: pl.Float64 = share("Probability that it is at least as good as the current one.")
+    confidence_probability: pl.Float64 = share(
+        "Probability that it is as good as the current one, or better. Null if unknown."
+    )
     fallback_level: pl.String = word("What the recommended hour is.", vocabulary.HourSource)
     status: pl.String = word("Whether the subscriber has a best hour, and why not.", vocabulary.SendTimeStatus)
     sends_needed: pl.Int64 = count("Further messages needed before a best hour can be recommended.")
@@ -182,8 +192,8 @@ class SendTimeLift(Table):
     recommended_engagement_rate: pl.Float64 = share("Engagement rate if everybody had the recommended hour.")
     current_engagement_rate: pl.Float64 = share("Engagement rate if everybody had the current hour.")
     engagement_lift: pl.Float64 = column("Ratio of both rates - 1. Null without an estimate.", "ratio", nullable=True)
-    engagement_lift_low: pl.Float64 = low("engagement_lift", "95% interval", "ratio")
-    engagement_lift_high: pl.Float64 = high("engagement_lift", "95% interval", "ratio")
+    engagement_lift_low: pl.Float64 = low("engagement_lift", "95%", "ratio")
+    engagement_lift_high: pl.Float64 = high("engagement_lift", "95%", "ratio")
     is_lift_shown: pl.Boolean = column("The lower end of the 90% interval of the lift lies above zero.")
     randomised_sends_needed: pl.Int64 = count("Further messages at a drawn hour until the lift can be estimated.")
     exploration_share: pl.Float64 = share("Share to draw at random next; 0 once the lift is shown.", nullable=False)
