@@ -128,12 +128,12 @@ def _laplace(by_arm: list[tuple[Array, Array]], width: int) -> tuple[Array, Arra
     precision = np.full((1 + len(by_arm), width), RIDGE)
     precision[0, 0] = _BASE_RATE_RIDGE
 
-    def step(mode: np.ndarray) -> np.ndarray:
+    def step(mode: Array) -> Array:
         gradient, hessian = _derivatives(by_arm, mode, precision)
-        direction: np.ndarray = cho_solve((cholesky(hessian), False), gradient.ravel()).reshape(mode.shape)
+        direction: Array = cho_solve((cholesky(hessian), False), gradient.ravel()).reshape(mode.shape)
         return direction
 
-    mode = newton(np.zeros_like(precision), step, tolerance=1e-7)
+    mode: Array = newton(np.zeros(precision.shape), step, tolerance=1e-7)
     return mode, cholesky(_derivatives(by_arm, mode, precision)[1])
 
 

@@ -181,7 +181,7 @@ def known_member(row: Item) -> None:
     """
     if row["member_id"] is None and row["contact_id"] is None:
         raise BrokenError("id", "is missing, and so is contact_id")
-    if row["member_id"] is not None and row["status"] is None:
+    if row["email_address"] is not None and row["status"] is None:
         raise BrokenError("status", "is missing or empty")
 
 

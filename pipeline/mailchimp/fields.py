@@ -115,29 +115,26 @@ def _value(item: Any, path: list[str], wanted: Field) -> Any:
                 raise BrokenError(wanted.path, "has no object around it")
             break
         value = value.get(part)
-    if value is not None:
-        try:
-            value = wanted.read(value)
-        except BrokenError as error:
-            raise BrokenError(wanted.path, error.args[0]) from None
-        if value is not None:
-            return value
-    if wanted.required:
-        raise BrokenError(wanted.path, "is missing or empty")
-    return wanted.default
+    if value in NOTHING:
+        if wanted.required:
+            raise BrokenError(wanted.path, "is missing or empty")
+        return wanted.default
+    try:
+        return wanted.read(value)
+    except BrokenError as error:
+        raise BrokenError(wanted.path, error.args[0]) from None
 
 
-def text(value: Any) -> str | None:
-    """Text; empty means none."""
+def text(value: Any) -> str:
+    """Text."""
     if not isinstance(value, str):
         raise BrokenError("is not text")
-    return value or None
+    return value
 
 
-def free_text(value: Any) -> str | None:
+def free_text(value: Any) -> str:
     """Text that people wrote, without the addresses they wrote into it."""
-    clean: str | None = without_addresses(text(value))
-    return clean
+    return str(without_addresses(text(value)))
 
 
 def without_addresses(value: Any) -> Any:
@@ -149,12 +146,10 @@ def without_addresses(value: Any) -> Any:
     return [without_addresses(inner) for inner in value] if isinstance(value, list) else value
 
 
-def instant(value: Any) -> int | None:
-    """Epoch microseconds of an ISO 8601 time with offset; Mailchimp writes "" for none."""
+def instant(value: Any) -> int:
+    """Epoch microseconds of an ISO 8601 time with offset."""
     if not isinstance(value, str):
         raise BrokenError("is not a time in ISO 8601")
-    if not value:
-        return None
     try:
         found = datetime.fromisoformat(value)
     except ValueError:
@@ -187,17 +182,14 @@ def number(value: Any) -> float:
     return float(value)
 
 
-def cents(value: Any) -> int | None:
+def cents(value: Any) -> int:
     """Hundredths of an amount of money, from its decimal writing, be it a number or text."""
     if isinstance(value, str):
-        text = value.strip()
-        if text and not _AMOUNT.fullmatch(text):
+        if not _AMOUNT.fullmatch(value.strip()):
             raise BrokenError("is not an amount such as 19.90")
-        amount = Decimal(text) if text else None
+        amount = Decimal(value.strip())
     else:
         amount = Decimal(str(number(value)))
-    if amount is None:
-        return None
     return integer(int((amount * 100).quantize(Decimal(1), ROUND_HALF_EVEN)))
 
 
@@ -208,19 +200,15 @@ def boolean(value: Any) -> bool:
     return value
 
 
-def member_id(value: Any) -> str | None:
-    """MD5 of a lower-cased address; empty means none."""
-    if value == "":
-        return None
+def member_id(value: Any) -> str:
+    """MD5 of a lower-cased address."""
     if not isinstance(value, str) or not _MEMBER_ID.fullmatch(value):
         raise BrokenError("is not a member id")
     return value.lower()
 
 
-def address(value: Any) -> str | None:
-    """An e-mail address; empty means none."""
-    if value == "":
-        return None
+def address(value: Any) -> str:
+    """An e-mail address."""
     if not isinstance(value, str) or "@" not in value:
         raise BrokenError("is not an address")
     return value
@@ -238,18 +226,14 @@ def one_of(*allowed: str) -> Read:
 
 
 def list_of_items(value: Any) -> list[Any]:
-    """A list; "" means an empty one."""
-    if value == "":
-        return []
+    """A list."""
     if not isinstance(value, list):
         raise BrokenError("is not a list")
     return value
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """An object; "" and an empty list mean an empty one."""
-    if value in NOTHING:
-        return {}
+    """An object."""
     if not isinstance(value, dict):
         raise BrokenError("is not an object")
     return value

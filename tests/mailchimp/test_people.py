@@ -5,6 +5,7 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
+from pipeline.events.reading import ingest_events
 from pipeline.lake.keys import member_id as member_id_of
 from pipeline.lake.store import Lake
 from pipeline.mailchimp import pulls as pull
@@ -285,3 +286,18 @@ def test_an_unsent_window_of_the_past_marks_nobody(account, tmp_path):
         account.members.clear()
         assert night.pull(pull.pull_members, date(2026, 6, 20)).calls == 0
     assert set(states(night).values()) == {"subscribed"}
+
+
+def test_events_that_name_either_address_are_of_one_person(account, tmp_path):
+    stream = tmp_path / "stream"
+    stream.mkdir()
+    header = "event_id,occurred_at,event_type,subscriber\n"
+    with served(account, tmp_path / "data") as night:
+        night.run()
+        moves(account, 0, 11, "ada")
+        night.run(TOMORROW)
+        lines = [f"e{number},{LATER},visit,person-{number}@example.com\n" for number in (1, 11, 2)]
+        (stream / "events.csv").write_text(header + "".join(lines))
+        ingest_events(str(stream), night.lake, KEYS, night.settings, TOMORROW)
+    found = {row["event_id"]: row["subscriber_key"] for row in rows(night, tables.Events)}
+    assert found == {"e1": subscriber(1), "e11": subscriber(1), "e2": subscriber(2)}

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 STATED_PROBABILITY = 0.9

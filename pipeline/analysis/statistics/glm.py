@@ -75,7 +75,8 @@ def fit_logistic(design: Array, share: Array, trials: Array, start: Array) -> tu
 
     def step(coefficients: Array) -> Array:
         score, information = binomial_derivatives(design, share, trials, coefficients)
-        return np.linalg.solve(information, score)
+        return np.asarray(np.linalg.solve(information, score), dtype=np.float64)
 
     coefficients = newton(start, step)
-    return coefficients, np.linalg.inv(binomial_derivatives(design, share, trials, coefficients)[1])
+    covariance = np.linalg.inv(binomial_derivatives(design, share, trials, coefficients)[1])
+    return coefficients, np.asarray(covariance, dtype=np.float64)
