@@ -50,7 +50,7 @@ def test_every_module_of_analysis_and_decisions_is_in_one_chapter() -> None:
 
 def test_methods_come_with_their_source_and_with_what_was_measured(pages: Path) -> None:
     text = words(pages / METHODS)
-    assert "the dispersion a winsorised moment shrunk to its fleet's median, slow drift a two-sided CUSUM" in text
+    assert "Slow drift is found by a two-sided CUSUM of the scores (Page, 1954)." in text
     assert "From python -m tests.acceptance.simulate anomalies" in text
     for row in pl.read_csv(ACCEPTANCE).iter_rows(named=True):
         assert f"{row['measure']} {row['reached']:.4f} {row['direction']} {row['target']:g}" in text
