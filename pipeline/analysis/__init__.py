@@ -1,4 +1,4 @@
-"""Statistics: pure functions from reductions, dimensions and tonight to marts.
+"""Statistics: pure functions that make the published tables from reductions, dimensions and tonight's date.
 
-What belongs here takes Polars frames and returns Polars frames; Dagster, files, databases and clocks do not.
+They take Polars frames and return Polars frames, and know nothing of Dagster, files, databases and clocks.
 """

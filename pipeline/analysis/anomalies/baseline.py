@@ -116,30 +116,19 @@ def replay(panel: Panel) -> Replay:
 
 
 def _score_day(state: Recursion, today: int, out: Replay, snapshots: deque[_Snapshot]) -> None:
-    panel = state.panel
-    usable = panel.usable[today]
-    state.shrink_dispersion()
-    factors, factor_error = state.factors()
-    rate = state.rate(state.level)
-    weekday = int(panel.weekday[today])
-    error = state.level.variance / (state.level.events + 0.5) ** 2
-    snapshots.append(_Snapshot(rate, factors, error + factor_error.mean(axis=0)))
-    error = error + factor_error[weekday]
-    exposure = np.where(usable, panel.exposure[today], 1.0)
-    count = np.where(usable, panel.counts[today], 0.0)
-    day = _forecast(panel.kind, weekday, count, exposure, rate, factors[weekday], error)
-    out.expected[today], out.dispersion[today] = day.expected, state.dispersion + error
-    out.days[today] = state.days
-
+    """Forecast a day from the state, score it, decide on alarms, and let the state learn."""
+    usable = state.panel.usable[today]
+    day = _forecast_of(state, today, snapshots)
+    dispersion = state.dispersion + day.error
     scored = usable & (state.days >= WARM_UP_DAYS)
-    score = predictive_score(panel.kind, count, exposure, day.expected, state.dispersion + error)
-    out.score[today] = np.where(scored, score, 0.0)
-    out.window_score[today] = out.score[today]
+    score = predictive_score(state.panel.kind, day.count, day.exposure, day.expected, dispersion)
+    out.expected[today], out.dispersion[today], out.days[today] = day.expected, dispersion, state.days
+    out.score[today] = out.window_score[today] = np.where(scored, score, 0.0)
     out.probability[today] = np.where(scored, np.minimum(1.0, two_sided(score) / state.windows[1]), 1.0)
     for width in list(state.windows)[1:]:
         _score_window(state, today, width, scored, out, snapshots)
-    flagged = scored & (out.probability[today] < ALARM_PROBABILITY)
 
+    flagged = scored & (out.probability[today] < ALARM_PROBABILITY)
     flagged &= ~_recover(state, flagged, day, today, out)
     renewed = flagged & (state.run >= MOST_CENSORED_DAYS)
     state.restart(renewed)
@@ -149,12 +138,25 @@ def _score_day(state: Recursion, today: int, out: Replay, snapshots: deque[_Snap
     out.flagged[today] = flagged
 
     state.held.clear(usable & ~flagged)
-    state.add_to(state.held, flagged, day, count)
-    learnt = usable & ~flagged
-    state.learn(learnt & ~renewed, day)
+    state.add_to(state.held, flagged, day, day.count)
+    learnt = usable & ~flagged & ~renewed
+    state.learn(learnt, day)
     state.since_restart += usable
     state.former_age += 1
-    _advance_cusum(state, scored & learnt & ~renewed, score, day, today, out)
+    _advance_cusum(state, scored & learnt, score, day, today, out)
+
+
+def _forecast_of(state: Recursion, today: int, snapshots: deque[_Snapshot]) -> Day:
+    """The forecast of a day from what is known before it, which is also kept for windows that begin with the day."""
+    panel, weekday = state.panel, int(state.panel.weekday[today])
+    state.shrink_dispersion()
+    factors, factor_error = state.factors()
+    rate = state.rate(state.level)
+    error = state.level.variance / (state.level.events + 0.5) ** 2
+    snapshots.append(_Snapshot(rate, factors, error + factor_error.mean(axis=0)))
+    exposure = np.where(panel.usable[today], panel.exposure[today], 1.0)
+    count = np.where(panel.usable[today], panel.counts[today], 0.0)
+    return _forecast(panel.kind, weekday, count, exposure, rate, factors[weekday], error + factor_error[weekday])
 
 
 def _forecast(kind: Kind, weekday: int, count: Array, exposure: Array, rate: Array, factor: Array, error: Array) -> Day:

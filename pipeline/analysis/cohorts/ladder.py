@@ -86,8 +86,7 @@ def _incidence(at_risk: Array, converted: Array, gone: Array, followed: Array) -
     staying = np.cumprod(1 - out / safe, axis=1)
     before = np.column_stack([np.ones(len(staying)), staying[:, :-1]])
     incidence = np.cumsum(before * converted / safe, axis=1)
-    # The variance of F_t is the sum over weeks j of (F_t-F_j)^2 a_j + b_j - 2 (F_t-F_j) c_j, expanded into running
-    # sums.
+    # The variance of F_t is the sum over weeks j of (F_t-F_j)^2 a_j + b_j - 2 (F_t-F_j) c_j, expanded to running sums.
     a = np.where(at_risk > out, out / (safe * np.maximum(at_risk - out, 1.0)), 0.0)
     b = before**2 * converted * (safe - converted) / safe**3
     c = before * converted / safe**2
@@ -144,17 +143,23 @@ def _project(groups: EntryGroups, member: Array, closed: Mask, converted: Array)
         centre = member @ expected
         variance = dispersion * (member @ chance + (member @ (likely[:, None] * error)) ** 2)
         certain = member @ given
-        size = centre**2 / np.maximum(variance - centre, 1e-9)
-    known_centre = centre > 0
-    safe_centre, safe_size = np.where(known_centre, centre, 1.0), np.where(known_centre, size.clip(1e-3, 1e9), 1.0)
-    share = safe_size / (safe_size + safe_centre)
-    low = np.where(known_centre, np.minimum(nbinom.ppf(0.025, safe_size, share), mean), 0.0)
-    high = np.where(known_centre, np.maximum(nbinom.ppf(0.975, safe_size, share), mean), 0.0)
-    unseen = (member @ seen.astype(float)) == 0
-    usable = np.isfinite(mean) & ~unseen[:, None]
-    bounds = [np.minimum(np.where(usable, value, np.nan), entrants) for value in (mean, low, high)]
+    low, high = _prediction_bounds(mean, centre, variance)
+    is_usable = np.isfinite(mean) & ((member @ seen.astype(float)) > 0)[:, None]
+    bounds = [np.minimum(np.where(is_usable, value, np.nan), entrants) for value in (mean, low, high)]
     projected, below, above = (np.minimum(certain + value, entrants) for value in bounds)
     return projected, below, above
+
+
+def _prediction_bounds(mean: Array, centre: Array, variance: Array) -> tuple[Array, Array]:
+    """Bounds of 95% of negative binomial counts, widened to hold `mean`; zero where none are expected."""
+    with np.errstate(invalid="ignore"):
+        size = centre**2 / np.maximum(variance - centre, 1e-9)
+    is_known = centre > 0
+    safe_centre, safe_size = np.where(is_known, centre, 1.0), np.where(is_known, size.clip(1e-3, 1e9), 1.0)
+    share = safe_size / (safe_size + safe_centre)
+    low = np.where(is_known, np.minimum(nbinom.ppf(0.025, safe_size, share), mean), 0.0)
+    high = np.where(is_known, np.maximum(nbinom.ppf(0.975, safe_size, share), mean), 0.0)
+    return low, high
 
 
 def _dispersion(closed: Mask, converted: Array, factor: Array) -> float:

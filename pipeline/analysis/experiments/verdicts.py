@@ -51,7 +51,7 @@ def experiment_verdicts(
     frame = _plan_frame(plans)
     treatments = _arm_events(results, frame)
     decisions = _decisions(treatments, results, frame, mismatches, as_of_day)
-    return _presented(decisions, results, frame, as_of_day)
+    return _presented(decisions, results, as_of_day)
 
 
 def _plan_frame(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
@@ -134,7 +134,7 @@ def _decisions(
     return joined.with_columns(verdict=verdict)
 
 
-def _presented(decisions: pl.DataFrame, results: pl.DataFrame, plans: pl.DataFrame, as_of_day: date) -> pl.DataFrame:
+def _presented(decisions: pl.DataFrame, results: pl.DataFrame, as_of_day: date) -> pl.DataFrame:
     """Add the arm that the verdict is about, with its lift as measured and as it is to be expected."""
     primary = results.filter(pl.col("role") == MetricRole.PRIMARY)
     latest = (

@@ -1,7 +1,5 @@
 """Methods that several families of analysis share. Nothing here knows a table or a workflow."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,14 +1,13 @@
 """Acceptance simulation of drop-off and bottlenecks: growing intake, goals, losses, a branch, a delay that changes."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import numpy as np
 import polars as pl
 
 from pipeline.analysis.performance.bottlenecks import bottlenecks
 from pipeline.analysis.performance.funnel import funnel
-from pipeline.common.time import EPOCH
+from pipeline.common.time import numbered_day
 from pipeline.schemas import core, reductions
 from pipeline.schemas.base import empty
 from tests.acceptance.simulations import Check
@@ -16,7 +15,7 @@ from tests.acceptance.simulations import Check
 WORKFLOW, WORKFLOW_KEY = "flow", 1
 DAYS = 120
 TONIGHT = 20_000
-AS_OF = EPOCH + timedelta(days=TONIGHT)
+AS_OF = numbered_day(TONIGHT)
 FIRST_DAY = TONIGHT - DAYS + 1
 GROWTH = 1.03
 FIRST_INTAKE = 40
