@@ -55,6 +55,7 @@ RESOURCES: dict[Any, str] = {
     Warehouse: "warehouse",
 }
 PREVIEW_ROWS = 8
+PREVIEW_LETTERS = 40
 PERSONAL_COLUMNS = ("subscriber_key", "merge_fields", "tags", "url")
 
 
@@ -165,12 +166,13 @@ def describe(model: type[Table]) -> dict[str, Any]:
 
 def preview(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
     """The first rows as a small table, without personal columns: Dagster keeps it longer than a person may be kept."""
-    shape = pl.Config(tbl_rows=PREVIEW_ROWS, tbl_cols=12, fmt_str_lengths=40, tbl_width_chars=400)
+    shape = pl.Config(tbl_rows=PREVIEW_ROWS, tbl_cols=12, fmt_str_lengths=2 * PREVIEW_LETTERS, tbl_width_chars=800)
     markdown = pl.Config(tbl_formatting="MARKDOWN", tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True)
     with shape, markdown:
         shown = frame.drop(PERSONAL_COLUMNS, strict=False).head(PREVIEW_ROWS)
         # Names come from the account: as Markdown they could make the reader's browser fetch a foreign address.
-        texts = pl.col(pl.String).map_elements(markdown_text, return_dtype=pl.String)
+        short = pl.col(pl.String).str.head(PREVIEW_LETTERS)
+        texts = short.map_elements(markdown_text, return_dtype=pl.String)
         return dg.MetadataValue.md(str(shown.with_columns(texts)))
 
 

@@ -27,7 +27,7 @@ def main() -> None:
         base, link = serving.address, next(iter(serving.links.values()))
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE, color_scheme="light")
-        page.goto(f"{base}/reports/onboarding.html")
+        page.goto(f"{base}/reports/index.html")
         take(page, "morning")
         page.goto(link)
         page.get_by_role("button").first.click()
