@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from pipeline.common.errors import SourceError
-from pipeline.events.files import COLUMNS, LONGEST_ROW, RAW
-from pipeline.events.reading import EventSummary, ingest_events
-from pipeline.events.rows import CONTENT, LONGEST_PROPERTIES, LONGEST_TEXT, cents_of, instant_of, parse_events
+from pipeline.events.raw import COLUMNS, LONGEST_ROW, RAW
+from pipeline.events.reading import EventSummary, ingest_events, unread_files
+from pipeline.events.rows import CONTENT, LONGEST_PROPERTIES, LONGEST_TEXT, parse_events
+from pipeline.events.values import cents_of, instant_of
 from pipeline.lake.keys import SubscriberKeys, member_id
 from pipeline.lake.store import EPOCH, Lake
 from pipeline.schemas.base import empty
@@ -288,18 +289,21 @@ def test_rows_that_cannot_be_read_are_named_by_file_and_row(tmp_path):
     ("name", "body", "said"),
     [
         ("a.csv", b"id;when\n1;2\n", "lacks event_id, occurred_at, event_type, subscriber in its header"),
-        ("a.csv", b'event_id,occurred_at,event_type,subscriber\n1,"open,2\n', "is no valid CSV file"),
+        ("a.csv", b'event_id,"occurred_at\n1,2\n', "has a quote in its header"),
         ("a.parquet", b"PAR1 no", "is no valid Parquet file"),
         ("a.csv.gz", b"no gzip", "cannot be read"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named_with_what_to_do(tmp_path, name, body, said):
-    (tmp_path / "in").mkdir()
+def test_a_file_that_cannot_be_read_is_told_with_what_to_do_and_costs_only_itself(tmp_path, name, body, said):
+    write(tmp_path / "in", "b.ndjson", event())
     (tmp_path / "in" / name).write_bytes(body)
-    with pytest.raises(SourceError, match=said) as caught:
-        read(tmp_path / "in", Lake(tmp_path / "lake"))
-    assert caught.value.endpoint == name
-    assert caught.value.advice
+    lake = Lake(tmp_path / "lake")
+    assert read(tmp_path / "in", lake) == EventSummary(rows=1, quarantined=1, files=1, unread=1)
+    [(reference, field, reason)] = faults(lake)
+    assert (reference, field) == (name, "file")
+    assert said in reason
+    assert "Write CSV, NDJSON or Parquet" in reason
+    assert unread_files(lake) == {name: reason}
 
 
 def test_places_that_cannot_be_reached_are_named_without_their_query(tmp_path):
