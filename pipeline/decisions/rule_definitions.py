@@ -3,9 +3,9 @@
 Here: the model of a rule and the reading of its YAML form. Not here: what a rule says about anybody.
 
 Values are strings, numbers (compared as 64-bit floats; NaN is missing), booleans or instants (dates count as midnight
-UTC); a value of one type never equals one of another. A missing field is null. Null satisfies notEquals, notIn,
-notExists and notWithinLast, and nothing else. A comparison that its field's type cannot answer is an error, and a rule
-with an error matches nobody, not even under `not`.
+UTC); a value of one type never equals one of another. A field that a subscriber lacks is null. Null satisfies
+notEquals, notIn, notExists and notWithinLast, and nothing else. A field that no subscriber can have is an error, and so
+is a comparison that its field's type cannot answer. A rule with an error matches nobody, not even under `not`.
 """
 
 import math
