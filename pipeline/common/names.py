@@ -4,12 +4,12 @@ import difflib
 import unicodedata
 from collections.abc import Iterable
 
-# The share of alike characters from which two names are taken for one misspelt.
-_ALIKE = 0.6
+# Names with fewer characters in common are not alike (a share of all their characters, as difflib counts it).
+_LEAST_ALIKE = 0.5
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelt one probably means, or none.
+    """The known name that is most alike, or none if none is alike.
 
     Names that differ in case, spaces, width of letters or invisible characters alone come first.
 
@@ -19,7 +19,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     'last_purchase_at'
     """
     plain = {_plain(one): one for one in sorted(known, reverse=True)}
-    found = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=_ALIKE)
+    found = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=_LEAST_ALIKE)
     return plain[found[0]] if found else None
 
 

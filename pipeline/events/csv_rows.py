@@ -87,7 +87,7 @@ def read_csv(content: bytes) -> RawEvents:
         .then(pl.lit(TOO_FEW_FIELDS))
         .otherwise(contradiction)
     )
-    is_blank = pl.all_horizontal(pl.col(name).is_null() for name in names)
+    is_blank = pl.all_horizontal(pl.col(name).str.strip_chars().fill_null("") == "" for name in names)
     rows = values.select("row", fault=pl.coalesce("fault", fault), is_blank=is_blank, **known)
     rows = rows.filter(pl.col("fault").is_not_null() | ~pl.col("is_blank")).drop("is_blank")
     return RawEvents(pl.concat([pl.DataFrame(schema=RAW), rows], how="diagonal"))

@@ -50,9 +50,7 @@ def find_event_files(source: str) -> list[EventFile]:
     """
     place = scrub(source)
     try:
-        # A local path is never parsed as a URL: `::` and `?` may stand in it.
-        is_local = os.path.lexists(source)
-        filesystem, root = (fsspec.filesystem("file"), os.path.abspath(source)) if is_local else url_to_fs(source)
+        filesystem, root = _place(source)
         folder, infos = _listed(filesystem, root)
     except FileNotFoundError:
         raise SourceError(place, "is not there", "Correct DRIPTUNE_EVENTS, or create the folder.") from None
@@ -100,6 +98,13 @@ def _is_wanted(name: str) -> bool:
     if any(part.startswith((".", "_")) for part in PurePosixPath(name).parts):
         return False
     return kind_of(name) is not None or (is_named_packed(name) and len(_suffixes(name)) == 1)
+
+
+def _place(source: str) -> tuple[Any, str]:
+    """The filesystem and the path in it. A local path is never parsed as a URL: `::` may stand in it."""
+    if "://" in source and not os.path.lexists(source):
+        return url_to_fs(source)
+    return fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(source))
 
 
 def _listed(filesystem: Any, root: str) -> tuple[str, list[dict[str, Any]]]:

@@ -129,7 +129,7 @@ def _json(column: _Column) -> str:
     if column.type_name in _FLOATS:
         return f"CASE WHEN isfinite({column.sql}) THEN {column.sql} END"
     if column.type_name in _NESTED:
-        # JSON knows no infinite number either.
         value = f"to_json({column.sql})"
-        return f"CASE WHEN json_valid({value}::VARCHAR) THEN {value} ELSE to_json({column.sql}::VARCHAR) END"
+        is_strict = f"NOT regexp_matches({value}::VARCHAR, 'NaN|Infinity')"
+        return f"CASE WHEN {is_strict} THEN {value} ELSE to_json({column.sql}::VARCHAR) END"
     return column.sql

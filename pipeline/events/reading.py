@@ -145,8 +145,8 @@ class _Night:
                 raw = raw_events(file.name, content)
                 known = {"version": file.version, "content": digest}
             except SourceError as error:
-                fault = scrub(f"{error.what}. {error.advice}")
-                raw = RawEvents(pl.DataFrame(schema=RAW), (("file", fault),))
+                fault = scrub(error.what)
+                raw = RawEvents(pl.DataFrame(schema=RAW), (("file", f"{fault}. {error.advice}"),))
                 # It is tried again, and no event in it will be late for having waited.
                 known = unread | {"fault": fault, "earliest": self._earliest(file.name)}
             batch.append(self._read(file, raw, known))

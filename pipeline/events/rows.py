@@ -11,11 +11,25 @@ from pipeline.schemas.base import polars_schema
 from pipeline.schemas.lake import Events
 from pipeline.settings import Settings
 
+# Any other type means something only if a workflow has it as its goal.
+MEANINGFUL_TYPES = (
+    "entry",
+    "step_entered",
+    "exit",
+    "conversion",
+    "purchase",
+    "refund",
+    "signup",
+    "plan_changed",
+    "unsubscribe",
+    "visit",
+    "filter_failed",
+)
 # Longer ones are no ids but mistakes, such as a whole document in a column.
 LONGEST_TEXT = 256
 LONGEST_PROPERTIES = 65_536
 CONTENT = [name for name in polars_schema(Events) if name != "as_of_day"]
-INVISIBLE = "holds an invisible character, such as a zero-width space: write it without"
+MISSING = "is missing"
 _LIFTED = ("reason", "next_step_id", "assigned_delay_hours", "is_delay_randomised")
 _TEXTS = ("event_id", "event_type", "workflow_id", "step_id", "order_id", "plan", "reason", "next_step_id")
 _ADDRESS = r"""[^\s"'<>=&?/,;:\\]+(?:@|%40)[^\s"'<>=&?/,;:\\]+"""
@@ -74,7 +88,7 @@ def parse_events(raw: pl.DataFrame, addresses: pl.DataFrame, keys: SubscriberKey
 
 def _checks(settings: Settings) -> list[tuple[str, pl.Expr, str]]:
     """(field, broken, reason), the first that applies counts. None says what the value was."""
-    missing = "is missing"
+    invisible = "holds an invisible character, such as a zero-width space: write it without"
     person = (
         "names nobody known: it is neither an address nor a member id, nor an external id of a member"
         if settings.external_id_field
@@ -83,8 +97,8 @@ def _checks(settings: Settings) -> list[tuple[str, pl.Expr, str]]:
     flow_types, step_types = ["entry", "step_entered", "exit"], ["step_entered"]
     return [
         ("row", pl.col("fault").is_not_null(), ""),
-        ("event_id", pl.col("event_id").is_null(), missing),
-        ("occurred_at", pl.col("occurred_at").is_null(), missing),
+        ("event_id", pl.col("event_id").is_null(), MISSING),
+        ("occurred_at", pl.col("occurred_at").is_null(), MISSING),
         (
             "occurred_at",
             pl.col("occurred_us").is_null() & names_a_zone(pl.col("occurred_at")),
@@ -92,13 +106,13 @@ def _checks(settings: Settings) -> list[tuple[str, pl.Expr, str]]:
         ),
         ("occurred_at", pl.col("occurred_us").is_null(), "is not a time such as 2026-03-01T12:00:00Z"),
         ("occurred_at", pl.col("occurred_us") < 0, "lies before 1970"),
-        ("event_type", pl.col("event_type").is_null(), missing),
-        ("subscriber", pl.col("subscriber").is_null(), missing),
-        ("subscriber", pl.col("external_key").is_null() & pl.col("subscriber").str.contains(_INVISIBLE), INVISIBLE),
+        ("event_type", pl.col("event_type").is_null(), MISSING),
+        ("subscriber", pl.col("subscriber").is_null(), MISSING),
+        ("subscriber", pl.col("external_key").is_null() & pl.col("subscriber").str.contains(_INVISIBLE), invisible),
         ("subscriber", pl.col("subscriber_key").is_null(), person),
         *_text_checks(),
-        ("workflow_id", pl.col("event_type").is_in(flow_types) & pl.col("workflow_id").is_null(), missing),
-        ("step_id", pl.col("event_type").is_in(step_types) & pl.col("step_id").is_null(), missing),
+        ("workflow_id", pl.col("event_type").is_in(flow_types) & pl.col("workflow_id").is_null(), MISSING),
+        ("step_id", pl.col("event_type").is_in(step_types) & pl.col("step_id").is_null(), MISSING),
         (
             "revenue",
             pl.col("cents").is_null() & is_amount(pl.col("revenue")),

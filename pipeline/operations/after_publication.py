@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 from pipeline.config.approvals import load_approvals
+from pipeline.operations.unknown_names import event_line
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.proposals import proposals_from
 from pipeline.optimizations.record import Proposal, Status
@@ -63,6 +64,7 @@ def standing_proposals(settings: Settings) -> tuple[list[Proposal], list[str]]:
 
 
 def morning_lines(settings: Settings, ledger: Ledger) -> list[str]:
-    """The morning in at most ten lines; none if nothing is published."""
+    """The morning in about ten lines; none if nothing is published."""
     tables = read_publication(settings.published_dir)
-    return summary(tables, len(ledger.records(Status.PENDING))) if tables else []
+    waiting = len(ledger.records(Status.PENDING))
+    return summary(tables, waiting, event_line(settings, tables)) if tables else []

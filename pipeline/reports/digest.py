@@ -1,4 +1,4 @@
-"""The morning in at most ten lines, from the published marts alone."""
+"""The morning in at most ten lines, from the published marts; one more where the event files ask for it."""
 
 import polars as pl
 
@@ -8,8 +8,8 @@ from pipeline.published.reader import Tables
 WINDOW = "28d"
 
 
-def summary(tables: Tables, waiting: int) -> list[str]:
-    """What the night found, and how many proposals are `waiting` for a decision."""
+def summary(tables: Tables, waiting: int, events: str | None = None) -> list[str]:
+    """What the night found, what is wrong with the `events`, and how many proposals are `waiting` for a decision."""
     manifest = tables["manifest"].row(0, named=True)
     lines = [f"\nThe morning after {manifest['as_of']} ({manifest['tables']} tables, version {manifest['version']})"]
     lines += _volume(tables["workflow_metrics"])
@@ -20,6 +20,7 @@ def summary(tables: Tables, waiting: int) -> list[str]:
     lines += _stuck(tables["stuck_subscribers"])
     lines += _reconciliation(tables["reconciliation"])
     lines += _quarantine(tables["quarantine"])
+    lines += [f"  events      {events}"] if events else []
     lines.append(
         f"  decisions   {waiting:,} proposals wait: driptune pending" if waiting else "  decisions   nothing waits"
     )
