@@ -80,13 +80,14 @@ def lint_decision_points(
         Rows of `schemas.decisions.DecisionLint`.
     """
     status = dict(coverage.select("rule_id", "status").rows())
+    errors = dict(coverage.select("rule_id", "error").drop_nulls().rows())
     following: dict[str, list[str]] = {}
     for source, target in edges:
         following.setdefault(source, []).append(target)
     rows = [
         (point.decision_point_id, *finding, as_of_day, "lint of definitions and tonight's coverage")
         for point in points
-        for finding in (*_defaults(point), *_targets(point, set(steps), following), *_arms(point, status))
+        for finding in (*_defaults(point), *_targets(point, set(steps), following), *_arms(point, status, errors))
     ]
     return (
         pl.DataFrame(rows, schema=polars_schema(DecisionLint), orient="row")
@@ -135,7 +136,7 @@ def _reaches(source: str, goal: str, following: dict[str, list[str]]) -> bool:
     return False
 
 
-def _arms(point: DecisionPoint, status: dict[str, str]) -> Iterator[Finding]:
+def _arms(point: DecisionPoint, status: dict[str, str], errors: dict[str, str]) -> Iterator[Finding]:
     open_priorities = [arm.priority for arm in point.arms if arm.rule is None]
     for number, arm in enumerate(point.arms):
         if any(priority > arm.priority for priority in open_priorities):
@@ -150,7 +151,10 @@ def _arms(point: DecisionPoint, status: dict[str, str]) -> Iterator[Finding]:
         if status.get(arm.rule.rule_id) == "dead":
             yield ("dead rule", arm.rule.rule_id, "warning", "Nobody matches this rule tonight. Check its conditions.")
         if status.get(arm.rule.rule_id) == "error":
-            yield ("rule in error", arm.rule.rule_id, "error", "The rule cannot be answered. See rule_coverage.")
+            told = (
+                f"Nobody matches the rule, for it cannot be answered: {errors[arm.rule.rule_id]}. Correct rules.yaml."
+            )
+            yield ("rule in error", arm.rule.rule_id, "error", told)
         for other in point.arms[:number]:
             same = other.rule is not None and other.rule.condition == arm.rule.condition
             if same and other.priority == arm.priority:

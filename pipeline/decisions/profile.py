@@ -168,9 +168,22 @@ def _instant(name: str) -> pl.Expr:
     return pl.col(name).cast(pl.Datetime("us"))
 
 
+def merge_field_names(texts: pl.Series) -> list[str]:
+    """Names of the merge fields that some members have, given each member's as a JSON object."""
+    return sorted({name for text in texts.drop_nulls().unique().head(MERGE_ROWS) for name in json.loads(text)})
+
+
+def profile_schema(merge_fields: Sequence[str], workflow_ids: Sequence[str]) -> pl.Schema:
+    """Columns and types of `subscriber_profiles`, which are what rules can ask for."""
+    merge = pl.Struct(dict.fromkeys(merge_fields, pl.String)) if merge_fields else pl.Null
+    in_workflow = pl.Struct(dict.fromkeys(workflow_ids, pl.Boolean)) if workflow_ids else pl.Null
+    fields = {name: kind for name, (kind, _) in FIELDS.items()}
+    return pl.Schema({"subscriber_key": pl.Int64, **fields, "merge": merge, "in_workflow": in_workflow})
+
+
 def _merge_fields(texts: pl.Series) -> pl.Series:
     """Merge fields as text, each a field of one struct."""
-    names = sorted({name for text in texts.drop_nulls().unique().head(MERGE_ROWS) for name in json.loads(text)})
+    names = merge_field_names(texts)
     if not names:
         return pl.Series("merge", [None] * len(texts), dtype=pl.Null)
     parts = texts.to_frame("text").select(pl.col("text").str.json_path_match(f"$.{name}").alias(name) for name in names)

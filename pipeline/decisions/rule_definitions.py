@@ -3,9 +3,10 @@
 Which subscribers match a rule is computed in `rules`.
 
 Values are strings, numbers, booleans or instants. Numbers are compared as 64-bit floats, and NaN is taken as missing. A
-date is taken as midnight UTC. A value of one type never equals a value of another. A missing field is null. Null
-satisfies notEquals, notIn, notExists and notWithinLast, and no other operator. An operator that does not fit the type
-of its field is an error, and a rule with an error matches nobody, even under `not`.
+date is taken as midnight UTC. A value of one type never equals a value of another. A field that a subscriber lacks is
+null. Null satisfies notEquals, notIn, notExists and notWithinLast, and no other operator. A field that no subscriber
+can have is an error, and so is an operator that does not fit the type of its field. A rule with an error matches
+nobody, even under `not`.
 """
 
 import math

@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.common.names import nearest_name, quoted
 from pipeline.decisions.rule_definitions import UNITS, Condition, ConditionGroup, Group, Operator, Rule
 
 
@@ -138,8 +139,8 @@ class _Kind(StrEnum):
     OTHER = "list or structure"
 
 
-def _kind_of_column(dtype: pl.DataType | None) -> _Kind:
-    if dtype is None or dtype == pl.Null:
+def _kind_of_column(dtype: pl.DataType) -> _Kind:
+    if dtype == pl.Null:
         return _Kind.MISSING
     if dtype in (pl.String, pl.Categorical, pl.Enum):
         return _Kind.STRING
@@ -179,19 +180,35 @@ _DTYPES: dict[_Kind, pl.DataType] = {
 }
 
 
+def _unknown_field(field: str, schema: Mapping[str, pl.DataType]) -> str | None:
+    """Why a field cannot be read, with the nearest that can; none if it can."""
+    known = _fields(schema)
+    if field in known:
+        return None
+    # Of a nested field people tend to write the last part alone.
+    last_parts = {name.rpartition(".")[2]: name for name in known}
+    nearest = nearest_name(field, known) or last_parts.get(nearest_name(field, last_parts) or "")
+    hint = f"; the nearest is {quoted(nearest)}" if nearest else ""
+    return f"no subscriber has the field {quoted(field)}{hint}"
+
+
+def _fields(schema: Mapping[str, pl.DataType], above: str = "") -> dict[str, pl.DataType]:
+    """Every field that a rule can name, nested ones by dots, with its type."""
+    found: dict[str, pl.DataType] = {}
+    for name, dtype in schema.items():
+        found[above + name] = dtype
+        if isinstance(dtype, pl.Struct):
+            found |= _fields(pl.Schema(dtype.to_schema()), f"{above}{name}.")
+    return found
+
+
 def _read(field: str, schema: Mapping[str, pl.DataType]) -> tuple[pl.Expr, _Kind]:
-    """The field as an expression of the type of its kind. It is null where a part of its path is missing."""
+    """A known field as an expression of the type of its kind. It is null where a part of its path is missing."""
     first, *rest = field.split(".")
-    dtype = schema.get(first)
-    value = pl.col(first)
-    for part in rest:
-        inner = {item.name: item.dtype for item in dtype.fields} if isinstance(dtype, pl.Struct) else {}
-        dtype = inner.get(part)  # type: ignore[assignment]
-        value = value.struct.field(part)
-        if dtype is None:
-            break
+    dtype = _fields(schema)[field]
+    value = reduce(lambda outer, part: outer.struct.field(part), rest, pl.col(first))
     kind = _kind_of_column(dtype)
-    if kind is _Kind.MISSING or dtype is None:
+    if kind is _Kind.MISSING:
         return pl.lit(None, dtype=pl.String), _Kind.MISSING
     if kind is _Kind.NUMBER:
         return value.cast(pl.Float64).fill_nan(None), kind
@@ -234,6 +251,8 @@ _NEEDED_KIND = {
 
 
 def _compile_condition(condition: Condition, schema: Mapping[str, pl.DataType], now: datetime) -> CompiledCondition:
+    if unknown := _unknown_field(condition.field, schema):
+        return CompiledCondition(condition, pl.lit(None, dtype=pl.String), pl.lit(False), unknown)
     actual, kind = _read(condition.field, schema)
     needed = _NEEDED_KIND.get(condition.operator)
     shown = actual if kind is not _Kind.OTHER else pl.when(actual.is_not_null()).then(pl.lit(f"({kind})"))

@@ -1,5 +1,6 @@
 """Views of the lake's Parquet files: of all files, or of some. Files are only listed here, never written."""
 
+import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -71,5 +72,6 @@ def _select(model: type[Table], paths: list[str]) -> str:
     if not paths:
         columns = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in types.items())
         return f"SELECT {columns} WHERE FALSE"
-    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+    # DuckDB takes every path for a pattern.
+    listed = ", ".join("'" + glob.escape(path).replace("'", "''") + "'" for path in paths)
     return f"SELECT {', '.join(types)} FROM read_parquet([{listed}], hive_partitioning = false)"

@@ -4,22 +4,37 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.common.time import MINUTE_US
-from pipeline.events.files import run_sql
+from pipeline.events.raw import run_sql
+from pipeline.events.values import cents_of, instant_of, is_amount, names_a_zone
 from pipeline.lake.keys import SubscriberKeys
 from pipeline.schemas.base import polars_schema
 from pipeline.schemas.lake import Events
 from pipeline.settings import Settings
 
+# Any other type means something only if a workflow has it as its goal.
+MEANINGFUL_TYPES = (
+    "entry",
+    "step_entered",
+    "exit",
+    "conversion",
+    "purchase",
+    "refund",
+    "signup",
+    "plan_changed",
+    "unsubscribe",
+    "visit",
+    "filter_failed",
+)
 # Longer ones are no ids but mistakes, such as a whole document in a column.
 LONGEST_TEXT = 256
 LONGEST_PROPERTIES = 65_536
 CONTENT = [name for name in polars_schema(Events) if name != "as_of_day"]
+MISSING = "is missing"
 _LIFTED = ("reason", "next_step_id", "assigned_delay_hours", "is_delay_randomised")
 _TEXTS = ("event_id", "event_type", "workflow_id", "step_id", "order_id", "plan", "reason", "next_step_id")
-_TIME = r"^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(:\d{2})?(?:\.(\d{1,9}))?\s*(?:Z|z|UTC|([+-])(\d{2}):?(\d{2}))?$"
-_AMOUNT = r"^([+-]?)(\d{1,13})(?:\.(\d{1,12}))?$"
 _ADDRESS = r"""[^\s"'<>=&?/,;:\\]+(?:@|%40)[^\s"'<>=&?/,;:\\]+"""
+# Zero-width characters, byte order marks, soft hyphens: no address holds one.
+_INVISIBLE = r"\p{Cf}"
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,7 @@ def parse_events(raw: pl.DataFrame, addresses: pl.DataFrame, keys: SubscriberKey
     """Type and judge raw rows; of several faults of a row the first field's is told.
 
     Args:
-        raw: rows as `event_files.raw_events` gives them.
+        raw: rows in the shape of `raw.RAW`.
         addresses: `lake.addresses`, for subscribers named by their external id.
         keys: keyed hashes.
         settings: the workspace's currency, and whether external ids are known.
@@ -73,7 +88,7 @@ def parse_events(raw: pl.DataFrame, addresses: pl.DataFrame, keys: SubscriberKey
 
 def _checks(settings: Settings) -> list[tuple[str, pl.Expr, str]]:
     """(field, broken, reason), the first that applies counts. None says what the value was."""
-    missing = "is missing"
+    invisible = "holds an invisible character, such as a zero-width space: write it without"
     person = (
         "names nobody known: it is neither an address nor a member id, nor an external id of a member"
         if settings.external_id_field
@@ -82,16 +97,27 @@ def _checks(settings: Settings) -> list[tuple[str, pl.Expr, str]]:
     flow_types, step_types = ["entry", "step_entered", "exit"], ["step_entered"]
     return [
         ("row", pl.col("fault").is_not_null(), ""),
-        ("event_id", pl.col("event_id").is_null(), missing),
-        ("occurred_at", pl.col("occurred_at").is_null(), missing),
+        ("event_id", pl.col("event_id").is_null(), MISSING),
+        ("occurred_at", pl.col("occurred_at").is_null(), MISSING),
+        (
+            "occurred_at",
+            pl.col("occurred_us").is_null() & names_a_zone(pl.col("occurred_at")),
+            "is no single instant: its zone is unknown, or has this hour twice or never. Write an offset",
+        ),
         ("occurred_at", pl.col("occurred_us").is_null(), "is not a time such as 2026-03-01T12:00:00Z"),
         ("occurred_at", pl.col("occurred_us") < 0, "lies before 1970"),
-        ("event_type", pl.col("event_type").is_null(), missing),
-        ("subscriber", pl.col("subscriber").is_null(), missing),
+        ("event_type", pl.col("event_type").is_null(), MISSING),
+        ("subscriber", pl.col("subscriber").is_null(), MISSING),
+        ("subscriber", pl.col("external_key").is_null() & pl.col("subscriber").str.contains(_INVISIBLE), invisible),
         ("subscriber", pl.col("subscriber_key").is_null(), person),
         *_text_checks(),
-        ("workflow_id", pl.col("event_type").is_in(flow_types) & pl.col("workflow_id").is_null(), missing),
-        ("step_id", pl.col("event_type").is_in(step_types) & pl.col("step_id").is_null(), missing),
+        ("workflow_id", pl.col("event_type").is_in(flow_types) & pl.col("workflow_id").is_null(), MISSING),
+        ("step_id", pl.col("event_type").is_in(step_types) & pl.col("step_id").is_null(), MISSING),
+        (
+            "revenue",
+            pl.col("cents").is_null() & is_amount(pl.col("revenue")),
+            "is too large to be exact to the cent",
+        ),
         ("revenue", pl.col("revenue").is_not_null() & pl.col("cents").is_null(), "is not an amount such as 19.90"),
         ("revenue", (pl.col("cents") < 0) & (pl.col("event_type") != "refund"), "is negative: write a refund instead"),
         (
@@ -173,24 +199,3 @@ def _with_subscriber(frame: pl.DataFrame, addresses: pl.DataFrame, keys: Subscri
     )
     by_address, by_member = keys.of_address(frame["address"]), keys.of_member_id(frame["member"])
     return frame.with_columns(subscriber_key=pl.coalesce(by_address, by_member, pl.col("external_key")).cast(pl.Int64))
-
-
-def instant_of(text: pl.Expr) -> pl.Expr:
-    """Microseconds since 1970 of an ISO 8601 time; one without a zone is UTC, finer digits are cut off."""
-    part = text.str.extract_groups(_TIME).struct
-    seconds = part[2].fill_null(":00")
-    local = (part[0] + "T" + part[1] + seconds).str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
-    fraction = part[3].str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64).fill_null(0)
-    hours, minutes = part[5].cast(pl.Int64).fill_null(0), part[6].cast(pl.Int64).fill_null(0)
-    offset = (hours * 60 + minutes) * MINUTE_US
-    signed = pl.when(part[4] == "-").then(-offset).otherwise(offset)
-    return pl.when((hours < 24) & (minutes < 60)).then(local.dt.epoch("us") + fraction - signed)
-
-
-def cents_of(text: pl.Expr) -> pl.Expr:
-    """Cents of a decimal amount, exactly; halves are rounded away from zero."""
-    part = text.str.extract_groups(_AMOUNT).struct
-    digits = part[2].fill_null("").str.pad_end(3, "0")
-    whole = part[1].cast(pl.Int64) * 100 + digits.str.slice(0, 2).cast(pl.Int64)
-    rounded = whole + (digits.str.slice(2, 1).cast(pl.Int64) >= 5).cast(pl.Int64)
-    return pl.when(part[0] == "-").then(-rounded).otherwise(rounded)

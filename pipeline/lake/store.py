@@ -94,7 +94,7 @@ class Lake:
 
     def addresses(self) -> pl.DataFrame:
         """The private table of addresses."""
-        return pl.read_parquet(self._addresses_file) if self._addresses_file.exists() else empty(Addresses)
+        return pl.read_parquet(self._addresses_file, glob=False) if self._addresses_file.exists() else empty(Addresses)
 
     def addresses_are_whole(self) -> bool:
         """Whether the private table is still as it was written. Its bytes are compared: reading damage can crash."""
@@ -205,7 +205,12 @@ def _scan(model: type[Table], files: list[Path]) -> pl.LazyFrame:
         return empty(model).lazy()
     # A file of an older release may lack a column.
     return pl.scan_parquet(
-        files, hive_partitioning=False, schema=polars_schema(model), missing_columns="insert", extra_columns="ignore"
+        files,
+        glob=False,
+        hive_partitioning=False,
+        schema=polars_schema(model),
+        missing_columns="insert",
+        extra_columns="ignore",
     )
 
 
@@ -236,7 +241,7 @@ def _write_addresses(file: Path, body: bytes) -> None:
 
 
 def _remove(model: type[Table], file: Path, gone: pl.DataFrame) -> int:
-    rows = pl.read_parquet(file, hive_partitioning=False)
+    rows = pl.read_parquet(file, glob=False, hive_partitioning=False)
     kept = rows.join(gone, on=gone.columns, how="anti", nulls_equal=True, maintain_order="left")
     removed = rows.height - kept.height
     if removed and kept.height:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 from pipeline.config.approvals import load_approvals
+from pipeline.operations.unknown_names import event_line
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.proposals import proposals_from
 from pipeline.optimizations.record import Proposal
@@ -65,6 +66,7 @@ def standing_proposals(settings: Settings) -> tuple[list[Proposal], list[str]]:
 
 
 def digest_lines(settings: Settings, ledger: Ledger) -> list[str]:
-    """The digest in at most ten lines. There are none if nothing is published."""
+    """The digest in about ten lines. There are none if nothing is published."""
     tables = read_publication(settings.published_dir)
-    return summary(tables, len(ledger.records(Status.PENDING))) if tables else []
+    waiting = len(ledger.records(Status.PENDING))
+    return summary(tables, waiting, event_line(settings, tables)) if tables else []

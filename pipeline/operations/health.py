@@ -21,7 +21,9 @@ from pipeline.config.flow_map import load_flow_map
 from pipeline.config.mutes import load_mutes
 from pipeline.lake.store import Lake, is_whole
 from pipeline.mailchimp.connection import connect
+from pipeline.operations.unknown_names import definition_findings, event_findings
 from pipeline.optimizations.ledger import open_ledger
+from pipeline.published.reader import read_publication
 from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest, content_hash
 from pipeline.schemas.lake import Sources
 from pipeline.settings import Settings
@@ -56,6 +58,7 @@ def diagnosis(settings: Settings) -> list[Finding]:
         (True, ", ".join(f"{name} {version(name)}" for name in PACKAGES)),
         _disk(settings.data_dir),
         _definitions(settings),
+        *_names(settings),
         _mailchimp(settings),
         *_sources(settings),
     ]
@@ -167,6 +170,17 @@ def _found(row: dict[str, Any]) -> str:
     if row["state"] == "failed":
         return f"not read{since}. {row['detail']}"
     return f"no longer in Mailchimp{since}; what was read of it stays"
+
+
+def _names(settings: Settings) -> list[Finding]:
+    """Names that match nothing, in the definitions and in the event files. Before the first night none is known."""
+    try:
+        tables = read_publication(settings.published_dir)
+        return [*definition_findings(settings, tables), *event_findings(settings, tables)] if tables else []
+    except SourceError:
+        return []  # the definitions have mistakes, which are told above
+    except (ValueError, KeyError, OSError, pl.exceptions.PolarsError):
+        return [(False, f"What is published in {settings.published_dir} cannot be read. Run driptune verify.")]
 
 
 def _mailchimp(settings: Settings) -> Finding:

@@ -1,4 +1,4 @@
-"""The morning in at most ten lines, from the published tables alone; more only where something went away or failed."""
+"""The morning in at most ten lines, from the published tables alone; more only where something asks for it."""
 
 from datetime import date, timedelta
 
@@ -21,8 +21,14 @@ PEOPLE = {
 }
 
 
-def summary(tables: Tables, waiting: int) -> list[str]:
-    """A heading and a line for each subject on what the night found; `waiting` proposals wait for a decision."""
+def summary(tables: Tables, waiting: int, events: str | None = None) -> list[str]:
+    """A heading and a line for each subject on what the night found.
+
+    Args:
+        tables: the published tables.
+        waiting: how many proposals wait for a decision.
+        events: what is wrong with the names in the event files.
+    """
     manifest = tables["manifest"].row(0, named=True)
     lines = [f"\nThe morning after {manifest['as_of']} ({manifest['tables']} tables, version {manifest['version']})"]
     lines += _volume(tables["workflow_metrics"])
@@ -35,6 +41,7 @@ def summary(tables: Tables, waiting: int) -> list[str]:
     lines += _sources(tables["reconciliation"], date.fromisoformat(str(manifest["as_of"])))
     lines += _quarantine(tables["quarantine"])
     told = f"{counted(waiting, 'proposal waits', 'proposals wait')}: driptune pending" if waiting else "nothing waits"
+    lines += [f"  events      {events}"] if events else []
     lines.append(f"  decisions   {told}")
     return lines
 

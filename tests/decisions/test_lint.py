@@ -15,7 +15,8 @@ TWIN = parse_rule("twin", {"field": "plan", "operator": "equals", "value": "pro"
 DEAD = parse_rule("dead", {"field": "plan", "operator": "equals", "value": "max"})
 BROKEN = parse_rule("broken", {"field": "plan", "operator": "lessThan", "value": 1})
 EVERYBODY = parse_rule("everybody", {"all": []})
-RULES = [PRO, TWIN, DEAD, BROKEN, EVERYBODY]
+MISSPELT = parse_rule("misspelt", {"field": "plann", "operator": "notEquals", "value": "pro"})
+RULES = [PRO, TWIN, DEAD, BROKEN, EVERYBODY, MISSPELT]
 
 
 def coverage(people: pl.DataFrame = PEOPLE) -> pl.DataFrame:
@@ -45,6 +46,16 @@ def test_coverage_counts_matches_and_names_dead_and_broken_rules():
     assert rows["everybody"]["matches"] == 10
 
 
+def test_a_misspelt_field_is_told_with_the_nearest_by_coverage_and_lint():
+    told = "no subscriber has the field 'plann'; the nearest is 'plan'"
+    row = coverage().filter(pl.col("rule_id") == "misspelt").row(0, named=True)
+    assert (row["matches"], row["is_universal"], row["status"], row["error"]) == (0, False, "error", told)
+    point = DecisionPoint("point", (Arm("x", MISSPELT),), "x")
+    found = lint_decision_points([point], steps=[], edges=[], coverage=coverage(), as_of_day=NIGHT)
+    assert (found["finding"].item(), found["severity"].item()) == ("rule in error", "error")
+    assert told in found["description"].item()
+
+
 def test_an_empty_audience_has_no_rate_and_no_dead_rule():
     rows = coverage(PEOPLE.clear())
     assert rows["match_rate"].is_null().all()
@@ -69,6 +80,7 @@ def test_a_sound_point_has_no_finding():
         ([Arm("x", PRO, target_step_id="a"), Arm("y", TWIN, target_step_id="a")], {}, ("overlapping", "y")),
         ([Arm("x", DEAD, target_step_id="a")], {}, ("dead rule", "dead")),
         ([Arm("x", BROKEN, target_step_id="a")], {}, ("rule in error", "broken")),
+        ([Arm("x", MISSPELT, target_step_id="a")], {}, ("rule in error", "misspelt")),
     ],
 )
 def test_each_fault_is_found_alone(arms, options, expected):

@@ -95,7 +95,7 @@ def judge(row: dict[str, Any], field: str, operator: str, expected: Any, unit: s
         "withinLast": "instant",
         "notWithinLast": "instant",
     }.get(operator)
-    if needed and declared_type(field) not in (needed, "missing"):
+    if declared_type(field) == "missing" or (needed and declared_type(field) != needed):
         raise WrongTypeError
     actual = look_up(row, field)
     match operator:
@@ -263,6 +263,29 @@ def test_a_rule_with_an_error_matches_nobody_even_negated_and_says_why():
     assert evaluate_rules(frame, rules, NOW).rows() == [(1, False, False, True), (2, False, False, True)]
     explained = explain_rules(frame, rules[:1], NOW)
     assert explained["error"].to_list() == ["greaterThan needs a number, but 'plan' is a text"] * 2
+
+
+@pytest.mark.parametrize(
+    ("field", "nearest"),
+    [
+        ("last_visitd", "last_visit"),
+        ("Last_Visit", "last_visit"),
+        ("last_visit\u200b", "last_visit"),
+        ("profile.citty", "profile.city"),
+        ("profile.deep.flg", "profile.deep.flag"),
+        ("city", "profile.city"),
+    ],
+)
+@pytest.mark.parametrize("negated", [False, True])
+@pytest.mark.parametrize("operator", ["notWithinLast", "notEquals", "notExists", "exists"])
+def test_a_misspelt_field_matches_nobody_and_the_nearest_is_named(field, nearest, negated, operator):
+    condition = {"field": field, "operator": operator, "value": None if operator.endswith("xists") else 30}
+    rule = parse_rule("rule", {"not": condition} if negated else condition)
+    assert evaluate_rules(NOBODY, [rule], NOW)["rule"].item() is False
+    error = compile_rule(rule, NOBODY.schema, NOW).error
+    assert error is not None
+    assert error.startswith("no subscriber has the field '")
+    assert error.endswith(f"; the nearest is '{nearest}'")
 
 
 def test_each_result_carries_expected_actual_and_match():

@@ -1,0 +1,139 @@
+"""Any writer gives the lake of the sorted, deduplicated clean input, and what is broken in between is counted."""
+
+import csv
+import gzip
+import io
+import json
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from unittest.mock import patch
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from pipeline.lake.store import Lake
+from tests.events.stream import ANN, UNIX, content, put, read
+
+COLUMNS = ["event_id", "occurred_at", "event_type", "subscriber", "revenue", "note"]
+Event = tuple[str, datetime, Decimal, str]
+# No control character, no escape of a dialect, and nothing that looks like an address, which would be removed.
+notes = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="@%\\"), min_size=1, max_size=9)
+events = st.tuples(
+    st.sampled_from("abcdef"),
+    st.datetimes(datetime(2020, 1, 1), datetime(2026, 3, 30)).map(lambda one: one.replace(microsecond=0, tzinfo=UTC)),
+    st.decimals(0, 10**6, places=2),
+    notes,
+)
+LONG_ROW = f"bad,2026-03-30T12:00:00Z,visit,{ANN},,a,b\n"
+BROKEN = {
+    "csv": ['bad,x,visit,ann,,"x" y\n', 'bad,x,visit,ann,,"open\n', LONG_ROW],
+    "lines": ['{"event_id": "bad", "note": }\n', "bad\n", '{"event_id": "bad"\n'],
+    "array": ['{"event_id": "bad", "note": },', "bad,", "[7],"],
+}
+
+
+def times(moment: datetime) -> list[str]:
+    """One instant as databases write it."""
+    east = moment + timedelta(hours=5, minutes=30)
+    return [
+        moment.isoformat(),
+        f"{moment:%Y-%m-%d %H:%M:%S}",
+        f"{moment:%Y-%m-%d %H:%M:%S}+00",
+        f"{moment:%Y-%m-%d %H:%M:%S.000} UTC",
+        f"{moment:%Y-%m-%dT%H:%M:%S.000000Z}",
+        f"{east:%Y-%m-%d %H:%M:%S.000000000} +0530",
+        f"{east:%Y-%m-%d %H:%M:%S} Asia/Kolkata",
+    ]
+
+
+def rows_of(draw: Callable, written: list[Event]) -> list[dict]:
+    rows = []
+    for event_id, moment, amount, note in written:
+        # A sum of floats is noisy, and a wide decimal has many zeros.
+        revenue = draw(
+            st.sampled_from([str(amount), f"{amount:.18f}", repr(float(amount)), repr(float(amount) * 3 / 3)])
+        )
+        told = {"occurred_at": draw(st.sampled_from(times(moment))), "revenue": revenue, "note": note}
+        rows.append({"event_id": event_id, "event_type": "purchase", "subscriber": ANN, **told})
+    return rows
+
+
+def as_csv(draw: Callable, written: list[Event]) -> tuple[str, bytes, int]:
+    text, broken = io.StringIO(), 0
+    quoting = draw(st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]))
+    writer = csv.DictWriter(text, COLUMNS, quoting=quoting, lineterminator=draw(st.sampled_from(["\n", "\r\n"])))
+    writer.writeheader()
+    for row in rows_of(draw, written):
+        broken += put_between(draw, text, "csv")
+        writer.writerow(row)
+    encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
+    return "a.csv", text.getvalue().encode(encoding), broken
+
+
+def as_json(draw: Callable, written: list[Event]) -> tuple[str, bytes, int]:
+    is_array, indent = draw(st.booleans()), draw(st.sampled_from([None, 1, 2]))
+    text, broken = io.StringIO(), 0
+    for number, row in enumerate(rows_of(draw, written)):
+        broken += put_between(draw, text, "array" if is_array else "lines")
+        # A line may hold a number where a program wrote one.
+        row["revenue"] = draw(st.sampled_from([row["revenue"], json.loads(row["revenue"])]))
+        is_last = number == len(written) - 1
+        text.write(json.dumps(row, indent=indent) + ("" if is_array and is_last else "," if is_array else "\n"))
+    body = f"[{text.getvalue()}]" if is_array else text.getvalue()
+    return "a.json", body.encode(draw(st.sampled_from(["utf-8", "utf-16"]))), broken
+
+
+def as_parquet(draw: Callable, written: list[Event]) -> tuple[str, bytes, int]:
+    unit, zone = draw(st.sampled_from(["s", "ms", "us", "ns"])), draw(st.sampled_from([None, "UTC", "Asia/Kolkata"]))
+    kind = draw(st.sampled_from([pa.float64(), pa.decimal128(38, 18), pa.decimal128(12, 2), pa.string()]))
+    convert = {pa.float64(): float, pa.string(): str}.get(kind, Decimal)
+    text = draw(st.sampled_from([pa.string(), pa.large_string(), pa.string_view()]))
+    seconds = [int((moment - UNIX).total_seconds()) for _, moment, _, _ in written]
+    columns = {
+        "event_id": pa.array([one for one, *_ in written], text),
+        "occurred_at": pa.array(seconds, pa.timestamp("s")).cast(pa.timestamp(unit)).cast(pa.timestamp(unit, zone)),
+        "event_type": pa.array(["purchase"] * len(written)).dictionary_encode(),
+        "subscriber": pa.array([ANN] * len(written), text),
+        "revenue": pa.array([convert(amount) for _, _, amount, _ in written], kind),
+        "note": pa.array([note for *_, note in written]),
+    }
+    body = io.BytesIO()
+    pq.write_table(pa.table(columns), body, compression=draw(st.sampled_from(["snappy", "zstd", "none"])))
+    return "a.parquet", body.getvalue(), 0
+
+
+def put_between(draw: Callable, text: io.StringIO, kind: str) -> int:
+    drawn = draw(st.lists(st.sampled_from(BROKEN[kind]), max_size=2))
+    text.write("".join(drawn))
+    return len(drawn)
+
+
+writers = st.sampled_from([as_csv, as_json, as_parquet])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(events, min_size=1, max_size=6), writers, st.booleans(), st.data())
+def test_any_writer_with_broken_rows_between_gives_the_clean_input(drawn, writer, is_packed, data):
+    """Of events with one id the earliest stands, so that clean input holds each id once."""
+    standing = {one[0]: one for one in sorted(drawn, key=lambda one: (one[1], one[2], one[3]), reverse=True)}
+    clean = [
+        {"event_id": one, "occurred_at": moment.isoformat(), "event_type": "purchase", "subscriber": ANN,
+         "revenue": str(amount), "note": note}
+        for one, moment, amount, note in standing.values()
+    ]  # fmt: skip
+    name, body, broken = writer(data.draw, drawn)
+    different = len(set(drawn)) - len(standing)
+    with tempfile.TemporaryDirectory() as folder, patch("os.fsync"):
+        expected, found = Lake(Path(folder) / "clean"), Lake(Path(folder) / "written")
+        put(Path(folder) / "a", "clean.ndjson", "".join(json.dumps(one) + "\n" for one in clean).encode())
+        put(Path(folder) / "b", name, gzip.compress(body) if is_packed else body)
+        assert read(Path(folder) / "a", expected).rows == len(standing)
+        summary = read(Path(folder) / "b", found)
+        assert_frame_equal(content(found), content(expected))
+        assert summary.quarantined == broken + different
