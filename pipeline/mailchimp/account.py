@@ -24,7 +24,6 @@ REACHED = ("subscribed", "transactional", "pending")
 """States of members who get mail."""
 SPOT_CHECKS = 20
 """Known people whom a listing leaves out and who are asked for one by one; most of them are archived or deleted."""
-NO_LONGER_REACHED = f"{REFUSED}: no longer a member who gets mail"
 _SHAPE = "Nothing more is written. Run again later; if it stays so, the API changed its shape: update driptune."
 
 
@@ -144,17 +143,19 @@ class MailchimpAccount:
     def _write_member(self, change: Change) -> str:
         key = int(change.subject)
         if key not in self._lists:
-            return NO_LONGER_REACHED
+            return Outcome.GONE
         audience, member_id = self._lists[key], self._member_ids[key]
         try:
             status, value = self._read_member(audience, member_id, change.field)
             if status not in REACHED:
-                return NO_LONGER_REACHED
+                return Outcome.GONE
             if value != change.before:
                 return Outcome.TAKEN
             body = {"merge_fields": {change.field: change.after}}
             self._client.write("PATCH", MEMBER, body, list_id=audience, member_id=member_id)
-        except (RequestRefusedError, NotFoundError) as error:
+        except NotFoundError:
+            return Outcome.GONE
+        except RequestRefusedError as error:
             return f"{REFUSED}: {error.what}"
         return Outcome.WRITTEN
 

@@ -26,7 +26,8 @@ class Outcome(StrEnum):
 
     WRITTEN = "written"
     HELD = "held already"
-    LOST = "accepted, but not there when read back"
+    LOST = "not there when read back"
+    MISSED = "not found, although it is listed"
     CUT = "not written, the run was cut short"
     TAKEN = "set by somebody else meanwhile"
     GONE = "no longer a member who gets mail"
@@ -166,7 +167,7 @@ def outcome_of(write: Write, current: str | None, answer: str | None) -> str:
         return Outcome.TAKEN
     if answer is None:
         return Outcome.CUT
-    return Outcome.LOST if answer == Outcome.WRITTEN else answer
+    return {Outcome.WRITTEN.value: Outcome.LOST, Outcome.GONE.value: Outcome.MISSED}.get(answer, answer)
 
 
 def member_changes(
@@ -269,7 +270,7 @@ def _traced(trace: Trace | None, write: Write) -> Trace:
     assert write.after is not None
     known = trace or Trace(write.before, frozenset({write.before}), is_written=False)
     outcome = write.outcome
-    if outcome == Outcome.HELD or outcome == Outcome.TAKEN or (outcome or "").startswith(REFUSED):
+    if outcome in (Outcome.HELD, Outcome.TAKEN, Outcome.MISSED) or (outcome or "").startswith(REFUSED):
         return known
     # Mailchimp may have taken a write that nobody saw arrive: both values are then known to be the record's.
     ours = {write.after} if outcome == Outcome.WRITTEN else {write.before, write.after}

@@ -58,7 +58,8 @@ class Account(Protocol):
         """Set the field of each member who still holds `before`.
 
         Returns:
-            Per change `written`, `set by somebody else meanwhile`, or why it was refused.
+            Per change `written`, `set by somebody else meanwhile`, `no longer a member who gets mail`, or why it was
+            refused.
         """
 
     def write_email(self, workflow_id: str, change: Change) -> str:
@@ -152,9 +153,8 @@ class Writer:
         self.checkpoint("settled")
         if lost := sum(outcome == Outcome.LOST for outcome in outcomes.values()):
             raise NotConfirmedError(
-                f"{record.optimization_id}: Mailchimp accepted {len(plan.changes):,} writes, and {lost:,} of them are "
-                f"not there when read back. It stays {record.status}, and the next run tries again. If it stays so, "
-                "look at these members in Mailchimp."
+                f"{record.optimization_id}: Mailchimp accepted {lost:,} writes that are not there when read back. It "
+                f"stays {record.status}, and the next run tries again. If it stays so, look at them in Mailchimp."
             )
         return Written(record, held, outcomes)
 

@@ -47,12 +47,14 @@ def test_a_writer_that_was_killed_keeps_nobody_out(open_ledger: Callable[[], Led
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        ledger = Ledger.open(ledger_url)
-        with ledger.one_writer():
-            os.write(writing, b"held")
-            time.sleep(600)
-        os._exit(1)
-    os.read(reading, 4)
+        try:
+            with Ledger.open(ledger_url).one_writer():
+                os.write(writing, b"held")
+                time.sleep(600)
+        finally:
+            os.write(writing, b"lost")
+            os._exit(1)
+    assert os.read(reading, 4) == b"held"
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     started = time.monotonic()
