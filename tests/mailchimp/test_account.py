@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from pipeline.common.errors import ContractBrokenError, PagingError
-from pipeline.mailchimp import client as mailchimp
+from pipeline.mailchimp import paging
 from pipeline.mailchimp.account import MailchimpAccount
 from pipeline.mailchimp.client import MailchimpClient
 from pipeline.optimizations.account.apply import apply
@@ -100,7 +100,7 @@ def made_up() -> Iterator[tuple[WritableAccount, MailchimpAccount]]:
     """A small account whose answers can be broken, its pages three members long, and how driptune reaches it."""
     made = WritableAccount(PEOPLE_OF_FAKE)
     with pytest.MonkeyPatch.context() as patch, serve_answers(made.answer) as url:
-        patch.setattr(mailchimp, "PAGE_SIZE", 3)
+        patch.setattr(paging, "PAGE_SIZE", 3)
         yield made, reached(url, PEOPLE_OF_FAKE, retry_budget_seconds=0.2)
 
 

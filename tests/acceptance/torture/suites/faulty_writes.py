@@ -16,6 +16,7 @@ import polars as pl
 
 from pipeline.common.errors import DriptuneError, SourceError
 from pipeline.mailchimp import client as mailchimp
+from pipeline.mailchimp import paging
 from pipeline.mailchimp.account import MailchimpAccount
 from pipeline.optimizations.account.apply import apply
 from pipeline.optimizations.account.rollback import roll_back
@@ -90,7 +91,7 @@ OF_EMAIL = frozenset({"an e-mail", "an e-mail that is started"})
 
 def measure(quick: bool) -> Iterator[Row]:
     """Every kind at every endpoint, once and for good; of a quick run every fourth."""
-    mailchimp.FIRST_WAIT_SECONDS, mailchimp.PAGE_SIZE = 0.02, PAGE_SIZE
+    mailchimp.FIRST_WAIT_SECONDS, paging.PAGE_SIZE = 0.02, PAGE_SIZE
     cases = [(kind, place, times) for kind in KINDS for place in ENDPOINTS for times in (1.0, float("inf"))]
     sums: Counter[str] = Counter()
     for number, case in enumerate(cases[::4] if quick else cases):
