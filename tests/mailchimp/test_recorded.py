@@ -62,7 +62,8 @@ def test_reports_keep_what_was_recorded_of_them(night, account):
             row = stored[recorded["id"]]
             assert row["emails_sent"] == recorded["emails_sent"]
             assert row["sent_us"] == instant(recorded["send_time"])
-            assert row["last_click_us"] == instant(recorded["clicks"]["last_click"])
+            last_click = recorded["clicks"]["last_click"]
+            assert row["last_click_us"] == (instant(last_click) if last_click else None)
             assert row["hard_bounces"] == recorded["bounces"]["hard_bounces"]
             assert row["soft_bounces"] == recorded["bounces"]["soft_bounces"]
 

@@ -10,6 +10,9 @@ from pipeline.mailchimp.pulls.sources import SourceBook
 from pipeline.mailchimp.pulls.windows import WindowState
 from pipeline.schemas.base import Table, identity
 
+ACCOUNT = "/"
+"""The endpoint of the account itself: where it does not answer, nothing of the account can be read."""
+
 
 def read_or_keep(
     read: Callable[[], PullSummary],
@@ -36,7 +39,8 @@ def read_or_keep(
         summary = read()
     except errors.SourceError as error:
         book = SourceBook(lake, WindowState(lake), as_of)
-        if isinstance(error, STOPPING) or _is_worth_another(error, may_try_again) or not _has_state(book, models, lake):
+        is_final = isinstance(error, STOPPING) or error.endpoint == ACCOUNT
+        if is_final or _is_worth_another(error, may_try_again) or not _has_state(book, models, lake):
             raise
         if not book.tells(str(error)):
             for model in models:
