@@ -223,15 +223,15 @@ LINE = json.dumps(event("1", note="caf\u00e9")).encode()
     ("name", "body"),
     [
         ("a.csv", TEXT),
-        ("a.csv.gz", gzip.compress(TEXT)),
-        ("a.csv", gzip.compress(TEXT)),
+        ("a.csv.gz", gzip.compress(TEXT, mtime=0)),
+        ("a.csv", gzip.compress(TEXT, mtime=0)),
         ("a.csv.gz", TEXT),
-        ("a.gz", gzip.compress(TEXT)),
-        ("a.gz", gzip.compress(LINE)),
+        ("a.gz", gzip.compress(TEXT, mtime=0)),
+        ("a.gz", gzip.compress(LINE, mtime=0)),
         ("a.csv.bz2", bz2.compress(TEXT)),
         ("a.csv.xz", lzma.compress(TEXT)),
         ("a.csv.zst", pa.compress(TEXT, codec="zstd", asbytes=True)),
-        ("a.csv.gz", gzip.compress(TEXT[:50]) + gzip.compress(TEXT[50:])),
+        ("a.csv.gz", gzip.compress(TEXT[:50], mtime=0) + gzip.compress(TEXT[50:])),
         *(("a.csv", TEXT.decode().encode(encoding)) for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-32")),
         *(("a.json", LINE.decode().encode(encoding)) for encoding in ("utf-8-sig", "utf-16", "utf-16-be", "utf-32")),
         ("a.csv", TEXT.replace(b"\n", b"\r\n")),
@@ -243,7 +243,7 @@ def test_a_file_is_known_by_its_content_however_it_is_packed_encoded_or_named(tm
 
 
 def test_a_file_that_is_named_itself_needs_no_suffix(tmp_path):
-    for number, body in enumerate((TEXT, LINE, gzip.compress(TEXT))):
+    for number, body in enumerate((TEXT, LINE, gzip.compress(TEXT, mtime=0))):
         put(tmp_path / "in", "events", body)
         lake = Lake(tmp_path / f"lake {number}")
         read(tmp_path / "in" / "events", lake)
@@ -253,9 +253,9 @@ def test_a_file_that_is_named_itself_needs_no_suffix(tmp_path):
 @pytest.mark.parametrize(
     ("name", "body", "said"),
     [
-        ("a.csv.gz", gzip.compress(TEXT)[:-9], "is a gzip file that is cut short"),
-        ("a.csv", gzip.compress(TEXT)[:20], "is a gzip file that is cut short"),
-        ("a.csv.gz", gzip.compress(TEXT)[:-6] + b"\0\1\2\3\4\5", "is a gzip file that is damaged"),
+        ("a.csv.gz", gzip.compress(TEXT, mtime=0)[:-9], "is a gzip file that is cut short"),
+        ("a.csv", gzip.compress(TEXT, mtime=0)[:20], "is a gzip file that is cut short"),
+        ("a.csv.gz", gzip.compress(TEXT, mtime=0)[:-6] + b"\0\1\2\3\4\5", "is a gzip file that is damaged"),
         ("a.csv.bz2", bz2.compress(TEXT)[:-9], "is a bzip2 file that is cut short"),
         ("a.csv.xz", lzma.compress(TEXT)[:-9], "is a xz file that is cut short"),
         ("a.csv.zst", pa.compress(TEXT * 99, codec="zstd", asbytes=True)[:-9], "is a Zstandard file that is cut short"),
