@@ -231,7 +231,7 @@ LINE = json.dumps(event("1", note="caf\u00e9")).encode()
         ("a.csv.bz2", bz2.compress(TEXT)),
         ("a.csv.xz", lzma.compress(TEXT)),
         ("a.csv.zst", pa.compress(TEXT, codec="zstd", asbytes=True)),
-        ("a.csv.gz", gzip.compress(TEXT[:50], mtime=0) + gzip.compress(TEXT[50:])),
+        ("a.csv.gz", gzip.compress(TEXT[:50], mtime=0) + gzip.compress(TEXT[50:], mtime=0)),
         *(("a.csv", TEXT.decode().encode(encoding)) for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-32")),
         *(("a.json", LINE.decode().encode(encoding)) for encoding in ("utf-8-sig", "utf-16", "utf-16-be", "utf-32")),
         ("a.csv", TEXT.replace(b"\n", b"\r\n")),
