@@ -10,15 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
+from pipeline.analysis.statistics import Array, Mask
 from pipeline.analysis.statistics.glm import binomial_derivatives, newton
 
-Array = NDArray[np.float64]
-Eligible = NDArray[np.bool_]
 RIDGE = 4.0
 """Prior precision of every standardised coefficient. Its prior standard deviation is half a log-odds unit."""
 
@@ -153,7 +151,7 @@ def _derivatives(by_arm: list[tuple[Array, Array]], mode: Array, precision: Arra
     return gradient, hessian
 
 
-def best_probabilities(model: PolicyModel, subscribers: pl.DataFrame, eligible: Eligible) -> Array:
+def best_probabilities(model: PolicyModel, subscribers: pl.DataFrame, eligible: Mask) -> Array:
     """Posterior probability that each arm is the best of those eligible.
 
     Args:
@@ -189,7 +187,7 @@ def best_probabilities(model: PolicyModel, subscribers: pl.DataFrame, eligible: 
     return share
 
 
-def floored(probabilities: Array, eligible: Eligible, floor: float) -> Array:
+def floored(probabilities: Array, eligible: Mask, floor: float) -> Array:
     """Choice probabilities with no eligible arm below about `floor`. A row is all 0 if no arm is eligible."""
     raised = np.where(eligible, np.maximum(probabilities, floor), 0.0)
     total = raised.sum(axis=1, keepdims=True)

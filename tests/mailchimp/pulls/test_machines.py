@@ -5,14 +5,9 @@ import pytest
 from pipeline.mailchimp.fields import instant
 from pipeline.mailchimp.rows import is_image_proxy
 from pipeline.schemas import lake as tables
-from tests.mailchimp.fake_account import FakeAccount, click, member_id, opened, rows, served
+from tests.mailchimp.fake_account import click, member_id, opened, rows, served
 
 SENT_AT = "2026-06-20T10:00:00+00:00"
-
-
-@pytest.fixture
-def account() -> FakeAccount:
-    return FakeAccount()
 
 
 def test_both_passes_are_read_and_their_difference_is_machine(account, tmp_path):

@@ -2,14 +2,11 @@
 
 from datetime import date, timedelta
 
-import pytest
-
 from pipeline.mailchimp.fields import instant
 from pipeline.schemas import lake as tables
 from tests.mailchimp.fake_account import (
     AUDIENCE,
     NIGHT,
-    FakeAccount,
     automation_email,
     member,
     member_id,
@@ -28,11 +25,6 @@ flows:
 """
 SENT_AT = "2026-06-20T10:00:00+00:00"
 LONG_AGO = "2026-01-05T10:00:00+00:00"
-
-
-@pytest.fixture
-def account() -> FakeAccount:
-    return FakeAccount()
 
 
 def test_the_flow_map_names_the_journeys_that_the_api_hides(account, tmp_path):

@@ -14,7 +14,6 @@ from tests.mailchimp.fake_account import (
     AUDIENCE,
     KEYS,
     NIGHT,
-    FakeAccount,
     automation_email,
     click,
     member,
@@ -29,11 +28,6 @@ from tests.mailchimp.fake_account import (
 
 SENT_AT = "2026-06-20T10:00:00+00:00"
 LONG_AGO = "2026-01-05T10:00:00+00:00"
-
-
-@pytest.fixture
-def account() -> FakeAccount:
-    return FakeAccount()
 
 
 def test_archived_members_come_by_a_sweep_of_their_own(account, tmp_path):

@@ -32,11 +32,6 @@ SENT_AT = "2026-06-20T10:00:00+00:00"
 LONG_AGO = "2026-01-05T10:00:00+00:00"
 
 
-@pytest.fixture
-def account() -> FakeAccount:
-    return FakeAccount()
-
-
 def test_an_unchanged_campaign_is_not_read_again(account, tmp_path):
     account.add_campaign("news", [1], LONG_AGO)
     with served(account, tmp_path) as night:
