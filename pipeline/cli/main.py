@@ -19,6 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline.cli.apply import apply_command, rollback
 from pipeline.cli.conflicts import conflicts
 from pipeline.cli.decide import decide_commands
+from pipeline.cli.export import export
+from pipeline.cli.subscribers import decide, explain, replay
 from pipeline.common.errors import DriptuneError, disk_trouble
 from pipeline.settings import Settings
 
@@ -224,7 +226,19 @@ def simulate_anomalies() -> None:
         console.print(line, markup=False)
 
 
-for command in (conflicts, *decide_commands, apply_command, rollback):
+@simulate.command("decisions")
+@click.option("--subscribers", default=1_000, show_default=True, help="The number of people at each decision point.")
+def simulate_decisions(subscribers: int) -> None:
+    """Compare answers for single people with the night.
+
+    `driptune decide` is asked for many people at each decision point, and must say what the night said.
+    """
+    from pipeline.operations.one_subscriber import check_decisions
+
+    _report(list(check_decisions(Settings(), subscribers)))
+
+
+for command in (conflicts, *decide_commands, apply_command, rollback, decide, explain, replay, export):
     main.add_command(command)
 
 

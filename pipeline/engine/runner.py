@@ -29,6 +29,7 @@ INHERITED_DAYS: Mapping[str, Mapping[str, str]] = {
     "core.step_entries": {"core.arrivals": "day"},
     "core.credits": {"core.conversions": "day"},
     "reductions.step_days": {"core.messages": "day"},
+    "reductions.link_days": {"core.messages": "day", "core.engagements": "day"},
     "reductions.hours_of_week": {"core.messages": "day"},
     "reductions.subscriber_hours": {"core.messages": "day", "core.engagements": "day", "core.conversions": "day"},
     "reductions.credit_days": {"core.credits": "message_day"},

@@ -56,7 +56,7 @@ class OptimizationEvents(Table):
     """One row per event of the ledger. Hashes chain the events, so that a changed or removed one is found."""
 
     sequence: pl.Int64 = count("Number of the event in the ledger.")
-    optimization_id: pl.String = key(RECORD)
+    optimization_id: pl.String = key(f"{RECORD} 'exports' for an export of addresses, which belongs to no record.")
     revision: pl.Int64 = count("Number of the event within its record.")
     event_type: pl.String = word("What happened.", vocabulary.LedgerEventType)
     actor: pl.String = column("Who did it: an approver, 'driptune', or a rule of approvals.yaml.")

@@ -150,6 +150,22 @@ class StepMetrics(_Rates, _StepKey):
     """One row per step and window up to tonight, every rate with its 95% Wilson interval."""
 
 
+@table("marts.step_links", ("workflow_id", "step_id", "window", "url"))
+class StepLinks(_StepKey):
+    """One row per step, link and window with messages: who clicked the link. Some links nobody clicked."""
+
+    url: pl.String = column("Link, without what names a person. Links that unsubscribe are left out.")
+    window: pl.String = word("Days up to tonight that are counted, by day of sending.", vocabulary.Window)
+    delivered: pl.Int64 = count("Messages of the step that did not bounce.")
+    clicks: pl.Int64 = count("Clicks on the link, those by machines included.")
+    unique_clicks: pl.Int64 = count("Delivered messages in which the link was clicked, by a person or a machine.")
+    unique_human_clicks: pl.Int64 = count("Delivered messages in which a person clicked the link.")
+    click_share: pl.Float64 = share("unique_human_clicks / their sum over the links of the step. Null without any.")
+    human_click_rate: pl.Float64 = share("unique_human_clicks / delivered.", interval=WILSON)
+    as_of_day: pl.Date = tonight()
+    method: pl.String = method_name()
+
+
 @table("marts.workflow_metrics", ("workflow_id", "window"))
 class WorkflowMetrics(_Rates, _WorkflowKey):
     """One row per workflow and window up to tonight. A subscriber counts once per message, not once per workflow."""

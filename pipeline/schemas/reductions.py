@@ -48,6 +48,17 @@ class StepDays(_Step):
     complaints: pl.Int64 = count("Messages with a complaint.")
 
 
+@table("reductions.link_days", ("step_key", "url", "day"))
+class LinkDays(_Step):
+    """Step, link and day of sending: clicks on links of delivered messages, without links that unsubscribe."""
+
+    url: pl.String = column("Link.")
+    day: pl.Int64 = day_number(SENT_DAY)
+    clicks: pl.Int64 = count("Clicks on the link.")
+    unique_clicks: pl.Int64 = count("Messages in which the link was clicked at least once.")
+    unique_human_clicks: pl.Int64 = count("Those of them with a click on the link that bears no mark of a machine.")
+
+
 @table("reductions.entry_days", ("step_key", "day"))
 class EntryDays(_Step):
     """Step and day of entry."""

@@ -246,7 +246,7 @@ class RecordStatus(StrEnum):
 
 
 class LedgerEventType(StrEnum):
-    """What can happen to a record."""
+    """What can happen to a record, and one thing that happens to no record: an export of addresses."""
 
     PROPOSED = "proposed"
     EVIDENCE_RENEWED = "evidence_renewed"
@@ -270,6 +270,7 @@ class LedgerEventType(StrEnum):
     WRITES_SETTLED = "writes_settled"
     WRITES_FORGOTTEN = "writes_forgotten"
     JOURNAL_ADOPTED = "journal_adopted"
+    EXPORTED = "exported"
 
 
 class RealisedOutcome(StrEnum):

@@ -256,3 +256,18 @@ def test_opens_of_mail_from_before_machines_were_marked_are_nobodys(story: Story
     story.did(2, "click", before_us + HOUR)
     sql = "SELECT SUM(human_opens), SUM(human_clicks) FROM reductions.subscriber_hours"
     assert story.answer(tmp_path, sql) == [(0, 1)]
+
+
+def test_a_link_counts_the_people_who_clicked_it_in_delivered_messages(story: Story, tmp_path: Path):
+    first, second = "https://example.org/a", "https://example.org/b"
+    for who in (1, 2, 3, 4):
+        story.sent(who, status="hard" if who == 4 else "sent")
+    story.did(1, "click", START + HOUR, url=first)
+    story.did(1, "click", START + 2 * HOUR, url=first)
+    story.did(1, "click", START + 3 * HOUR, url=second)
+    story.did(2, "click", START + HOUR, url=first, is_bot=True)
+    story.did(3, "click", START + HOUR, url="https://x.list-manage.com/Unsubscribe?u=1")
+    story.did(4, "click", START + HOUR, url=first)
+    sql = "SELECT url, day, clicks, unique_clicks, unique_human_clicks FROM reductions.link_days ORDER BY 1"
+    today = day_number(FIRST_DAY)
+    assert story.answer(tmp_path, sql) == [(first, today, 3, 2, 1), (second, today, 1, 1, 1)]

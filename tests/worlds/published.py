@@ -133,6 +133,7 @@ MORE = (
     "cohort_triangles",
     "metric_changes",
     "engagement_hours",
+    "step_links",
 )
 
 
@@ -165,6 +166,7 @@ def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tab
     made["step_metrics"] = pl.concat(
         [row("step_metrics", workflow_id=flow, step_id=step, **numbers) for flow in flows for step in STEPS]
     )
+    made["step_links"] = pl.concat([_clicked(flow, step, link) for flow in flows for step in STEPS for link in "ab"])
     lost = {"entrants": 1_000, "advanced": 700, "lost": 200, "waiting": 100, "drop_off_rate": 0.21}
     made["funnel"] = pl.concat(
         [row("funnel", workflow_id=flow, from_step_id="hello", to_step_id="tips", **lost) for flow in flows]
@@ -192,6 +194,17 @@ def _engaged(flow: str | None, hour: int) -> pl.DataFrame:
     return row(
         "engagement_hours", workflow_id=flow, local_weekday=1, local_hour=hour, is_thin=hour == 21, **counts, **rates
     )
+
+
+def _clicked(flow: str, step: str, link: str) -> pl.DataFrame:
+    """Of two links of a step one is clicked by 180 people, and the other one by a third as many."""
+    people = {"a": 180, "b": 60}[link]
+    rates = {
+        f"human_click_rate{end}": people / 1_200 + more for end, more in (("", 0.0), ("_low", -0.02), ("_high", 0.02))
+    }
+    counts = {"delivered": 1_200, "unique_human_clicks": people, "click_share": people / 240}
+    named = {"workflow_id": flow, "step_id": step, "url": f"https://example.org/{link}", "window": "28d"}
+    return row("step_links", **named, **counts, **rates)
 
 
 def _followed(flow: str, week: int) -> pl.DataFrame:

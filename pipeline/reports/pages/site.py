@@ -85,6 +85,7 @@ def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
         cohorts.triangle(flow),
         experiments.tests(flow, tables),
         performance.steps(flow),
+        performance.links(flow),
         trouble.stuck(flow.rows("stuck_subscribers"), lambda _, step: flow.step_name(step)),
         trouble.conflicts(tables, flow.workflow_id),
         decisions.decided(records, tables["realised_lift"]),
