@@ -168,10 +168,10 @@ def restore() -> None:
 
 @main.command()
 def repair() -> None:
-    """Give up what is damaged in lake and working file, and run the nightly.
+    """Give up what is damaged, and read it again where it is held.
 
-    The nightly reads again what Mailchimp and the event files still hold. Look for a backup first: what they no longer
-    hold is lost.
+    What is damaged in lake and working file goes, and the nightly reads again what Mailchimp and the event files still
+    hold. Look for a backup first: what they no longer hold is lost.
     """
     from pipeline.operations.soundness import published_night, repair
 
