@@ -103,7 +103,7 @@ RunStatus = Literal["success", "failure"]
 
 # Cohorts.
 CohortType = Literal["signup_date", "first_purchase", "subscription_plan", "member_field"]
-InsightKind = Literal["above mean", "below mean", "rising", "falling"]
+InsightKind = Literal["above others", "below others", "rising", "falling"]
 
 # Monitoring.
 SeriesKind = Literal["rate", "volume"]
