@@ -76,6 +76,7 @@ class CreditDays(_Step):
     conversions: pl.Int64 = count("Credited conversions.")
     orders: pl.Int64 = count("Those of them that are orders.")
     net_cents: pl.Int64 = column(NET, "cents")
+    squared_cents: pl.Int64 = column("Sum of the squares of the messages' credited revenue.", "cents squared")
 
 
 @table(

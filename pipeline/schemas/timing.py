@@ -96,7 +96,7 @@ class EngagementHours(Table):
 
 
 @table("marts.frequency_pressure", ("workflow_id", "period", "messages_from"))
-class FrequencyPressure(Table):
+class FrequencyPressure(Table, is_stamped=True):
     """One row per workflow, period and number of earlier messages: what came of the next one. It describes, no more."""
 
     as_of_day: pl.Date = tonight()
