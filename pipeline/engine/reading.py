@@ -1,4 +1,4 @@
-"""Reads the working file while no nightly runs."""
+"""Reads the working file while no nightly runs, and tells whether it is damaged."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,6 +8,9 @@ import duckdb
 import polars as pl
 
 from pipeline.common.errors import SourceError
+
+# What DuckDB says of a file that is cut, empty, of another kind, of a later version, or has a wrong checksum.
+_DAMAGE = ("not a valid DuckDB", "Corrupt database", "Could not read enough bytes", "checksum", "version number")
 
 
 def read_tables(working_file: Path, names: Sequence[str], subscriber_key: int | None = None) -> list[pl.DataFrame]:
@@ -44,3 +47,28 @@ def _reading(working_file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             yield connection
     except duckdb.IOException as error:
         raise SourceError("the working file", "cannot be read now", "Wait for the nightly to end.") from error
+
+
+def is_damage(error: duckdb.Error) -> bool:
+    """Whether DuckDB refused a file for what stands in it, and not for its permissions, the disk or another process."""
+    return isinstance(error, (duckdb.SerializationException, duckdb.InternalException)) or any(
+        words in str(error) for words in _DAMAGE
+    )
+
+
+def is_damaged(working_file: Path) -> bool:
+    """Whether a table of the working file cannot be read to its last row; not if it cannot be opened now."""
+    if not working_file.exists():
+        return False
+    try:
+        with duckdb.connect(str(working_file), read_only=True) as connection:
+            query = "SELECT database_name, schema_name, table_name FROM duckdb_tables() WHERE NOT internal"
+            for place in connection.execute(query).fetchall():
+                name = ".".join(f'"{part}"' for part in place)
+                columns = [column for column, *_ in connection.execute(f"DESCRIBE {name}").fetchall()]
+                # Every block has a checksum, which is compared when a value of it is read.
+                hashes = ", ".join(f'bit_xor(hash("{column}"))' for column in columns)
+                connection.execute(f"SELECT {hashes} FROM {name}").fetchall()
+    except duckdb.Error as error:
+        return is_damage(error)
+    return False

@@ -54,6 +54,7 @@ MEMBERS = {
 }
 CAMPAIGNS = {
     "campaign_id": Field("id", read.text),
+    "web_id": Field("web_id", read.identifier, required=False),
     "audience_id": Field("recipients.list_id", read.text, required=False, default=""),
     "campaign_type": Field("type", read.text, required=False, default="regular"),
     "status": Field("status", read.text),

@@ -9,10 +9,11 @@ from enum import EnumType, StrEnum
 from typing import Any, Literal, get_args
 
 # Workflows and steps.
-WorkflowKind = Literal["flow", "automation", "campaign"]
+WorkflowKind = Literal["flow", "journey", "automation", "campaign"]
 WorkflowStatus = Literal["active", "paused", "archived"]
 StepKind = Literal["email", "branch", "wait"]
 StepStatus = Literal["active", "paused", "deleted"]
+JourneyStepKind = Literal["trigger", "delay", "email", "action", "branch"]
 ZoneSource = Literal["member", "gmtoff", "default"]
 
 # Messages and what people and machines do with them.
@@ -85,13 +86,17 @@ ReconciledMetric = Literal[
     "recipients",
     "emails",
     "queue",
+    "journeys",
+    "steps",
     "orders",
     "table",
     "changed addresses",
     "members without address",
     "orders of guests",
 ]
-SourceKind = Literal["audience", "campaign", "automation", "automation e-mail", "store", "table"]
+SourceKind = Literal[
+    "audience", "campaign", "automation", "automation e-mail", "journey list", "journey", "store", "table"
+]
 # Of what went away, a listing no longer holds what is 'unlisted', while what is 'gone' is listed and answers 404.
 SourceState = Literal["read", "failed", "unlisted", "gone"]
 RunStatus = Literal["success", "failure"]

@@ -265,6 +265,7 @@ ORDER = (
     pull.pull_members,
     pull.pull_automations,
     pull.pull_campaigns,
+    pull.pull_journeys,
     pull.pull_reports,
     pull.pull_activity,
     pull.pull_orders,

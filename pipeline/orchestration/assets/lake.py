@@ -35,9 +35,13 @@ def _final_errors_final() -> Iterator[None]:
 
 
 def _pulled(
-    name: str, pull: Callable[..., PullSummary], *models: type[Table], after: tuple[type[Table], ...] = ()
+    name: str,
+    pull: Callable[..., PullSummary],
+    *models: type[Table],
+    after: tuple[type[Table], ...] = (),
+    is_probe: bool = False,
 ) -> dg.AssetsDefinition:
-    """One step that reads several tables from Mailchimp."""
+    """One step that reads several tables from Mailchimp. A probe reads what need not be there: it is tried once."""
 
     @asset(
         *models,
@@ -56,7 +60,7 @@ def _pulled(
                 models,
                 lake,
                 night.as_of,
-                may_try_again=context.retry_number < RETRIES.max_retries,
+                may_try_again=not is_probe and context.retry_number < RETRIES.max_retries,
             )
         shared: Metadata = {"quarantined": summary.quarantined, "calls": summary.calls}
         if summary.failures:
@@ -76,13 +80,26 @@ automations = _pulled(
     after=(tables.Audiences, tables.Members),
 )
 campaigns = _pulled("read_campaigns", pulls.pull_campaigns, tables.Campaigns, after=(tables.Audiences,))
-reports = _pulled("read_reports", pulls.pull_reports, tables.Reports, after=(tables.Campaigns, tables.AutomationEmails))
+journeys = _pulled(
+    "read_journeys",
+    pulls.pull_journeys,
+    *(tables.Journeys, tables.JourneySteps),
+    # An e-mail may tell no more than the number of its campaign.
+    after=(tables.Audiences, tables.Campaigns),
+    is_probe=True,
+)
+reports = _pulled(
+    "read_reports",
+    pulls.pull_reports,
+    tables.Reports,
+    after=(tables.Campaigns, tables.AutomationEmails, tables.JourneySteps),
+)
 activity = _pulled(
     "read_activity",
     pulls.pull_activity,
     *(tables.Sends, tables.EmailActivity, tables.OpenDetails, tables.ClickDetails),
     *(tables.Unsubscribes, tables.AbuseReports),
-    after=(tables.Reports, tables.AutomationEmails, tables.Members),
+    after=(tables.Reports, tables.AutomationEmails, tables.JourneySteps, tables.Members),
 )
 orders = _pulled("read_orders", pulls.pull_orders, tables.Orders, after=(tables.Members,))
 
@@ -102,7 +119,7 @@ def events(lake: Lake, keys: SubscriberKeys, night: Night) -> Metadata:
     return {"new_rows": summary.rows, "quarantined": summary.quarantined}
 
 
-READERS = (audiences, members, automations, campaigns, reports, activity, orders, events)
+READERS = (audiences, members, automations, campaigns, journeys, reports, activity, orders, events)
 
 
 @asset(tables.Quarantine, group="lake", kinds=("parquet",), after=[key for reader in READERS for key in reader.keys])
