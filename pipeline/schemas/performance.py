@@ -14,6 +14,7 @@ from pipeline.schemas.lake import QuarantineColumns
 CURRENCY = "Currency of every amount of the row: the workspace's."
 MONEY = "currency units"
 PER_RECIPIENT = "revenue_amount / delivered. Null if nothing was delivered."
+ON_LOG_SCALE = "95%, on the log scale; null where fewer than three messages' worth of revenue is known"
 ENTRANTS = "Entries into the first of both steps that were routed to the second, in the days counted."
 LOST = "Entrants who left, or were still in the first step when planned delay and grace had passed."
 DROP_OFF = (
@@ -90,6 +91,9 @@ class _Counts(Table):
     complaints: pl.Int64 = count("Complaints about the messages. A lower bound: not every mail provider reports them.")
     conversions: pl.Int64 = count("Conversions credited to the messages, attribution view 'report'.")
     revenue_amount: Amount = column("Net revenue of the orders among `conversions`.", MONEY)
+    squared_revenue: pl.Float64 = column(
+        "Sum of the squares of each message's part of it, from which intervals of means come.", f"{MONEY} squared", ge=0
+    )
     mailchimp_compat_conversions: pl.Int64 = count("Conversions credited in the view 'mailchimp_compat'.")
     mailchimp_compat_revenue_amount: Amount = column("Net revenue of the orders among them.", MONEY)
     currency: pl.String = column(CURRENCY, "ISO 4217")
@@ -131,7 +135,7 @@ class _Rates(_Counts):
     conversion_rate: pl.Float64 = share(
         "conversions / delivered. Null if there are fewer messages than conversions, or none.", interval=WILSON
     )
-    revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True)
+    revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True, interval=ON_LOG_SCALE)
     mature_sent: pl.Int64 = count("Messages old enough that their rates no longer change.")
     is_mature: pl.Boolean = column("Every message of the window is that old.")
     definition_version: pl.String = column(DEFINITION)
@@ -151,7 +155,7 @@ class StepMetrics(_Rates, _StepKey):
 
 
 @table("marts.step_links", ("workflow_id", "step_id", "window", "url"))
-class StepLinks(_StepKey):
+class StepLinks(_StepKey, is_stamped=True):
     """One row per step, link and window with messages: who clicked the link. Some links nobody clicked."""
 
     url: pl.String = column("Link, without what names a person. Links that unsubscribe are left out.")
@@ -162,8 +166,6 @@ class StepLinks(_StepKey):
     unique_human_clicks: pl.Int64 = count("Delivered messages in which a person clicked the link.")
     click_share: pl.Float64 = share("unique_human_clicks / their sum over the links of the step. Null without any.")
     human_click_rate: pl.Float64 = share("unique_human_clicks / delivered.", interval=WILSON)
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
 
 
 @table("marts.workflow_metrics", ("workflow_id", "window"))
@@ -302,7 +304,7 @@ class RevenueAttribution(_StepKey, is_stamped=True):
     revenue_share: pl.Float64 = column(
         "Share of the revenue that the view credits in the window.", "share", nullable=True
     )
-    revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True)
+    revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True, interval=ON_LOG_SCALE)
 
 
 @table("marts.reconciliation", ("campaign_id", "metric"))

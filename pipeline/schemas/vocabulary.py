@@ -126,6 +126,7 @@ HourSource = Literal["subscriber", "current hour"]
 ScheduleSource = Literal["cluster", "current hour"]
 SendTimeStatus = Literal["ok", "not enough data", "no engagement"]
 ScheduleStatus = Literal["ok", "not enough data", "no allowed hour", "cap too small"]
+FrequencyPeriod = Literal["7d", "28d"]
 SendTimeEstimator = Literal["snips", "doubly robust"]
 SendTimeLiftStatus = Literal["ok", "cannot be estimated"]
 

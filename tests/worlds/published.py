@@ -134,6 +134,7 @@ MORE = (
     "metric_changes",
     "engagement_hours",
     "step_links",
+    "frequency_pressure",
 )
 
 
@@ -159,6 +160,7 @@ def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tab
     made["workflow_metrics"] = pl.concat([row("workflow_metrics", workflow_id=flow, **numbers) for flow in flows])
     made["metric_changes"] = pl.concat([_changed(flow, metric) for flow in (*flows, None) for metric in _CHANGES])
     made["engagement_hours"] = pl.concat([_engaged(flow, hour) for flow in (*flows, None) for hour in (8, 20, 21)])
+    made["frequency_pressure"] = pl.concat([_pressed(flow, most) for flow in (*flows, None) for most in (0, 7, None)])
     made["cohort_triangles"] = pl.concat([_followed(flow, week) for flow in flows for week in (0, 1, 2)])
     made["steps"] = pl.concat(
         [row("steps", workflow_id=flow, step_id=step, name=step) for flow in flows for step in STEPS]
@@ -205,6 +207,17 @@ def _clicked(flow: str, step: str, link: str) -> pl.DataFrame:
     counts = {"delivered": 1_200, "unique_human_clicks": people, "click_share": people / 240}
     named = {"workflow_id": flow, "step_id": step, "url": f"https://example.org/{link}", "window": "28d"}
     return row("step_links", **named, **counts, **rates)
+
+
+def _pressed(flow: str | None, most: int | None) -> pl.DataFrame:
+    """After no message, after 5 to 7, and after more in a week: the more before, the more unsubscribe by the next."""
+    start, rate = {0: (0, 0.002), 7: (5, 0.011), None: (8, 0.017)}[most]
+    ends = {"": 0.0, "_low": -0.001, "_high": 0.003}
+    rates = {f"unsubscribe_rate{end}": rate + more for end, more in ends.items()}
+    rates |= {f"human_click_rate{end}": 0.21 + more for end, more in ends.items()}
+    expected = {"expected_human_click_rate": 0.19, "expected_unsubscribe_rate": 0.006}
+    counts = {"messages_from": start, "messages_to": most, "delivered": 1_400}
+    return row("frequency_pressure", workflow_id=flow, period="7d", **counts, **rates, **expected)
 
 
 def _followed(flow: str, week: int) -> pl.DataFrame:
