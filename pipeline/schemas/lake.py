@@ -86,6 +86,7 @@ class Campaigns(Table):
     status: pl.String = column("Mailchimp's status of the campaign, such as sent.")
     title: pl.String = column("Internal title.")
     subject_line: pl.String = column("Subject line.")
+    preview_text: pl.String = column("Preview text. Null where an older release read it.", nullable=True)
     created_us: pl.Int64 = instant("Creation.", nullable=True)
     sent_us: pl.Int64 = instant("Start of sending.", nullable=True)
     emails_sent: pl.Int64 = count("Messages sent so far.")

@@ -14,6 +14,7 @@ WorkflowStatus = Literal["active", "paused", "archived"]
 StepKind = Literal["email", "branch", "wait"]
 StepStatus = Literal["active", "paused", "deleted"]
 JourneyStepKind = Literal["trigger", "delay", "email", "action", "branch"]
+EdgeSource = Literal["map", "mailchimp", "observed"]
 ZoneSource = Literal["member", "gmtoff", "default"]
 
 # Messages and what people and machines do with them.

@@ -1,13 +1,16 @@
-"""Assets of the dimensions: workflows, steps and transitions from the user's map, subscribers, zones."""
+"""Assets of the dimensions: workflows, steps and transitions from Mailchimp and the user's map, subscribers, zones."""
 
+from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
 
 from pipeline.config.flow_map import load_flow_map
 from pipeline.dimensions.flows import dimensions
+from pipeline.dimensions.journeys import Journey, known_journeys, observed_ways
 from pipeline.dimensions.subscribers import subscribers
 from pipeline.dimensions.zones import zone_offsets
+from pipeline.mailchimp.pulls.sources import WENT_AWAY
 from pipeline.orchestration.asset import Latest, Night, Scan, asset
 from pipeline.schemas import core, lake
 
@@ -15,15 +18,33 @@ from pipeline.schemas import core, lake
 OLDEST_OFFSET_DAY = date(2012, 1, 1)
 
 
+@dataclass(frozen=True)
+class JourneyVersions:
+    """What was read of journeys on all nights, and what became of them."""
+
+    journeys: Scan[lake.Journeys]
+    steps: Scan[lake.JourneySteps]
+    sources: Latest[lake.Sources]
+
+    def known(self) -> list[Journey]:
+        """The journeys that were ever read."""
+        gone = self.sources.filter((pl.col("kind") == "journey") & pl.col("state").is_in(WENT_AWAY))
+        return known_journeys(self.journeys.collect(), self.steps.collect(), gone["source_id"])
+
+
 @asset(core.CoreWorkflows, core.CoreSteps, core.CoreEdges, group="dimensions", kinds=("yaml", "polars"))
 def read_flow_map(
     automations: Latest[lake.Automations],
     emails: Latest[lake.AutomationEmails],
     campaigns: Latest[lake.Campaigns],
+    versions: JourneyVersions,
+    sends: Scan[lake.Sends],
     night: Night,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Workflows, steps and planned transitions, from flows.yaml, classic automations and campaigns."""
-    made = dimensions(load_flow_map(night.settings.definitions), automations, emails, campaigns, night.settings)
+    """Workflows, steps and planned transitions, from flows.yaml, journeys, classic automations and campaigns."""
+    flow_map, journeys = load_flow_map(night.settings.definitions), versions.known()
+    observed = observed_ways(sends, journeys)
+    made = dimensions(flow_map, automations, emails, campaigns, night.settings, journeys, observed)
     return made.workflows, made.steps, made.edges
 
 
