@@ -91,8 +91,12 @@ class Journey:
 
     @property
     def trigger(self) -> str | None:
-        """What lets people in, in words."""
-        triggers = [step for step in self.now.steps if step["step_kind"] == "trigger"]
+        """What lets people in today, in words."""
+        return self.trigger_of(self.now)
+
+    def trigger_of(self, version: Snapshot) -> str | None:
+        """What let people in, in words."""
+        triggers = [step for step in version.steps if step["step_kind"] == "trigger"]
         return " or ".join(dict.fromkeys(_trigger(step) for step in triggers)) or None
 
     def waits(self, source: str | None, target: str | None) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from pipeline.lake.store import Lake
 from pipeline.mailchimp.connection import connect
 from pipeline.mailchimp.pulls import pull_account_and_audiences, pull_automations, pull_campaigns, pull_journeys
 from pipeline.schemas import lake as tables
+from pipeline.schemas.journeys.lake import Journeys, JourneySteps
 from pipeline.settings import Settings
 
 
@@ -33,7 +34,7 @@ def write_first_flow_map(settings: Settings) -> Path:
             lake.latest(tables.Automations).collect(),
             lake.latest(tables.AutomationEmails).collect(),
             lake.latest(tables.Campaigns).collect(),
-            known_journeys(lake.latest(tables.Journeys).collect(), lake.latest(tables.JourneySteps).collect()),
+            known_journeys(lake.latest(Journeys).collect(), lake.latest(JourneySteps).collect()),
         )
     settings.definitions.mkdir(parents=True, exist_ok=True)
     path.write_text(text)

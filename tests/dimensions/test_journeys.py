@@ -15,6 +15,7 @@ from pipeline.dimensions.journeys import known_journeys, observed_ways
 from pipeline.dimensions.workflow import BEGINNING_US, END_US
 from pipeline.mailchimp import pulls as pull
 from pipeline.schemas import lake as tables
+from pipeline.schemas.journeys.lake import Journeys, JourneySteps
 from tests.mailchimp.fake_account import NIGHT, Night, member, served
 from tests.mailchimp.journey_account import PLACE, JourneyAccount, delay, email, tag_trigger, trigger
 
@@ -29,9 +30,7 @@ def made(night: Night, flows: str = "") -> Dimensions:
     (folder / "flows.yaml").write_text(flows)
     lake = night.lake
     sources = lake.latest(tables.Sources).filter(kind="journey", state="unlisted").collect()
-    journeys = known_journeys(
-        lake.scan(tables.Journeys).collect(), lake.scan(tables.JourneySteps).collect(), sources["source_id"]
-    )
+    journeys = known_journeys(lake.scan(Journeys).collect(), lake.scan(JourneySteps).collect(), sources["source_id"])
     latest = (lake.latest(one).collect() for one in (tables.Automations, tables.AutomationEmails, tables.Campaigns))
     observed = observed_ways(lake.scan(tables.Sends), journeys)
     return dimensions(load_flow_map(folder), *latest, night.settings, journeys, observed)
@@ -259,9 +258,7 @@ def test_the_first_flow_map_lists_journeys_and_changes_nothing(tmp_path):
     with served(account, tmp_path) as night:
         night.run()
         bare = made(night)
-        journeys = known_journeys(
-            night.lake.latest(tables.Journeys).collect(), night.lake.latest(tables.JourneySteps).collect()
-        )
+        journeys = known_journeys(night.lake.latest(Journeys).collect(), night.lake.latest(JourneySteps).collect())
         latest = (night.lake.latest(one).collect() for one in (tables.Automations, tables.AutomationEmails))
         text = initial_flow_map(*latest, night.lake.latest(tables.Campaigns).collect(), journeys)
         drafted = made(night, text)
