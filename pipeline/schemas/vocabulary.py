@@ -14,6 +14,21 @@ WorkflowStatus = Literal["active", "paused", "archived"]
 StepKind = Literal["email", "branch", "wait"]
 StepStatus = Literal["active", "paused", "deleted"]
 JourneyStepKind = Literal["trigger", "delay", "email", "action", "branch"]
+JourneyFinding = Literal[
+    "paused step with a queue",
+    "paused journey with a queue",
+    "lost trigger tag",
+    "no trigger",
+    "deleted audience",
+    "re-entry",
+    "no exit condition",
+    "unknown delay",
+    "shared e-mail",
+    "differs from the map",
+    "not in the map",
+    "not in Mailchimp",
+]
+EdgeSource = Literal["map", "mailchimp", "observed"]
 ZoneSource = Literal["member", "gmtoff", "default"]
 
 # Messages and what people and machines do with them.

@@ -251,8 +251,15 @@ def test_a_rate_that_is_final_after_a_day_is_scored_up_to_yesterday_and_told_ton
 
 
 def test_entries_that_no_event_tells_are_not_watched():
-    entered = history().with_columns(entries=pl.col("sent"))
-    for kind, is_watched in (("flow", True), ("automation", False)):
+    """A journey has an event stream if its entries are not everywhere the messages sent."""
+    sent = pl.col("sent")
+    for kind, entries, is_watched in (
+        ("flow", sent, True),
+        ("automation", sent, False),
+        ("journey", sent, False),
+        ("journey", sent + 1, True),
+    ):
+        entered = history().with_columns(entries=entries)
         workflows = pl.DataFrame({"workflow_id": ["w"], "kind": [kind]})
         watched = watched_history(entered, workflows, as_of_day=TONIGHT)
         baselines = anomaly_baselines(watched, as_of_day=TONIGHT, rates=[], volumes=["entries", "sent"])

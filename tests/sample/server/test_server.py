@@ -5,15 +5,17 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from urllib.parse import urlsplit
 
+import polars as pl
 import pytest
 import requests
 
+from pipeline.common.time import end_of_day_us
 from pipeline.sample.account.generate import SampleAccount
 from pipeline.sample.account.world import AUDIENCE_ID, CAMPAIGNS, CART, PLANTED, WELCOME
 from pipeline.sample.server.process import serve
 from pipeline.sample.server.view import look
 from pipeline.sample.truth import truth
-from pipeline.settings import SAMPLE_TONIGHT
+from pipeline.settings import SAMPLE_TONIGHT, Refusal
 
 MEMBERS = f"/lists/{AUDIENCE_ID}/members"
 NEWSLETTER = CAMPAIGNS[7].workflow_id
@@ -184,3 +186,49 @@ def test_the_clock_hides_what_has_not_happened(api: Api, account: SampleAccount)
     assert all(date.fromisoformat(one["opens"]["last_open"][:10]) <= day for one in reports)
     assert all(one["send_time"] == "" for one in drafts)
     assert len(reports) < len(api.get("/reports", count=100)["reports"])
+
+
+JOURNEY_PATH = "/customer-journeys/journeys"
+
+
+def test_journeys_tell_their_steps_and_who_waits_where(api: Api, account: SampleAccount) -> None:
+    """Of the onboarding: started, in progress and completed are the world's, and all who wait are in a queue."""
+    known = {one["journey_name"]: one for one in api.get(JOURNEY_PATH, count=100)["journeys"]}
+    assert set(known) == {"Welcome series", "Abandoned cart", "Onboarding", "Win-back"}
+    onboarding = known["Onboarding"]
+    stays = look(account, SAMPLE_TONIGHT).account.journeys.filter(
+        (pl.col("workflow_id") == "onboarding") & (pl.col("entered_us") < end_of_day_us(SAMPLE_TONIGHT))
+    )
+    assert onboarding["stats"]["started"] == stays.height
+    steps = api.get(f"{JOURNEY_PATH}/{onboarding['id']}/steps")["steps"]
+    kinds = [step["step_type"] for step in steps]
+    assert kinds[:3] == ["trigger-signup", "trigger-api", "action-send_email"]
+    assert kinds.count("condition-if_else") == 1
+    for step in steps:
+        assert api.get(f"{JOURNEY_PATH}/{onboarding['id']}/steps/{step['id']}") == step
+    emails = [step["action_details"]["email"] for step in steps if "action_details" in step]
+    sent = {one["id"]: api.get(f"/reports/{one['id']}")["emails_sent"] for one in emails}
+    assert {one["id"]: one["emails_sent"] for one in emails} == sent
+    queued = sum(step["stats"]["queue_count"] for step in steps if "stats" in step)
+    # Who was sent the way of the e-mail that was deleted waits where the flow builder shows nothing.
+    assert queued == onboarding["stats"]["in_progress"] - PLANTED.stuck["deleted target"] > 0
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [("forbidden", 403), ("missing", 404), ("other shape", 200), ("single details", 200), ("no offset", 200)],
+)
+def test_reads_of_journeys_can_be_refused(account: SampleAccount, refusal: Refusal, status: int) -> None:
+    with serve(account, SAMPLE_TONIGHT, refusal=refusal) as url:
+        asked = Api(url)
+        listed = asked.response(JOURNEY_PATH, count=2, offset=2)
+        assert listed.status_code == status
+        if refusal in ("single details", "no offset"):
+            ids = [one["id"] for one in listed.json()["journeys"]]
+            assert ids == ([503, 504] if refusal == "single details" else [501, 502])
+            steps = asked.get(f"{JOURNEY_PATH}/501/steps")["steps"]
+            assert any("action_details" in step for step in steps) is (refusal == "no offset")
+            single = asked.get(f"{JOURNEY_PATH}/501/steps/{steps[1]['id']}")
+            assert single["action_details"]["email"]["id"] == WELCOME.steps[0].step_id
+        elif status == 200:
+            assert "journeys" not in listed.json()
