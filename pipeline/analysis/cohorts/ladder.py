@@ -110,7 +110,7 @@ def _incidence(at_risk: Array, converted: Array, gone: Array, followed: Array) -
 def _project(
     groups: EntryGroups, member: Array, closed: Mask, converted: Array, at_risk: Array
 ) -> tuple[Array, Array, Array]:
-    """Conversions of all entrants by each age, with 95% prediction bounds; none past a week that few were at risk in."""
+    """Conversions of all entrants by each age, with 95% prediction bounds; none past a week with few at risk."""
     ages = converted.shape[1]
     later = (closed[:, 1:] * converted[:, 1:]).sum(axis=0)
     earlier = (closed[:, 1:] * converted[:, :-1]).sum(axis=0)
