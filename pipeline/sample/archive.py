@@ -70,9 +70,7 @@ def draw_archive(seed: int, people: Population, messages: pl.Schema, entries: pl
     return Archive(
         messages=sent,
         activity=draw_activity(Draws(generator, sent.height), people, sent),
-        entries=pl.concat([blank, held], how="diagonal_relaxed").select(
-            pl.col(name).cast(dtype) for name, dtype in entries.items()
-        ),
+        entries=pl.concat([blank, held], how="diagonal_relaxed").select(typed),
     )
 
 
