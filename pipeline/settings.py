@@ -208,6 +208,11 @@ class Settings(BaseSettings):
         return self.data_dir / "reports"
 
     @property
+    def exports_dir(self) -> Path:
+        """Private files with addresses, which people asked for."""
+        return self.data_dir / "exports"
+
+    @property
     def dagster_home(self) -> Path:
         """Dagster's instance directory."""
         return self.data_dir / "dagster_home"

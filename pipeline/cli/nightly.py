@@ -4,8 +4,9 @@ from collections.abc import Callable
 from datetime import date
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
-from pipeline.common.errors import NightlyError
+from pipeline.common.errors import NightlyError, disk_words
 from pipeline.definitions import build_defs
 from pipeline.orchestration.instance import open_instance
 from pipeline.orchestration.jobs import nightly
@@ -60,7 +61,18 @@ def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
             if data.user_failure_data and data.user_failure_data.description:
                 steps.append(f"{event.step_key}: {data.user_failure_data.description}")
             elif data.error:
-                steps.append(f"{event.step_key}: {(data.error.cause or data.error).message.strip()}")
+                steps.append(f"{event.step_key}: {_in_words(data.error)}")
         elif event.is_job_failure and event.job_failure_data.error:
-            job.append(event.job_failure_data.error.message.strip())
+            job.append(_in_words(event.job_failure_data.error))
     return list(dict.fromkeys(steps or job))
+
+
+def _in_words(error: SerializableErrorInfo) -> str:
+    """What an error says, without what Dagster wraps it in."""
+    told = error.cause or error
+    chain: SerializableErrorInfo | None = told
+    while chain is not None:
+        if words := disk_words(chain.message):
+            return words
+        chain = chain.cause or chain.context
+    return told.message.strip().partition(f"{told.cls_name}: ")[2] or told.message.strip()

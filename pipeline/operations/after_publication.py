@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 from pipeline.config.approvals import load_approvals
+from pipeline.operations.soundness import note_ledger
 from pipeline.operations.unknown_names import event_line
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.proposals import proposals_from
@@ -46,6 +47,7 @@ def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> 
     found, failures = standing_proposals(settings)
     proposed = ledger.propose(found, now=now, approval_policy=approval_policy)
     verified = verify_what_works(ledger, published_table(settings.published_dir, RealisedLift), now=now)
+    note_ledger(settings, ledger)
     write_all_pages(settings, ledger)
     return Followed(proposed, lapsed, verified, failures)
 

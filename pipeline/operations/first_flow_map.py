@@ -27,7 +27,7 @@ def write_first_flow_map(settings: Settings) -> Path:
         raise SourceError(str(path), "exists already", "Edit it, or name another folder in DRIPTUNE_DEFINITIONS.")
     as_of = settings.resolve_as_of()
     with TemporaryDirectory() as folder, connect(settings, as_of) as client:
-        lake = Lake(Path(folder))
+        lake = Lake(Path(folder) / "lake")
         for pull in (pull_account_and_audiences, pull_automations, pull_campaigns, pull_journeys):
             pull(client, lake, load_keys(settings), settings, as_of)
         text = initial_flow_map(

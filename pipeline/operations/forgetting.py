@@ -7,10 +7,8 @@ import shutil
 from datetime import UTC, date, datetime
 
 from pipeline.common.lock import DEFAULT_WAIT_SECONDS, exclusive
-from pipeline.lake.keys import load_keys
-from pipeline.lake.store import Lake
+from pipeline.operations.soundness import published_night, sound_keys, sound_lake
 from pipeline.optimizations.ledger import open_ledger
-from pipeline.published.snapshot import Manifest
 from pipeline.settings import Settings
 
 
@@ -22,17 +20,19 @@ def forget_person(settings: Settings, address: str) -> tuple[int, date]:
         address: the person's e-mail address.
 
     Returns:
-        The number of rows removed from the lake, and the night as of which to publish anew. The working file and all
-        publications hold the person's rows and are deleted, so nothing is published until the next nightly.
+        The number of rows removed from the lake, and the night as of which to publish anew. The working file, all
+        publications and all exports hold the person's rows and are deleted, so nothing is published until the next
+        nightly.
     """
-    manifest = Manifest.read(settings.published_dir)
-    as_of = date.fromisoformat(manifest.as_of) if manifest else settings.resolve_as_of()
-    key = load_keys(settings).of_address(address)
+    as_of = published_night(settings)
     with exclusive(settings.working_file.with_suffix(".lock"), DEFAULT_WAIT_SECONDS):
         with open_ledger(settings) as ledger:
+            key = sound_keys(settings, ledger).of_address(address)
+            lake = sound_lake(settings)
             ledger.forget(str(key), now=datetime.now(UTC))
-        removed = Lake(settings.lake_dir).forget(key)
+        removed = lake.forget(key)
         for leftover in settings.working_file.parent.glob("working.duckdb*"):
             leftover.unlink()
-        shutil.rmtree(settings.published_dir, ignore_errors=True)
+        for folder in (settings.published_dir, settings.exports_dir):
+            shutil.rmtree(folder, ignore_errors=True)
     return removed, as_of

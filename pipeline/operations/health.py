@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy.exc import DatabaseError
 
-from pipeline.common.errors import LedgerError, SourceError, disk_trouble
+from pipeline.common.errors import DriptuneError, LedgerError, SourceError, disk_trouble
 from pipeline.common.time import numbered_day
 from pipeline.config.approvals import load_approvals
 from pipeline.config.conflicts import load_conflict_rules
@@ -19,15 +18,26 @@ from pipeline.config.decisions import load_decisions
 from pipeline.config.experiments import load_experiments
 from pipeline.config.flow_map import load_flow_map
 from pipeline.config.mutes import load_mutes
-from pipeline.lake.store import Lake, is_whole
+from pipeline.engine.reading import is_damaged
+from pipeline.lake.inventory import DamagedInventoryError
+from pipeline.lake.keys import KeyDamageError, load_keys
+from pipeline.lake.store import Lake
 from pipeline.mailchimp.answers import items_of
 from pipeline.mailchimp.client import MailchimpClient
 from pipeline.mailchimp.connection import connect
 from pipeline.mailchimp.pulls.journeys import JOURNEYS, LIST
+from pipeline.operations.soundness import damage_in_words, lake_damage, lost_events
 from pipeline.operations.unknown_names import definition_findings, event_findings
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.published.reader import read_publication
-from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest, content_hash
+from pipeline.published.snapshot import (
+    SNAPSHOT_NAME,
+    Manifest,
+    kept_is_sound,
+    parquet_damage,
+    snapshot_damage,
+    snapshots,
+)
 from pipeline.schemas.lake import Sources
 from pipeline.settings import Settings
 
@@ -35,23 +45,21 @@ Finding = tuple[bool, str]
 # During a nightly the working file, the new publication and the old ones are on the disk at the same time.
 LEAST_FREE_BYTES = 2_000_000_000
 OTHER_DEFINITIONS = (load_constraints, load_mutes, load_experiments, load_decisions, load_conflict_rules)
+RESTORE_LEDGER = (
+    "Put it back from a backup. If there is none, move the folder ledger away and run driptune repair: what was "
+    "decided is lost, and changes that were applied can no longer be rolled back."
+)
 PACKAGES = ("dagster", "duckdb", "polars", "pandera")
 
 
 def verification(settings: Settings) -> list[Finding]:
-    """Whether publication, lake and ledger are as they were written, and our counts agree with Mailchimp's."""
-    try:
-        manifest = Manifest.read(settings.published_dir)
-    except (ValueError, TypeError, KeyError):
-        return [(False, "manifest.json is damaged and cannot be read. Run driptune restore.")]
-    if manifest is None:
-        return [(False, f"Nothing is published in {settings.published_dir}. Run driptune nightly.")]
-    findings = [_parquet_matches(settings.published_dir, table.name, table.sha256) for table in manifest.tables]
-    findings.append(_snapshot_matches(settings.published_dir / SNAPSHOT_NAME, manifest))
-    findings += [_lake(settings), _addresses(settings)]
-    if all(is_good for is_good, _ in findings) and "reconciliation" in {table.name for table in manifest.tables}:
-        findings.append(_reconciled(pl.read_parquet(settings.published_dir / "parquet" / "reconciliation.parquet")))
-    return [*findings, *_ledger(settings)]
+    """Whether publication, lake, key, working file and ledger are as they were written, and our counts Mailchimp's."""
+    published = _publication(settings)
+    findings = [*published, *_lake(settings), _working_file(settings), *_ledger(settings)]
+    path = settings.published_dir / "parquet" / "reconciliation.parquet"
+    if all(is_good for is_good, _ in published) and path.exists():
+        findings.append(_reconciled(pl.read_parquet(path, glob=False)))
+    return findings
 
 
 def diagnosis(settings: Settings) -> list[Finding]:
@@ -67,51 +75,49 @@ def diagnosis(settings: Settings) -> list[Finding]:
     ]
 
 
-def _parquet_matches(published_dir: Path, name: str, expected: str) -> Finding:
-    import duckdb
-
-    path = published_dir / "parquet" / f"{name}.parquet"
+def _publication(settings: Settings) -> list[Finding]:
+    folder = settings.published_dir
     try:
-        # Polars ends the whole process on some damaged files, so DuckDB reads first. Polars reads parts of a file that
-        # DuckDB does not, and these can be damaged, too.
-        with duckdb.connect() as connection:
-            rows = connection.sql("SELECT * FROM read_parquet($file)", params={"file": str(path)}).pl()
-        is_equal = content_hash(rows) == expected and content_hash(pl.read_parquet(path)) == expected
-    except Exception:  # Readers raise errors of every kind on damaged bytes.
-        return False, f"{name}.parquet cannot be read. Run driptune nightly to publish anew."
-    damage = "differs from the manifest: it is damaged. Run driptune restore."
-    return is_equal, f"{name}.parquet {'is as published' if is_equal else damage}"
+        manifest = Manifest.read(folder)
+    except DriptuneError as error:
+        return [(False, str(error))]
+    if manifest is None:
+        return [(False, f"Nothing is published in {folder}. Run driptune nightly.")]
+    damages = {f"{table.name}.parquet": parquet_damage(folder, table) for table in manifest.tables}
+    damages[SNAPSHOT_NAME] = snapshot_damage(folder / SNAPSHOT_NAME, manifest)
+    findings = [
+        (damage is None, f"{name} {damage}. Run driptune restore." if damage else f"{name} is as published")
+        for name, damage in damages.items()
+    ]
+    kept = {path.name: kept_is_sound(path) for path in snapshots(folder)}
+    findings += [
+        (False, f"snapshots/{name} is damaged. Delete it: an earlier night cannot be restored from it.")
+        for name, is_sound in kept.items()
+        if not is_sound
+    ]
+    return findings
 
 
-def _snapshot_matches(path: Path, manifest: Manifest) -> Finding:
-    import duckdb
-
+def _lake(settings: Settings) -> list[Finding]:
+    """Whether the lake is as it was written, and the key the one by which people are known in it."""
+    if damages := lake_damage(settings, every_byte=True):
+        return [(False, damage_in_words(damages))]
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            held = Manifest.of(connection, manifest.run_id, date.fromisoformat(manifest.as_of))
-        if held != manifest or manifest.as_text() != (path.parent / "manifest.json").read_text():
-            return False, f"{path.name} differs from the manifest: one of the two is damaged. Run driptune restore."
-    except (duckdb.Error, ValueError):
-        return False, f"{path.name} is damaged and cannot be opened. Run driptune restore."
-    return True, f"{path.name} is as published"
+        with open_ledger(settings) as ledger:
+            load_keys(settings, ledger.key_fingerprint())
+    except KeyDamageError as error:
+        return [(False, str(error))]
+    except (DatabaseError, LedgerError):
+        pass  # The finding on the ledger tells.
+    files = sum(1 for _ in settings.lake_dir.glob("*/day=*/*.parquet"))
+    return [(True, f"lake: {files} files, the addresses and the key are as they were written")]
 
 
-def _lake(settings: Settings) -> Finding:
-    files = Lake(settings.lake_dir).all_files()
-    damaged = [file for file in files if not is_whole(file)]
-    if damaged:
-        return False, f"lake: {len(damaged)} files are damaged, such as {damaged[0].name}. Restore them from a backup."
-    return True, f"lake: {len(files)} files are as they were written"
-
-
-def _addresses(settings: Settings) -> Finding:
-    """Whether the private table of addresses is as it was written."""
-    try:
-        is_whole = Lake(settings.lake_dir).addresses_are_whole()
-    except (OSError, ValueError):
-        is_whole = False
-    damage = "is damaged. Restore it from a backup, or delete it: the next nightly reads it anew."
-    return is_whole, f"lake: addresses.parquet {'is as it was written' if is_whole else damage}"
+def _working_file(settings: Settings) -> Finding:
+    name = settings.working_file.name
+    if is_damaged(settings.working_file):
+        return False, f"{name} is damaged. Run driptune repair: everything in it is rebuilt from the lake."
+    return True, f"{name} can be read"
 
 
 def _reconciled(reconciliation: pl.DataFrame) -> Finding:
@@ -125,19 +131,24 @@ def _ledger(settings: Settings) -> list[Finding]:
     try:
         with open_ledger(settings) as ledger:
             problems, hashes = ledger.verify(), {event.hash for event in ledger.events()}
+            lost = lost_events(settings, ledger)
     except (DatabaseError, LedgerError, ValueError) as error:
         if trouble := disk_trouble(error):
             return [(False, f"ledger: it cannot be read. {trouble}")]
-        return [(False, "ledger: it is damaged and cannot be read. Restore it from a backup.")]
+        return [(False, f"ledger: it is damaged and cannot be read. {RESTORE_LEDGER}")]
+    except DamagedInventoryError as error:
+        return [(False, f"ledger: {error}")]
+    if lost:
+        return [(False, lost)]
     path = settings.published_dir / "parquet" / "optimization_events.parquet"
     try:
-        published = set(pl.read_parquet(path, columns=["hash"])["hash"]) if path.exists() else set()
+        published = set(pl.read_parquet(path, columns=["hash"], glob=False)["hash"]) if path.exists() else set()
     except pl.exceptions.PolarsError:
         published = set()  # The finding on the file tells that it is damaged.
     if gone := len(published - hashes):
         problems.append(f"{gone} events that were published are no longer in the ledger.")
     if problems:
-        return [(False, f"ledger: {problem} Restore it from a backup.") for problem in problems]
+        return [(False, f"ledger: {problem} {RESTORE_LEDGER}") for problem in problems]
     return [(True, f"ledger: {len(hashes)} events, of which none was changed or is missing")]
 
 

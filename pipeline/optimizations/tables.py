@@ -65,6 +65,13 @@ journal = sa.Table(
     sa.Column("outcome", sa.Text, nullable=True),
 )
 
+key = sa.Table(
+    "ledger_key",
+    metadata,
+    # Of the secret that the keys of subscribers are made with.
+    sa.Column("fingerprint", sa.String(64), primary_key=True),
+)
+
 
 def open_engine(url: str) -> sa.Engine:
     """An engine for the ledger at `url`, its tables brought to the newest revision."""

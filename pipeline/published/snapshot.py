@@ -4,6 +4,7 @@ Readers never see a half-written file. All files are written under temporary nam
 manifest stands only beside the files that it names. What the marts hold is decided elsewhere.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -37,6 +38,10 @@ class PublishError(DriptuneError):
     """The marts could not be published; the last publication is untouched."""
 
 
+class DamagedManifestError(DriptuneError):
+    """The manifest of the standing publication cannot be read."""
+
+
 @dataclass(frozen=True)
 class PublishedTable:
     """One table of a publication; `sha256` is the hash of its sorted content, whichever engine wrote it."""
@@ -57,13 +62,21 @@ class Manifest:
 
     @classmethod
     def read(cls, published_dir: Path) -> "Manifest | None":
-        """The manifest of the standing publication, or none."""
+        """The manifest of the standing publication, or none.
+
+        Raises:
+            DamagedManifestError: if there is one that is not as it was written.
+        """
         path = published_dir / "manifest.json"
         if not path.exists():
             return None
-        content = json.loads(path.read_text())
-        content["tables"] = tuple(PublishedTable(**table) for table in content["tables"])
-        return cls(**content)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            content["tables"] = tuple(PublishedTable(**table) for table in content["tables"])
+            date.fromisoformat(content["as_of"])
+            return cls(**content)
+        except (ValueError, TypeError, KeyError):
+            raise DamagedManifestError("manifest.json is damaged. Run driptune restore.") from None
 
     @classmethod
     def of(cls, connection: duckdb.DuckDBPyConnection, run_id: str, as_of: date) -> "Manifest":
@@ -104,6 +117,49 @@ def content_hash(frame: pl.DataFrame) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def snapshot_damage(path: Path, manifest: Manifest) -> str | None:
+    """What is wrong with a snapshot that the manifest is of, to follow its name; none if it is as it was published."""
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            held = Manifest.of(connection, manifest.run_id, date.fromisoformat(manifest.as_of))
+    except (duckdb.Error, pl.exceptions.PolarsError, ValueError, OSError):
+        return "cannot be read" if path.exists() else "is missing"
+    return None if held == manifest else "differs from the manifest"
+
+
+def kept_is_sound(snapshot: Path) -> bool:
+    """Whether a kept snapshot holds what its name says."""
+    try:
+        night, version = _named(snapshot)
+        with duckdb.connect(str(snapshot), read_only=True) as connection:
+            return Manifest.of(connection, "", night).version == version
+    except (duckdb.Error, pl.exceptions.PolarsError, ValueError, OSError):
+        return False
+
+
+def parquet_damage(published_dir: Path, table: PublishedTable) -> str | None:
+    """What is wrong with a table's Parquet file, to follow its name; none if it is as it was published."""
+    path = published_dir / "parquet" / f"{table.name}.parquet"
+    if not path.exists():
+        return "is missing"
+    try:
+        # Polars ends the whole process on some damaged files, so DuckDB reads first. Polars reads parts of a file that
+        # DuckDB does not, and these can be damaged, too. DuckDB takes every path for a pattern.
+        with duckdb.connect() as connection:
+            rows = connection.sql("SELECT * FROM read_parquet($file)", params={"file": glob.escape(str(path))}).pl()
+        hashes = {content_hash(rows), content_hash(pl.read_parquet(path, glob=False))}
+    except Exception:  # Readers raise errors of every kind on damaged bytes.
+        return "cannot be read"
+    return None if hashes == {table.sha256} else "differs from the manifest"
+
+
+def is_sound(published_dir: Path, manifest: Manifest) -> bool:
+    """Whether every file of the standing publication is as it was published."""
+    if snapshot_damage(published_dir / SNAPSHOT_NAME, manifest) is not None:
+        return False
+    return all(parquet_damage(published_dir, table) is None for table in manifest.tables)
+
+
 def publish(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest, *, keep: int) -> bool:
     """Publish the marts of the working file as snapshot, Parquet and manifest.
 
@@ -119,8 +175,8 @@ def publish(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest
     Raises:
         PublishError: if the disk refuses; the last publication stays readable.
     """
-    standing = Manifest.read(published_dir)
-    if standing is not None and standing.version == manifest.version and (published_dir / SNAPSHOT_NAME).exists():
+    standing = _readable(published_dir)
+    if standing is not None and standing.version == manifest.version and is_sound(published_dir, standing):
         return False
     try:
         (published_dir / "parquet").mkdir(parents=True, exist_ok=True)
@@ -141,22 +197,30 @@ def publish(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest
     return True
 
 
-def restore(published_dir: Path) -> Path | None:
-    """Put the newest kept snapshot, with its Parquet files and manifest, in place of a damaged one.
+def restore(published_dir: Path) -> date | None:
+    """Put a sound snapshot, with its Parquet files and manifest, in place of a damaged publication.
 
-    Returns which snapshot that was; none if no snapshot is kept.
+    The standing snapshot is taken if it alone is sound, else the newest of the kept ones that is.
+
+    Returns:
+        The night that is published now; none if no snapshot is sound.
     """
-    kept = _snapshots(published_dir)
-    if not kept:
-        return None
-    newest = kept[-1]
-    as_of, version = newest.stem.rsplit("_", 1)
-    staged = [_stage_copy(newest, published_dir / SNAPSHOT_NAME)]
-    with duckdb.connect(str(newest), read_only=True) as connection:
-        manifest = Manifest.of(connection, run_id=f"restored-{version}", as_of=date.fromisoformat(as_of))
+    standing = _readable(published_dir)
+    if standing is not None and snapshot_damage(published_dir / SNAPSHOT_NAME, standing) is None:
+        sound, night, version = published_dir / SNAPSHOT_NAME, date.fromisoformat(standing.as_of), standing.version
+    else:
+        kept = next(filter(kept_is_sound, reversed(snapshots(published_dir))), None)
+        if kept is None:
+            return None
+        sound, (night, version) = kept, _named(kept)
+    (published_dir / "parquet").mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(published_dir)
+    staged = [_stage_copy(sound, published_dir / SNAPSHOT_NAME)]
+    with duckdb.connect(str(sound), read_only=True) as connection:
+        manifest = Manifest.of(connection, run_id=f"restored-{version}", as_of=night)
         staged += _stage_parquet(connection, published_dir, manifest)
     _swap(staged, published_dir, manifest)
-    return newest
+    return night
 
 
 def _stage_snapshot(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest) -> Staged:
@@ -228,12 +292,25 @@ def _keep_standing(published_dir: Path, standing: Manifest | None, keep: int) ->
         target = folder / f"{standing.as_of}_{standing.version}.duckdb"
         if not target.exists():
             os.link(snapshot, target)
-    for old in _snapshots(published_dir)[:-keep]:
+    for old in snapshots(published_dir)[:-keep]:
         old.unlink()
 
 
-def _snapshots(published_dir: Path) -> list[Path]:
+def _readable(published_dir: Path) -> Manifest | None:
+    """The standing manifest; none if there is none, or a damaged one."""
+    with suppress(DamagedManifestError):
+        return Manifest.read(published_dir)
+    return None
+
+
+def snapshots(published_dir: Path) -> list[Path]:
+    """The kept snapshots, the oldest first. Each is named by its night and its version."""
     return sorted((published_dir / "snapshots").glob("*.duckdb"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def _named(snapshot: Path) -> tuple[date, str]:
+    night, version = snapshot.stem.rsplit("_", 1)
+    return date.fromisoformat(night), version
 
 
 def _remove_leftovers(published_dir: Path) -> None:

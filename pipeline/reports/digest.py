@@ -4,6 +4,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from pipeline.analysis.anomalies.incidents import notifications
 from pipeline.analysis.performance.announced import METRIC, OF_GUESTS, RENAMED, WITHOUT_ADDRESS
 from pipeline.common.words import counted, lift, share
 from pipeline.optimizations.realised import in_a_word
@@ -74,14 +75,14 @@ def _bottleneck(bottlenecks: pl.DataFrame) -> list[str]:
 
 
 def _alarms(anomalies: pl.DataFrame) -> list[str]:
-    standing = anomalies.filter(pl.col("is_latest") & pl.col("is_adverse") & ~pl.col("is_muted"))
-    causes = standing.unique("cause_id", keep="first", maintain_order=True)
+    """The gravest cause that still goes on, and the numbers of those beside it and of those that began last night."""
+    causes = notifications(anomalies).filter(pl.col("is_adverse") & ~pl.col("is_muted"))
     if causes.is_empty():
         return ["  alarms      nothing is out of line"]
-    first = causes.row(0, named=True)
-    place = f"{first['workflow_id']}, {first['step_id']}" if first["scope"] == "step" else "the whole account"
-    more = f", and {causes.height - 1} more" if causes.height > 1 else ""
-    return [f"  alarms      {place}: {first['metric']} out of line since {first['cause_first_day']}{more}"]
+    more = f" {causes.height - 1} more go on." if causes.height > 1 else ""
+    begun = causes.filter("is_new").height
+    new = f" {counted(begun, 'is', 'are')} new." if begun else ""
+    return [f"  alarms      {causes.item(0, 'message')}{more}{new}"]
 
 
 def _tests(verdicts: pl.DataFrame) -> list[str]:

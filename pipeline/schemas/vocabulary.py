@@ -121,7 +121,7 @@ RunStatus = Literal["success", "failure"]
 
 # Cohorts.
 CohortType = Literal["signup_date", "first_purchase", "subscription_plan", "member_field"]
-InsightKind = Literal["above mean", "below mean", "rising", "falling"]
+InsightKind = Literal["above others", "below others", "rising", "falling"]
 
 # Monitoring.
 SeriesKind = Literal["rate", "volume"]
@@ -144,6 +144,7 @@ HourSource = Literal["subscriber", "current hour"]
 ScheduleSource = Literal["cluster", "current hour"]
 SendTimeStatus = Literal["ok", "not enough data", "no engagement"]
 ScheduleStatus = Literal["ok", "not enough data", "no allowed hour", "cap too small"]
+FrequencyPeriod = Literal["7d", "28d"]
 SendTimeEstimator = Literal["snips", "doubly robust"]
 SendTimeLiftStatus = Literal["ok", "cannot be estimated"]
 
@@ -269,7 +270,7 @@ class RecordStatus(StrEnum):
 
 
 class LedgerEventType(StrEnum):
-    """What can happen to a record."""
+    """What can happen to a record, and one thing that happens to no record: an export of addresses."""
 
     PROPOSED = "proposed"
     EVIDENCE_RENEWED = "evidence_renewed"
@@ -293,6 +294,7 @@ class LedgerEventType(StrEnum):
     WRITES_SETTLED = "writes_settled"
     WRITES_FORGOTTEN = "writes_forgotten"
     JOURNAL_ADOPTED = "journal_adopted"
+    EXPORTED = "exported"
 
 
 class RealisedOutcome(StrEnum):

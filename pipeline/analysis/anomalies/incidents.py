@@ -3,8 +3,6 @@
 Here: grouping, severity, mutes and words. Whether a night is out of line is decided in `nights`.
 """
 
-from datetime import date
-
 import numpy as np
 import polars as pl
 
@@ -143,17 +141,16 @@ def anomalies(baselines: pl.DataFrame, *, mutes: pl.DataFrame | None = None) -> 
     return conform(_mute(named, mutes).sort("day", "cause_id", "anomaly_id"), Anomalies)
 
 
-def notifications(found: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
+def notifications(found: pl.DataFrame) -> pl.DataFrame:
     """One row per cause that still goes on: it has an alarm on the last day for which its metric is scored.
 
     Args:
         found: rows of `anomalies`.
-        as_of_day: tonight.
 
     Returns:
-        `cause_id`, `cause_scope`, `workflow_id` and `step_id` (null where there are several), `first_day`, `last_day`,
-        `severity` (the worst), `metrics`, `alarms`, `steps`, `affected`, `is_adverse`, `is_new` (no alarm before the
-        last day), `is_muted` (every alarm is muted), `message`, and `evidence`, the filter that finds the rows.
+        The gravest first: `cause_id`, `cause_scope`, `workflow_id` and `step_id` (null where there are several),
+        `first_day`, `last_day`, `severity` (the worst), `metrics`, `alarms`, `steps`, `affected`, `is_adverse`,
+        `is_new` (no alarm before the last day), `is_muted` (every alarm is muted), and `message`.
     """
     rank = pl.col("severity").replace_strict({name: place for place, name in enumerate(SEVERITY_ORDER)})
     causes = (
@@ -192,9 +189,6 @@ def notifications(found: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
         causes.sort("rank", "affected", "cause_id", descending=[True, True, False])
         .with_columns(
             message=pl.format("{}: {} {} the forecast since {}.", where, "metrics", way, "first_day"),
-            evidence=pl.format("marts.anomalies where cause_id = '{}'", "cause_id"),
-            as_of_day=pl.lit(as_of_day),
-            method=pl.lit(METHOD),
         )
         .drop("rank", "direction", "is_latest")
     )

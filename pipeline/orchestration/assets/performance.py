@@ -15,6 +15,7 @@ from pipeline.analysis.performance import (
     dimensions,
     exits,
     funnel,
+    links,
     metric_changes,
     reconciliation,
     step_metrics,
@@ -87,6 +88,26 @@ def workflow_metrics(
 ) -> pl.DataFrame:
     """Counts and rates by workflow and window."""
     return step_metrics.workflow_metrics(daily, steps, as_of=night.as_of)
+
+
+def _link_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    recent = rows.filter(pl.col("window") == "28d")
+    return {
+        "links, 28 days": recent.height,
+        "clicked_by_nobody, 28 days": recent.filter(pl.col("unique_human_clicks") == 0).height,
+    }
+
+
+@asset(marts.StepLinks, group="performance", summary=_link_summary)
+def clicked_links(
+    link_days: DataFrame[reductions.LinkDays],
+    step_days: DataFrame[reductions.StepDays],
+    click_details: Latest[lake.ClickDetails],
+    steps: DataFrame[core.CoreSteps],
+    night: Night,
+) -> pl.DataFrame:
+    """Clicks by link and person."""
+    return links.step_links(link_days, step_days, click_details, steps, as_of=night.as_of)
 
 
 def _change_summary(changes: pl.DataFrame) -> dict[str, Any]:
