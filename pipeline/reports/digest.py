@@ -40,7 +40,8 @@ def summary(tables: Tables, waiting: int, events: str | None = None) -> list[str
     lines += _tests(tables["experiment_verdicts"])
     lines += _changes(tables["realised_lift"]) if "realised_lift" in tables else []
     lines += _stuck(tables["stuck_subscribers"])
-    lines += _journeys(tables["journeys"], tables["journey_lint"], tables["reconciliation"])
+    if "journeys" in tables:
+        lines += _journeys(tables["journeys"], tables["journey_lint"], tables["reconciliation"])
     lines += _reconciliation(tables["reconciliation"])
     lines += _sources(tables["reconciliation"], date.fromisoformat(str(manifest["as_of"])))
     lines += _quarantine(tables["quarantine"])
