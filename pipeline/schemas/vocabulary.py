@@ -103,6 +103,9 @@ ReconciledMetric = Literal[
     "queue",
     "journeys",
     "steps",
+    "started",
+    "completed",
+    "queued",
     "orders",
     "table",
     "changed addresses",
@@ -125,7 +128,7 @@ SeriesKind = Literal["rate", "volume"]
 NightStatus = Literal["ok", "not enough data", "holiday", "not mature", "unknown", "nothing sent"]
 Direction = Literal["up", "down", "none"]
 LevelChange = Literal["new level", "former level", "drift"]
-ChangeMarker = Literal[LevelChange, "anomaly", "holiday"]
+ChangeMarker = Literal[LevelChange, "anomaly", "new version", "holiday"]
 AnomalyKind = Literal["night", "nights", "silence", "drift"]
 AnomalyScope = Literal["account", "step"]
 CauseScope = Literal["account", "workflow", "step"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.sample.account.world import AUDIENCE_ID
+from pipeline.sample.account.world import AUDIENCE_ID, Array
 from pipeline.sample.server.audiences import AccountApi
 from pipeline.sample.server.journey_steps import (
     API_TRIGGER,
@@ -125,7 +125,7 @@ class JourneysApi:
             "stats": {
                 "started": stays.height,
                 "in_progress": stays.filter(pl.col("exit_reason") == "").height,
-                "completed": stays.filter(pl.col("exit_reason") == "completed").height,
+                "completed": sum(self._entered.get(place, 0) for place in _last_steps(journey)),
             },
             "first_started_at": text(_instant(stays["entered_us"].min())),
             "last_started_at": text(_instant(stays["entered_us"].max())),
@@ -179,6 +179,7 @@ class JourneysApi:
             .unique(["subscriber", "workflow_id"], keep="last", maintain_order=True)
             .join(ended, on=["subscriber", "workflow_id"])
             .filter((pl.col("exit_reason") == "") & pl.col("next_step_id").is_not_null())
+            .filter(pl.col("subscriber").is_in(self._mailable))
         )
         kinds = {
             (journey.flow.workflow_id, step.step.step_id): step.step_type
@@ -193,6 +194,12 @@ class JourneysApi:
             if kind:
                 found[workflow, step, kind] = found.get((workflow, step, kind), 0) + 1
         return found
+
+    @cached_property
+    def _mailable(self) -> Array:
+        """Subscribers that exist and get mail: nobody else waits anywhere."""
+        members: Array = self._view.members[self._view.status[self._view.members] == "subscribed"]
+        return members
 
     def _exists(self, journey: Journey) -> bool:
         return journey.flow.created_us < self._view.now_us
@@ -209,6 +216,11 @@ class JourneysApi:
             if str(step.number) == step_id:
                 return journey, step
         raise not_found()
+
+
+def _last_steps(journey: Journey) -> list[tuple[str, str]]:
+    flow = journey.flow
+    return [(flow.workflow_id, step.step_id) for step in flow.steps if step.position == flow.length - 1]
 
 
 def _instant(value: Any) -> int | None:

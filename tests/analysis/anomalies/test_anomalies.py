@@ -14,7 +14,10 @@ from pipeline.analysis.anomalies.nights import anomaly_baselines, metric_trends
 from pipeline.analysis.anomalies.state import WARM_UP_DAYS
 from pipeline.analysis.anomalies.tails import beta_binomial_score, negative_binomial_score, predictive_band
 from pipeline.common.rates import Rate
+from pipeline.schemas.base import empty
+from pipeline.schemas.journeys.marts import PublishedJourneys
 from tests.acceptance.simulations import anomalies as simulation
+from tests.worlds.facts import rows
 
 FIRST = date(2026, 1, 1)
 DAYS = 100
@@ -226,7 +229,7 @@ def test_an_empty_frame_gives_empty_tables():
     baselines = anomaly_baselines(history().clear(), as_of_day=TONIGHT, rates=RATES, volumes=["sent"])
     assert baselines.is_empty()
     assert anomalies(baselines).is_empty()
-    assert metric_trends(baselines).is_empty()
+    assert metric_trends(baselines, empty(PublishedJourneys)).is_empty()
     assert notifications(anomalies(baselines)).is_empty()
 
 
@@ -260,11 +263,21 @@ def test_a_mute_holds_until_its_last_day(until, is_muted):
 
 def test_trends_pool_the_week_and_mark_changes():
     frame = without(history(), "clicks", 70, 85, left=0.1)
-    trends = metric_trends(anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=["sent"]))
+    versions = empty(PublishedJourneys)
+    trends = metric_trends(anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=["sent"]), versions)
     rates = trends.filter((pl.col("metric") == "click_rate") & (pl.col("day") == day(60)))
     week = frame.filter(pl.col("day").is_between(day(54), day(60)))
     assert rates.item(0, "smoothed_value") == pytest.approx(week["clicks"].sum() / week["sent"].sum())
     assert {"anomaly", "new level", "former level"} <= set(trends["change_marker"])
+
+
+def test_trends_mark_the_night_on_which_a_journey_changed():
+    baselines = anomaly_baselines(history(), as_of_day=TONIGHT, rates=RATES, volumes=["sent"])
+    workflow = {"workflow_id": "w", "journey_id": "1"}
+    days = [{"version": 1, "first_day": day(40)}, {"version": 2, "first_day": day(60)}]
+    versions = rows(PublishedJourneys, *({**workflow, **one} for one in days), as_of_day=TONIGHT)
+    marked = metric_trends(baselines, versions).filter(pl.col("change_marker") == "new version")
+    assert set(marked["day"]) == {day(60)}
 
 
 def test_small_acceptance_simulation():
