@@ -83,6 +83,16 @@ def lake_damage(settings: Settings, *, every_byte: bool) -> list[Damage]:
     return [*lake.inventory.damage(every_byte=every_byte), *unreadable]
 
 
+def damage_found(settings: Settings) -> list[str]:
+    """What is damaged in lake and working file, byte for byte, and what to do about it; a sentence each."""
+    damages = lake_damage(settings, every_byte=True)
+    found = [damage_in_words(damages)] if damages else []
+    if is_damaged(settings.working_file):
+        name = settings.working_file.name
+        found.append(f"{name} is damaged. Run driptune repair: everything in it is rebuilt from the lake.")
+    return found
+
+
 def damage_in_words(damages: list[Damage]) -> str:
     """What is damaged, and what to do about it."""
     named = "; ".join(str(one) for one in damages[:NAMED])

@@ -286,7 +286,7 @@ def _swap(staged: Sequence[Staged], published_dir: Path, manifest: Manifest) -> 
 
 def _keep_standing(published_dir: Path, standing: Manifest | None, keep: int) -> None:
     snapshot = published_dir / SNAPSHOT_NAME
-    if standing is not None and snapshot.exists():
+    if standing is not None and _opens(snapshot):
         folder = published_dir / "snapshots"
         folder.mkdir(exist_ok=True)
         target = folder / f"{standing.as_of}_{standing.version}.duckdb"
@@ -294,6 +294,15 @@ def _keep_standing(published_dir: Path, standing: Manifest | None, keep: int) ->
             os.link(snapshot, target)
     for old in snapshots(published_dir)[:-keep]:
         old.unlink()
+
+
+def _opens(snapshot: Path) -> bool:
+    """Whether a snapshot is there and a database. A closer look would take as long as publishing."""
+    try:
+        with duckdb.connect(str(snapshot), read_only=True) as connection:
+            return bool(mart_names(connection))
+    except duckdb.Error:
+        return False
 
 
 def _readable(published_dir: Path) -> Manifest | None:
