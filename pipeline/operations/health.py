@@ -161,7 +161,11 @@ def _definitions(settings: Settings) -> Finding:
 
 def _sources(settings: Settings) -> list[Finding]:
     """What could not be read on the last night, and what went away, as far as it is not read again."""
-    held = Lake(settings.lake_dir).latest(Sources).filter(pl.col("state") != "read").sort("kind", "source_id").collect()
+    try:
+        held = Lake(settings.lake_dir).latest(Sources).filter(pl.col("state") != "read").collect()
+    except (OSError, pl.exceptions.PolarsError):
+        return [(False, "What was noted of the sources cannot be read. Run driptune verify.")]
+    held = held.sort("kind", "source_id")
     return [
         (row["state"] != "failed", f"{row['kind']} {row['name'] or row['source_id']}: {_found(row)}")
         for row in held.iter_rows(named=True)

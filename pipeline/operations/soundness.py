@@ -32,12 +32,21 @@ def sound_keys(settings: Settings, ledger: Ledger) -> SubscriberKeys:
         DamageError: if the ledger lacks events that it had.
         KeyDamageError: if the secret is lost or another one.
     """
-    if lost := lost_events(settings, ledger):
-        raise DamageError(lost)
+    refuse_lost_events(settings, ledger)
     keys = load_keys(settings, ledger.key_fingerprint())
     if not settings.is_sample:
         ledger.remember_key(fingerprint(load_secret(settings)))
     return keys
+
+
+def refuse_lost_events(settings: Settings, ledger: Ledger) -> None:
+    """Look whether the ledger is the one of the last night.
+
+    Raises:
+        DamageError: if it lacks events that it had.
+    """
+    if lost := lost_events(settings, ledger):
+        raise DamageError(lost)
 
 
 def lost_events(settings: Settings, ledger: Ledger) -> str | None:
@@ -65,11 +74,20 @@ def sound_lake(settings: Settings) -> Lake:
     Raises:
         DamageError: if one is not.
     """
+    refuse_damaged_lake(settings)
     lake = Lake(settings.lake_dir)
-    if damages := lake_damage(settings, every_byte=False):
-        raise DamageError(damage_in_words(damages))
     lake.inventory.take_stock()
     return lake
+
+
+def refuse_damaged_lake(settings: Settings) -> None:
+    """Look whether every file of the lake is there, by name and size; what is rewritten in place, by every byte.
+
+    Raises:
+        DamageError: if one is not.
+    """
+    if damages := lake_damage(settings, every_byte=False):
+        raise DamageError(damage_in_words(damages))
 
 
 def lake_damage(settings: Settings, *, every_byte: bool) -> list[Damage]:
