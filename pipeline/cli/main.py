@@ -143,7 +143,7 @@ def pages() -> None:
 def verify() -> None:
     """Check lake, publication and ledger for damage.
 
-    The published counts are compared with Mailchimp's.
+    The key and the working file are checked, too. The published counts are compared with Mailchimp's.
     """
     from pipeline.operations.health import verification
 
@@ -166,16 +166,16 @@ def restore() -> None:
 
 @main.command()
 def repair() -> None:
-    """Give up what is damaged in lake and working file, and run the nightly.
+    """Give up what is damaged in the lake, and run the nightly.
 
-    The nightly reads again what Mailchimp and the event files still hold. Look for a backup first: what they no longer
-    hold is lost.
+    The nightly reads again what Mailchimp and the event files still hold, and rebuilds a damaged working file. Look for
+    a backup first: what they no longer hold is lost.
     """
     from pipeline.operations.soundness import published_night, repair
 
     settings = Settings()
     told = repair(settings)
-    for line in told or ["Nothing is damaged in lake, working file and ledger."]:
+    for line in told or ["Nothing is damaged in lake, working file and ledger. Run driptune nightly."]:
         console.print(line, markup=False)
     if told:
         _run(settings, published_night(settings))

@@ -8,7 +8,8 @@ from dagster_shared.error import SerializableErrorInfo
 
 from pipeline.common.errors import NightlyError, disk_words
 from pipeline.definitions import build_defs
-from pipeline.operations.soundness import damage_found
+from pipeline.engine.reading import tells_damage
+from pipeline.operations.soundness import WORKING_FILE_DAMAGED, damage_found
 from pipeline.orchestration.instance import open_instance
 from pipeline.orchestration.jobs import nightly
 from pipeline.orchestration.partitions import range_tags
@@ -46,7 +47,7 @@ def run_night(settings: Settings, as_of: date, progress: Progress, first: date |
         if any(event.is_step_failure and not _told(event) for event in result.all_events):
             # A night looks at names and sizes only, so that what it met may be damage.
             lines += damage_found(settings)
-        raise NightlyError("\n".join(lines))
+        raise NightlyError("\n".join(dict.fromkeys(lines)))
 
 
 def _telling(progress: Progress, steps: int) -> dg.HookDefinition:
@@ -85,5 +86,7 @@ def _in_words(error: SerializableErrorInfo) -> str:
     while chain is not None:
         if words := disk_words(chain.message):
             return words
+        if tells_damage(chain.message):
+            return WORKING_FILE_DAMAGED
         chain = chain.cause or chain.context
     return told.message.strip().partition(f"{told.cls_name}: ")[2] or told.message.strip()

@@ -19,6 +19,7 @@ from pipeline.settings import Settings
 
 # Of more damaged files than this, some are named and the others counted.
 NAMED = 20
+WORKING_FILE_DAMAGED = "working.duckdb is damaged. Run driptune repair: everything in it is rebuilt from the lake."
 
 
 class DamageError(DriptuneError):
@@ -106,8 +107,7 @@ def damage_found(settings: Settings) -> list[str]:
     damages = lake_damage(settings, every_byte=True)
     found = [damage_in_words(damages)] if damages else []
     if is_damaged(settings.working_file):
-        name = settings.working_file.name
-        found.append(f"{name} is damaged. Run driptune repair: everything in it is rebuilt from the lake.")
+        found.append(WORKING_FILE_DAMAGED)
     return found
 
 
