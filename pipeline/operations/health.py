@@ -29,7 +29,7 @@ from pipeline.published.reader import read_publication
 from pipeline.published.snapshot import (
     SNAPSHOT_NAME,
     Manifest,
-    kept_is_sound,
+    kept_manifest,
     parquet_damage,
     snapshot_damage,
     snapshots,
@@ -85,11 +85,10 @@ def _publication(settings: Settings) -> list[Finding]:
         (damage is None, f"{name} {damage}. Run driptune restore." if damage else f"{name} is as published")
         for name, damage in damages.items()
     ]
-    kept = {path.name: kept_is_sound(path) for path in snapshots(folder)}
     findings += [
-        (False, f"snapshots/{name} is damaged. Delete it: an earlier night cannot be restored from it.")
-        for name, is_sound in kept.items()
-        if not is_sound
+        (False, f"snapshots/{path.name} is damaged. Delete it: an earlier night cannot be restored from it.")
+        for path in snapshots(folder)
+        if kept_manifest(path) is None
     ]
     return findings
 
