@@ -6,7 +6,7 @@ Mathematical constants do not belong here. They are named beside their use.
 import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr, field_validator
@@ -23,6 +23,8 @@ SAMPLE_DEFINITIONS = RESOURCES / "data" / "definitions"
 SAMPLE_FIRST_DAY = date(2026, 1, 1)
 SAMPLE_TONIGHT = date(2026, 6, 29)
 SAMPLE_DATA = Path("data")
+Refusal = Literal["none", "forbidden", "missing", "other shape", "single details", "no offset"]
+"""How the reads of journeys, which Mailchimp does not document, fail or differ: each was seen or must be expected."""
 
 
 def _is_sample(given: dict[str, Any]) -> bool:
@@ -154,6 +156,10 @@ class Settings(BaseSettings):
         description="Largest answer that is read: a page of 1,000 busy recipients has some megabytes.",
     )
 
+    sample_refusal: Refusal = Field(
+        default="none", description="How the sample account refuses the reads of journeys, to see what happens then."
+    )
+
     @field_validator("data_dir")
     @classmethod
     def _plain_path(cls, value: Path) -> Path:
@@ -212,6 +218,11 @@ class Settings(BaseSettings):
     def reports_dir(self) -> Path:
         """The pages of the morning."""
         return self.data_dir / "reports"
+
+    @property
+    def exports_dir(self) -> Path:
+        """Private files with addresses, which people asked for."""
+        return self.data_dir / "exports"
 
     @property
     def dagster_home(self) -> Path:

@@ -19,6 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline.cli.apply import apply_command, rollback
 from pipeline.cli.conflicts import conflicts
 from pipeline.cli.decide import decide_commands
+from pipeline.cli.export import export
+from pipeline.cli.subscribers import decide, explain, replay
 from pipeline.common.errors import DriptuneError, disk_trouble
 from pipeline.settings import Settings
 
@@ -166,10 +168,10 @@ def restore() -> None:
 
 @main.command()
 def repair() -> None:
-    """Give up what is damaged in the lake, and run the nightly.
+    """Give up what is damaged, and read it again where it is held.
 
-    The nightly reads again what Mailchimp and the event files still hold, and rebuilds a damaged working file. Look for
-    a backup first: what they no longer hold is lost.
+    What is damaged in lake and working file goes, and the nightly reads again what Mailchimp and the event files still
+    hold. Look for a backup first: what they no longer hold is lost.
     """
     from pipeline.operations.soundness import published_night, repair
 
@@ -244,7 +246,19 @@ def simulate_anomalies() -> None:
         console.print(line, markup=False)
 
 
-for command in (conflicts, *decide_commands, apply_command, rollback):
+@simulate.command("decisions")
+@click.option("--subscribers", default=1_000, show_default=True, help="The number of people at each decision point.")
+def simulate_decisions(subscribers: int) -> None:
+    """Compare answers for single people with the night.
+
+    `driptune decide` is asked for many people at each decision point, and must say what the night said.
+    """
+    from pipeline.operations.one_subscriber import check_decisions
+
+    _report(list(check_decisions(Settings(), subscribers)))
+
+
+for command in (conflicts, *decide_commands, apply_command, rollback, decide, explain, replay, export):
     main.add_command(command)
 
 

@@ -4,6 +4,8 @@ A column that cannot be read is set aside with its reason, unless every event ne
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
@@ -16,9 +18,6 @@ INEXACT = "holds in revenue a 32-bit float, which is too large to tell a cent"
 # From here on 32-bit floats lie so far apart that an amount is off by more than half a cent.
 _FLOAT32_INEXACT_FROM = 2**17
 _NUMBERS = ("tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger", "ubigint", "hugeint")
-# On damaged bytes a reader fails in every way.
-_FAILURES = Exception
-_QUOTE = "'"
 _FLOATS = ("float", "double")
 _NESTED = ("list", "array", "struct", "map", "union", "variant")
 
@@ -40,73 +39,73 @@ def read_parquet(content: bytes) -> RawEvents:
     """
     if not content:
         raise UnreadableContent("is empty")
-    columns = _columns(content)
-    try:
-        return RawEvents(_rows(content, columns))
-    except _FAILURES as error:
-        broken = {column: failure for column in columns if (failure := _failure(content, column))}
-        needed = [column.name for column in broken if column.name.strip() in REQUIRED]
-        if needed or not broken:
-            where = f" in {', '.join(needed)}" if needed else ""
-            raise UnreadableContent(f"is no valid Parquet file ({type(error).__name__}{where})") from None
-    rows = _rows(content, [column for column in columns if column not in broken])
-    reasons = [(column.name.strip(), f"cannot be read ({failure})") for column, failure in broken.items()]
-    return RawEvents(rows, tuple(reasons))
+    with _open(content) as table:
+        columns = [
+            _Column(name, _identifier(name), kind.id) for name, kind in zip(table.columns, table.types, strict=True)
+        ]
+        places = places_of([column.name for column in columns])
+        try:
+            return RawEvents(_rows(table, columns, places))
+        except Exception as error:  # on damaged bytes a reader fails in every way
+            failed = type(error).__name__
+    broken = {column: failure for column in columns if (failure := _failure(content, column))}
+    needed = [column.name for column in broken if column.name.strip() in REQUIRED]
+    if needed or not broken:
+        where = f" in {', '.join(needed)}" if needed else ""
+        raise UnreadableContent(f"is no valid Parquet file ({failed}{where})")
+    sound = [column for column in columns if column not in broken]
+    reasons = tuple((column.name.strip(), f"cannot be read ({failure})") for column, failure in broken.items())
+    with _open(content) as table:
+        return RawEvents(_rows(table, sound, places_of([column.name for column in sound])), reasons)
 
 
-def _columns(content: bytes) -> list[_Column]:
-    try:
-        with _connect() as connection:
+@contextmanager
+def _open(content: bytes) -> Iterator[duckdb.DuckDBPyRelation]:
+    """The file as a table in a database of its own: a damaged file can make one unusable."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        try:
             table = connection.read_parquet(io.BytesIO(content))
-            kinds = list(zip(table.columns, table.types, strict=True))
-    except _FAILURES as error:
-        is_cut = not content.endswith(PARQUET_MAGIC)
-        what = "it is cut short or of another kind" if is_cut else type(error).__name__
-        raise UnreadableContent(f"is no valid Parquet file ({what})") from None
-    return [_Column(name, '"' + name.replace('"', '""') + '"', kind.id) for name, kind in kinds]
-
-
-def _rows(content: bytes, columns: list[_Column]) -> pl.DataFrame:
-    places = places_of([column.name for column in columns])
-    known, contradiction = known_values(places)
-    unknown = {name: columns[where[0]] for name, where in places.items() if name not in known}
-    values = {str(place): _text(columns[place], name) for name in known for place in places[name]}
-    if unknown:
-        pairs = (f"'{name.replace(_QUOTE, _QUOTE * 2)}', {_json(column)}" for name, column in unknown.items())
-        values["extra"] = f"json_object({', '.join(pairs)})::VARCHAR"
-        known["extra"] = pl.col("extra")
-    inexact = [
-        f"abs({column.sql}) >= {_FLOAT32_INEXACT_FROM}"
-        for column in (columns[place] for place in places.get("revenue", []))
-        if column.type_name == "float"
-    ]
-    values["fault"] = f"CASE WHEN {' OR '.join([*inexact, 'FALSE'])} THEN '{INEXACT}' END"
-    table = _select(content, [f'{value} AS "{name}"' for name, value in values.items()])
-    row = pl.int_range(1, pl.len() + 1, dtype=pl.Int64)
-    rows = table.select(row=row, fault=pl.coalesce("fault", contradiction), **known)
-    return pl.concat([pl.DataFrame(schema=RAW), rows], how="diagonal")
+        except Exception as error:  # on damaged bytes a reader fails in every way
+            is_cut = not content.endswith(PARQUET_MAGIC)
+            what = "it is cut short or of another kind" if is_cut else type(error).__name__
+            raise UnreadableContent(f"is no valid Parquet file ({what})") from None
+        yield table
 
 
 def _failure(content: bytes, column: _Column) -> str | None:
     """What fails when this column is read; none if nothing does."""
-    try:
-        _select(content, [f"{_json(column)}::VARCHAR"])
-    except _FAILURES as error:
-        return type(error).__name__
+    with _open(content) as table:
+        try:
+            table.select(f"{_json(column)}::VARCHAR AS value").pl()
+        except Exception as error:  # on damaged bytes a reader fails in every way
+            return type(error).__name__
     return None
 
 
-def _select(content: bytes, expressions: list[str]) -> pl.DataFrame:
-    with _connect() as connection:
-        rows: pl.DataFrame = connection.read_parquet(io.BytesIO(content)).select(", ".join(expressions)).pl()
-        return rows
+def _rows(table: duckdb.DuckDBPyRelation, columns: list[_Column], places: dict[str, list[int]]) -> pl.DataFrame:
+    known, contradiction = known_values(places)
+    unknown = {name: columns[where[0]] for name, where in places.items() if name not in known}
+    values = {str(place): _text(columns[place], name) for name in known for place in places[name]}
+    if unknown:
+        pairs = (f"{_literal(name)}, {_json(column)}" for name, column in unknown.items())
+        values["extra"] = f"json_object({', '.join(pairs)})::VARCHAR"
+        known["extra"] = pl.col("extra")
+    revenues = [columns[place] for place in places.get("revenue", [])]
+    inexact = [f"abs({one.sql}) >= {_FLOAT32_INEXACT_FROM}" for one in revenues if one.type_name == "float"]
+    values["fault"] = f"CASE WHEN {' OR '.join([*inexact, 'FALSE'])} THEN '{INEXACT}' END"
+    texts: pl.DataFrame = table.select(", ".join(f'{value} AS "{name}"' for name, value in values.items())).pl()
+    row = pl.int_range(1, pl.len() + 1, dtype=pl.Int64)
+    rows = texts.select(row=row, fault=pl.coalesce("fault", contradiction), **known)
+    return pl.concat([pl.DataFrame(schema=RAW), rows], how="diagonal")
 
 
-def _connect() -> duckdb.DuckDBPyConnection:
-    """A database of its own for each query: a damaged file can make one unusable."""
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _text(column: _Column, name: str) -> str:

@@ -20,8 +20,9 @@ def forget_person(settings: Settings, address: str) -> tuple[int, date]:
         address: the person's e-mail address.
 
     Returns:
-        The number of rows removed from the lake, and the night as of which to publish anew. The working file and all
-        publications hold the person's rows and are deleted, so nothing is published until the next nightly.
+        The number of rows removed from the lake, and the night as of which to publish anew. The working file, all
+        publications and all exports hold the person's rows and are deleted, so nothing is published until the next
+        nightly.
     """
     as_of = published_night(settings)
     with exclusive(settings.working_file.with_suffix(".lock"), DEFAULT_WAIT_SECONDS):
@@ -32,5 +33,6 @@ def forget_person(settings: Settings, address: str) -> tuple[int, date]:
         removed = lake.forget(key)
         for leftover in settings.working_file.parent.glob("working.duckdb*"):
             leftover.unlink()
-        shutil.rmtree(settings.published_dir, ignore_errors=True)
+        for folder in (settings.published_dir, settings.exports_dir):
+            shutil.rmtree(folder, ignore_errors=True)
     return removed, as_of

@@ -21,7 +21,10 @@ from pipeline.config.mutes import load_mutes
 from pipeline.lake.inventory import DamagedInventoryError
 from pipeline.lake.keys import KeyDamageError, load_keys
 from pipeline.lake.store import Lake
+from pipeline.mailchimp.answers import items_of
+from pipeline.mailchimp.client import MailchimpClient
 from pipeline.mailchimp.connection import connect
+from pipeline.mailchimp.pulls.journeys import JOURNEYS, LIST
 from pipeline.operations.soundness import damage_found, lost_events
 from pipeline.operations.unknown_names import definition_findings, event_findings
 from pipeline.optimizations.ledger import open_ledger
@@ -66,7 +69,7 @@ def diagnosis(settings: Settings) -> list[Finding]:
         _disk(settings.data_dir),
         _definitions(settings),
         *_names(settings),
-        _mailchimp(settings),
+        *_mailchimp(settings),
         *_sources(settings),
     ]
 
@@ -160,15 +163,22 @@ def _definitions(settings: Settings) -> Finding:
 
 def _sources(settings: Settings) -> list[Finding]:
     """What could not be read on the last night, and what went away, as far as it is not read again."""
+    # Whether journeys can be read at all is asked anew by `_mailchimp`.
+    is_told = (pl.col("state") != "read") & (pl.col("kind") != LIST)
     try:
-        held = Lake(settings.lake_dir).latest(Sources).filter(pl.col("state") != "read").collect()
+        held = Lake(settings.lake_dir).latest(Sources).filter(is_told).sort("kind", "source_id").collect()
     except (OSError, pl.exceptions.PolarsError):
         return [(False, "What was noted of the sources cannot be read. Run driptune verify.")]
-    held = held.sort("kind", "source_id")
-    return [
+    failed = (pl.col("kind") == "journey") & (pl.col("state") == "failed")
+    findings = [
         (row["state"] != "failed", f"{row['kind']} {row['name'] or row['source_id']}: {_found(row)}")
-        for row in held.iter_rows(named=True)
+        for row in held.filter(~failed).iter_rows(named=True)
     ]
+    # Journeys are a probe: what fails of them is one line, and no fault.
+    journeys = held.filter(failed)
+    if journeys.height:
+        findings.append((True, f"{journeys.height} journeys: {_found(journeys.row(0, named=True))}"))
+    return findings
 
 
 def _found(row: dict[str, Any]) -> str:
@@ -189,10 +199,21 @@ def _names(settings: Settings) -> list[Finding]:
         return [(False, f"What is published in {settings.published_dir} cannot be read. Run driptune verify.")]
 
 
-def _mailchimp(settings: Settings) -> Finding:
+def _mailchimp(settings: Settings) -> list[Finding]:
+    """Whether the account answers, and whether its journeys can be read."""
     try:
         with connect(settings, settings.resolve_as_of()) as client:
             name = client.get("/", {"fields": "account_name"})["account_name"]
+            journeys = _journeys(client)
     except SourceError as error:
-        return False, str(error)
-    return True, "the sample account answers" if settings.is_sample else f"Mailchimp answers for the account '{name}'"
+        return [(False, str(error))]
+    who = "the sample account answers" if settings.is_sample else f"Mailchimp answers for the account '{name}'"
+    return [(True, who), (True, journeys)]
+
+
+def _journeys(client: MailchimpClient) -> str:
+    try:
+        items_of(client.probe(JOURNEYS, {"count": 1}), "journeys", JOURNEYS)
+    except SourceError as error:
+        return f"journeys: cannot be read. {error} Flows come from flows.yaml and from what earlier nights read."
+    return "journeys: Mailchimp answers, so flows are read by themselves"

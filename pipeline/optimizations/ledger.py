@@ -15,10 +15,10 @@ from pipeline.common.errors import LedgerError
 from pipeline.optimizations.account.lock import Hold, account_lock
 from pipeline.optimizations.approval_policy import POLICY_ACTOR, ApprovalPolicy
 from pipeline.optimizations.binding import grown_worse, terms
-from pipeline.optimizations.chain import append_event, as_event, read_record, refuse_moved, state_of
+from pipeline.optimizations.chain import append_event, append_export, as_event, read_record, refuse_moved, state_of
 from pipeline.optimizations.journal import Journal, journal_problems
 from pipeline.optimizations.record import OPEN, Proposal, Record, canonical
-from pipeline.optimizations.states import FIRST_HASH, OF_JOURNAL, Event, event_hash, replay
+from pipeline.optimizations.states import EXPORTS, FIRST_HASH, OF_JOURNAL, Event, event_hash, replay
 from pipeline.optimizations.tables import events as event_table
 from pipeline.optimizations.tables import key as key_table
 from pipeline.optimizations.tables import open_engine, reading, snapshot, writing
@@ -146,6 +146,12 @@ class Ledger:
         """What a reader is told of a record: its events without those that only chain its journal of writes."""
         return [event for event in self.events(optimization_id) if event.event_type not in OF_JOURNAL]
 
+    def note_export(self, name: str, *, rows: int, actor: str, now: datetime) -> None:
+        """Note who takes a table with addresses out, before the file is written."""
+        reason = f"{name}: {rows:,} rows with addresses."
+        with writing(self._engine) as connection:
+            append_export(connection, actor, now, {"reason": reason})
+
     def head(self) -> str:
         """The hash of the last event."""
         query = sa.select(event_table.c.hash).order_by(event_table.c.sequence.desc()).limit(1)
@@ -201,7 +207,7 @@ class Ledger:
                 previous = row.hash
             if problems:
                 return problems
-            events = [as_event(row) for row in rows]
+            events = [as_event(row) for row in rows if row.optimization_id != EXPORTS]
             return [*_state_problems(events, states), *journal_problems(connection, events)]
 
 

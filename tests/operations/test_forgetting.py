@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline.common.files import write_atomically
 from pipeline.lake.keys import load_keys
 from pipeline.operations.forgetting import forget_person
 from pipeline.optimizations.ledger import open_ledger
@@ -25,7 +26,9 @@ def test_a_person_is_erased_from_the_journal_of_writes(tmp_path: Path) -> None:
         approved(ledger, made)
         apply(ledger, made, account, tables={"send_time_assignments": assigned})
     assert any(holds(path, key) for path in ledger_files(settings))
+    write_atomically(settings.exports_dir / "stuck-2026-06-29.csv", f"email_address\n{ADDRESS}\n".encode())
     forget_person(settings, ADDRESS)
+    assert not settings.exports_dir.exists()
     assert not any(holds(path, key) for path in ledger_files(settings))
     with open_ledger(settings) as ledger:
         assert ledger.verify() == []
