@@ -23,6 +23,7 @@ CONTRACT = {
     "engagement_hours", "frequency_pressure", "send_schedules", "send_time_assignments", "send_time_lift",
     "cohort_triangles", "cohort_metrics", "cohort_comparison", "cohort_insights",
     "experiments", "experiment_assignments", "experiment_results", "experiment_verdicts", "member_field_values",
+    "holdouts", "holdout_members",
     "anomaly_baselines", "anomalies", "metric_trends", "opportunities",
     "workflow_conflicts", "conflict_replay", "capped_sends", "path_decisions", "content_decisions", "rule_coverage",
     "decision_lint", "policy_values",
