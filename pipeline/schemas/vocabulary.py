@@ -69,6 +69,8 @@ BottleneckStatus = Literal[
 ]
 LossUnit = Literal["goals", "completions"]
 ComparedRate = Literal["human_click_rate", "conversion_rate", "unsubscribe_rate", "complaint_rate", "hard_bounce_rate"]
+IndustryRate = Literal["open_rate", "click_rate", "bounce_rate", "unsubscribe_rate", "complaint_rate"]
+IndustryComparison = Literal["above", "below", "no clear difference"]
 RateChange = Literal["up", "down", "no clear change", "not comparable"]
 # What Mailchimp's reports count, and what its listings announce.
 ReconciledMetric = Literal[

@@ -16,6 +16,7 @@ from pipeline.settings import Settings
 
 CONTRACT = {
     "workflows", "steps", "calendar", "step_metrics_daily", "step_metrics", "workflow_metrics", "step_links",
+    "industry",
     "metric_changes",
     "funnel", "bottlenecks", "exit_reasons", "stuck_subscribers", "time_to_next_step", "revenue_attribution",
     "reconciliation", "runs", "quarantine", "data_dictionary",

@@ -136,6 +136,7 @@ MORE = (
     "step_links",
     "frequency_pressure",
     "holdouts",
+    "industry",
 )
 
 
@@ -163,6 +164,8 @@ def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tab
     made["engagement_hours"] = pl.concat([_engaged(flow, hour) for flow in (*flows, None) for hour in (8, 20, 21)])
     made["frequency_pressure"] = pl.concat([_pressed(flow, most) for flow in (*flows, None) for most in (0, 7, None)])
     made["holdouts"] = pl.concat([_held_out(flow) for flow in (*flows, None)])
+    clicks = {"account_rate": 0.2, "account_rate_low": 0.15, "account_rate_high": 0.26, "industry_rate": 0.021}
+    made["industry"] = row("industry", metric="click_rate", industry_type="Retail", comparison="above", **clicks)
     made["cohort_triangles"] = pl.concat([_followed(flow, week) for flow in flows for week in (0, 1, 2)])
     made["steps"] = pl.concat(
         [row("steps", workflow_id=flow, step_id=step, name=step) for flow in flows for step in STEPS]

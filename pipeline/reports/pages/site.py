@@ -106,6 +106,7 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
         waits,
         _listing(workflows),
         _opportunities(tables, workflows),
+        performance.industry(tables["industry"]),
         timing.hours(tables["engagement_hours"].filter(pl.col("workflow_id").is_null())),
         timing.pressure(tables["frequency_pressure"].filter(pl.col("workflow_id").is_null())),
         experiments.holdout(tables["holdouts"].filter(pl.col("workflow_id").is_null())),
