@@ -5,7 +5,7 @@ Mathematical constants do not belong here. They are named beside their use.
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,6 +21,8 @@ SAMPLE_DEFINITIONS = RESOURCES / "data" / "definitions"
 SAMPLE_FIRST_DAY = date(2026, 1, 1)
 SAMPLE_TONIGHT = date(2026, 6, 29)
 SAMPLE_DATA = Path("data")
+Refusal = Literal["none", "forbidden", "missing", "other shape", "single details", "no offset"]
+"""How the reads of journeys, which Mailchimp does not document, fail or differ: each was seen or must be expected."""
 
 
 def _is_sample(given: dict[str, Any]) -> bool:
@@ -149,6 +151,10 @@ class Settings(BaseSettings):
     max_response_bytes: int = Field(
         default=64 * 2**20,
         description="Largest answer that is read: a page of 1,000 busy recipients has some megabytes.",
+    )
+
+    sample_refusal: Refusal = Field(
+        default="none", description="How the sample account refuses the reads of journeys, to see what happens then."
     )
 
     @field_validator("timezone")

@@ -60,6 +60,7 @@ CAMPAIGNS = {
     "status": Field("status", read.text),
     "title": TITLE,
     "subject_line": SUBJECT,
+    "preview_text": Field("settings.preview_text", read.free_text, required=False, default=""),
     "created_us": Field("create_time", read.instant, required=False),
     "sent_us": Field("send_time", read.instant, required=False),
     "emails_sent": Field("emails_sent", read.amount_of_things, required=False, default=0),

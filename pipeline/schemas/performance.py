@@ -40,6 +40,8 @@ class Steps(StepColumns):
     next_step_id: pl.String = key("Default next step. Null after the last step.", nullable=True)
     planned_delay_hours: pl.Int64 = column("Planned delay before the default next step.", "hours", nullable=True)
     grace_hours: pl.Int64 = column("Time after that delay until a subscriber is stuck.", "hours", nullable=True)
+    next_step_source: pl.String = word("How the way to that step is known.", vocabulary.EdgeSource, nullable=True)
+    observed_people: pl.Int64 = count("People who went that way. Null if it is not an observed one.", nullable=True)
 
 
 @table("marts.calendar", ("day",))

@@ -14,6 +14,21 @@ WorkflowStatus = Literal["active", "paused", "archived"]
 StepKind = Literal["email", "branch", "wait"]
 StepStatus = Literal["active", "paused", "deleted"]
 JourneyStepKind = Literal["trigger", "delay", "email", "action", "branch"]
+JourneyFinding = Literal[
+    "paused step with a queue",
+    "paused journey with a queue",
+    "lost trigger tag",
+    "no trigger",
+    "deleted audience",
+    "re-entry",
+    "no exit condition",
+    "unknown delay",
+    "shared e-mail",
+    "differs from the map",
+    "not in the map",
+    "not in Mailchimp",
+]
+EdgeSource = Literal["map", "mailchimp", "observed"]
 ZoneSource = Literal["member", "gmtoff", "default"]
 
 # Messages and what people and machines do with them.
@@ -90,6 +105,9 @@ ReconciledMetric = Literal[
     "queue",
     "journeys",
     "steps",
+    "started",
+    "completed",
+    "queued",
     "orders",
     "table",
     "changed addresses",
@@ -105,14 +123,14 @@ RunStatus = Literal["success", "failure"]
 
 # Cohorts.
 CohortType = Literal["signup_date", "first_purchase", "subscription_plan", "member_field"]
-InsightKind = Literal["above mean", "below mean", "rising", "falling"]
+InsightKind = Literal["above others", "below others", "rising", "falling"]
 
 # Monitoring.
 SeriesKind = Literal["rate", "volume"]
 NightStatus = Literal["ok", "not enough data", "holiday", "not mature", "unknown", "nothing sent"]
 Direction = Literal["up", "down", "none"]
 LevelChange = Literal["new level", "former level", "drift"]
-ChangeMarker = Literal[LevelChange, "anomaly", "holiday"]
+ChangeMarker = Literal[LevelChange, "anomaly", "new version", "holiday"]
 AnomalyKind = Literal["night", "nights", "silence", "drift"]
 AnomalyScope = Literal["account", "step"]
 CauseScope = Literal["account", "workflow", "step"]

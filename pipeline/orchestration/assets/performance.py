@@ -23,9 +23,12 @@ from pipeline.analysis.performance import (
     stuck,
     time_to_next_step,
 )
+from pipeline.analysis.performance.journey_counts import journey_counts
 from pipeline.orchestration.asset import Latest, Night, Scan, asset
 from pipeline.schemas import core, lake, reductions
 from pipeline.schemas import performance as marts
+from pipeline.schemas.journeys.lake import JourneySteps
+from pipeline.schemas.journeys.marts import PublishedJourneys
 
 COUNTS = ("sent", "delivered", "unique_human_clicks", "conversions")
 
@@ -224,6 +227,14 @@ def _causes(rows: pl.DataFrame) -> dict[str, Any]:
     return {"people": rows.height, "causes": rows["cause"].n_unique()}
 
 
+@dataclass(frozen=True)
+class Queues:
+    """Who waits, as Mailchimp shows it: by name in classic automations, by number in journeys."""
+
+    queue: Latest[lake.AutomationQueue]
+    journey_steps: Latest[JourneySteps]
+
+
 @asset(marts.StuckSubscribers, group="performance", summary=_causes)
 def stuck_subscribers(
     entries: DataFrame[core.CoreStepEntries],
@@ -232,14 +243,15 @@ def stuck_subscribers(
     subscribers: DataFrame[core.CoreSubscribers],
     messages: DataFrame[core.CoreMessages],
     events: Latest[lake.Events],
-    queue: Latest[lake.AutomationQueue],
+    waiting: Queues,
     steps: DataFrame[core.CoreSteps],
     workflows: DataFrame[core.CoreWorkflows],
     night: Night,
 ) -> pl.DataFrame:
     """Who is stuck tonight, where and why."""
+    queues = (waiting.queue, waiting.journey_steps)
     return stuck.stuck_subscribers(
-        entries, departures, conversions, subscribers, messages, events, queue, steps, workflows, as_of=night.as_of
+        entries, departures, conversions, subscribers, messages, events, *queues, steps, workflows, as_of=night.as_of
     )
 
 
@@ -258,6 +270,17 @@ class Listings:
     renamed: Scan[lake.Renamed]
 
 
+@dataclass(frozen=True)
+class JourneyPeople:
+    """Who is in which journey, by Mailchimp's count and by our facts."""
+
+    versions: DataFrame[PublishedJourneys]
+    journey_steps: Latest[JourneySteps]
+    step_entries: DataFrame[core.CoreStepEntries]
+    edges: DataFrame[core.CoreEdges]
+    subscribers: DataFrame[core.CoreSubscribers]
+
+
 @asset(marts.Reconciliation, group="performance", summary=_reasons)
 def reconciled(
     step_days: DataFrame[reductions.StepDays],
@@ -266,10 +289,12 @@ def reconciled(
     messages: DataFrame[core.CoreMessages],
     engagements: DataFrame[core.CoreEngagements],
     listings: Listings,
+    people: JourneyPeople,
     night: Night,
 ) -> pl.DataFrame:
-    """Our counts held against Mailchimp's reports and listings."""
-    listed = announced.collections(**vars(listings), as_of=night.as_of)
+    """Our counts held against Mailchimp's reports, listings and journeys."""
+    in_journeys = journey_counts(**vars(people), messages=messages.lazy(), steps=steps, as_of=night.as_of)
+    listed = pl.concat([announced.collections(**vars(listings), as_of=night.as_of), in_journeys])
     return reconciliation.reconciliation(
         step_days, steps, reports, messages.lazy(), engagements.lazy(), listed, as_of=night.as_of
     )
