@@ -299,6 +299,9 @@ class LedgerEventType(StrEnum):
     EXPORTED = "exported"
 
 
+LearningSource = Literal["test", "change"]
+
+
 class RealisedOutcome(StrEnum):
     """What became of a promise, in the order in which one prevails over another."""
 

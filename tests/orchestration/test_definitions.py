@@ -28,7 +28,7 @@ CONTRACT = {
     "anomaly_baselines", "anomalies", "metric_trends", "opportunities",
     "workflow_conflicts", "conflict_replay", "capped_sends", "path_decisions", "content_decisions", "rule_coverage",
     "decision_lint", "policy_values",
-    "optimizations", "optimization_events", "realised_lift", "journeys", "journey_lint",
+    "optimizations", "optimization_events", "realised_lift", "learnings", "journeys", "journey_lint",
 }  # fmt: skip
 
 

@@ -137,6 +137,7 @@ MORE = (
     "frequency_pressure",
     "holdouts",
     "industry",
+    "learnings",
 )
 
 
@@ -166,6 +167,7 @@ def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tab
     made["holdouts"] = pl.concat([_held_out(flow) for flow in (*flows, None)])
     clicks = {"account_rate": 0.2, "account_rate_low": 0.15, "account_rate_high": 0.26, "industry_rate": 0.021}
     made["industry"] = row("industry", metric="click_rate", industry_type="Retail", comparison="above", **clicks)
+    made["learnings"] = pl.concat([_learnt(flow) for flow in flows])
     made["cohort_triangles"] = pl.concat([_followed(flow, week) for flow in flows for week in (0, 1, 2)])
     made["steps"] = pl.concat(
         [row("steps", workflow_id=flow, step_id=step, name=step) for flow in flows for step in STEPS]
@@ -234,6 +236,13 @@ def _held_out(flow: str | None) -> pl.DataFrame:
     }
     counts = {"subscribers": 4_750, "held_out": 250, "attributed_revenue_amount": 2_300.0}
     return row("holdouts", workflow_id=flow, holdout_id="welcome-5", currency="USD", status="ok", **counts, **added)
+
+
+def _learnt(flow: str) -> pl.DataFrame:
+    """A subject that won, and another flow where it could be tested."""
+    result = {"outcome": "winner", "lift": 0.28, "lift_low": 0.04, "lift_high": 0.61, "metric": "conversion"}
+    place = {"workflow_id": flow, "step_id": "hello", "could_try": "cart/first", "alike": 1}
+    return row("learnings", source="test", source_id=flow, question="Does the next task help?", **result, **place)
 
 
 def _followed(flow: str, week: int) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from pandera.typing.polars import DataFrame
 
+from pipeline.analysis import industry
 from pipeline.analysis.performance import (
     announced,
     attribution,
@@ -15,7 +16,6 @@ from pipeline.analysis.performance import (
     dimensions,
     exits,
     funnel,
-    industry,
     links,
     metric_changes,
     reconciliation,

@@ -15,6 +15,33 @@ from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Section
 
 
+def learnings(rows: pl.DataFrame) -> Section | None:
+    """What was learnt, the latest first, and where else it could be tried.
+
+    Args:
+        rows: rows of `learnings`, of one workflow or of the whole account.
+    """
+    if rows.is_empty():
+        return None
+    table = [
+        [
+            Cell(row["question"]),
+            Cell(f"{row['workflow_id']}/{row['step_id']}" if row["step_id"] else row["workflow_id"] or "several"),
+            Cell(row["metric"]),
+            cells.lift(row, "lift"),
+            Cell(row["outcome"]),
+            Cell(row["could_try"] or "nowhere alike"),
+        ]
+        for row in rows.sort("day", "source_id", descending=[True, False]).iter_rows(named=True)
+    ]
+    header = ("question", "held at", "outcome of", "result (95%)", "verdict", "could be tested at")
+    words = (
+        "Finished tests, and applied changes whose effect is known. What held at one step is no promise at another: "
+        "plan a test there."
+    )
+    return Section("learnings", "What was learnt", words, header, table, source="learnings")
+
+
 def holdout(rows: pl.DataFrame) -> Section | None:
     """Attributed revenue beside what the hold-out shows that was really added.
 

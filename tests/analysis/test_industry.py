@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
-from pipeline.analysis.performance.industry import industry
+from pipeline.analysis.industry import industry
 from pipeline.schemas.base import empty
 from pipeline.schemas.lake import Reports
 from pipeline.schemas.performance import StepMetricsDaily
