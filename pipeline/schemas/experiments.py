@@ -9,6 +9,7 @@ from pipeline.schemas.vocabulary import Assigner, FieldSource, MetricKind, Metri
 TEST = "Test, as experiments.yaml names it."
 MEAN = "share or currency units"
 TOTAL = "events or currency units"
+MONEY = "currency units"
 ERROR = "standard errors"
 REPEATED = "holds on all nights at once"
 BY_KIND = "95%, Wilson for a rate, else normal"
@@ -139,3 +140,44 @@ class MemberFieldValues(Table, is_stamped=True):
     value: pl.String = column("Value to write.")
     source_kind: pl.String = word("What asks for the value.", FieldSource)
     source_id: pl.String = key("Test that asks for the value.")
+
+
+@table("marts.holdouts", ("workflow_id",))
+class Holdouts(Table, is_stamped=True):
+    """One row per flow, and one for the whole account: attributed revenue beside what it really added."""
+
+    workflow_id: pl.String = key("Flow or automation. Null for all of them together.", nullable=True)
+    holdout_id: pl.String = key("Hold-out, as holdouts.yaml names it. Null without one.", nullable=True)
+    share: pl.Float64 = share("Share of subscribers who are held out. Null without a hold-out.")
+    start_day: pl.Date = utc_day("First day on which they get nothing. Null without a hold-out.", nullable=True)
+    subscribers: pl.Int64 = count("Subscribers who would have come in since then and are not held out.")
+    held_out: pl.Int64 = count("Subscribers who would have come in since then and are held out.")
+    held_out_messages: pl.Int64 = count("Messages that were delivered to them all the same.", nullable=True)
+    attributed_revenue_amount: pl.Float64 = column(
+        "Net revenue credited to messages to `subscribers`, view 'report'. Null without a hold-out.",
+        MONEY,
+        nullable=True,
+    )
+    revenue_per_subscriber_amount: pl.Float64 = column(
+        "All net revenue of `subscribers` per head, credited or not. Null if not compared.", MONEY, nullable=True
+    )
+    held_out_revenue_per_subscriber_amount: pl.Float64 = column(
+        "The same of `held_out`. Null if not compared.", MONEY, nullable=True
+    )
+    incremental_revenue_amount: pl.Float64 = column(
+        "subscribers x difference of both: revenue that would not have come otherwise. Null if `status` is not 'ok'.",
+        MONEY,
+        nullable=True,
+        interval=f"95%, {REPEATED}",
+    )
+    currency: pl.String = column("Currency of every amount of the row: the workspace's.", "ISO 4217")
+    status: pl.String = column("'ok', or why nothing is compared.")
+
+
+@table("marts.holdout_members", ("holdout_id", "subscriber_key"))
+class HoldoutMembers(Table, is_stamped=True):
+    """One row per hold-out and subscriber held out. It never changes who they are."""
+
+    holdout_id: pl.String = key("Hold-out, as holdouts.yaml names it.")
+    workflow_id: pl.String = key("Flow that they do not get. Null for all flows.", nullable=True)
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)

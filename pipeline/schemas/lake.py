@@ -15,6 +15,7 @@ AUDIENCE = "Mailchimp audience (list)."
 CAMPAIGN = "Mailchimp campaign."
 AUTOMATION = "Classic automation."
 POINT = "Decision point or content block."
+INDUSTRY = "number as Mailchimp tells it, a share"
 # States of members that Mailchimp has no word for.
 NO_ADDRESS = "no address"
 DELETED = "deleted"
@@ -166,6 +167,12 @@ class Reports(Table):
     last_click_us: pl.Int64 = instant("Latest click.", nullable=True)
     total_orders: pl.Int64 = count("Orders that Mailchimp credits to the campaign.")
     total_revenue_cents: pl.Int64 = column("Revenue that Mailchimp credits to the campaign.", "cents")
+    industry_type: pl.String = column("The account's industry.", nullable=True)
+    industry_open_rate: pl.Float64 = column("Average open rate of the industry.", INDUSTRY, nullable=True)
+    industry_click_rate: pl.Float64 = column("Average click rate of the industry.", INDUSTRY, nullable=True)
+    industry_bounce_rate: pl.Float64 = column("Average bounce rate of the industry.", INDUSTRY, nullable=True)
+    industry_unsubscribe_rate: pl.Float64 = column("Average unsubscribe rate of the industry.", INDUSTRY, nullable=True)
+    industry_complaint_rate: pl.Float64 = column("Average complaint rate of the industry.", INDUSTRY, nullable=True)
     as_of_day: pl.Int64 = day_number(NIGHT)
 
 

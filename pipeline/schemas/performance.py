@@ -204,6 +204,20 @@ class _TransitionKey(_WorkflowKey):
     to_step_id: pl.String = key("Second step of the transition: the one planned next.")
 
 
+@table("marts.industry", ("metric",))
+class Industry(Table, is_stamped=True):
+    """One row per rate that Mailchimp tells of the account's industry, beside the account's own."""
+
+    metric: pl.String = word("The rate, machines included, as Mailchimp counts it.", vocabulary.IndustryRate)
+    industry_type: pl.String = column("The account's industry, as Mailchimp names it.")
+    industry_rate: pl.Float64 = share("Average of the industry, as Mailchimp tells it.", nullable=False)
+    window: pl.String = word("Days up to tonight that are counted for the account.", vocabulary.Window)
+    numerator: pl.Int64 = count("Events of the account.")
+    denominator: pl.Int64 = count("Messages of the account: sent for bounces, else delivered.")
+    account_rate: pl.Float64 = share("numerator / denominator. Null without messages.", interval=WILSON)
+    comparison: pl.String = word("Where the account's interval lies.", vocabulary.IndustryComparison)
+
+
 @table("marts.funnel", ("workflow_id", "from_step_id", "to_step_id"))
 class Funnel(_TransitionKey, is_stamped=True):
     """One row per transition between two steps. `entrants` = `advanced` + `lost` + `goal_exits` + `waiting`."""

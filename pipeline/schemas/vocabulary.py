@@ -84,6 +84,8 @@ BottleneckStatus = Literal[
 ]
 LossUnit = Literal["goals", "completions"]
 ComparedRate = Literal["human_click_rate", "conversion_rate", "unsubscribe_rate", "complaint_rate", "hard_bounce_rate"]
+IndustryRate = Literal["open_rate", "click_rate", "bounce_rate", "unsubscribe_rate", "complaint_rate"]
+IndustryComparison = Literal["above", "below", "no clear difference"]
 RateChange = Literal["up", "down", "no clear change", "not comparable"]
 # What Mailchimp's reports count, and what its listings announce.
 ReconciledMetric = Literal[
@@ -295,6 +297,9 @@ class LedgerEventType(StrEnum):
     WRITES_FORGOTTEN = "writes_forgotten"
     JOURNAL_ADOPTED = "journal_adopted"
     EXPORTED = "exported"
+
+
+LearningSource = Literal["test", "change"]
 
 
 class RealisedOutcome(StrEnum):

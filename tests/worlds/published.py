@@ -135,6 +135,9 @@ MORE = (
     "engagement_hours",
     "step_links",
     "frequency_pressure",
+    "holdouts",
+    "industry",
+    "learnings",
 )
 
 
@@ -161,6 +164,10 @@ def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tab
     made["metric_changes"] = pl.concat([_changed(flow, metric) for flow in (*flows, None) for metric in _CHANGES])
     made["engagement_hours"] = pl.concat([_engaged(flow, hour) for flow in (*flows, None) for hour in (8, 20, 21)])
     made["frequency_pressure"] = pl.concat([_pressed(flow, most) for flow in (*flows, None) for most in (0, 7, None)])
+    made["holdouts"] = pl.concat([_held_out(flow) for flow in (*flows, None)])
+    clicks = {"account_rate": 0.2, "account_rate_low": 0.15, "account_rate_high": 0.26, "industry_rate": 0.021}
+    made["industry"] = row("industry", metric="click_rate", industry_type="Retail", comparison="above", **clicks)
+    made["learnings"] = pl.concat([_learnt(flow) for flow in flows])
     made["cohort_triangles"] = pl.concat([_followed(flow, week) for flow in flows for week in (0, 1, 2)])
     made["steps"] = pl.concat(
         [row("steps", workflow_id=flow, step_id=step, name=step) for flow in flows for step in STEPS]
@@ -218,6 +225,24 @@ def _pressed(flow: str | None, most: int | None) -> pl.DataFrame:
     expected = {"expected_human_click_rate": 0.19, "expected_unsubscribe_rate": 0.006}
     counts = {"messages_from": start, "messages_to": most, "delivered": 1_400}
     return row("frequency_pressure", workflow_id=flow, period="7d", **counts, **rates, **expected)
+
+
+def _held_out(flow: str | None) -> pl.DataFrame:
+    """A flow that adds less than attribution says, and an account without a hold-out."""
+    if flow is None:
+        return row("holdouts", workflow_id=None, holdout_id=None, share=None, status="no hold-out")
+    added = {
+        f"incremental_revenue_amount{end}": value for end, value in (("", 800.0), ("_low", 90.0), ("_high", 1_510.0))
+    }
+    counts = {"subscribers": 4_750, "held_out": 250, "attributed_revenue_amount": 2_300.0}
+    return row("holdouts", workflow_id=flow, holdout_id="welcome-5", currency="USD", status="ok", **counts, **added)
+
+
+def _learnt(flow: str) -> pl.DataFrame:
+    """A subject that won, and another flow where it could be tested."""
+    result = {"outcome": "winner", "lift": 0.28, "lift_low": 0.04, "lift_high": 0.61, "metric": "conversion"}
+    place = {"workflow_id": flow, "step_id": "hello", "could_try": "cart/first", "alike": 1}
+    return row("learnings", source="test", source_id=flow, question="Does the next task help?", **result, **place)
 
 
 def _followed(flow: str, week: int) -> pl.DataFrame:

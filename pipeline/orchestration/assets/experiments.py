@@ -5,15 +5,16 @@ from typing import Any
 import polars as pl
 from pandera.typing.polars import DataFrame
 
-from pipeline.analysis.experiments import exposures, registry
+from pipeline.analysis.experiments import exposures, holdouts, registry
 from pipeline.analysis.experiments.exposures import Facts
 from pipeline.analysis.experiments.nights import looks
 from pipeline.charts.figures import experiment_chart
 from pipeline.config.experiments import load_experiments
+from pipeline.config.holdouts import load_holdouts
 from pipeline.orchestration.asset import Latest, Night, Scan, asset, preview
 from pipeline.orchestration.picture import image
+from pipeline.schemas import core, lake
 from pipeline.schemas import experiments as marts
-from pipeline.schemas import lake
 from pipeline.schemas.vocabulary import Assigner
 
 VERDICT = ["experiment_id", "verdict", "decided_day", "lift", "lift_low", "lift_high", "recommended_action", "status"]
@@ -98,3 +99,23 @@ def field_values(
 ) -> pl.DataFrame:
     """What the sender's merge fields should hold."""
     return registry.field_values(_registered(facts, plans, night), arms, facts)
+
+
+@asset(marts.HoldoutMembers, group="experiments", summary=lambda rows: {"held_out": rows["subscriber_key"].n_unique()})
+def held_out(subscribers: DataFrame[core.CoreSubscribers], night: Night) -> pl.DataFrame:
+    """Who is held out of which flow."""
+    return holdouts.holdout_members(load_holdouts(night.settings.definitions), subscribers, as_of=night.as_of)
+
+
+def _holdout_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    numbers = ["workflow_id", "attributed_revenue_amount", "incremental_revenue_amount", "status"]
+    defined = rows.filter(pl.col("holdout_id").is_not_null())
+    return {"hold_outs": defined.height, "revenue": preview(defined.select(numbers))}
+
+
+@asset(marts.Holdouts, group="experiments", summary=_holdout_summary)
+def incremental_revenue(facts: holdouts.RevenueFacts, events: Scan[lake.Events], night: Night) -> pl.DataFrame:
+    """Attributed revenue of every flow beside what it really added."""
+    defined, currency = load_holdouts(night.settings.definitions), night.settings.currency
+    moments = holdouts.trigger_moments(defined, facts.workflows, facts.subscribers, events)
+    return holdouts.holdout_results(defined, facts, moments, as_of=night.as_of, currency=currency)

@@ -3,7 +3,9 @@
 from typing import Any
 
 import polars as pl
+from pandera.typing.polars import DataFrame
 
+from pipeline.analysis.experiments import learnings
 from pipeline.analysis.experiments.exposures import Facts
 from pipeline.charts.figures import realised_chart
 from pipeline.optimizations.ledger import Ledger
@@ -12,6 +14,7 @@ from pipeline.optimizations.realised import in_a_word, realised_lift
 from pipeline.optimizations.record import IN_EFFECT
 from pipeline.orchestration.asset import Night, asset, preview
 from pipeline.orchestration.picture import image
+from pipeline.schemas import experiments, performance
 from pipeline.schemas import loop as marts
 from pipeline.schemas.vocabulary import RecordStatus as Status
 
@@ -49,3 +52,22 @@ def _realised_summary(rows: pl.DataFrame) -> dict[str, Any]:
 def realised(facts: Facts, ledger: Ledger, night: Night) -> pl.DataFrame:
     """What applied changes brought until tonight."""
     return realised_lift(ledger.records(), facts, as_of_day=night.as_of)
+
+
+def _learnt_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    return {"learnings": rows.height, **dict(rows.group_by("outcome").len().sort("outcome").iter_rows())}
+
+
+@asset(marts.Learnings, group="loop", summary=_learnt_summary)
+def learnt(
+    tests: DataFrame[experiments.Experiments],
+    verdicts: DataFrame[experiments.ExperimentVerdicts],
+    records: DataFrame[marts.Optimizations],
+    realised: DataFrame[marts.RealisedLift],
+    steps: DataFrame[performance.Steps],
+    workflows: DataFrame[performance.Workflows],
+    night: Night,
+) -> pl.DataFrame:
+    """What tests and changes taught, and where else it could be tried."""
+    tonights = in_a_word(realised)
+    return learnings.learnings(tests, verdicts, records, tonights, steps, workflows, as_of=night.as_of)

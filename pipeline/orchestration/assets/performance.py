@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from pandera.typing.polars import DataFrame
 
+from pipeline.analysis import industry
 from pipeline.analysis.performance import (
     announced,
     attribution,
@@ -108,6 +109,18 @@ def clicked_links(
 ) -> pl.DataFrame:
     """Clicks by link and person."""
     return links.step_links(link_days, step_days, click_details, steps, as_of=night.as_of)
+
+
+def _industry_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    return dict(rows.select("metric", "comparison").iter_rows())
+
+
+@asset(marts.Industry, group="performance", summary=_industry_summary)
+def beside_industry(
+    daily: DataFrame[marts.StepMetricsDaily], reports: Latest[lake.Reports], night: Night
+) -> pl.DataFrame:
+    """The account's rates beside those of its industry."""
+    return industry.industry(daily, reports, as_of=night.as_of)
 
 
 def _change_summary(changes: pl.DataFrame) -> dict[str, Any]:
