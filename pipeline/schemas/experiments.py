@@ -23,11 +23,16 @@ class Experiments(Table, is_stamped=True):
     experiment_id: pl.String = key(TEST)
     workflow_id: pl.String = key(WORKFLOW)
     step_id: pl.String = key(STEP)
+    name: pl.String = column("What people call the test. Null if the definitions do not say.", nullable=True)
+    description: pl.String = column("What it is for. Null if the definitions do not say.", nullable=True)
     hypothesis: pl.String = column("What is expected and why, in the owner's words.")
     owner: pl.String = column("Who answers for the test.")
     arms: pl.String = column("Declared share of each arm, the control first.", "JSON object")
     assigned_by: pl.String = word("Who decides the arm of a subscriber.", Assigner)
-    arm_field: pl.String = column("Merge field that holds the arm or a winner. Null without one.", nullable=True)
+    arm_field: pl.String = column(
+        "What holds the arm or a winner: a merge field, or 'tag ' and the prefix of tags. Null without one.",
+        nullable=True,
+    )
     metrics: pl.String = column("Metrics with their kind, role and good direction.", "JSON array")
     primary_metric: pl.String = word("Metric that decides the test.", MetricName)
     minimum_lift: pl.Float64 = column("Smallest relative change worth having, in the good direction.", "ratio", gt=0)
@@ -59,6 +64,9 @@ class ExperimentAssignments(Table, is_stamped=True):
     arm: pl.String = column("Arm of the subscriber.")
     assigned_day: pl.Date = utc_day("First day on which a message of this arm could be sent.")
     assignment_probability: pl.Float64 = share("Declared share of the arm when it was assigned.", nullable=False)
+    is_served: pl.Boolean = column(
+        "The arm stands in the account tonight, by the journal of what was written, or the sender itself told it."
+    )
 
 
 @table("marts.experiment_results", ("experiment_id", "as_of_day", "metric", "arm"))
@@ -131,11 +139,11 @@ class ExperimentVerdicts(Table, is_stamped=True):
     plan_hash: pl.String = column("SHA-256 of the plan. Null without a plan.", nullable=True)
 
 
-@table("marts.member_field_values", ("field", "subscriber_key"))
+@table("marts.member_field_values", ("source_id", "subscriber_key"))
 class MemberFieldValues(Table, is_stamped=True):
-    """One row per merge field and subscriber: the value that Mailchimp should hold for a running test."""
+    """One row per test that driptune assigns, and subscriber: the value that Mailchimp is to hold for it."""
 
-    field: pl.String = key("Merge field, by its Mailchimp tag.")
+    field: pl.String = key("Merge field, or 'tag ' and the prefix of tags.")
     subscriber_key: pl.Int64 = key(SUBSCRIBER)
     value: pl.String = column("Value to write.")
     source_kind: pl.String = word("What asks for the value.", FieldSource)

@@ -19,6 +19,8 @@ INDUSTRY = "number as Mailchimp tells it, a share"
 # States of members that Mailchimp has no word for.
 NO_ADDRESS = "no address"
 DELETED = "deleted"
+# States of members whom a flow mails. Those of a cart or an order who never subscribed are mailed by flows on these.
+MAILABLE = ("subscribed", "transactional")
 
 
 @table("lake.account", ("account_id",))
@@ -322,6 +324,10 @@ class Decisions(Table):
     is_default: pl.Boolean = column("The default arm is served.")
     choice_probability: pl.Float64 = share("Chance with which the arm was chosen.", nullable=False)
     rule_chances: pl.String = column("Chance of each arm by rules, priority and weight alone.", "JSON array")
+    eligible_arms: pl.String = column(
+        "Arms that the rules allowed, separated by commas. Null in rows of nights that did not keep them.",
+        nullable=True,
+    )
     model_version: pl.String = column("Hash of the learning policy that chose, or 'rules'.")
     definition: pl.String = column("The decision point as defined that night.", "YAML")
     profile: pl.String = column("What was known of the subscriber that night.", "JSON object")

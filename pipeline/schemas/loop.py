@@ -66,6 +66,20 @@ class OptimizationEvents(Table):
     hash: pl.String = column("SHA-256 over this event and `previous_hash`.")
 
 
+@table("marts.deliveries", ("optimization_id", "day", "value", "outcome"))
+class Deliveries(Table):
+    """One row per record, day, value and outcome: to how many members a value was written, and what came of it."""
+
+    optimization_id: pl.String = key(RECORD)
+    proposed_kind: pl.String = word("What the record changes.", vocabulary.ProposalKind)
+    target: pl.String = column("Where it is changed, such as a decision point or a test.")
+    means: pl.String = key("Merge field, or 'tag ' and the prefix of tags.")
+    day: pl.Date = utc_day("Day on which the account was read back.")
+    value: pl.String = column("The value; empty where a field was emptied.")
+    outcome: pl.String = column("'written', 'held already', or why not.")
+    subscribers: pl.Int64 = count("Members with this value and outcome.")
+
+
 @table("marts.realised_lift", ("optimization_id", "as_of_day", "metric"))
 class RealisedLift(Table):
     """One row per applied change, night and metric: subscribers with the change against those kept out of it."""

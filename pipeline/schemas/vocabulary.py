@@ -152,6 +152,7 @@ SendTimeLiftStatus = Literal["ok", "cannot be estimated"]
 
 # Decisions and conflicts.
 DecisionMode = Literal["rules", "learn", "evaluate"]
+ChoiceKind = Literal["path", "content"]
 RuleStatus = Literal["ok", "dead", "error", "no subscribers"]
 LintFinding = Literal["missing default", "dead end", "loop", "unreachable", "dead rule", "rule in error", "overlapping"]
 LintSeverity = Literal["error", "warning"]
@@ -225,6 +226,7 @@ class ProposalKind(StrEnum):
 
     SEND_TIME = "send_time"
     DELAY = "delay"
+    EXPERIMENT_START = "experiment_start"
     EXPERIMENT_WINNER = "experiment_winner"
     PATH_POLICY = "path_policy"
     CONTENT_POLICY = "content_policy"

@@ -26,9 +26,9 @@ CONTRACT = {
     "experiments", "experiment_assignments", "experiment_results", "experiment_verdicts", "member_field_values",
     "holdouts", "holdout_members",
     "anomaly_baselines", "anomalies", "metric_trends", "opportunities",
-    "workflow_conflicts", "conflict_replay", "capped_sends", "path_decisions", "content_decisions", "rule_coverage",
-    "decision_lint", "policy_values",
-    "optimizations", "optimization_events", "realised_lift", "learnings", "journeys", "journey_lint",
+    "workflow_conflicts", "conflict_replay", "capped_sends", "decision_points", "path_decisions", "content_decisions",
+    "rule_coverage", "decision_lint", "policy_values", "policy_choices",
+    "optimizations", "optimization_events", "deliveries", "realised_lift", "learnings", "journeys", "journey_lint",
 }  # fmt: skip
 
 

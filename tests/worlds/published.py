@@ -10,10 +10,10 @@ from pipeline.schemas.base import empty, find, polars_schema
 TONIGHT = date(2026, 6, 29)
 NAMES = (
     "workflows", "steps", "step_metrics", "experiments", "experiment_results", "experiment_verdicts",
-    "delay_recommendations", "delay_curves", "opportunities", "send_time_assignments", "send_time_lift",
-    "send_time_profiles", "send_time_clusters", "subscriber_send_times", "policy_values", "path_decisions",
-    "content_decisions", "conflict_replay", "stuck_subscribers", "anomalies", "metric_trends", "optimizations",
-    "realised_lift",
+    "member_field_values", "delay_recommendations", "delay_curves", "opportunities", "send_time_assignments",
+    "send_time_lift", "send_time_profiles", "send_time_clusters", "subscriber_send_times", "policy_values",
+    "path_decisions", "content_decisions", "decision_points", "decision_lint", "conflict_replay", "stuck_subscribers",
+    "anomalies", "metric_trends", "optimizations", "realised_lift",
 )  # fmt: skip
 Tables = dict[str, pl.DataFrame]
 
@@ -67,15 +67,37 @@ def send_times(is_lift_shown: bool = False, **changes: Any) -> Tables:
     }
 
 
-def a_policy(**changes: Any) -> Tables:
-    value = {
-        "decision_point_id": "path", "policy": "greedy", "status": "ok", "gain": 0.02, "gain_low": 0.01,
-        "gain_high": 0.03, "logged_mean": 0.1, "value_mean": 0.12,
-    }  # fmt: skip
+POINT = {
+    "decision_point_id": "path", "kind": "path", "workflow_id": "welcome", "step_id": "route", "mode": "learn",
+    "default_arm": "a", "arms": '["a", "b"]', "mailed_step_ids": '["left", "right"]', "means": "ROUTE",
+    "name": None, "outcome_days": 14,
+}  # fmt: skip
+
+
+def a_delivery(**changes: Any) -> Tables:
     return {
-        "policy_values": row("policy_values", **{**value, **changes}),
+        "decision_points": row("decision_points", **{**POINT, **changes}),
         "path_decisions": row("path_decisions", decision_point_id="path", arm="a"),
     }
+
+
+def a_policy(**changes: Any) -> Tables:
+    """A better policy at a point at which the delivery has been decided."""
+    value = {
+        "decision_point_id": "path", "policy": "always b", "status": "ok", "gain": 0.02, "gain_low": 0.01,
+        "gain_high": 0.03, "logged_mean": 0.1, "value_mean": 0.12, "method": "doubly robust",
+    }  # fmt: skip
+    return {**a_delivery(), "policy_values": row("policy_values", **{**value, **changes})}
+
+
+def a_planned_test(**changes: Any) -> Tables:
+    plan = {
+        "experiment_id": "subject", "status": "planned", "assigned_by": "driptune", "arms": '{"A": 0.5, "B": 0.5}',
+        "arm_field": "SETUP_TEST", "workflow_id": "welcome", "step_id": "hello", "planned_days": 28,
+        "planned_exposures": 4_000, "baseline_mean": 0.1, "minimum_lift": 0.2, "power": 0.9, "window_days": 7,
+    }  # fmt: skip
+    arms = [row("member_field_values", source_id="subject", value=arm) for arm in ("A", "B")]
+    return {"experiments": row("experiments", **{**plan, **changes}), "member_field_values": pl.concat(arms)}
 
 
 def a_conflict(**changes: Any) -> Tables:
