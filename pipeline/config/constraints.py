@@ -5,7 +5,7 @@ Only shape and sense are checked here. Schedules that keep the constraints are m
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -49,10 +49,17 @@ class Limits(Definition):
     hourly_cap: int | None = Field(default=None, ge=1)
 
 
-class WorkflowLimits(Limits):
-    """Limits that differ for the steps of one workflow."""
+class StepLimits(Limits):
+    """Limits that differ for one step."""
 
     id: Name
+
+
+class WorkflowLimits(Limits):
+    """Limits that differ for the steps of one workflow, and for some of them again."""
+
+    id: Name
+    steps: list[StepLimits] = Field(default_factory=list)
 
 
 class FrequencyCap(Definition):
@@ -68,9 +75,11 @@ class Constraints(Limits):
     frequency_cap: FrequencyCap | None = None
     workflows: list[WorkflowLimits] = Field(default_factory=list)
 
-    def mistakes(self, known: Any) -> Iterable[Mistake]:
-        """Workflows that are written twice."""
-        return repeated_ids(self.workflows, "workflows")
+    def mistakes(self, known: Any) -> Iterator[Mistake]:
+        """Workflows, and steps of a workflow, that are written twice."""
+        yield from repeated_ids(self.workflows, "workflows")
+        for number, workflow in enumerate(self.workflows):
+            yield from repeated_ids(workflow.steps, "workflows", number, "steps")
 
     def of_steps(self, steps: pl.DataFrame) -> pl.DataFrame:
         """The limits of every step, as `schedule_sends` reads them.
@@ -83,9 +92,14 @@ class Constraints(Limits):
             cap) and `allowed_weekdays` (list of 0-6, Monday = 0).
         """
         own = {workflow.id: workflow.model_dump(exclude_unset=True) for workflow in self.workflows}
+        of_step = {
+            (workflow.id, step.id): step.model_dump(exclude_unset=True)
+            for workflow in self.workflows
+            for step in workflow.steps
+        }
         rows = []
         for workflow_id, step_id in steps.select("workflow_id", "step_id").iter_rows():
-            limits = {**self.model_dump(), **own.get(workflow_id, {})}
+            limits = {**self.model_dump(), **own.get(workflow_id, {}), **of_step.get((workflow_id, step_id), {})}
             quiet_from, quiet_until = limits["quiet_hours"] or (None, None)
             days = [WEEKDAYS.index(day) for day in limits["allowed_days"]]
             rows.append((workflow_id, step_id, quiet_from, quiet_until, days, limits["hourly_cap"]))
