@@ -3,9 +3,11 @@
 Mathematical constants do not belong here. They are named beside their use.
 """
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -43,6 +45,7 @@ class Settings(BaseSettings):
     mailchimp_url: str | None = Field(default=None, description="Base URL including /3.0. By default from the key.")
     data_dir: Path = Field(
         default_factory=lambda given: SAMPLE_DATA if _is_sample(given) else SAMPLE_DATA / "account",
+        validate_default=True,
         description="Folder of lake, working file, publications and ledger. A real account does not use the sample's.",
     )
     events: str | None = Field(default=None, description="Folder, glob or URL of event files.")
@@ -157,6 +160,14 @@ class Settings(BaseSettings):
         default="none", description="How the sample account refuses the reads of journeys, to see what happens then."
     )
 
+    @field_validator("data_dir")
+    @classmethod
+    def _plain_path(cls, value: Path) -> Path:
+        # DuckDB writes the log of a file to the path before a '?', and Dagster takes '%41' for an 'A'.
+        if found := re.search(r"\?|%[0-9A-Fa-f]{2}", str(value.resolve())):
+            raise ValueError(f"'{value.resolve()}' holds '{found[0]}', which databases cannot have in a path.")
+        return value
+
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
@@ -200,7 +211,8 @@ class Settings(BaseSettings):
         """The SQLAlchemy URL of the ledger."""
         if self.ledger_url is not None:
             return self.ledger_url.get_secret_value()
-        return f"sqlite:///{self.data_dir.resolve()}/ledger/ledger.sqlite"
+        # The name of a folder may hold what means something else in a URL.
+        return f"sqlite:///{quote(str(self.data_dir.resolve()))}/ledger/ledger.sqlite"
 
     @property
     def reports_dir(self) -> Path:

@@ -6,17 +6,18 @@ the list before it is removed. So a crash may leave a file that is not listed, b
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.common.errors import DriptuneError
-from pipeline.common.files import read_state, write_state
+from pipeline.common.files import read_state, write_atomically
 
 ADDRESSES = Path("addresses") / "addresses.parquet"
 FORGOTTEN = Path("state") / "forgotten.json"
-KEY_NOTE, LEDGER_NOTE = "secret_key", "ledger"
+KEY_NOTE, LEDGER_NOTE = NOTES = "secret_key", "ledger"
 # These files are rewritten in place. They are small, so that even a nightly compares all of their bytes.
 _REWRITTEN = (ADDRESSES, FORGOTTEN)
 
@@ -74,13 +75,10 @@ class Inventory:
 
     def take_stock(self) -> None:
         """List what is not listed: files that a killed run left, or all of them after an older release."""
-        known = self._known()
-        unlisted: dict[str, dict[Path, bytes]] = {}
-        for file in self._present():
-            if file not in known:
-                unlisted.setdefault(self._place(file)[0], {})[file] = file.read_bytes()
-        for bodies in unlisted.values():
-            self.add(bodies)
+        for table in self._tables():
+            listed = self._read(table)
+            unlisted = [self._root / table / name for name in self._sizes(table) if name not in listed]
+            self.add({file: file.read_bytes() for file in unlisted})
 
     def damage(self, *, every_byte: bool) -> list[Damage]:
         """What is missing or is not as it was written.
@@ -113,33 +111,41 @@ class Inventory:
 
     def _compare(self, every_byte: bool) -> list[Damage]:
         found: list[Damage] = []
-        known: dict[Path, list[list[Any]]] = {}
-        for path in sorted(self.folder.glob("*.json")):
+        for table in self._tables():
+            listed, path = {}, self.folder / f"{table}.json"
             try:
-                content = self._read(path.stem)
+                listed = self._read(table)
             except DamagedInventoryError:
                 found.append(self._damage(path, "is damaged"))
+            if table in NOTES:
                 continue
-            if path.stem not in (KEY_NOTE, LEDGER_NOTE):
-                known |= {self._root / path.stem / name: versions for name, versions in content.items()}
-        present = {file: known.get(file) for file in self._present()}
-        for file, versions in sorted((known | present).items()):
-            is_read = every_byte or versions is None or file.relative_to(self._root) in _REWRITTEN
-            if what := _wrong(file, versions, is_read):
-                found.append(self._damage(file, what))
+            sizes = self._sizes(table)
+            for name in sorted(listed.keys() | sizes.keys()):
+                file, versions = self._root / table / name, listed.get(name)
+                is_read = every_byte or versions is None or Path(table, name) in _REWRITTEN
+                if what := _wrong(file, versions, sizes.get(name), is_read):
+                    found.append(self._damage(file, what))
         return found
 
     def _damage(self, file: Path, what: str) -> Damage:
         return Damage(file, file.relative_to(self._root.parent).as_posix(), what)
 
-    def _known(self) -> set[Path]:
-        tables = {path.stem for path in self.folder.glob("*.json")} - {KEY_NOTE, LEDGER_NOTE}
-        return {self._root / table / name for table in tables for name in self._read(table)}
+    def _tables(self) -> list[str]:
+        """The tables that are listed or that are there, and the notes."""
+        listed = {path.stem for path in self.folder.glob("*.json")}
+        return sorted(listed | {path.name for path in self._root.glob("*") if path.is_dir()})
 
-    def _present(self) -> list[Path]:
-        """Every file of the lake that the inventory is about."""
-        rewritten = [self._root / file for file in _REWRITTEN]
-        return [*self._root.glob("*/day=*/*.parquet"), *(file for file in rewritten if file.exists())]
+    def _sizes(self, table: str) -> dict[str, int]:
+        """The size in bytes of every file of a table, by name."""
+        folder = self._root / table
+        sizes: dict[str, int] = {}
+        for day in folder.glob("day=*"):
+            with os.scandir(day) as entries:
+                sizes |= {f"{day.name}/{one.name}": one.stat().st_size for one in entries if _is_lakes(one.name)}
+        for file in (self._root / one for one in _REWRITTEN if one.parts[0] == table):
+            if file.exists():
+                sizes[file.name] = file.stat().st_size
+        return sizes
 
     def _place(self, file: Path) -> tuple[str, str]:
         """The table of a file, and its name there."""
@@ -167,7 +173,8 @@ class Inventory:
         return content
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        write_state(self.folder / f"{name}.json", {"content": dict(content), "sha256": _seal(name, content)})
+        state = {"content": dict(content), "sha256": _seal(name, content)}
+        write_atomically(self.folder / f"{name}.json", json.dumps(state).encode())
 
 
 def named_by_content(night: str, body: bytes) -> str:
@@ -175,17 +182,21 @@ def named_by_content(night: str, body: bytes) -> str:
     return f"{night}-{_hash(body)[:16]}.parquet"
 
 
-def _wrong(file: Path, versions: list[list[Any]] | None, is_read: bool) -> str:
+def _is_lakes(name: str) -> bool:
+    """Whether a file of a day's folder holds rows; others are leftovers of killed runs."""
+    return name.endswith(".parquet") and not name.startswith(".")
+
+
+def _wrong(file: Path, versions: list[list[Any]] | None, size: int | None, is_read: bool) -> str:
     """What is wrong with a file, and nothing if it is as it was written. A file that is not listed vouches by name."""
-    try:
-        size = file.stat().st_size
-        if versions is not None and size not in {one for one, _ in versions}:
-            return f"has {size:,} bytes instead of {versions[-1][0]:,}"
-        if not is_read:
-            return ""
-        body = file.read_bytes()
-    except FileNotFoundError:
+    if size is None:
         return "is missing"
+    if versions is not None and all(size != one for one, _ in versions):
+        return f"has {size:,} bytes instead of {versions[-1][0]:,}"
+    if not is_read:
+        return ""
+    try:
+        body = file.read_bytes()
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     if versions is not None:

@@ -51,9 +51,9 @@ def anomaly_baselines(
     Returns:
         One row per day, step and metric, in the columns of `anomaly_baselines`. `expected_value` is the forecast, with
         its 95% band. `night_score` is the normal score of the night alone. `score` and `tail_probability` are the
-        strongest evidence among windows of one and three nights (for volumes also seven) that end with this night; the
-        probability accounts for the search among windows. `status` is 'ok', 'not enough data' (`days_needed` says how
-        many days are missing), 'holiday', 'not mature', 'unknown' or 'nothing sent'.
+        strongest evidence among windows of one, three, seven, 14 and 28 nights (for volumes up to seven) that end with
+        this night; the probability accounts for the search among windows. `status` is 'ok', 'not enough data'
+        (`days_needed` says how many days are missing), 'holiday', 'not mature', 'unknown' or 'nothing sent'.
     """
     known = daily.filter(pl.col("day") <= as_of_day)
     if known.is_empty():

@@ -44,10 +44,12 @@ def history(steps: int = 1, sends: int = 400, rate: float = 0.03, days: int = DA
     )
 
 
-def without(frame: pl.DataFrame, column: str, since: int, until: int = DAYS, step: str = "s0") -> pl.DataFrame:
-    """The frame with one step's column set to zero on some days."""
+def without(
+    frame: pl.DataFrame, column: str, since: int, until: int = DAYS, step: str = "s0", left: float = 0.0
+) -> pl.DataFrame:
+    """The frame with a share of one step's column left on some days: none of it by default."""
     hit = pl.col("day").is_between(day(since), day(until), closed="left") & (pl.col("step_id") == step)
-    return frame.with_columns(pl.when(hit).then(0).otherwise(column).alias(column))
+    return frame.with_columns(pl.when(hit).then((pl.col(column) * left).cast(pl.Int64)).otherwise(column).alias(column))
 
 
 @pytest.mark.parametrize(("count", "trials", "rate", "dispersion"), [(0, 300, 0.02, 0.02), (14, 900, 0.006, 0.3)])
@@ -113,9 +115,17 @@ def test_days_after_tonight_change_nothing():
     assert cut.equals(anomaly_baselines(frame, as_of_day=early, rates=RATES, volumes=[]))
 
 
-def test_a_stop_is_found_counted_as_one_incident_and_its_end_is_no_second_one():
-    stopped = without(history(), "clicks", 70, 85)
+def test_a_stop_stays_one_incident_until_it_ends_however_long_it_lasts():
+    stopped = without(history(), "clicks", 50, 88)
     baselines = anomaly_baselines(stopped, as_of_day=TONIGHT, rates=RATES, volumes=[])
+    assert baselines.filter("is_anomaly")["day"].to_list() == [day(number) for number in range(50, 88)]
+    assert baselines.drop_nulls("change").is_empty()
+    assert anomalies(baselines)["incident_id"].n_unique() == 1
+
+
+def test_a_fall_that_lasts_is_one_incident_and_its_end_is_no_second_one():
+    lower = without(history(), "clicks", 70, 85, left=0.1)
+    baselines = anomaly_baselines(lower, as_of_day=TONIGHT, rates=RATES, volumes=[])
     alarms = baselines.filter("is_anomaly")["day"].to_list()
     assert alarms == [day(70 + late) for late in range(MOST_CENSORED_DAYS)]
     changes = baselines.drop_nulls("change").select("day", "change").rows()
@@ -148,7 +158,30 @@ def test_slow_decay_raises_a_drift_alarm():
     frame = history(sends=2_000).with_columns(clicks=random.binomial(2_000, falling), sent=pl.lit(2_000))
     baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
     assert "drift" in baselines["change"].to_list()
-    assert "drift" in anomalies(baselines)["anomaly_kind"].to_list()
+    drifts = anomalies(baselines).filter(pl.col("anomaly_kind") == "drift")
+    assert drifts.sort("day")["severity"].to_list()[-1] == "high"
+
+
+def test_a_drift_is_told_for_a_week_and_a_small_one_is_not_grave():
+    random = np.random.default_rng(9)
+    rate = np.where(np.arange(DAYS) < 40, 0.05, 0.04)
+    frame = history().with_columns(clicks=random.binomial(2_000, rate), sent=pl.lit(2_000))
+    baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
+    [confirmed] = baselines.filter(pl.col("change") == "drift")["day"].to_list()[:1]
+
+    def told(late: int) -> list[str]:
+        known = baselines.filter(pl.col("day") <= confirmed + timedelta(days=late))
+        found = anomalies(known).filter(pl.col("anomaly_kind") == "drift", "is_latest")
+        return found["severity"].to_list()
+
+    assert told(0) == told(6) == ["low"]
+    assert told(7) == []
+
+
+def test_a_rate_of_all_may_be_expected():
+    frame = history().with_columns(pl.col("sent").alias("clicks"))
+    baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
+    assert not baselines["is_anomaly"].any()
 
 
 def test_a_shift_too_small_for_single_nights_is_confirmed_by_drift_and_becomes_the_level():
@@ -229,7 +262,7 @@ def test_a_mute_holds_until_its_last_day(until, is_muted):
 
 
 def test_trends_pool_the_week_and_mark_changes():
-    frame = without(history(), "clicks", 70, 85)
+    frame = without(history(), "clicks", 70, 85, left=0.1)
     versions = empty(PublishedJourneys)
     trends = metric_trends(anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=["sent"]), versions)
     rates = trends.filter((pl.col("metric") == "click_rate") & (pl.col("day") == day(60)))
