@@ -15,7 +15,7 @@ from pipeline.orchestration.jobs import apply_changes, nightly
 from pipeline.orchestration.partitions import tonight
 from pipeline.orchestration.resources.warehouse import open_warehouse
 from pipeline.orchestration.schedules import nightly_schedule
-from pipeline.orchestration.sensors import apply_approved, end_dead_runs, failure_alert, propose
+from pipeline.orchestration.sensors import apply_approved, end_dead_runs, failure_alert, propose, tick_alert
 from pipeline.settings import Settings
 
 
@@ -28,7 +28,7 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
         assets=dg.load_assets_from_package_module(assets),
         jobs=[nightly, apply_changes],
         schedules=[nightly_schedule(settings)],
-        sensors=[failure_alert(settings), end_dead_runs(settings), propose(settings), apply_approved(settings)],
+        sensors=[sensor(settings) for sensor in (failure_alert, tick_alert, end_dead_runs, propose, apply_approved)],
         resources={
             "settings": settings,
             "lake": Lake(settings.lake_dir),
