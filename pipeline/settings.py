@@ -69,8 +69,8 @@ class Settings(BaseSettings):
     )
 
     personal_fields: tuple[str, ...] = Field(
-        default=("FNAME", "LNAME", "ADDRESS", "PHONE", "BIRTHDAY", "COMPANY"),
-        description="Merge fields that are never stored: they name a person, and no analysis needs them.",
+        default=("FNAME", "LNAME", "NAME", "ADDRESS", "PHONE", "BIRTHDAY", "COMPANY"),
+        description="Merge fields that are never stored, beside those whose own name or value tells who somebody is.",
     )
     external_id_field: str | None = Field(
         default=None, description="Merge field that holds the id by which event files name a subscriber."

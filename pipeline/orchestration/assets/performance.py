@@ -236,6 +236,7 @@ def reconciled(
 ) -> pl.DataFrame:
     """Our counts held against Mailchimp's reports and listings."""
     listed = announced.collections(**vars(listings), as_of=night.as_of)
+    later = announced.after_tonight(listings.sources, as_of=night.as_of)
     return reconciliation.reconciliation(
-        step_days, steps, reports, messages.lazy(), engagements.lazy(), listed, as_of=night.as_of
+        step_days, steps, reports, messages.lazy(), engagements.lazy(), listed, later, as_of=night.as_of
     )
