@@ -14,7 +14,7 @@ _AT = r"(?:@|\x{FF20}|%(?:25)*40|%(?:25)*EF%(?:25)*BC%(?:25)*A0|&(?:#0*64|#x0*40
 ADDRESS = rf"(?i){_PART}+{_AT}{_PART}+"
 """An address, plain or encoded any number of times as URLs, HTML and JSON do it. Python and Polars read the pattern."""
 
-HIDDEN = r"[A-Za-z0-9+/_-]*(?:Q[A-P]|[EUk0][A-D]|[BFJNRVZdhlptx159]A)[A-Za-z0-9+/_-]*"
+HIDDEN = r"[A-Za-z0-9+/_-]*(?:Q[A-P]|[EUk0][A-D]|[BFJNRVZdhlptx159]A)[A-Za-z0-9+/_-]*={0,2}"
 """What may be an address in base64: the three ways to write an @ there, by its place in a group of three bytes."""
 
 _ADDRESS = re.compile(ADDRESS.replace(r"\x{FF20}", "\uff20"))
@@ -43,7 +43,7 @@ def without_addresses(text: str) -> str:
     >>> without_addresses("see https://example.com/?mail=anna%2Bnews%2540example.com&page=2")
     'see https://example.com/?mail=(removed)&page=2'
     >>> without_addresses("u/YW5uYUBleGFtcGxlLmNvbQ==")
-    '(removed)=='
+    '(removed)'
     """
     return _HIDDEN.sub(lambda found: _unless_address(found[0]), _ADDRESS.sub(REMOVED, text))
 
@@ -60,18 +60,17 @@ def is_personal_field(name: str) -> bool:
 def without_person(fields: Mapping[str, Any], private: frozenset[str] = frozenset()) -> dict[str, Any]:
     """The fields of one person that do not say who it is, by their names and by their values.
 
-    A value that repeats a name of the person is left out, and so is a telephone number or a postal address. E-mail
-    addresses in other text are replaced.
+    E-mail addresses are replaced. A value that then repeats a name of the person is left out, and so is a telephone
+    number or a postal address.
 
     Args:
         fields: what is known of the person, such as merge fields.
         private: fields that are left out whatever they hold.
     """
-    personal = {name for name in fields if name in private or is_personal_field(name)}
+    personal = {name for name in fields if name in private or is_personal_field(name) or _is_postal(fields[name])}
     names = {word for name in personal if isinstance(fields[name], str) for word in _words(fields[name])}
-    return {
-        name: _cleaned(value) for name, value in fields.items() if name not in personal and not _tells_who(value, names)
-    }
+    public = {name: _cleaned(value) for name, value in fields.items() if name not in personal}
+    return {name: value for name, value in public.items() if not _tells_who(value, names)}
 
 
 def _cleaned(value: Any) -> Any:
@@ -82,9 +81,12 @@ def _cleaned(value: Any) -> Any:
     return [_cleaned(inner) for inner in value] if isinstance(value, list) else value
 
 
+def _is_postal(value: Any) -> bool:
+    """Whether it is an address as Mailchimp keeps it."""
+    return isinstance(value, Mapping) and "addr1" in value
+
+
 def _tells_who(value: Any, names: set[str]) -> bool:
-    if isinstance(value, Mapping):
-        return "addr1" in value
     return isinstance(value, str) and bool(_PHONE.fullmatch(value.strip()) or names & _words(value))
 
 
@@ -95,7 +97,7 @@ def _words(text: str) -> set[str]:
 
 def _unless_address(token: str) -> str:
     """The text, or the mark that it is removed if it is an address in base64, wherever in it that begins."""
-    plain = token.replace("-", "+").replace("_", "/")
+    plain = token.rstrip("=").replace("-", "+").replace("_", "/")
     for start in range(4):
         group = plain[start:]
         # One character over says nothing, and two or three lack their padding.

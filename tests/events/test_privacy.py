@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.lake.store import Lake
-from tests.events.stream import content, faults, ids, read, read_bytes
+from tests.events.stream import content, event, faults, ids, read, read_bytes
 
 ADDRESS = "anna.canary+tag@example.com"
 HIDDEN = base64.b64encode(f"u={ADDRESS}".encode()).decode()
@@ -16,17 +16,6 @@ DOMAIN = "example.com"
 
 def bytes_below(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
-
-
-def event(**more: object) -> str:
-    told = {
-        "event_id": "1",
-        "occurred_at": "2026-06-01T00:00:00Z",
-        "event_type": "visit",
-        "subscriber": ADDRESS,
-        **more,
-    }
-    return json.dumps(told)
 
 
 def test_properties_keep_neither_addresses_nor_names(tmp_path):
@@ -38,7 +27,7 @@ def test_properties_keep_neither_addresses_nor_names(tmp_path):
         "billing": {"phone": "+43 660 1234567", "plan": "pro"},
         "colour": "blue",
     }
-    lake = read_bytes(tmp_path, "a.ndjson", event(**more).encode())
+    lake = read_bytes(tmp_path, "a.ndjson", json.dumps(event(**more)).encode())
     (kept,) = content(lake)["properties"]
     assert json.loads(kept) == {
         "page": "https://shop.example/?mail=(removed)&size=2",
@@ -51,7 +40,7 @@ def test_properties_keep_neither_addresses_nor_names(tmp_path):
 @pytest.mark.parametrize("field", ["event_id", "workflow_id", "order_id", "plan"])
 @pytest.mark.parametrize("value", [ADDRESS, f"anna%2540{DOMAIN}", HIDDEN])
 def test_ids_that_hold_an_address_in_any_writing_are_set_aside(tmp_path, field, value):
-    lake = read_bytes(tmp_path, "a.ndjson", event(**{field: value}).encode())
+    lake = read_bytes(tmp_path, "a.ndjson", json.dumps(event(**{field: value})).encode())
     assert ids(lake) == []
     assert [(one[1], one[2]) for one in faults(lake)] == [(field, "holds an e-mail address: write an id")]
 
@@ -59,18 +48,18 @@ def test_ids_that_hold_an_address_in_any_writing_are_set_aside(tmp_path, field, 
 def test_addresses_in_file_names_are_kept_nowhere(tmp_path):
     """Files of people, one in a folder of theirs: each is told by a name that names nobody."""
     source, lake = tmp_path / "in", Lake(tmp_path / "lake")
-    for name in (f"{ADDRESS}.csv", f"bob%40{DOMAIN}.csv", f"of/{ADDRESS}/day.ndjson", "plain.csv"):
+    for name in (f"{ADDRESS}.ndjson", f"bob%40{DOMAIN}.ndjson", f"of/{ADDRESS}/day.ndjson", "plain.ndjson"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_text("event_id,occurred_at,event_type,subscriber\n1,never,visit,a@b.co\n")
+        (source / name).write_text(json.dumps(event(occurred_at="never")))
     (source / f"{ADDRESS}.parquet").write_bytes(b"no parquet")
     read(source, lake)
     told = [reference for reference, _, _ in faults(lake)]
     assert told == [
-        "(removed)-1.csv row 2",
+        "(removed)-1.ndjson row 1",
         "(removed)-1.parquet",
-        "(removed)-2.csv row 2",
+        "(removed)-2.ndjson row 1",
         "of/(removed)/day-1.ndjson row 1",
-        "plain.csv row 2",
+        "plain.ndjson row 1",
     ]
     kept = bytes_below(tmp_path / "lake")
     assert DOMAIN.encode() not in kept
