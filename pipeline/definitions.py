@@ -9,11 +9,12 @@ import dagster as dg
 from pipeline.lake.keys import load_keys
 from pipeline.lake.store import Lake
 from pipeline.mailchimp.connection import connect
+from pipeline.operations.forgetting import finish_forgetting
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.orchestration import assets
 from pipeline.orchestration.jobs import apply_changes, nightly
 from pipeline.orchestration.partitions import tonight
-from pipeline.orchestration.resources.warehouse import open_warehouse
+from pipeline.orchestration.resources.warehouse import Warehouse, open_warehouse
 from pipeline.orchestration.schedules import nightly_schedule
 from pipeline.orchestration.sensors import apply_approved, end_dead_runs, failure_alert, propose, tick_alert
 from pipeline.settings import Settings
@@ -35,11 +36,17 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
             "keys": dg.ResourceDefinition(lambda context: load_keys(settings)),
             "ledger": _opened(lambda tags: open_ledger(settings)),
             "mailchimp": _opened(lambda tags: connect(settings, tonight(tags, settings))),
-            "warehouse": _opened(lambda tags: open_warehouse(settings.working_file)),
+            "warehouse": _opened(lambda tags: _clean_warehouse(settings)),
             **overrides,
         },
         executor=dg.in_process_executor,
     )
+
+
+def _clean_warehouse(settings: Settings) -> AbstractContextManager[Warehouse]:
+    """The warehouse, without anybody whom a cut `driptune forget` was to remove."""
+    finish_forgetting(settings)
+    return open_warehouse(settings.working_file)
 
 
 def _opened(open_for: Callable[[Mapping[str, str]], AbstractContextManager[Any]]) -> dg.ResourceDefinition:
