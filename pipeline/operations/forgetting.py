@@ -73,8 +73,9 @@ def _finish(settings: Settings) -> None:
     keys = begun.get("keys", [])
     _erase(settings, keys)
     _sweep_dagster(settings.dagster_home, {str(key) for key in keys})
-    # The database, its log, and the folder into which it spills. A killed run leaves any of them.
+    # A killed run leaves the database's log, the folder into which it spills, and pages in the making.
     made = [*settings.working_file.parent.glob(f"{settings.working_file.name}*")]
+    made += settings.data_dir.glob(f".{settings.reports_dir.name}.*")
     for path in (*made, settings.published_dir, settings.reports_dir):
         if path.is_dir():
             shutil.rmtree(path)

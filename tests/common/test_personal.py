@@ -1,9 +1,7 @@
 """What tells who somebody is, in every writing in which it is met; and what does not, which stays as it is."""
 
 import base64
-import html
 import string
-from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -11,34 +9,12 @@ from hypothesis import strategies as st
 
 from pipeline.common.errors import scrub
 from pipeline.common.personal import is_personal_field, without_addresses, without_person
+from tests.worlds.personal import WRITINGS
 
 LOCAL = st.from_regex(r"[a-z0-9][a-z0-9._+-]{0,20}", fullmatch=True)
 DOMAIN = st.from_regex(r"[a-z][a-z0-9-]{1,10}\.(?:com|example|co\.uk)", fullmatch=True)
 ADDRESSES = st.builds("{}@{}".format, LOCAL, DOMAIN)
 TEXTS = ["", "see ", "https://example.com/?u=", "/track/open/", '{"a": "', "id-", "<b>", "mailto:"]
-
-
-def percent(times: int, address: str) -> str:
-    for _ in range(times):
-        address = quote(address, safe="")
-    return address
-
-
-WRITINGS = {
-    "plain": str,
-    "upper case": str.upper,
-    "percent": lambda address: percent(1, address),
-    "percent twice": lambda address: percent(2, address),
-    "percent four times": lambda address: percent(4, address),
-    "base64": lambda address: base64.b64encode(address.encode()).decode(),
-    "base64 of a URL": lambda address: base64.urlsafe_b64encode(address.encode()).decode().rstrip("="),
-    "base64 with text around": lambda address: base64.b64encode(f"id=7&mail={address}&x".encode()).decode(),
-    "HTML": lambda address: html.escape(address).replace("@", "&#64;"),
-    "HTML in hex": lambda address: address.replace("@", "&#x40;"),
-    "JSON": lambda address: address.replace("@", "\\u0040"),
-    "full width": lambda address: address.replace("@", "\uff20"),
-    "full width in a URL": lambda address: percent(1, address.replace("@", "\uff20")),
-}
 
 
 @pytest.mark.parametrize("writing", WRITINGS.values(), ids=WRITINGS)

@@ -66,6 +66,8 @@ def leave_everything(settings: Settings, key: int) -> None:
         settings.published_dir / "snapshots" / "2026-01-01_x.duckdb": "older",
         settings.published_dir / "parquet" / "stuck_subscribers.parquet": "published",
         settings.reports_dir / "welcome.html": "page",
+        settings.data_dir / ".reports.building" / "welcome.html": "page in the making",
+        settings.data_dir / ".reports.former" / "welcome.html": "page",
         settings.dagster_home / "storage" / "run" / "compute_logs" / "step.err": "log",
     }
     for path, what in written.items():
