@@ -6,10 +6,9 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline.lake.keys import load_keys
-from pipeline.lake.store import Lake
 from pipeline.mailchimp.connection import connect
 from pipeline.operations.forgetting import finish_forgetting
+from pipeline.operations.soundness import sound_keys, sound_lake
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.orchestration import assets
 from pipeline.orchestration.jobs import apply_changes, nightly
@@ -32,8 +31,11 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
         sensors=[sensor(settings) for sensor in (failure_alert, tick_alert, end_dead_runs, propose, apply_approved)],
         resources={
             "settings": settings,
-            "lake": Lake(settings.lake_dir),
-            "keys": dg.ResourceDefinition(lambda context: load_keys(settings)),
+            # Whoever holds the working file's lock alone writes the lake.
+            "lake": dg.ResourceDefinition(lambda context: sound_lake(settings), required_resource_keys={"warehouse"}),
+            "keys": dg.ResourceDefinition(
+                lambda context: sound_keys(settings, context.resources.ledger), required_resource_keys={"ledger"}
+            ),
             "ledger": _opened(lambda tags: open_ledger(settings)),
             "mailchimp": _opened(lambda tags: connect(settings, tonight(tags, settings))),
             "warehouse": _opened(lambda tags: _clean_warehouse(settings)),

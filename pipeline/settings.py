@@ -3,9 +3,11 @@
 Mathematical constants do not belong here. They are named beside their use.
 """
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,6 +23,8 @@ SAMPLE_DEFINITIONS = RESOURCES / "data" / "definitions"
 SAMPLE_FIRST_DAY = date(2026, 1, 1)
 SAMPLE_TONIGHT = date(2026, 6, 29)
 SAMPLE_DATA = Path("data")
+Refusal = Literal["none", "forbidden", "missing", "other shape", "single details", "no offset"]
+"""How the reads of journeys, which Mailchimp does not document, fail or differ: each was seen or must be expected."""
 
 
 def _is_sample(given: dict[str, Any]) -> bool:
@@ -41,6 +45,7 @@ class Settings(BaseSettings):
     mailchimp_url: str | None = Field(default=None, description="Base URL including /3.0. By default from the key.")
     data_dir: Path = Field(
         default_factory=lambda given: SAMPLE_DATA if _is_sample(given) else SAMPLE_DATA / "account",
+        validate_default=True,
         description="Folder of lake, working file, publications and ledger. A real account does not use the sample's.",
     )
     events: str | None = Field(default=None, description="Folder, glob or URL of event files.")
@@ -151,6 +156,18 @@ class Settings(BaseSettings):
         description="Largest answer that is read: a page of 1,000 busy recipients has some megabytes.",
     )
 
+    sample_refusal: Refusal = Field(
+        default="none", description="How the sample account refuses the reads of journeys, to see what happens then."
+    )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _plain_path(cls, value: Path) -> Path:
+        # DuckDB writes the log of a file to the path before a '?', and Dagster takes '%41' for an 'A'.
+        if found := re.search(r"\?|%[0-9A-Fa-f]{2}", str(value.resolve())):
+            raise ValueError(f"'{value.resolve()}' holds '{found[0]}', which databases cannot have in a path.")
+        return value
+
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
@@ -194,12 +211,18 @@ class Settings(BaseSettings):
         """The SQLAlchemy URL of the ledger."""
         if self.ledger_url is not None:
             return self.ledger_url.get_secret_value()
-        return f"sqlite:///{self.data_dir.resolve()}/ledger/ledger.sqlite"
+        # The name of a folder may hold what means something else in a URL.
+        return f"sqlite:///{quote(str(self.data_dir.resolve()))}/ledger/ledger.sqlite"
 
     @property
     def reports_dir(self) -> Path:
         """The pages of the morning."""
         return self.data_dir / "reports"
+
+    @property
+    def exports_dir(self) -> Path:
+        """Private files with addresses, which people asked for."""
+        return self.data_dir / "exports"
 
     @property
     def dagster_home(self) -> Path:

@@ -7,12 +7,20 @@ from pipeline.settings import Settings
 
 @click.command()
 @click.argument("workflow")
-def conflicts(workflow: str) -> None:
+@click.option("--subscriber", help="Ask for one person only: an address, a member id or a subscriber_key.")
+def conflicts(workflow: str, subscriber: str | None) -> None:
     """Show what WORKFLOW would have collided with lately.
 
-    WORKFLOW is an id of flows.yaml, or a YAML file with one flow. It is tried on the past 30 days.
+    WORKFLOW is an id of flows.yaml, or a YAML file with one flow. It is tried on the past 30 days. With --subscriber
+    the command tells what would collide if that person entered it tonight.
     """
-    from pipeline.operations.proposed_workflow import check_workflow
+    from pipeline.operations.one_subscriber import LastNight
+    from pipeline.operations.proposed_workflow import check_for_subscriber, check_workflow
 
-    for line in check_workflow(Settings(), workflow):
+    settings = Settings()
+    if subscriber is None:
+        lines = check_workflow(settings, workflow)
+    else:
+        lines = check_for_subscriber(settings, workflow, LastNight(settings).find(subscriber).subscriber_key)
+    for line in lines:
         click.echo(line)

@@ -19,6 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline.cli.apply import apply_command, rollback
 from pipeline.cli.conflicts import conflicts
 from pipeline.cli.decide import decide_commands
+from pipeline.cli.export import export
+from pipeline.cli.subscribers import decide, explain, replay
 from pipeline.common.errors import DriptuneError, disk_trouble
 from pipeline.settings import Settings
 
@@ -143,7 +145,7 @@ def pages() -> None:
 def verify() -> None:
     """Check lake, publication and ledger for damage.
 
-    The published counts are compared with Mailchimp's.
+    The key and the working file are checked, too. The published counts are compared with Mailchimp's.
     """
     from pipeline.operations.health import verification
 
@@ -152,13 +154,33 @@ def verify() -> None:
 
 @main.command()
 def restore() -> None:
-    """Put the newest kept snapshot in place of a damaged one."""
-    from pipeline.published import snapshot as publish
+    """Put a sound snapshot in place of a damaged publication.
 
-    restored = publish.restore(Settings().published_dir)
-    if restored is None:
-        raise DriptuneError("No older snapshot is kept. Run driptune nightly to publish anew.")
-    console.print(f"Restored {restored.name}, its Parquet files and its manifest.")
+    It is that of the last night if only other published files are damaged, else the newest earlier one that is sound.
+    """
+    from pipeline.operations import soundness
+
+    night = soundness.restore(Settings())
+    if night is None:
+        raise DriptuneError("No snapshot is kept that is sound. Run driptune nightly to publish anew.")
+    console.print(f"Restored the publication of {night}: its snapshot, its Parquet files and its manifest.")
+
+
+@main.command()
+def repair() -> None:
+    """Give up what is damaged, and read it again where it is held.
+
+    What is damaged in lake and working file goes, and the nightly reads again what Mailchimp and the event files still
+    hold. Look for a backup first: what they no longer hold is lost.
+    """
+    from pipeline.operations.soundness import published_night, repair
+
+    settings = Settings()
+    told = repair(settings)
+    for line in told or ["Nothing is damaged in lake, working file and ledger. Run driptune nightly."]:
+        console.print(line, markup=False)
+    if told:
+        _run(settings, published_night(settings))
 
 
 @main.command()
@@ -224,7 +246,19 @@ def simulate_anomalies() -> None:
         console.print(line, markup=False)
 
 
-for command in (conflicts, *decide_commands, apply_command, rollback):
+@simulate.command("decisions")
+@click.option("--subscribers", default=1_000, show_default=True, help="The number of people at each decision point.")
+def simulate_decisions(subscribers: int) -> None:
+    """Compare answers for single people with the night.
+
+    `driptune decide` is asked for many people at each decision point, and must say what the night said.
+    """
+    from pipeline.operations.one_subscriber import check_decisions
+
+    _report(list(check_decisions(Settings(), subscribers)))
+
+
+for command in (conflicts, *decide_commands, apply_command, rollback, decide, explain, replay, export):
     main.add_command(command)
 
 

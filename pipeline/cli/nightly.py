@@ -4,9 +4,12 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
-from pipeline.common.errors import NightlyError
+from pipeline.common.errors import NightlyError, disk_words
 from pipeline.definitions import build_defs
+from pipeline.engine.reading import tells_damage
+from pipeline.operations.soundness import WORKING_FILE_DAMAGED, damage_found
 from pipeline.orchestration.instance import open_instance
 from pipeline.orchestration.jobs import nightly
 from pipeline.orchestration.partitions import check_nights, range_tags
@@ -41,7 +44,11 @@ def run_night(settings: Settings, as_of: date, progress: Progress, first: date |
             tags=None if first is None else range_tags(first, as_of),
         )
     if not result.success:
-        raise NightlyError("\n".join(_failures(result)))
+        lines = _failures(result)
+        if any(event.is_step_failure and not _told(event) for event in result.all_events):
+            # A night looks at names and sizes only, so that what it met may be damage.
+            lines += damage_found(settings)
+        raise NightlyError("\n".join(dict.fromkeys(lines)))
 
 
 def _telling(progress: Progress, steps: int) -> dg.HookDefinition:
@@ -58,10 +65,29 @@ def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
-            if data.user_failure_data and data.user_failure_data.description:
-                steps.append(f"{event.step_key}: {data.user_failure_data.description}")
+            if told := _told(event):
+                steps.append(f"{event.step_key}: {told}")
             elif data.error:
-                steps.append(f"{event.step_key}: {(data.error.cause or data.error).message.strip()}")
+                steps.append(f"{event.step_key}: {_in_words(data.error)}")
         elif event.is_job_failure and event.job_failure_data.error:
-            job.append(event.job_failure_data.error.message.strip())
+            job.append(_in_words(event.job_failure_data.error))
     return list(dict.fromkeys(steps or job))
+
+
+def _told(event: dg.DagsterEvent) -> str | None:
+    """What the step itself said of why it failed."""
+    told = event.step_failure_data.user_failure_data
+    return told.description if told else None
+
+
+def _in_words(error: SerializableErrorInfo) -> str:
+    """What an error says, without what Dagster wraps it in."""
+    told = error.cause or error
+    chain: SerializableErrorInfo | None = told
+    while chain is not None:
+        if words := disk_words(chain.message):
+            return words
+        if tells_damage(chain.message):
+            return WORKING_FILE_DAMAGED
+        chain = chain.cause or chain.context
+    return told.message.strip().partition(f"{told.cls_name}: ")[2] or told.message.strip()

@@ -36,14 +36,19 @@ def disk_trouble(error: BaseException) -> str | None:
     """Words for a person if the disk refused, whichever library met it first; none if it is something else."""
     seen: BaseException | None = error
     while seen is not None:
-        text = str(seen).lower()
-        if reason := next((reason for words, reason in DISK_WORDS.items() if words in text), None):
-            return (
-                f"The disk of DRIPTUNE_DATA_DIR {reason}. The last publication is untouched. "
-                "Free space or make it writable, then run again."
-            )
+        if words := disk_words(str(seen)):
+            return words
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def disk_words(text: str) -> str | None:
+    """Words for a person if a library's message says that the disk refused; none if it says something else."""
+    reason = next((reason for words, reason in DISK_WORDS.items() if words in text.lower()), None)
+    return reason and (
+        f"The disk of DRIPTUNE_DATA_DIR {reason}. The last publication is untouched. "
+        "Free space or make it writable, then run again."
+    )
 
 
 _SECRETS = re.compile(

@@ -43,5 +43,10 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Replace a state file, keys sorted so that equal state is equal bytes."""
-    write_atomically(path, json.dumps(state, indent=1, sort_keys=True).encode())
+    """Replace a state file."""
+    write_atomically(path, encoded_state(state))
+
+
+def encoded_state(state: dict[str, Any]) -> bytes:
+    """The bytes of a state file, keys sorted so that equal state is equal bytes."""
+    return json.dumps(state, indent=1, sort_keys=True).encode()

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from pipeline.config.flow_map import FlowMap, load_flow_map
 from pipeline.config.reader import Definition, Location, Mistake, Name, load_definition, repeated_ids
+from pipeline.decisions.learning import EVALUATION_FLOOR, FLOOR
 from pipeline.decisions.rule_definitions import Rule, parse_rule
 from pipeline.decisions.selection import Arm, DecisionDefinition, DecisionDefinitions, DecisionPoint
 from pipeline.schemas.vocabulary import DecisionMode
@@ -150,7 +151,8 @@ def _definition(
     one: Point | Block, choices: tuple[Choice, ...], rules: dict[str, Rule], *, is_path: bool
 ) -> DecisionDefinition:
     arms = tuple(choice.arm(rules) for choice in choices)
-    point = DecisionPoint(one.id, arms, one.default, one.step if is_path else None)
+    floor = EVALUATION_FLOOR if one.mode == "evaluate" else FLOOR
+    point = DecisionPoint(one.id, arms, one.default, one.step if is_path else None, floor)
     return DecisionDefinition(point, one.workflow, one.step, one.mode)
 
 

@@ -14,7 +14,7 @@ import polars as pl
 import yaml
 
 from pipeline.common.time import day_number, end_of_day_us, numbered_day
-from pipeline.decisions.learning import PolicyModel
+from pipeline.decisions.learning import FLOOR, PolicyModel
 from pipeline.decisions.profile import FEATURES, from_text, to_text
 from pipeline.decisions.rule_definitions import parse_rule, rule_definition
 from pipeline.decisions.selection import Arm, DecisionPoint, decide, rule_chances
@@ -137,20 +137,20 @@ def empty_log() -> pl.DataFrame:
     )
 
 
-def replay(logged: dict[str, Any], model: PolicyModel | None) -> dict[str, Any]:
-    """A past decision, made again from what was known then.
+def replay(logged: pl.DataFrame, model: PolicyModel | None) -> pl.DataFrame:
+    """Past decisions, made again from what was known then.
 
     Args:
-        logged: a row of `lake.decisions`.
-        model: the policy of its `model_version`, from `model_from_text`. None for 'rules'.
+        logged: rows of `lake.decisions` of one night, definition and `model_version`.
+        model: the policy of that version, from `model_from_text`. None for 'rules'.
 
     Returns:
-        The row of `decide`.
+        The rows of `decide`, in the order of the input.
     """
-    night = numbered_day(logged["night"])
+    night = numbered_day(logged.item(0, "night"))
     now = datetime.combine(night + timedelta(days=1), time())
-    profile = from_text([logged["profile"]])
-    return decide(profile, point_from_text(logged["definition"]), model, now=now, as_of_day=night).row(0, named=True)
+    point = point_from_text(logged.item(0, "definition"))
+    return decide(from_text(logged["profile"].to_list()), point, model, now=now, as_of_day=night)
 
 
 def point_text(point: DecisionPoint) -> str:
@@ -171,6 +171,7 @@ def point_text(point: DecisionPoint) -> str:
             "decision_point_id": point.decision_point_id,
             "default_arm": point.default_arm,
             "step_id": point.step_id,
+            "floor": point.floor,
             "arms": arms,
         }
     )
@@ -189,7 +190,9 @@ def point_from_text(text: str) -> DecisionPoint:
         )
         for arm in found["arms"]
     )
-    return DecisionPoint(found["decision_point_id"], arms, found["default_arm"], found["step_id"])
+    # Points that older releases logged have no floor of their own.
+    floor = found.get("floor", FLOOR)
+    return DecisionPoint(found["decision_point_id"], arms, found["default_arm"], found["step_id"], floor)
 
 
 def model_text(model: PolicyModel) -> str:

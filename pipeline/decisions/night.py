@@ -10,11 +10,11 @@ import polars as pl
 from pandera.typing.polars import DataFrame
 
 from pipeline.common.time import day_number
-from pipeline.decisions.learning import EVALUATION_FLOOR, FLOOR, PolicyModel, fit_policy
+from pipeline.decisions.learning import PolicyModel, fit_policy
 from pipeline.decisions.lint import lint_decision_points, rule_coverage
 from pipeline.decisions.log import against_rules, empty_log, learning_log, logged_decisions, model_text, waiting_before
 from pipeline.decisions.memberships import stays
-from pipeline.decisions.profile import FEATURES, subscriber_profiles
+from pipeline.decisions.profile import FEATURES, merge_field_names, subscriber_profiles
 from pipeline.decisions.selection import DecisionDefinition, DecisionDefinitions, decide
 from pipeline.schemas import core, reductions
 from pipeline.schemas.base import conform, empty
@@ -74,16 +74,7 @@ def decision_night(
         as_of: tonight.
         horizon_days: days in which a conversion counts for a decision.
     """
-    inside = stays(facts.step_entries, facts.workflows, as_of=as_of, days=0)
-    profiles = subscriber_profiles(
-        facts.subscribers,
-        facts.messages,
-        facts.conversions,
-        facts.subscriber_hours,
-        inside,
-        workflow_ids=facts.workflows.filter(pl.col("kind") != "campaign").sort("workflow_id")["workflow_id"].to_list(),
-        as_of=as_of,
-    )
+    profiles = profiles_of(facts, merge_field_names(facts.subscribers["merge_fields"]), as_of=as_of)
     learnt, models = {}, {}
     for one in (*definitions.paths, *definitions.content):
         name = one.point.decision_point_id
@@ -91,8 +82,33 @@ def decision_night(
         learnt[name] = learning_log(mine, facts.conversions, as_of=as_of, horizon_days=horizon_days)
         if one.mode != "rules":
             models[name] = fit_policy(learnt[name], arms=[arm.arm for arm in one.point.arms], features=FEATURES)
-    now = datetime.combine(as_of + timedelta(days=1), datetime.min.time())
-    return DecisionNight(definitions, profiles, learnt, models, now, as_of)
+    return DecisionNight(definitions, profiles, learnt, models, moment_of(as_of), as_of)
+
+
+def moment_of(as_of: date) -> datetime:
+    """The moment from which the rules of a night count back: its end."""
+    return datetime.combine(as_of + timedelta(days=1), datetime.min.time())
+
+
+def profiles_of(facts: Facts, merge_fields: list[str], *, as_of: date) -> pl.DataFrame:
+    """The profiles of the subscribers in these facts: of all of them, or of a single one.
+
+    Args:
+        facts: the facts as of tonight.
+        merge_fields: names of the account's merge fields. A single subscriber may lack some of them.
+        as_of: tonight.
+    """
+    flows = facts.workflows.filter(pl.col("kind") != "campaign").sort("workflow_id")["workflow_id"]
+    return subscriber_profiles(
+        facts.subscribers,
+        facts.messages,
+        facts.conversions,
+        facts.subscriber_hours,
+        stays(facts.step_entries, facts.workflows, as_of=as_of, days=0),
+        merge_fields=merge_fields,
+        workflow_ids=flows.to_list(),
+        as_of=as_of,
+    )
 
 
 def decided(night: DecisionNight, definitions: tuple[DecisionDefinition, ...]) -> pl.DataFrame:
@@ -166,5 +182,4 @@ def model_rows(night: DecisionNight) -> pl.DataFrame:
 
 def _decide(night: DecisionNight, one: DecisionDefinition, profiles: pl.DataFrame) -> pl.DataFrame:
     model = night.models.get(one.point.decision_point_id)
-    floor = EVALUATION_FLOOR if one.mode == "evaluate" else FLOOR
-    return decide(profiles, one.point, model, now=night.now, as_of_day=night.as_of, floor=floor)
+    return decide(profiles, one.point, model, now=night.now, as_of_day=night.as_of)

@@ -55,6 +55,7 @@ def subscriber_profiles(
     subscriber_hours: pl.DataFrame,
     stays: pl.DataFrame,
     *,
+    merge_fields: list[str],
     workflow_ids: list[str],
     as_of: date,
 ) -> pl.DataFrame:
@@ -66,6 +67,7 @@ def subscriber_profiles(
         conversions: `core.conversions`.
         subscriber_hours: `reductions.subscriber_hours`.
         stays: `memberships.stays` of tonight.
+        merge_fields: merge fields that `merge` has a field for.
         workflow_ids: workflows that `in_workflow` has a field for.
         as_of: tonight.
 
@@ -112,7 +114,7 @@ def subscriber_profiles(
         ((end_of_day_us(as_of) - pl.col("signup_us")) // DAY_US).alias("days_since_signup"),
         _instant("first_purchase_us").alias("first_purchase_at"),
         pl.col("country_code").alias("country"),
-        _merge_fields(subscribers["merge_fields"]),
+        _merge_fields(subscribers["merge_fields"], merge_fields),
     )
     for part in (mail, orders, behaviour, inside):
         frame = frame.join(part, on="subscriber_key", how="left")
@@ -181,9 +183,8 @@ def profile_schema(merge_fields: Sequence[str], workflow_ids: Sequence[str]) -> 
     return pl.Schema({"subscriber_key": pl.Int64, **fields, "merge": merge, "in_workflow": in_workflow})
 
 
-def _merge_fields(texts: pl.Series) -> pl.Series:
+def _merge_fields(texts: pl.Series, names: list[str]) -> pl.Series:
     """Merge fields as text, each a field of one struct."""
-    names = merge_field_names(texts)
     if not names:
         return pl.Series("merge", [None] * len(texts), dtype=pl.Null)
     parts = texts.to_frame("text").select(pl.col("text").str.json_path_match(f"$.{name}").alias(name) for name in names)

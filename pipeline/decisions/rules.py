@@ -84,12 +84,13 @@ def explain_rules(subscribers: pl.DataFrame, rules: Sequence[Rule], now: datetim
 
     Returns:
         `subscriber_key`, `rule_id`, `condition` (its number in the rule, from 1), `field`, `operator`, `expected`
-        (JSON), `actual` (text, null if missing), `matches`, `error`.
+        (JSON), `unit` (of time, null without one), `actual` (text, null if missing), `matches`, `error`.
     """
     parts = []
     for rule in rules:
         for number, part in enumerate(compile_rule(rule, subscribers.schema, now).conditions, start=1):
             condition = part.condition
+            unit = condition.unit if _NEEDED_KIND.get(condition.operator) is _Kind.INSTANT else None
             parts.append(
                 subscribers.with_columns(
                     pl.lit(rule.rule_id).alias(_column("rule_id")),
@@ -97,6 +98,7 @@ def explain_rules(subscribers: pl.DataFrame, rules: Sequence[Rule], now: datetim
                     pl.lit(condition.field).alias(_column("field")),
                     pl.lit(condition.operator.value).alias(_column("operator")),
                     pl.lit(json.dumps(condition.value, default=str)).alias(_column("expected")),
+                    pl.lit(unit, dtype=pl.String).alias(_column("unit")),
                     part.actual.cast(pl.String).alias(_column("actual")),
                     part.matches.alias(_column("matches")),
                     pl.lit(part.error, dtype=pl.String).alias(_column("error")),
@@ -117,6 +119,7 @@ _EXPLAINED = {
     "field": pl.String,
     "operator": pl.String,
     "expected": pl.String,
+    "unit": pl.String,
     "actual": pl.String,
     "matches": pl.Boolean,
     "error": pl.String,

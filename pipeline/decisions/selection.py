@@ -49,12 +49,14 @@ class DecisionPoint:
     Attributes:
         default_arm: the arm that is served when no arm is eligible or anything fails.
         step_id: the branching step. None for a content block.
+        floor: smallest choice probability of an eligible arm where a policy chooses.
     """
 
     decision_point_id: str
     arms: tuple[Arm, ...]
     default_arm: str
     step_id: str | None = None
+    floor: float = FLOOR
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,6 @@ def decide(
     *,
     now: datetime,
     as_of_day: date,
-    floor: float = FLOOR,
 ) -> pl.DataFrame:
     """Choose an arm for every subscriber.
 
@@ -93,7 +94,6 @@ def decide(
         model: tonight's policy. None = choose by priority and weight.
         now: the moment from which rules count back.
         as_of_day: tonight.
-        floor: smallest choice probability of an eligible arm.
 
     Returns:
         Rows of `schemas.decisions.Decisions`, one per subscriber in the order of the input. The draw is seeded by
@@ -108,7 +108,7 @@ def decide(
         best = chances
     else:
         best = best_probabilities(model, subscribers, eligible)
-        chances = floored(best, eligible, floor)
+        chances = floored(best, eligible, point.floor)
     served = eligible.any(axis=1) & (problem is None)
     draw = uniform_hash(subscribers["subscriber_key"], f"decision/{point.decision_point_id}")
     taken = (chances.cumsum(axis=1) <= draw[:, None] * chances.sum(axis=1, keepdims=True)).sum(axis=1)

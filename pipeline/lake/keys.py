@@ -14,11 +14,25 @@ from typing import overload
 
 import polars as pl
 
+from pipeline.common.errors import DriptuneError
 from pipeline.common.files import TEMPORARY_SUFFIX, sync
+from pipeline.lake.inventory import KEY_NOTE, Inventory
 from pipeline.settings import Settings
 
 SAMPLE_SECRET = b"driptune sample account"  # It is fixed, so that the keys in the sample's truth file never change.
 SECRET_BYTES = 32
+
+
+class KeyDamageError(DriptuneError):
+    """The secret is lost, cut, or not the one by which the people in the lake and in the ledger are known."""
+
+    def __init__(self, what: str, data_dir: Path) -> None:
+        super().__init__(
+            f"secret.key in {data_dir} {what}. By it people are recognised, so nothing was read or written. Put the "
+            "file back from a backup. If there is none, nobody in the lake and in the ledger can be recognised again: "
+            f"move everything but the definitions out of {data_dir}, name an empty database if you use "
+            "DRIPTUNE_LEDGER_URL, and run driptune nightly to begin anew."
+        )
 
 
 class SubscriberKeys:
@@ -75,29 +89,62 @@ def member_id(address: str) -> str:
     return hashlib.md5(address.strip().lower().encode(), usedforsecurity=False).hexdigest()
 
 
-def load_keys(settings: Settings) -> SubscriberKeys:
-    """The keys of this installation. The keys of the sample account are the same in every installation."""
-    return SubscriberKeys(SAMPLE_SECRET if settings.is_sample else load_secret(settings.data_dir))
+def load_keys(settings: Settings, ledgers: str | None = None) -> SubscriberKeys:
+    """The keys of this installation. The keys of the sample account are the same in every installation.
+
+    Args:
+        settings: say where the secret is.
+        ledgers: the fingerprint of the secret that the ledger knows, if it knows one.
+
+    Raises:
+        KeyDamageError: if the secret is not the one that the people in the lake are known by.
+    """
+    return SubscriberKeys(SAMPLE_SECRET if settings.is_sample else load_secret(settings, ledgers))
 
 
-def load_secret(data_dir: Path) -> bytes:
-    """The secret in `data_dir`/secret.key (mode 0600), drawn once. If two processes draw one, both get the first."""
-    path = data_dir / "secret.key"
+def load_secret(settings: Settings, ledgers: str | None = None) -> bytes:
+    """The secret in `secret.key` (mode 0600), drawn once. If two processes draw one, both get the first.
+
+    Its fingerprint is noted beside the lake. From then on another secret, or none, is refused.
+
+    Raises:
+        KeyDamageError: as `load_keys`.
+    """
+    path, inventory = settings.data_dir / "secret.key", Inventory(settings.lake_dir)
+    known = {one for one in (inventory.noted(KEY_NOTE).get("fingerprint"), ledgers) if one}
     if not path.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
-        drawn = data_dir / f".secret.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
-        with os.fdopen(os.open(drawn, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(SECRET_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(drawn, path)
-        except FileExistsError:
-            pass
-        finally:
-            drawn.unlink()
-        sync(data_dir)
-    return path.read_bytes()
+        if known or any(settings.lake_dir.glob("*/day=*")):
+            raise KeyDamageError("is missing", settings.data_dir)
+        _draw(path)
+    secret = path.read_bytes()
+    if len(secret) != SECRET_BYTES:
+        raise KeyDamageError(f"has {len(secret)} bytes instead of {SECRET_BYTES}", settings.data_dir)
+    if known - {fingerprint(secret)}:
+        raise KeyDamageError("is another one than before", settings.data_dir)
+    if not inventory.noted(KEY_NOTE):
+        inventory.note(KEY_NOTE, {"fingerprint": fingerprint(secret)})
+    return secret
+
+
+def fingerprint(secret: bytes) -> str:
+    """What tells one secret from another, and does not tell the secret."""
+    return hmac.new(secret, b"fingerprint", "sha256").hexdigest()
+
+
+def _draw(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn = path.parent / f".secret.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    with os.fdopen(os.open(drawn, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secrets.token_bytes(SECRET_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(drawn, path)
+    except FileExistsError:
+        pass
+    finally:
+        drawn.unlink()
+    sync(path.parent)
 
 
 @overload

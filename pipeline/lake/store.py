@@ -12,8 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.common.files import TEMPORARY_SUFFIX, read_state, sync, write_atomically, write_state
+from pipeline.common.files import TEMPORARY_SUFFIX, encoded_state, read_state, sync, write_atomically
 from pipeline.common.time import day_number, day_of, numbered_day
+from pipeline.lake.inventory import ADDRESSES, FORGOTTEN, Inventory, named_by_content
 from pipeline.schemas.base import Table, conform, empty, identity, polars_schema, tables_of
 from pipeline.schemas.lake import Addresses, Quarantine, Renamed
 
@@ -33,6 +34,7 @@ class Lake:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.inventory = Inventory(root)
 
     def append(self, model: type[Table], frame: pl.DataFrame, as_of: date) -> int:
         """Write the rows that are new, and return their number.
@@ -67,9 +69,13 @@ class Lake:
         in_force = _latest(known, where.natural_key, columns).collect()
         rows = rows.join(in_force, on=content, how="anti", nulls_equal=True, maintain_order="left")
 
+        written = {}
         for (number,), batch in rows.partition_by("_day", as_dict=True, include_key=False).items():
             body = _encode(batch)
-            write_atomically(self._folder(model, number) / _file_name(f"{as_of:%Y%m%d}", body), body)
+            file = self._folder(model, number) / named_by_content(f"{as_of:%Y%m%d}", body)
+            write_atomically(file, body)
+            written[file] = body
+        self.inventory.add(written)
         return rows.height
 
     def scan(self, model: type[Table]) -> pl.LazyFrame:
@@ -84,10 +90,6 @@ class Lake:
         """The table's files, by day and name. A file is named by the night and a hash of its content."""
         return sorted((self.root / identity(model).name).glob("day=*/*.parquet"))
 
-    def all_files(self) -> list[Path]:
-        """The files of every table, also of tables that only another release had."""
-        return sorted(self.root.glob("*/day=*/*.parquet"))
-
     def quarantine(self, rows: list[QuarantinedRow], as_of: date) -> int:
         """Set aside rows that broke their contract, and return how many of them are new."""
         return self.append(Quarantine, pl.DataFrame([asdict(row) for row in rows]), as_of) if rows else 0
@@ -95,14 +97,6 @@ class Lake:
     def addresses(self) -> pl.DataFrame:
         """The private table of addresses."""
         return pl.read_parquet(self._addresses_file, glob=False) if self._addresses_file.exists() else empty(Addresses)
-
-    def addresses_are_whole(self) -> bool:
-        """Whether the private table is still as it was written. Its bytes are compared: reading damage can crash."""
-        written = read_state(_hashes_of(self._addresses_file)).get("sha256")
-        # An older release wrote no hash.
-        if written is None or not self._addresses_file.exists():
-            return True
-        return _hash(self._addresses_file.read_bytes()) in written
 
     def remember_addresses(self, frame: pl.DataFrame) -> int:
         """Insert or replace addresses by subscriber, and return how many rows were new or changed."""
@@ -112,7 +106,7 @@ class Lake:
         changed = incoming.join(before, on=incoming.columns, how="anti", nulls_equal=True)
         if changed.height:
             kept = before.join(changed, on="subscriber_key", how="anti")
-            _write_addresses(self._addresses_file, _encode(pl.concat([kept, changed]).sort("subscriber_key")))
+            self._rewrite(self._addresses_file, _encode(pl.concat([kept, changed]).sort("subscriber_key")))
         return changed.height
 
     def drop_addresses(self, subscriber_keys: pl.Series) -> int:
@@ -120,7 +114,7 @@ class Lake:
         if not self._addresses_file.exists():
             return 0
         gone = pl.DataFrame({"subscriber_key": subscriber_keys}, schema={"subscriber_key": pl.Int64})
-        return _remove(Addresses, self._addresses_file, gone)
+        return self._remove(self._addresses_file, gone)
 
     def discard(self, model: type[Table], rows: pl.DataFrame) -> int:
         """Rewrite files without any version of these rows, and return how many versions there were.
@@ -135,7 +129,7 @@ class Lake:
             days = rows.select(day_of(where.partition)).to_series().unique()
             folders = {self._folder(model, number) for number in days}
             files = [file for file in files if file.parent in folders]
-        return sum(_remove(model, file, rows.select(where.natural_key)) for file in files)
+        return sum(self._remove(file, rows.select(where.natural_key)) for file in files)
 
     def forget(self, subscriber_key: int) -> int:
         """Rewrite every file that has rows of a subscriber, without these rows, and return their number.
@@ -146,12 +140,12 @@ class Lake:
         """
         keys = self.keys_of_person(subscriber_key)
         forgotten = self._forgotten() | {_hash_of_key(key) for key in keys}
-        write_state(self._forgotten_file, {"keys": sorted(forgotten)})
+        self._rewrite(self._forgotten_file, encoded_state({"keys": sorted(forgotten)}))
         removed, gone = 0, pl.DataFrame({"subscriber_key": sorted(keys)}, schema={"subscriber_key": pl.Int64})
         for model in tables_of("lake"):
             if "subscriber_key" in polars_schema(model):
                 files = [self._addresses_file] if model is Addresses else self.files(model)
-                removed += sum(_remove(model, file, gone) for file in files if file.exists())
+                removed += sum(self._remove(file, gone) for file in files if file.exists())
         for leftover in self.root.rglob(f".*{TEMPORARY_SUFFIX}"):
             leftover.unlink()
         return removed
@@ -166,11 +160,11 @@ class Lake:
 
     @property
     def _addresses_file(self) -> Path:
-        return self.root / "addresses" / "addresses.parquet"
+        return self.root / ADDRESSES
 
     @property
     def _forgotten_file(self) -> Path:
-        return self.root / "state" / "forgotten.json"
+        return self.root / FORGOTTEN
 
     def _forgotten(self) -> set[str]:
         return set(read_state(self._forgotten_file).get("keys", []))
@@ -183,17 +177,33 @@ class Lake:
         # A row of nobody, such as the order of a guest, is kept.
         return rows.filter(~pl.col("subscriber_key").is_in(gone).fill_null(False))
 
+    def _rewrite(self, file: Path, body: bytes) -> None:
+        self.inventory.announce(file, body)
+        write_atomically(file, body)
+        self.inventory.add({file: body})
+
+    def _remove(self, file: Path, gone: pl.DataFrame) -> int:
+        """Rewrite a file without some rows, and return their number."""
+        rows = pl.read_parquet(file, glob=False, hive_partitioning=False)
+        kept = rows.join(gone, on=gone.columns, how="anti", nulls_equal=True, maintain_order="left")
+        removed = rows.height - kept.height
+        if not removed:
+            return 0
+        body = _encode(kept)
+        if kept.height and file == self._addresses_file:
+            self._rewrite(file, body)
+            return removed
+        self.inventory.remove(file)
+        if kept.height:
+            renamed = file.with_name(named_by_content(file.stem.partition("-")[0], body))
+            write_atomically(renamed, body)
+            self.inventory.add({renamed: body})
+        file.unlink()
+        sync(file.parent)
+        return removed
+
     def _folder(self, model: type[Table], day: int) -> Path:
         return self.root / identity(model).name / f"day={numbered_day(day).isoformat()}"
-
-
-def is_whole(file: Path) -> bool:
-    """Whether a file is still as it was written. Its name holds a hash of its content."""
-    return file.name == _file_name(file.stem.partition("-")[0], file.read_bytes())
-
-
-def _file_name(night: str, body: bytes) -> str:
-    return f"{night}-{_hash(body)[:16]}.parquet"
 
 
 def _hash_of_key(subscriber_key: int) -> str:
@@ -223,36 +233,3 @@ def _encode(frame: pl.DataFrame) -> bytes:
     body = io.BytesIO()
     frame.write_parquet(body, compression="zstd")
     return body.getvalue()
-
-
-def _hash(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()
-
-
-def _hashes_of(addresses: Path) -> Path:
-    return addresses.parent.parent / "state" / "addresses.json"
-
-
-def _write_addresses(file: Path, body: bytes) -> None:
-    """Write the table of addresses. Before that, write the hashes of both versions: a crash may leave either."""
-    versions = [file.read_bytes(), body] if file.exists() else [body]
-    write_state(_hashes_of(file), {"sha256": [_hash(version) for version in versions]})
-    write_atomically(file, body)
-
-
-def _remove(model: type[Table], file: Path, gone: pl.DataFrame) -> int:
-    rows = pl.read_parquet(file, glob=False, hive_partitioning=False)
-    kept = rows.join(gone, on=gone.columns, how="anti", nulls_equal=True, maintain_order="left")
-    removed = rows.height - kept.height
-    if removed and kept.height:
-        body = _encode(kept)
-        if model is Addresses:
-            _write_addresses(file, body)
-        else:
-            write_atomically(file, body)
-            file.rename(file.with_name(_file_name(file.stem.partition("-")[0], body)))
-            sync(file.parent)
-    elif removed:
-        file.unlink()
-        sync(file.parent)
-    return removed

@@ -38,6 +38,8 @@ SHORTEST_SECONDS = 0.001
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 30.0
 MAX_ERROR_BYTES = 65_536
+# Longest time of a call to what may not be there, with all attempts and waits.
+PROBE_SECONDS = 60.0
 _NETWORK_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError)
 
 Item = TypeVar("Item")
@@ -97,6 +99,15 @@ class MailchimpClient:
             SourceError: one typed error; a `TransientError` once the budget is spent.
         """
         return self._insist("GET", endpoint, params, None, ids, self._budget_end())
+
+    def probe(self, endpoint: str, params: dict[str, str | int], /, **ids: str) -> dict[str, Any]:
+        """What `get` gives, insisted on for a short time only: for what an account need not have.
+
+        Raises:
+            SourceError: as `get`.
+        """
+        ends = min(self._budget_end(), time.monotonic() + PROBE_SECONDS)
+        return self._insist("GET", endpoint, params, None, ids, ends)
 
     def write(self, method: str, endpoint: str, body: dict[str, Any] | None = None, /, **ids: str) -> dict[str, Any]:
         """Set something to a state; what may be said twice with the effect of once is retried as `get` is.

@@ -54,11 +54,13 @@ MEMBERS = {
 }
 CAMPAIGNS = {
     "campaign_id": Field("id", read.text),
+    "web_id": Field("web_id", read.identifier, required=False),
     "audience_id": Field("recipients.list_id", read.text, required=False, default=""),
     "campaign_type": Field("type", read.free_text, required=False, default="regular"),
     "status": Field("status", read.free_text),
     "title": TITLE,
     "subject_line": SUBJECT,
+    "preview_text": Field("settings.preview_text", read.free_text, required=False, default=""),
     "created_us": Field("create_time", read.instant, required=False),
     "sent_us": Field("send_time", read.instant, required=False),
     "emails_sent": Field("emails_sent", read.amount_of_things, required=False, default=0),

@@ -216,6 +216,11 @@ def one_of(*allowed: str) -> Read:
     return read
 
 
+def identifier(value: Any) -> str:
+    """An id as text, be it told as text or as a whole number."""
+    return value if isinstance(value, str) else str(integer(value))
+
+
 def list_of_items(value: Any) -> list[Any]:
     """A list."""
     if not isinstance(value, list):

@@ -11,6 +11,7 @@ from pipeline.lake.store import Lake
 from pipeline.mailchimp.account import MailchimpAccount
 from pipeline.mailchimp.connection import connect
 from pipeline.operations.after_publication import standing_proposals
+from pipeline.operations.soundness import refuse_damaged_lake
 from pipeline.optimizations.account import apply as applications
 from pipeline.optimizations.account import rollback as rollbacks
 from pipeline.optimizations.account.writing import NotApplicableError, NotConfirmedError, plan
@@ -42,7 +43,9 @@ def reach(settings: Settings) -> Iterator[World]:
     Raises:
         NotApplicableError: if nothing is published.
         SourceError: if the account cannot be reached.
+        DamageError: if the addresses are not as they were written.
     """
+    refuse_damaged_lake(settings)
     manifest = Manifest.read(settings.published_dir)
     if manifest is None:
         raise NotApplicableError("Nothing is published yet. Run driptune nightly first.")

@@ -13,10 +13,10 @@ from typing import Any
 from pipeline.common.errors import DriptuneError
 from pipeline.common.files import read_state, sync, write_state
 from pipeline.common.lock import DEFAULT_WAIT_SECONDS, exclusive
-from pipeline.lake.keys import load_keys, member_id
+from pipeline.lake.keys import member_id
 from pipeline.lake.store import Lake
+from pipeline.operations.soundness import published_night, sound_keys, sound_lake
 from pipeline.optimizations.ledger import open_ledger
-from pipeline.published.snapshot import Manifest
 from pipeline.settings import Settings
 
 
@@ -32,25 +32,26 @@ def forget_person(settings: Settings, address: str) -> tuple[int, date]:
         address: the person's e-mail address.
 
     Returns:
-        The number of rows removed from the lake, and the night as of which to publish anew. The working file, the pages
-        and all publications hold the person's rows and are deleted, so nothing is published until the next nightly.
+        The number of rows removed from the lake, and the night as of which to publish anew. The working file, the
+        pages, all publications and all exports hold the person's rows and are deleted, so nothing is published until
+        the next nightly.
 
     Raises:
         UnknownPersonError: if neither the lake nor the journal of writes holds the person, and no cut run is finished.
+        DamageError: if lake or ledger are damaged.
         OSError: if something cannot be deleted; the next run goes on from there.
     """
     with exclusive(settings.working_file.with_suffix(".lock"), DEFAULT_WAIT_SECONDS):
         begun = read_state(_mark(settings))
-        manifest = Manifest.read(settings.published_dir)
-        as_of = begun.get("as_of") or (manifest.as_of if manifest else settings.resolve_as_of().isoformat())
-        keys = Lake(settings.lake_dir).keys_of_person(load_keys(settings).of_address(address))
+        as_of = begun.get("as_of") or published_night(settings).isoformat()
+        with open_ledger(settings) as ledger:
+            key = sound_keys(settings, ledger).of_address(address)
+        keys = sound_lake(settings).keys_of_person(key)
         write_state(_mark(settings), {"as_of": as_of, "keys": sorted({*begun.get("keys", []), *keys})})
         lines, rows = _erase(settings, keys)
         if not (lines or rows or begun):
             _unmark(settings)
-            raise UnknownPersonError(
-                "Nobody with this address is kept here, so nothing was removed. Check its spelling."
-            )
+            raise UnknownPersonError("Nobody with this address is kept here. Nothing was removed. Check the spelling.")
         _sweep_dagster(settings.dagster_home, {address, address.lower(), member_id(address)})
         _finish(settings)
     return rows, date.fromisoformat(as_of)
@@ -71,12 +72,13 @@ def _finish(settings: Settings) -> None:
     """Erase everybody whom the mark names, and all that is made of their rows; then remove the mark."""
     begun: dict[str, Any] = read_state(_mark(settings))
     keys = begun.get("keys", [])
+    sound_lake(settings)
     _erase(settings, keys)
     _sweep_dagster(settings.dagster_home, {str(key) for key in keys})
     # A killed run leaves the database's log, the folder into which it spills, and pages in the making.
     made = [*settings.working_file.parent.glob(f"{settings.working_file.name}*")]
     made += settings.data_dir.glob(f".{settings.reports_dir.name}.*")
-    for path in (*made, settings.published_dir, settings.reports_dir):
+    for path in (*made, settings.published_dir, settings.exports_dir, settings.reports_dir):
         if path.is_dir():
             shutil.rmtree(path)
         else:

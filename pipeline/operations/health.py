@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy.exc import DatabaseError
 
-from pipeline.common.errors import ContractBrokenError, LedgerError, SourceError, disk_trouble
+from pipeline.common.errors import ContractBrokenError, DriptuneError, LedgerError, SourceError, disk_trouble
 from pipeline.common.time import numbered_day
 from pipeline.config.approvals import load_approvals
 from pipeline.config.conflicts import load_conflict_rules
@@ -19,12 +18,25 @@ from pipeline.config.decisions import load_decisions
 from pipeline.config.experiments import load_experiments
 from pipeline.config.flow_map import load_flow_map
 from pipeline.config.mutes import load_mutes
-from pipeline.lake.store import Lake, is_whole
+from pipeline.lake.inventory import DamagedInventoryError
+from pipeline.lake.keys import KeyDamageError, load_keys
+from pipeline.lake.store import Lake
+from pipeline.mailchimp.answers import items_of
+from pipeline.mailchimp.client import MailchimpClient
 from pipeline.mailchimp.connection import connect
+from pipeline.mailchimp.pulls.journeys import JOURNEYS, LIST
+from pipeline.operations.soundness import damage_found, lost_events
 from pipeline.operations.unknown_names import definition_findings, event_findings
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.published.reader import read_publication
-from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest, content_hash
+from pipeline.published.snapshot import (
+    SNAPSHOT_NAME,
+    Manifest,
+    kept_manifest,
+    parquet_damage,
+    snapshot_damage,
+    snapshots,
+)
 from pipeline.schemas.lake import Sources
 from pipeline.settings import Settings
 
@@ -34,23 +46,21 @@ LEAST_FREE_BYTES = 2_000_000_000
 # Counts that differ and are named; the table `reconciliation` holds all.
 COUNTS_NAMED = 10
 OTHER_DEFINITIONS = (load_constraints, load_mutes, load_experiments, load_decisions, load_conflict_rules)
+RESTORE_LEDGER = (
+    "Put it back from a backup. If there is none, move the folder ledger away and run driptune repair: what was "
+    "decided is lost, and changes that were applied can no longer be rolled back."
+)
 PACKAGES = ("dagster", "duckdb", "polars", "pandera")
 
 
 def verification(settings: Settings) -> list[Finding]:
-    """Whether publication, lake and ledger are as they were written, and our counts agree with Mailchimp's."""
-    try:
-        manifest = Manifest.read(settings.published_dir)
-    except (ValueError, TypeError, KeyError):
-        return [(False, "manifest.json is damaged and cannot be read. Run driptune restore.")]
-    if manifest is None:
-        return [(False, f"Nothing is published in {settings.published_dir}. Run driptune nightly.")]
-    findings = [_parquet_matches(settings.published_dir, table.name, table.sha256) for table in manifest.tables]
-    findings.append(_snapshot_matches(settings.published_dir / SNAPSHOT_NAME, manifest))
-    findings += [_lake(settings), _addresses(settings)]
-    if all(is_good for is_good, _ in findings) and "reconciliation" in {table.name for table in manifest.tables}:
-        findings.append(_reconciled(pl.read_parquet(settings.published_dir / "parquet" / "reconciliation.parquet")))
-    return [*findings, *_ledger(settings)]
+    """Whether publication, lake, key, working file and ledger are as they were written, and our counts Mailchimp's."""
+    published = _publication(settings)
+    findings = [*published, *_lake(settings), *_ledger(settings)]
+    path = settings.published_dir / "parquet" / "reconciliation.parquet"
+    if all(is_good for is_good, _ in published) and path.exists():
+        findings.append(_reconciled(pl.read_parquet(path, glob=False)))
+    return findings
 
 
 def diagnosis(settings: Settings) -> list[Finding]:
@@ -61,56 +71,46 @@ def diagnosis(settings: Settings) -> list[Finding]:
         _disk(settings.data_dir),
         _definitions(settings),
         *_names(settings),
-        _mailchimp(settings),
+        *_mailchimp(settings),
         *_sources(settings),
     ]
 
 
-def _parquet_matches(published_dir: Path, name: str, expected: str) -> Finding:
-    import duckdb
-
-    path = published_dir / "parquet" / f"{name}.parquet"
+def _publication(settings: Settings) -> list[Finding]:
+    folder = settings.published_dir
     try:
-        # Polars ends the whole process on some damaged files, so DuckDB reads first. Polars reads parts of a file that
-        # DuckDB does not, and these can be damaged, too.
-        with duckdb.connect() as connection:
-            rows = connection.sql("SELECT * FROM read_parquet($file)", params={"file": str(path)}).pl()
-        is_equal = content_hash(rows) == expected and content_hash(pl.read_parquet(path)) == expected
-    except Exception:  # Readers raise errors of every kind on damaged bytes.
-        return False, f"{name}.parquet cannot be read. Run driptune nightly to publish anew."
-    damage = "differs from the manifest: it is damaged. Run driptune restore."
-    return is_equal, f"{name}.parquet {'is as published' if is_equal else damage}"
+        manifest = Manifest.read(folder)
+    except DriptuneError as error:
+        return [(False, str(error))]
+    if manifest is None:
+        return [(False, f"Nothing is published in {folder}. Run driptune nightly.")]
+    damages = {f"{table.name}.parquet": parquet_damage(folder, table) for table in manifest.tables}
+    damages[SNAPSHOT_NAME] = snapshot_damage(folder / SNAPSHOT_NAME, manifest)
+    findings = [
+        (damage is None, f"{name} {damage}. Run driptune restore." if damage else f"{name} is as published")
+        for name, damage in damages.items()
+    ]
+    findings += [
+        (False, f"snapshots/{path.name} is damaged. Delete it: an earlier night cannot be restored from it.")
+        for path in snapshots(folder)
+        if kept_manifest(path) is None
+    ]
+    return findings
 
 
-def _snapshot_matches(path: Path, manifest: Manifest) -> Finding:
-    import duckdb
-
+def _lake(settings: Settings) -> list[Finding]:
+    """Whether lake and working file are as they were written, and the key the one by which people are known."""
+    if found := damage_found(settings):
+        return [(False, text) for text in found]
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            held = Manifest.of(connection, manifest.run_id, date.fromisoformat(manifest.as_of))
-        if held != manifest or manifest.as_text() != (path.parent / "manifest.json").read_text():
-            return False, f"{path.name} differs from the manifest: one of the two is damaged. Run driptune restore."
-    except (duckdb.Error, ValueError):
-        return False, f"{path.name} is damaged and cannot be opened. Run driptune restore."
-    return True, f"{path.name} is as published"
-
-
-def _lake(settings: Settings) -> Finding:
-    files = Lake(settings.lake_dir).all_files()
-    damaged = [file for file in files if not is_whole(file)]
-    if damaged:
-        return False, f"lake: {len(damaged)} files are damaged, such as {damaged[0].name}. Restore them from a backup."
-    return True, f"lake: {len(files)} files are as they were written"
-
-
-def _addresses(settings: Settings) -> Finding:
-    """Whether the private table of addresses is as it was written."""
-    try:
-        is_whole = Lake(settings.lake_dir).addresses_are_whole()
-    except (OSError, ValueError):
-        is_whole = False
-    damage = "is damaged. Restore it from a backup, or delete it: the next nightly reads it anew."
-    return is_whole, f"lake: addresses.parquet {'is as it was written' if is_whole else damage}"
+        with open_ledger(settings) as ledger:
+            load_keys(settings, ledger.key_fingerprint())
+    except KeyDamageError as error:
+        return [(False, str(error))]
+    except (DatabaseError, LedgerError):
+        pass  # The finding on the ledger tells.
+    files = sum(1 for _ in settings.lake_dir.glob("*/day=*/*.parquet"))
+    return [(True, f"lake: {files} files, the addresses, the key and the working file are as they were written")]
 
 
 def _reconciled(reconciliation: pl.DataFrame) -> Finding:
@@ -135,19 +135,24 @@ def _ledger(settings: Settings) -> list[Finding]:
     try:
         with open_ledger(settings) as ledger:
             problems, hashes = ledger.verify(), {event.hash for event in ledger.events()}
+            lost = lost_events(settings, ledger)
     except (DatabaseError, LedgerError, ValueError) as error:
         if trouble := disk_trouble(error):
             return [(False, f"ledger: it cannot be read. {trouble}")]
-        return [(False, "ledger: it is damaged and cannot be read. Restore it from a backup.")]
+        return [(False, f"ledger: it is damaged and cannot be read. {RESTORE_LEDGER}")]
+    except DamagedInventoryError as error:
+        return [(False, f"ledger: {error}")]
+    if lost:
+        return [(False, lost)]
     path = settings.published_dir / "parquet" / "optimization_events.parquet"
     try:
-        published = set(pl.read_parquet(path, columns=["hash"])["hash"]) if path.exists() else set()
+        published = set(pl.read_parquet(path, columns=["hash"], glob=False)["hash"]) if path.exists() else set()
     except pl.exceptions.PolarsError:
         published = set()  # The finding on the file tells that it is damaged.
     if gone := len(published - hashes):
         problems.append(f"{gone} events that were published are no longer in the ledger.")
     if problems:
-        return [(False, f"ledger: {problem} Restore it from a backup.") for problem in problems]
+        return [(False, f"ledger: {problem} {RESTORE_LEDGER}") for problem in problems]
     return [(True, f"ledger: {len(hashes)} events, of which none was changed or is missing")]
 
 
@@ -171,11 +176,22 @@ def _definitions(settings: Settings) -> Finding:
 
 def _sources(settings: Settings) -> list[Finding]:
     """What could not be read on the last night, and what went away, as far as it is not read again."""
-    held = Lake(settings.lake_dir).latest(Sources).filter(pl.col("state") != "read").sort("kind", "source_id").collect()
-    return [
+    # Whether journeys can be read at all is asked anew by `_mailchimp`.
+    is_told = (pl.col("state") != "read") & (pl.col("kind") != LIST)
+    try:
+        held = Lake(settings.lake_dir).latest(Sources).filter(is_told).sort("kind", "source_id").collect()
+    except (OSError, pl.exceptions.PolarsError):
+        return [(False, "What was noted of the sources cannot be read. Run driptune verify.")]
+    failed = (pl.col("kind") == "journey") & (pl.col("state") == "failed")
+    findings = [
         (row["state"] != "failed", f"{row['kind']} {row['name'] or row['source_id']}: {_found(row)}")
-        for row in held.iter_rows(named=True)
+        for row in held.filter(~failed).iter_rows(named=True)
     ]
+    # Journeys are a probe: what fails of them is one line, and no fault.
+    journeys = held.filter(failed)
+    if journeys.height:
+        findings.append((True, f"{journeys.height} journeys: {_found(journeys.row(0, named=True))}"))
+    return findings
 
 
 def _found(row: dict[str, Any]) -> str:
@@ -196,13 +212,24 @@ def _names(settings: Settings) -> list[Finding]:
         return [(False, f"What is published in {settings.published_dir} cannot be read. Run driptune verify.")]
 
 
-def _mailchimp(settings: Settings) -> Finding:
+def _mailchimp(settings: Settings) -> list[Finding]:
+    """Whether the account answers, and whether its journeys can be read."""
     try:
         with connect(settings, settings.resolve_as_of()) as client:
             name = client.get("/", {"fields": "account_name"}).get("account_name")
             if not isinstance(name, str):
                 advice = "This is not Mailchimp's API. Check DRIPTUNE_MAILCHIMP_URL."
                 raise ContractBrokenError("/", "this is missing or no text", advice, "account_name")
+            journeys = _journeys(client)
     except SourceError as error:
-        return False, str(error)
-    return True, "the sample account answers" if settings.is_sample else f"Mailchimp answers for the account '{name}'"
+        return [(False, str(error))]
+    who = "the sample account answers" if settings.is_sample else f"Mailchimp answers for the account '{name}'"
+    return [(True, who), (True, journeys)]
+
+
+def _journeys(client: MailchimpClient) -> str:
+    try:
+        items_of(client.probe(JOURNEYS, {"count": 1}), "journeys", JOURNEYS)
+    except SourceError as error:
+        return f"journeys: cannot be read. {error} Flows come from flows.yaml and from what earlier nights read."
+    return "journeys: Mailchimp answers, so flows are read by themselves"

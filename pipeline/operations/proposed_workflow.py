@@ -13,7 +13,7 @@ from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
 from pipeline.config.flow_map import Flow, FlowMap, load_flow_map
 from pipeline.config.reader import load_definition
-from pipeline.decisions.conflicts import REPLAY_DAYS, conflict_replay
+from pipeline.decisions.conflicts import REPLAY_DAYS, conflict_replay, proposed_conflicts
 from pipeline.decisions.memberships import planned_messages, planned_stays, stays
 from pipeline.engine.reading import read_tables
 from pipeline.lake.store import Lake
@@ -61,6 +61,38 @@ def check_workflow(settings: Settings, workflow: str) -> Iterator[str]:
     yield f"{flow.id}: {people:,} subscribers {verb} in it in the {REPLAY_DAYS} days to {facts.as_of}"
     yield from _conflicts(concerned, flow)
     yield from _load(mailed, added, facts.as_of, settings)
+
+
+def check_for_subscriber(settings: Settings, workflow: str, subscriber_key: int) -> Iterator[str]:
+    """Lines on the conflicts that would arise if a subscriber entered a workflow tonight.
+
+    Raises:
+        SourceError: as `check_workflow`.
+    """
+    facts = _read(settings)
+    flow = _find(settings, workflow)
+    inside = stays(facts.step_entries, facts.workflows, as_of=facts.as_of, days=0)
+    active = inside.filter((pl.col("subscriber_key") == subscriber_key) & pl.col("exited_day").is_null())
+    names = active["workflow_id"].unique().sort().to_list()
+    yield f"In {facts.as_of}'s night the subscriber is in {', '.join(names) or 'no workflow'}."
+    if flow.id in names:
+        yield f"  no conflict: the subscriber is in {flow.id} already"
+        return
+    found = proposed_conflicts(
+        active,
+        _with(facts.workflows, flow),
+        load_conflict_rules(settings.definitions),
+        proposed_workflow_id=flow.id,
+        audience=pl.DataFrame({"subscriber_key": [subscriber_key]}),
+        as_of_day=facts.as_of,
+    )
+    if found.is_empty():
+        yield f"  no conflict: no rule of conflicts.yaml speaks against {flow.id}"
+    for row in found.iter_rows(named=True):
+        yield (
+            f"  {row['severity']:<7} {row['conflict_type']}: {row['workflow_id']} yields to "
+            f"{row['prevailing_workflow_id']}. {row['reason']}. {row['description']}"
+        )
 
 
 def _conflicts(rows: pl.DataFrame, flow: Flow) -> Iterator[str]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from pipeline.common.errors import LedgerError
 from pipeline.optimizations.record import OPEN, Record, canonical
-from pipeline.optimizations.states import FIRST_HASH, Event, after_event, event_hash, next_status, replay
+from pipeline.optimizations.states import EXPORTS, FIRST_HASH, Event, after_event, event_hash, next_status, replay
 from pipeline.optimizations.tables import events as event_table
 from pipeline.optimizations.tables import states as state_table
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
@@ -67,10 +67,36 @@ def append_event(
         IllegalTransitionError: if the event does not fit the record's state.
     """
     next_status(record.status if record else None, event_type)
+    subject = record.optimization_id if record else optimization_id
+    event = _append(connection, subject, record.revision + 1 if record else 1, event_type, actor, now, payload)
+    changed = after_event(record, event)
+    if record is None:
+        connection.execute(sa.insert(state_table).values(state_of(changed)))
+    else:
+        of_record = state_table.c.optimization_id == subject
+        connection.execute(sa.update(state_table).where(of_record).values(state_of(changed)))
+    return changed
+
+
+def append_export(connection: sa.Connection, actor: str, now: datetime, payload: Mapping[str, Any]) -> None:
+    """Note that somebody took addresses out. Such an event belongs to no record, and moves none."""
+    exports = sa.select(sa.func.count()).where(event_table.c.optimization_id == EXPORTS)
+    revision = connection.execute(exports).scalar_one() + 1
+    _append(connection, EXPORTS, revision, EventType.EXPORTED, actor, now, payload)
+
+
+def _append(
+    connection: sa.Connection,
+    subject: str,
+    revision: int,
+    event_type: EventType,
+    actor: str,
+    now: datetime,
+    payload: Mapping[str, Any],
+) -> Event:
+    """Put an event behind the last one of the chain."""
     latest = sa.select(event_table.c.sequence, event_table.c.hash).order_by(event_table.c.sequence.desc()).limit(1)
     head = connection.execute(latest).one_or_none()
-    subject = record.optimization_id if record else optimization_id
-    revision = record.revision + 1 if record else 1
     occurred_at, text = now.isoformat(), canonical(payload)
     previous = head.hash if head else FIRST_HASH
     row = {
@@ -85,13 +111,7 @@ def append_event(
         "hash": event_hash(subject, revision, event_type, actor, occurred_at, text, previous),
     }
     connection.execute(sa.insert(event_table).values(row))
-    changed = after_event(record, Event.model_validate({**row, "payload": json.loads(text)}))
-    if record is None:
-        connection.execute(sa.insert(state_table).values(state_of(changed)))
-    else:
-        of_record = state_table.c.optimization_id == subject
-        connection.execute(sa.update(state_table).where(of_record).values(state_of(changed)))
-    return changed
+    return Event.model_validate({**row, "payload": json.loads(text)})
 
 
 def as_event(row: sa.Row[Any]) -> Event:

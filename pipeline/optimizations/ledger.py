@@ -15,11 +15,12 @@ from pipeline.common.errors import LedgerError
 from pipeline.optimizations.account.lock import Hold, account_lock
 from pipeline.optimizations.approval_policy import POLICY_ACTOR, ApprovalPolicy
 from pipeline.optimizations.binding import grown_worse, terms
-from pipeline.optimizations.chain import append_event, as_event, read_record, refuse_moved, state_of
+from pipeline.optimizations.chain import append_event, append_export, as_event, read_record, refuse_moved, state_of
 from pipeline.optimizations.journal import Journal, journal_problems
 from pipeline.optimizations.record import OPEN, Proposal, Record, canonical
-from pipeline.optimizations.states import FIRST_HASH, OF_JOURNAL, Event, event_hash, replay
+from pipeline.optimizations.states import EXPORTS, FIRST_HASH, OF_JOURNAL, Event, event_hash, replay
 from pipeline.optimizations.tables import events as event_table
+from pipeline.optimizations.tables import key as key_table
 from pipeline.optimizations.tables import open_engine, reading, snapshot, writing
 from pipeline.optimizations.tables import states as state_table
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
@@ -145,6 +146,35 @@ class Ledger:
         """What a reader is told of a record: its events without those that only chain its journal of writes."""
         return [event for event in self.events(optimization_id) if event.event_type not in OF_JOURNAL]
 
+    def note_export(self, name: str, *, rows: int, actor: str, now: datetime) -> None:
+        """Note who takes a table with addresses out, before the file is written."""
+        reason = f"{name}: {rows:,} rows with addresses."
+        with writing(self._engine) as connection:
+            append_export(connection, actor, now, {"reason": reason})
+
+    def head(self) -> str:
+        """The hash of the last event."""
+        query = sa.select(event_table.c.hash).order_by(event_table.c.sequence.desc()).limit(1)
+        with reading(self._engine) as connection:
+            return connection.scalar(query) or FIRST_HASH
+
+    def holds(self, head: str) -> bool:
+        """Whether an event with this hash is there, as it is for every head that the ledger ever had."""
+        query = sa.select(event_table.c.sequence).where(event_table.c.hash == head)
+        with reading(self._engine) as connection:
+            return head == FIRST_HASH or connection.scalar(query) is not None
+
+    def key_fingerprint(self) -> str | None:
+        """The fingerprint of the secret by which people are named here; none before the first night."""
+        with reading(self._engine) as connection:
+            return connection.scalar(sa.select(key_table.c.fingerprint))
+
+    def remember_key(self, fingerprint: str) -> None:
+        """Keep the fingerprint of the secret."""
+        with writing(self._engine) as connection:
+            if connection.scalar(sa.select(key_table.c.fingerprint)) is None:
+                connection.execute(sa.insert(key_table).values(fingerprint=fingerprint))
+
     def forget(self, subject: str, *, now: datetime) -> int:
         """Erase a subject and its values from the journal of writes; the chain still verifies.
 
@@ -177,7 +207,7 @@ class Ledger:
                 previous = row.hash
             if problems:
                 return problems
-            events = [as_event(row) for row in rows]
+            events = [as_event(row) for row in rows if row.optimization_id != EXPORTS]
             return [*_state_problems(events, states), *journal_problems(connection, events)]
 
 

@@ -54,6 +54,8 @@ OF_JOURNAL = frozenset(
     {EventType.WRITES_INTENDED, EventType.WRITES_SETTLED, EventType.WRITES_FORGOTTEN, EventType.JOURNAL_ADOPTED}
 )
 """Events that put the journal of writes into the chain; they say nothing new to somebody who reads a history."""
+EXPORTS = "exports"
+"""What stands in place of a record's id at events that note an export of addresses."""
 FIRST_HASH = "0" * 64
 """The hash that stands before the first event of a ledger."""
 

@@ -65,6 +65,13 @@ journal = sa.Table(
     sa.Column("outcome", sa.Text, nullable=True),
 )
 
+key = sa.Table(
+    "ledger_key",
+    metadata,
+    # Of the secret that the keys of subscribers are made with.
+    sa.Column("fingerprint", sa.String(64), primary_key=True),
+)
+
 
 def open_engine(url: str) -> sa.Engine:
     """An engine for the ledger at `url`, its tables brought to the newest revision."""
@@ -149,7 +156,7 @@ def _sqlite(address: sa.URL) -> sa.Engine:
 
 def _upgrade(engine: sa.Engine) -> None:
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     newest = ScriptDirectory.from_config(config).get_current_head()
     with reading(engine) as connection:
         if MigrationContext.configure(connection).get_current_revision() == newest:

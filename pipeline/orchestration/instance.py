@@ -16,6 +16,14 @@ telemetry:
   enabled: false
 nux:
   enabled: false
+storage:
+  # SQLite, with files that stay open while a run writes them.
+  custom:
+    module: pipeline.orchestration.event_log
+    class: OpenSqliteStorage
+    config:
+      base_dir:
+        env: DAGSTER_HOME
 concurrency:
   runs:
     # One run at a time can write the working file. A second run would only wait for it.

@@ -25,7 +25,7 @@ class PublishedTables(Mapping[str, pl.DataFrame]):
         if name not in self._read:
             if name not in self._names:
                 raise KeyError(name)
-            self._read[name] = pl.read_parquet(self._folder / f"{name}.parquet")
+            self._read[name] = pl.read_parquet(self._folder / f"{name}.parquet", glob=False)
         return self._read[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -4,6 +4,7 @@ Readers never see a half-written file. All files are written under temporary nam
 manifest stands only beside the files that it names. What the marts hold is decided elsewhere.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -37,6 +38,10 @@ class PublishError(DriptuneError):
     """The marts could not be published; the last publication is untouched."""
 
 
+class DamagedManifestError(DriptuneError):
+    """The manifest of the standing publication cannot be read."""
+
+
 @dataclass(frozen=True)
 class PublishedTable:
     """One table of a publication; `sha256` is the hash of its sorted content, whichever engine wrote it."""
@@ -57,13 +62,21 @@ class Manifest:
 
     @classmethod
     def read(cls, published_dir: Path) -> "Manifest | None":
-        """The manifest of the standing publication, or none."""
+        """The manifest of the standing publication, or none.
+
+        Raises:
+            DamagedManifestError: if there is one that is not as it was written.
+        """
         path = published_dir / "manifest.json"
         if not path.exists():
             return None
-        content = json.loads(path.read_text())
-        content["tables"] = tuple(PublishedTable(**table) for table in content["tables"])
-        return cls(**content)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            content["tables"] = tuple(PublishedTable(**table) for table in content["tables"])
+            date.fromisoformat(content["as_of"])
+            return cls(**content)
+        except (ValueError, TypeError, KeyError):
+            raise DamagedManifestError("manifest.json is damaged. Run driptune restore.") from None
 
     @classmethod
     def of(cls, connection: duckdb.DuckDBPyConnection, run_id: str, as_of: date) -> "Manifest":
@@ -104,6 +117,56 @@ def content_hash(frame: pl.DataFrame) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def snapshot_damage(path: Path, manifest: Manifest) -> str | None:
+    """What is wrong with a snapshot that the manifest is of, to follow its name; none if it is as it was published."""
+    held = _held(path, manifest.run_id, date.fromisoformat(manifest.as_of))
+    if held is None:
+        return "cannot be read" if path.exists() else "is missing"
+    return None if held == manifest else "differs from the manifest"
+
+
+def kept_manifest(snapshot: Path) -> Manifest | None:
+    """The manifest of a kept snapshot; none if the snapshot does not hold what its name says."""
+    night, _, version = snapshot.stem.partition("_")
+    try:
+        held = _held(snapshot, f"restored-{version}", date.fromisoformat(night))
+    except ValueError:
+        return None
+    return held if held is not None and held.version == version else None
+
+
+def _held(snapshot: Path, run_id: str, night: date) -> Manifest | None:
+    """The manifest of what a snapshot holds; none if it cannot be read to its last row."""
+    try:
+        with duckdb.connect(str(snapshot), read_only=True) as connection:
+            return Manifest.of(connection, run_id, night)
+    except (duckdb.Error, pl.exceptions.PolarsError, OSError):
+        return None
+
+
+def parquet_damage(published_dir: Path, table: PublishedTable) -> str | None:
+    """What is wrong with a table's Parquet file, to follow its name; none if it is as it was published."""
+    path = published_dir / "parquet" / f"{table.name}.parquet"
+    if not path.exists():
+        return "is missing"
+    try:
+        # Polars ends the whole process on some damaged files, so DuckDB reads first. Polars reads parts of a file that
+        # DuckDB does not, and these can be damaged, too. DuckDB takes every path for a pattern.
+        with duckdb.connect() as connection:
+            rows = connection.sql("SELECT * FROM read_parquet($file)", params={"file": glob.escape(str(path))}).pl()
+        hashes = {content_hash(rows), content_hash(pl.read_parquet(path, glob=False))}
+    except Exception:  # Readers raise errors of every kind on damaged bytes.
+        return "cannot be read"
+    return None if hashes == {table.sha256} else "differs from the manifest"
+
+
+def is_sound(published_dir: Path, manifest: Manifest) -> bool:
+    """Whether every file of the standing publication is as it was published."""
+    if snapshot_damage(published_dir / SNAPSHOT_NAME, manifest) is not None:
+        return False
+    return all(parquet_damage(published_dir, table) is None for table in manifest.tables)
+
+
 def publish(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest, *, keep: int) -> bool:
     """Publish the marts of the working file as snapshot, Parquet and manifest.
 
@@ -119,8 +182,8 @@ def publish(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest
     Raises:
         PublishError: if the disk refuses; the last publication stays readable.
     """
-    standing = Manifest.read(published_dir)
-    if standing is not None and standing.version == manifest.version and (published_dir / SNAPSHOT_NAME).exists():
+    standing = _readable(published_dir)
+    if standing is not None and standing.version == manifest.version and is_sound(published_dir, standing):
         return False
     try:
         (published_dir / "parquet").mkdir(parents=True, exist_ok=True)
@@ -141,22 +204,27 @@ def publish(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest
     return True
 
 
-def restore(published_dir: Path) -> Path | None:
-    """Put the newest kept snapshot, with its Parquet files and manifest, in place of a damaged one.
+def restore(published_dir: Path) -> date | None:
+    """Put a sound snapshot, with its Parquet files and manifest, in place of a damaged publication.
 
-    Returns which snapshot that was; none if no snapshot is kept.
+    The standing snapshot is taken if it alone is sound, else the newest of the kept ones that is.
+
+    Returns:
+        The night that is published now; none if no snapshot is sound.
     """
-    kept = _snapshots(published_dir)
-    if not kept:
+    sound, manifest = published_dir / SNAPSHOT_NAME, _readable(published_dir)
+    if manifest is None or snapshot_damage(sound, manifest) is not None:
+        kept = ((one, kept_manifest(one)) for one in reversed(snapshots(published_dir)))
+        sound, manifest = next(((one, held) for one, held in kept if held), (sound, None))
+    if manifest is None:
         return None
-    newest = kept[-1]
-    as_of, version = newest.stem.rsplit("_", 1)
-    staged = [_stage_copy(newest, published_dir / SNAPSHOT_NAME)]
-    with duckdb.connect(str(newest), read_only=True) as connection:
-        manifest = Manifest.of(connection, run_id=f"restored-{version}", as_of=date.fromisoformat(as_of))
+    (published_dir / "parquet").mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(published_dir)
+    staged = [_stage_copy(sound, published_dir / SNAPSHOT_NAME)]
+    with duckdb.connect(str(sound), read_only=True) as connection:
         staged += _stage_parquet(connection, published_dir, manifest)
     _swap(staged, published_dir, manifest)
-    return newest
+    return date.fromisoformat(manifest.as_of)
 
 
 def _stage_snapshot(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest) -> Staged:
@@ -222,17 +290,34 @@ def _swap(staged: Sequence[Staged], published_dir: Path, manifest: Manifest) -> 
 
 def _keep_standing(published_dir: Path, standing: Manifest | None, keep: int) -> None:
     snapshot = published_dir / SNAPSHOT_NAME
-    if standing is not None and snapshot.exists():
+    if standing is not None and _opens(snapshot):
         folder = published_dir / "snapshots"
         folder.mkdir(exist_ok=True)
         target = folder / f"{standing.as_of}_{standing.version}.duckdb"
         if not target.exists():
             os.link(snapshot, target)
-    for old in _snapshots(published_dir)[:-keep]:
+    for old in snapshots(published_dir)[:-keep]:
         old.unlink()
 
 
-def _snapshots(published_dir: Path) -> list[Path]:
+def _opens(snapshot: Path) -> bool:
+    """Whether a snapshot is there and a database. A closer look would take as long as publishing."""
+    try:
+        with duckdb.connect(str(snapshot), read_only=True) as connection:
+            return bool(mart_names(connection))
+    except duckdb.Error:
+        return False
+
+
+def _readable(published_dir: Path) -> Manifest | None:
+    """The standing manifest; none if there is none, or a damaged one."""
+    with suppress(DamagedManifestError):
+        return Manifest.read(published_dir)
+    return None
+
+
+def snapshots(published_dir: Path) -> list[Path]:
+    """The kept snapshots, the oldest first. Each is named by its night and its version."""
     return sorted((published_dir / "snapshots").glob("*.duckdb"), key=lambda path: path.stat().st_mtime_ns)
 
 

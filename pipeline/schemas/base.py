@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pandera.polars as pa
 import polars as pl
+
+from pipeline.schemas.columns import method_name, tonight
 
 Timestamp = Annotated[pl.Datetime, "us", None]
 Amount = Annotated[pl.Decimal, 18, 2]
@@ -22,6 +24,32 @@ class Table(pa.DataFrameModel):
 
         strict = True
         coerce = False
+
+    def __init_subclass__(cls, *, is_stamped: bool = False, **options: Any) -> None:
+        """Puts both ends of its interval behind each column that is declared with one.
+
+        With `is_stamped` the night and the method behind the row are the last columns.
+        """
+        kinds: dict[str, Any] = {}
+        for name, kind in vars(cls).get("__annotations__", {}).items():
+            kinds[name] = kind
+            of = vars(cls)[name]
+            if interval := of.metadata.get("interval"):
+                for side, end in (("Lower", f"{name}_low"), ("Upper", f"{name}_high")):
+                    meaning = f"{side} end of the interval of `{name}` ({interval})."
+                    meaning += f" Null where `{name}` is null." if of.nullable else ""
+                    field: Any = pa.Field(nullable=of.nullable, description=meaning, metadata=of.metadata)
+                    field.checks = of.checks
+                    field.__set_name__(cls, end)
+                    setattr(cls, end, field)
+                    kinds[end] = kind
+        if is_stamped:
+            for name, stamp, kind in (("as_of_day", tonight(), pl.Date), ("method", method_name(), pl.String)):
+                stamp.__set_name__(cls, name)
+                setattr(cls, name, stamp)
+                kinds[name] = kind
+        cls.__annotations__ = kinds
+        super().__init_subclass__(**options)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)

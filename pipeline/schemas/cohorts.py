@@ -3,7 +3,7 @@
 import polars as pl
 
 from pipeline.schemas.base import WORKFLOW, Table, table
-from pipeline.schemas.columns import column, count, high, key, low, method_name, share, tonight, word
+from pipeline.schemas.columns import WILSON, column, count, key, method_name, share, tonight, word
 from pipeline.schemas.vocabulary import CohortType, InsightKind
 
 COHORT = "Cohort: a month such as 2026-03, a subscription plan, or a value of the member field."
@@ -30,18 +30,16 @@ class CohortTriangles(_Cohort):
     followed: pl.Int64 = count("Entrants for whom this week since entry has closed.")
     conversions: pl.Int64 = count("Those of `followed` who converted by the end of this week.")
     exits: pl.Int64 = count("Those of `followed` who unsubscribed or complained by then, without converting before.")
-    conversion_rate: pl.Float64 = share("conversions / followed. Null if nobody is followed.")
-    conversion_rate_low: pl.Float64 = low("conversion_rate")
-    conversion_rate_high: pl.Float64 = high("conversion_rate")
-    incidence_rate: pl.Float64 = share("Probability of converting by this week, with exits as a competing risk.")
-    incidence_rate_low: pl.Float64 = low("incidence_rate", "95%")
-    incidence_rate_high: pl.Float64 = high("incidence_rate", "95%")
+    conversion_rate: pl.Float64 = share("conversions / followed. Null if nobody is followed.", interval=WILSON)
+    incidence_rate: pl.Float64 = share(
+        "Probability of converting by this week, with exits as a competing risk.", interval="95%"
+    )
     at_risk: pl.Int64 = count("Those of `followed` who had neither converted nor left before this week.")
     is_mature: pl.Boolean = column("This week has closed for every entrant.")
     is_projected: pl.Boolean = column("`projected_rate` contains weeks that are still open.")
-    projected_rate: pl.Float64 = share("Expected conversions of all entrants by this week / entrants; chain ladder.")
-    projected_rate_low: pl.Float64 = low("projected_rate", PREDICTION)
-    projected_rate_high: pl.Float64 = high("projected_rate", PREDICTION)
+    projected_rate: pl.Float64 = share(
+        "Expected conversions of all entrants by this week / entrants; chain ladder.", interval=PREDICTION
+    )
     status: pl.String = column(STATUS)
     method: pl.String = method_name()
 
@@ -55,17 +53,13 @@ class CohortMetrics(_Cohort):
     last_complete_age_weeks: pl.Int64 = column("Oldest week closed for every entrant.", "weeks", nullable=True)
     conversions: pl.Int64 = count("Those of `followed` who converted by the end of that week.")
     exits: pl.Int64 = count("Those of `followed` who unsubscribed or complained by then, without converting before.")
-    conversion_rate: pl.Float64 = share("conversions / followed. Null if nobody is followed.")
-    conversion_rate_low: pl.Float64 = low("conversion_rate")
-    conversion_rate_high: pl.Float64 = high("conversion_rate")
-    exit_rate: pl.Float64 = share("exits / followed. Null if nobody is followed.")
-    exit_rate_low: pl.Float64 = low("exit_rate")
-    exit_rate_high: pl.Float64 = high("exit_rate")
+    conversion_rate: pl.Float64 = share("conversions / followed. Null if nobody is followed.", interval=WILSON)
+    exit_rate: pl.Float64 = share("exits / followed. Null if nobody is followed.", interval=WILSON)
     is_mature: pl.Boolean = column("Every entrant has been followed to the last week of the triangle.")
     projected_age_weeks: pl.Int64 = column("Week that `projected_rate` speaks of.", "weeks", nullable=True)
-    projected_rate: pl.Float64 = share("Expected conversions of all entrants by that week / entrants; chain ladder.")
-    projected_rate_low: pl.Float64 = low("projected_rate", PREDICTION)
-    projected_rate_high: pl.Float64 = high("projected_rate", PREDICTION)
+    projected_rate: pl.Float64 = share(
+        "Expected conversions of all entrants by that week / entrants; chain ladder.", interval=PREDICTION
+    )
     is_projected: pl.Boolean = column("`projected_rate` contains weeks that are still open.")
     status: pl.String = column(STATUS)
     method: pl.String = method_name()
@@ -73,33 +67,29 @@ class CohortMetrics(_Cohort):
 
 @table("marts.cohort_comparison", COHORT_KEY)
 class CohortComparison(_Cohort):
-    """One row per cohort, at the age at which all cohorts of the workflow are compared: its rate against their mean."""
+    """One row per cohort, at an age that it and others have reached: its rate against the median of the others."""
 
     age_weeks: pl.Int64 = column("Week since entry that is compared. Null if no week can be.", "weeks", nullable=True)
     cohorts_compared: pl.Int64 = count("Cohorts with enough entrants followed to that week.")
     entrants: pl.Int64 = count(ENTRANTS)
     followed: pl.Int64 = count("Entrants followed to the end of that week.")
     conversions: pl.Int64 = count("Those of `followed` who converted by then.")
-    conversion_rate: pl.Float64 = share("conversions / followed. Null if nobody is followed.")
-    conversion_rate_low: pl.Float64 = low("conversion_rate")
-    conversion_rate_high: pl.Float64 = high("conversion_rate")
+    conversion_rate: pl.Float64 = share("conversions / followed. Null if nobody is followed.", interval=WILSON)
     is_mature: pl.Boolean = column("Every entrant is followed to that week.")
-    mean_rate: pl.Float64 = share("Conversion rate of all cohorts compared, weighted by `followed`.")
-    shrunk_rate: pl.Float64 = share("Rate of the cohort, drawn towards the others: posterior mean.")
-    shrunk_rate_low: pl.Float64 = low("shrunk_rate", POSTERIOR)
-    shrunk_rate_high: pl.Float64 = high("shrunk_rate", POSTERIOR)
-    relative_difference: pl.Float64 = column("Rate / mean rate - 1: posterior mean.", "ratio", nullable=True)
-    relative_difference_low: pl.Float64 = low("relative_difference", POSTERIOR, "ratio")
-    relative_difference_high: pl.Float64 = high("relative_difference", POSTERIOR, "ratio")
-    above_probability: pl.Float64 = share("Probability that the rate lies more than a tenth above the mean.")
-    below_probability: pl.Float64 = share("Probability that the rate lies more than a tenth below the mean.")
+    others_rate: pl.Float64 = share("Median conversion rate of the other cohorts by that week.")
+    shrunk_rate: pl.Float64 = share("Rate of the cohort, drawn towards the others: posterior mean.", interval=POSTERIOR)
+    relative_difference: pl.Float64 = column(
+        "Rate / the others' median rate - 1: posterior mean.", "ratio", nullable=True, interval=POSTERIOR
+    )
+    above_probability: pl.Float64 = share("Probability that the rate lies more than a tenth above the others.")
+    below_probability: pl.Float64 = share("Probability that the rate lies more than a tenth below the others.")
     status: pl.String = column(STATUS)
     method: pl.String = method_name()
 
 
 @table("marts.cohort_insights", ("insight_id",))
 class CohortInsights(Table):
-    """One row per statement: a cohort differs clearly from the mean, or cohorts rise or fall from one to the next."""
+    """One row per statement: a cohort differs clearly from the others, or cohorts rise or fall from one to the next."""
 
     as_of_day: pl.Date = tonight()
     insight_id: pl.String = key("Insight kind, cohort type, workflow and cohort.")
@@ -111,9 +101,9 @@ class CohortInsights(Table):
     affected: pl.Int64 = count("Entrants of the cohort; for a trend those of all cohorts.")
     conversions: pl.Int64 = count("Conversions among `followed`.")
     followed: pl.Int64 = count("Entrants followed to that week.")
-    effect: pl.Float64 = column("Rate / mean - 1; for a trend, change of the odds from cohort to cohort.", "ratio")
-    effect_low: pl.Float64 = low("effect", "95%", "ratio", nullable=False)
-    effect_high: pl.Float64 = high("effect", "95%", "ratio", nullable=False)
+    effect: pl.Float64 = column(
+        "Rate / the others' rate - 1; for a trend, change of the odds from cohort to cohort.", "ratio", interval="95%"
+    )
     insight_probability: pl.Float64 = share("Probability that the statement is true; for a trend, 1 - p-value.")
     message: pl.String = column("The statement in words.")
     method: pl.String = method_name()

@@ -7,11 +7,18 @@ import pandera.polars as pa
 from pipeline.schemas.vocabulary import words
 
 SHARE = "share, 0-1"
+WILSON = "95%, Wilson"
 
 
-def column(description: str, unit: str = "", *, nullable: bool = False, **checks: Any) -> Any:
-    """A column with its meaning and unit; keyword checks are pandera's (`ge`, `le`, `isin`, ...)."""
-    return pa.Field(description=description, nullable=nullable, metadata={"unit": unit}, **checks)
+def column(
+    description: str, unit: str = "", *, nullable: bool = False, interval: str | None = None, **checks: Any
+) -> Any:
+    """A column with its meaning and unit; keyword checks are pandera's (`ge`, `le`, `isin`, ...).
+
+    With an `interval`, which says its level and method, the columns `x_low` and `x_high` follow the column `x`.
+    """
+    metadata = {"unit": unit, "interval": interval}
+    return pa.Field(description=description, nullable=nullable, metadata=metadata, **checks)
 
 
 def key(description: str, *, nullable: bool = False) -> Any:
@@ -49,25 +56,9 @@ def method_name() -> Any:
     return column("Name of the method that computed the row.")
 
 
-def share(description: str, *, nullable: bool = True) -> Any:
+def share(description: str, *, nullable: bool = True, interval: str | None = None) -> Any:
     """A rate or probability; null where its denominator is zero."""
-    return column(description, SHARE, nullable=nullable, ge=0.0, le=1.0)
-
-
-def low(of: str, interval: str = "95%, Wilson", unit: str = SHARE, **checks: Any) -> Any:
-    """The lower end of the interval of the column `of`, which is a share unless another unit is given."""
-    return _end("Lower", of, interval, unit, checks)
-
-
-def high(of: str, interval: str = "95%, Wilson", unit: str = SHARE, **checks: Any) -> Any:
-    """The upper end of the interval of the column `of`, which is a share unless another unit is given."""
-    return _end("Upper", of, interval, unit, checks)
-
-
-def _end(side: str, of: str, interval: str, unit: str, checks: dict[str, Any]) -> Any:
-    limits = {"nullable": True, **({"ge": 0.0, "le": 1.0} if unit == SHARE else {}), **checks}
-    is_null = f" Null where `{of}` is null." if limits["nullable"] else ""
-    return column(f"{side} end of the interval of `{of}` ({interval}).{is_null}", unit, **limits)
+    return column(description, SHARE, nullable=nullable, interval=interval, ge=0.0, le=1.0)
 
 
 def word(description: str, kind: Any, *, nullable: bool = False) -> Any:

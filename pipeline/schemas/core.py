@@ -77,6 +77,8 @@ class StepColumns(Table):
     kind: pl.String = word("What the step does.", vocabulary.StepKind)
     campaign_id: pl.String = key("Mailchimp campaign of the step. Null if it sends no e-mail.", nullable=True)
     status: pl.String = word("Whether the step is in use.", vocabulary.StepStatus)
+    subject: pl.String = column("Subject line of the e-mail. Null where it is not known.", nullable=True)
+    preview: pl.String = column("Preview text of the e-mail. Null where it is not known.", nullable=True)
 
 
 @table("core.steps", ("step_key",))
@@ -97,6 +99,8 @@ class CoreEdges(Table):
     valid_from_us: pl.Int64 = instant("First entry that this version applies to.")
     valid_to_us: pl.Int64 = instant("First entry that it no longer applies to.")
     is_default: pl.Boolean = column("The transition is taken where no route was recorded.")
+    edge_source: pl.String = word("How the transition is known.", vocabulary.EdgeSource)
+    observed_people: pl.Int64 = count("People who went an observed transition. Null for a planned one.", nullable=True)
 
 
 @table("core.zone_offsets", ("zone", "from_us"))

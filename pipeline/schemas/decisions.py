@@ -3,7 +3,7 @@
 import polars as pl
 
 from pipeline.schemas.base import STEP, SUBSCRIBER, WORKFLOW, Table, Timestamp, table
-from pipeline.schemas.columns import column, count, high, key, low, method_name, share, tonight, utc_day, word
+from pipeline.schemas.columns import WILSON, column, count, key, share, tonight, utc_day, word
 from pipeline.schemas.vocabulary import (
     ConflictSeverity,
     LintFinding,
@@ -17,7 +17,7 @@ CLUSTERED = "95%, clustered by subscriber"
 OUTCOME = "conversions per decision"
 
 
-class Decisions(Table):
+class Decisions(Table, is_stamped=True):
     """One row per decision point and subscriber: the arm chosen tonight, with what chance, and why."""
 
     decision_point_id: pl.String = key("Decision point or content block, as the definitions name it.")
@@ -32,8 +32,6 @@ class Decisions(Table):
     reasoning: pl.String = column("The rule that held, and what counted most for or against the arm, in log-odds.")
     model_version: pl.String = column("Hash of the learning policy that chose, or 'rules'.")
     rule_errors: pl.String = column("Rules that could not be answered, and why. Null if all could.", nullable=True)
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
 
 
 @table("marts.path_decisions", ("decision_point_id", "subscriber_key"))
@@ -47,25 +45,21 @@ class ContentDecisions(Decisions):
 
 
 @table("marts.rule_coverage", ("rule_id",))
-class RuleCoverage(Table):
+class RuleCoverage(Table, is_stamped=True):
     """One row per rule of rules.yaml: how many subscribers match it tonight."""
 
     rule_id: pl.String = key("Rule.")
     subscribers: pl.Int64 = count("Subscribers for whom the rule was evaluated.")
     matches: pl.Int64 = count("Subscribers who match.")
-    match_rate: pl.Float64 = share("matches / subscribers. Null without subscribers.")
-    match_rate_low: pl.Float64 = low("match_rate")
-    match_rate_high: pl.Float64 = high("match_rate")
+    match_rate: pl.Float64 = share("matches / subscribers. Null without subscribers.", interval=WILSON)
     is_dead: pl.Boolean = column("Nobody matches.")
     is_universal: pl.Boolean = column("Everybody matches.")
     error: pl.String = column("Why the rule cannot be answered. Null if it can.", nullable=True)
     status: pl.String = word("Whether the rule does its work.", RuleStatus)
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
 
 
 @table("marts.decision_lint", ("decision_point_id", "finding", "subject"))
-class DecisionLint(Table):
+class DecisionLint(Table, is_stamped=True):
     """One row per fault of a decision point or content block."""
 
     decision_point_id: pl.String = key("Decision point or content block.")
@@ -73,8 +67,6 @@ class DecisionLint(Table):
     subject: pl.String = column("Arm or rule that has the fault.")
     severity: pl.String = word("An error makes decisions wrong; a warning is probably not meant.", LintSeverity)
     description: pl.String = column("What is wrong and what to do.")
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
 
 
 @table("marts.policy_values", ("decision_point_id", "policy", "method"))
@@ -87,12 +79,12 @@ class PolicyValues(Table):
     subscribers: pl.Int64 = count("Subscribers behind those decisions.")
     effective_samples: pl.Float64 = column("Effective sample size of the importance weights.", "count", ge=0)
     logged_mean: pl.Float64 = column("Mean outcome of the policy that was logged.", OUTCOME)
-    value_mean: pl.Float64 = column("Mean outcome of `policy`. Null if it cannot be estimated.", OUTCOME, nullable=True)
-    value_mean_low: pl.Float64 = low("value_mean", CLUSTERED, OUTCOME)
-    value_mean_high: pl.Float64 = high("value_mean", CLUSTERED, OUTCOME)
-    gain: pl.Float64 = column("value_mean - logged_mean. Null if it cannot be estimated.", OUTCOME, nullable=True)
-    gain_low: pl.Float64 = low("gain", CLUSTERED, OUTCOME)
-    gain_high: pl.Float64 = high("gain", CLUSTERED, OUTCOME)
+    value_mean: pl.Float64 = column(
+        "Mean outcome of `policy`. Null if it cannot be estimated.", OUTCOME, nullable=True, interval=CLUSTERED
+    )
+    gain: pl.Float64 = column(
+        "value_mean - logged_mean. Null if it cannot be estimated.", OUTCOME, nullable=True, interval=CLUSTERED
+    )
     status: pl.String = column("'ok', or how many effective samples are missing.")
     as_of_day: pl.Date = tonight()
     method: pl.String = word("Estimator.", PolicyEstimator)
@@ -112,16 +104,14 @@ class _Conflict(Table):
 
 
 @table("marts.workflow_conflicts", ("subscriber_key", "workflow_id", "prevailing_workflow_id", "conflict_type"))
-class WorkflowConflicts(_Conflict, _Subscriber):
+class WorkflowConflicts(_Conflict, _Subscriber, is_stamped=True):
     """One row per subscriber and pair of workflows in conflict tonight: which of both yields, how, and why."""
 
     reason: pl.String = column("Why this workflow yields.")
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
 
 
 @table("marts.conflict_replay", ("workflow_id", "prevailing_workflow_id", "conflict_type"))
-class ConflictReplay(_Conflict):
+class ConflictReplay(_Conflict, is_stamped=True):
     """One row per pair of workflows and conflict rule: what would have collided in the past 30 days."""
 
     subscribers: pl.Int64 = count("Subscribers with a collision.")
@@ -129,12 +119,10 @@ class ConflictReplay(_Conflict):
     collision_days: pl.Int64 = count("Days of overlap, summed over subscribers.")
     first_day: pl.Date = utc_day("First day of an overlap.")
     last_day: pl.Date = utc_day("Last day of an overlap.")
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
 
 
 @table("marts.capped_sends", ("subscriber_key", "workflow_id", "step_id"))
-class CappedSends(_Subscriber):
+class CappedSends(_Subscriber, is_stamped=True):
     """One row per planned message that a cap of one day in constraints.yaml moves. Empty without such a cap."""
 
     workflow_id: pl.String = key(WORKFLOW)
@@ -143,5 +131,3 @@ class CappedSends(_Subscriber):
     local_day: pl.Date = column("Day in the subscriber's zone on which it is planned.", "date, local")
     resolved_local_day: pl.Date = column("Next such day with room for it.", "date, local")
     reason: pl.String = column("Why the message is moved.")
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()

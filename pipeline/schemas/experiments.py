@@ -3,7 +3,7 @@
 import polars as pl
 
 from pipeline.schemas.base import STEP, SUBSCRIBER, WORKFLOW, Table, table
-from pipeline.schemas.columns import column, count, high, key, low, method_name, share, tonight, utc_day, word
+from pipeline.schemas.columns import column, count, key, method_name, share, utc_day, word
 from pipeline.schemas.vocabulary import Assigner, FieldSource, MetricKind, MetricName, MetricRole, Verdict
 
 TEST = "Test, as experiments.yaml names it."
@@ -16,7 +16,7 @@ POSTERIOR = "95%, posterior"
 
 
 @table("marts.experiments", ("experiment_id",))
-class Experiments(Table):
+class Experiments(Table, is_stamped=True):
     """One row per test of experiments.yaml with its plan: the frozen one once it has started, until then tonight's."""
 
     experiment_id: pl.String = key(TEST)
@@ -47,12 +47,10 @@ class Experiments(Table):
     is_frozen: pl.Boolean = column("The test has started, and its plan no longer changes.")
     status: pl.String = column("'planned', 'running', 'ended', or 'refused:' and why.")
     plan_hash: pl.String = column("SHA-256 of the plan. Null without a plan.", nullable=True)
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
 
 
 @table("marts.experiment_assignments", ("experiment_id", "subscriber_key"))
-class ExperimentAssignments(Table):
+class ExperimentAssignments(Table, is_stamped=True):
     """One row per test and subscriber: the arm, which never changes once it is assigned."""
 
     experiment_id: pl.String = key(TEST)
@@ -60,8 +58,6 @@ class ExperimentAssignments(Table):
     arm: pl.String = column("Arm of the subscriber.")
     assigned_day: pl.Date = utc_day("First day on which a message of this arm could be sent.")
     assignment_probability: pl.Float64 = share("Declared share of the arm when it was assigned.", nullable=False)
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
 
 
 @table("marts.experiment_results", ("experiment_id", "as_of_day", "metric", "arm"))
@@ -83,19 +79,15 @@ class ExperimentResults(Table):
     control_exposures: pl.Int64 = count("Exposures of the control whose window has closed.")
     metric_total: pl.Float64 = column("Sum of the outcomes of the treatment.", TOTAL)
     control_metric_total: pl.Float64 = column("Sum of the outcomes of the control.", TOTAL)
-    metric_mean: pl.Float64 = column("metric_total / exposures. Null without exposures.", MEAN, nullable=True)
-    metric_mean_low: pl.Float64 = low("metric_mean", BY_KIND, MEAN)
-    metric_mean_high: pl.Float64 = high("metric_mean", BY_KIND, MEAN)
+    metric_mean: pl.Float64 = column(
+        "metric_total / exposures. Null without exposures.", MEAN, nullable=True, interval=BY_KIND
+    )
     control_metric_mean: pl.Float64 = column(
-        "control_metric_total / control_exposures. Null without these.", MEAN, nullable=True
+        "control_metric_total / control_exposures. Null without these.", MEAN, nullable=True, interval=BY_KIND
     )
-    control_metric_mean_low: pl.Float64 = low("control_metric_mean", BY_KIND, MEAN)
-    control_metric_mean_high: pl.Float64 = high("control_metric_mean", BY_KIND, MEAN)
     lift: pl.Float64 = column(
-        "Treatment / control - 1, by week of exposure. Null while unknown.", "ratio", nullable=True
+        "Treatment / control - 1, by week of exposure. Null while unknown.", "ratio", nullable=True, interval=REPEATED
     )
-    lift_low: pl.Float64 = low("lift", REPEATED, "ratio")
-    lift_high: pl.Float64 = high("lift", REPEATED, "ratio")
     z_score: pl.Float64 = column("Test statistic of the difference. Null while unknown.", ERROR, nullable=True)
     critical_z: pl.Float64 = column("|z| needed on this night. Null before the first look.", ERROR, nullable=True)
     log_lift: pl.Float64 = column(
@@ -110,7 +102,7 @@ class ExperimentResults(Table):
 
 
 @table("marts.experiment_verdicts", ("experiment_id",))
-class ExperimentVerdicts(Table):
+class ExperimentVerdicts(Table, is_stamped=True):
     """One row per test with its verdict tonight. After the first decisive night the verdict no longer changes."""
 
     experiment_id: pl.String = key(TEST)
@@ -123,24 +115,23 @@ class ExperimentVerdicts(Table):
     winner_arm: pl.String = column("Arm to send to everyone. Null without a winner.", nullable=True)
     looks: pl.Int64 = count("Nights on which the test was looked at until the decision.")
     information_fraction: pl.Float64 = column("Closed / planned exposures at the decision.", "ratio", ge=0)
-    lift: pl.Float64 = column("Arm / control - 1, as measured. Null while unknown.", "ratio", nullable=True)
-    lift_low: pl.Float64 = low("lift", REPEATED, "ratio")
-    lift_high: pl.Float64 = high("lift", REPEATED, "ratio")
-    shrunk_lift: pl.Float64 = column(
-        "Lift to expect, given all tests: posterior mean. Null where `lift` is.", "ratio", nullable=True
+    lift: pl.Float64 = column(
+        "Arm / control - 1, as measured. Null while unknown.", "ratio", nullable=True, interval=REPEATED
     )
-    shrunk_lift_low: pl.Float64 = low("shrunk_lift", POSTERIOR, "ratio")
-    shrunk_lift_high: pl.Float64 = high("shrunk_lift", POSTERIOR, "ratio")
+    shrunk_lift: pl.Float64 = column(
+        "Lift to expect, given all tests: posterior mean. Null where `lift` is.",
+        "ratio",
+        nullable=True,
+        interval=POSTERIOR,
+    )
     vetoed_by: pl.String = column("Arms with the guardrails that they harm. Null if there are none.", nullable=True)
     recommended_action: pl.String = column("What to do, in words.")
     status: pl.String = column("'ok', what is missing, or why the test or a further look is refused.")
     plan_hash: pl.String = column("SHA-256 of the plan. Null without a plan.", nullable=True)
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
 
 
 @table("marts.member_field_values", ("field", "subscriber_key"))
-class MemberFieldValues(Table):
+class MemberFieldValues(Table, is_stamped=True):
     """One row per merge field and subscriber: the value that Mailchimp should hold for a running test."""
 
     field: pl.String = key("Merge field, by its Mailchimp tag.")
@@ -148,5 +139,3 @@ class MemberFieldValues(Table):
     value: pl.String = column("Value to write.")
     source_kind: pl.String = word("What asks for the value.", FieldSource)
     source_id: pl.String = key("Test that asks for the value.")
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()

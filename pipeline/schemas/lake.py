@@ -79,11 +79,13 @@ class Campaigns(Table):
     """One row per campaign and version. E-mails of automations are campaigns too."""
 
     campaign_id: pl.String = key(CAMPAIGN)
+    web_id: pl.String = key("Number of the campaign in the addresses of Mailchimp's app.", nullable=True)
     audience_id: pl.String = key(AUDIENCE)
     campaign_type: pl.String = column("Mailchimp's type of the campaign, such as regular.")
     status: pl.String = column("Mailchimp's status of the campaign, such as sent.")
     title: pl.String = column("Internal title.")
     subject_line: pl.String = column("Subject line.")
+    preview_text: pl.String = column("Preview text. Null where an older release read it.", nullable=True)
     created_us: pl.Int64 = instant("Creation.", nullable=True)
     sent_us: pl.Int64 = instant("Start of sending.", nullable=True)
     emails_sent: pl.Int64 = count("Messages sent so far.")

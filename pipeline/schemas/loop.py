@@ -4,7 +4,7 @@ import polars as pl
 
 from pipeline.schemas import vocabulary
 from pipeline.schemas.base import Table, Timestamp, table
-from pipeline.schemas.columns import column, count, high, key, low, method_name, share, utc_day, word
+from pipeline.schemas.columns import column, count, key, method_name, share, utc_day, word
 
 RECORD = "Record of the ledger. The same change proposed again on the same basis is the same record."
 WORKFLOW_OF_CHANGE = "Workflow that is changed. Null if several are."
@@ -33,9 +33,9 @@ class Optimizations(Table):
     status: pl.String = word("Where the record stands.", vocabulary.RecordStatus)
     evidence: pl.String = column("Numbers, effect with interval, method, identification, guardrails.", "JSON object")
     evidence_hash: pl.String = column("SHA-256 of the evidence. An approval holds for this evidence only.")
-    expected_lift: pl.Float64 = column("Relative change that is promised. Null if none is.", "ratio", nullable=True)
-    expected_lift_low: pl.Float64 = low("expected_lift", INTERVAL, "ratio")
-    expected_lift_high: pl.Float64 = high("expected_lift", INTERVAL, "ratio")
+    expected_lift: pl.Float64 = column(
+        "Relative change that is promised. Null if none is.", "ratio", nullable=True, interval=INTERVAL
+    )
     expected_value: pl.Float64 = column(
         "Further conversions in four weeks. Null if unknown.", "conversions", nullable=True
     )
@@ -56,7 +56,7 @@ class OptimizationEvents(Table):
     """One row per event of the ledger. Hashes chain the events, so that a changed or removed one is found."""
 
     sequence: pl.Int64 = count("Number of the event in the ledger.")
-    optimization_id: pl.String = key(RECORD)
+    optimization_id: pl.String = key(f"{RECORD} 'exports' for an export of addresses, which belongs to no record.")
     revision: pl.Int64 = count("Number of the event within its record.")
     event_type: pl.String = word("What happened.", vocabulary.LedgerEventType)
     actor: pl.String = column("Who did it: an approver, 'driptune', or a rule of approvals.yaml.")
@@ -83,26 +83,18 @@ class RealisedLift(Table):
     exposures: pl.Int64 = count("Subscribers with the change whose first message since then has closed its window.")
     held_out_exposures: pl.Int64 = count("Subscribers kept out whose first message has closed its window.")
     applied_mean: pl.Float64 = column(
-        "Outcome per exposure with the change. Null without exposures.", MEAN, nullable=True
+        "Outcome per exposure with the change. Null without exposures.", MEAN, nullable=True, interval=INTERVAL
     )
-    applied_mean_low: pl.Float64 = low("applied_mean", INTERVAL, MEAN)
-    applied_mean_high: pl.Float64 = high("applied_mean", INTERVAL, MEAN)
     held_out_mean: pl.Float64 = column(
-        "Outcome per exposure of those kept out. Null without exposures.", MEAN, nullable=True
+        "Outcome per exposure of those kept out. Null without exposures.", MEAN, nullable=True, interval=INTERVAL
     )
-    held_out_mean_low: pl.Float64 = low("held_out_mean", INTERVAL, MEAN)
-    held_out_mean_high: pl.Float64 = high("held_out_mean", INTERVAL, MEAN)
-    promised_lift: pl.Float64 = column(PROMISED, "ratio", nullable=True)
-    promised_lift_low: pl.Float64 = low("promised_lift", INTERVAL, "ratio")
-    promised_lift_high: pl.Float64 = high("promised_lift", INTERVAL, "ratio")
+    promised_lift: pl.Float64 = column(PROMISED, "ratio", nullable=True, interval=INTERVAL)
     realised_lift: pl.Float64 = column(
-        "applied_mean / held_out_mean - 1, by week. Null while unknown.", "ratio", nullable=True
+        "applied_mean / held_out_mean - 1, by week. Null while unknown.", "ratio", nullable=True, interval=ALL_NIGHTS
     )
-    realised_lift_low: pl.Float64 = low("realised_lift", ALL_NIGHTS, "ratio")
-    realised_lift_high: pl.Float64 = high("realised_lift", ALL_NIGHTS, "ratio")
-    incremental_total: pl.Float64 = column("Outcomes that the change added. Null while unknown.", TOTAL, nullable=True)
-    incremental_total_low: pl.Float64 = low("incremental_total", ALL_NIGHTS, TOTAL)
-    incremental_total_high: pl.Float64 = high("incremental_total", ALL_NIGHTS, TOTAL)
+    incremental_total: pl.Float64 = column(
+        "Outcomes that the change added. Null while unknown.", TOTAL, nullable=True, interval=ALL_NIGHTS
+    )
     is_significant: pl.Boolean = column("The interval excludes 0 on this night or did on an earlier one.")
     outcome: pl.String = word("What became of the promise.", vocabulary.RealisedOutcome)
     status: pl.String = column("'ok', or what is missing.")

@@ -4,7 +4,7 @@ import polars as pl
 
 from pipeline.schemas import vocabulary
 from pipeline.schemas.base import STEP, WORKFLOW, Table, table
-from pipeline.schemas.columns import column, count, high, key, low, method_name, share, tonight, utc_day, word
+from pipeline.schemas.columns import column, count, key, method_name, share, tonight, utc_day, word
 
 VALUE = "share of the denominator, or events a day"
 SCORE = "standard deviations"
@@ -36,9 +36,7 @@ class _Day(Table):
 class AnomalyBaselines(_Metric, _Day):
     """One row per day, step and metric: the forecast from the days before it alone, and how the day compares."""
 
-    expected_value: pl.Float64 = column(FORECAST, VALUE, nullable=True, ge=0.0)
-    expected_value_low: pl.Float64 = low("expected_value", BAND, VALUE, ge=0.0)
-    expected_value_high: pl.Float64 = high("expected_value", BAND, VALUE, ge=0.0)
+    expected_value: pl.Float64 = column(FORECAST, VALUE, nullable=True, ge=0.0, interval=BAND)
     expected_events: pl.Float64 = column("Forecast of `numerator`.", "count", nullable=True, ge=0.0)
     dispersion: pl.Float64 = column(
         "Squared coefficient of variation of the forecast, from variation between days and the error of the level.",
@@ -76,9 +74,9 @@ class Anomalies(Table):
     numerator: pl.Int64 = count(NUMERATOR, nullable=True)
     denominator: pl.Int64 = count(DENOMINATOR, nullable=True)
     value: pl.Float64 = column(OBSERVED, VALUE, nullable=True)
-    expected_value: pl.Float64 = column("Forecast of `value` from the days before.", VALUE, nullable=True)
-    expected_value_low: pl.Float64 = low("expected_value", f"{BAND}, unknown for the account", VALUE)
-    expected_value_high: pl.Float64 = high("expected_value", f"{BAND}, unknown for the account", VALUE)
+    expected_value: pl.Float64 = column(
+        "Forecast of `value` from the days before.", VALUE, nullable=True, interval=f"{BAND}, unknown for the account"
+    )
     score: pl.Float64 = column("How far the evidence lies from the forecast.", SCORE, nullable=True)
     window_nights: pl.Int64 = column("Nights that the evidence comes from.", "nights", ge=1)
     tail_probability: pl.Float64 = share("Chance of evidence as strong on a normal night.")
@@ -91,7 +89,9 @@ class Anomalies(Table):
     cause_id: pl.String = key("What is taken for one cause. Each cause is reported once.")
     cause_scope: pl.String = word("How far the cause reaches.", vocabulary.CauseScope)
     cause_first_day: pl.Date = utc_day("First day of the cause.")
-    is_latest: pl.Boolean = column("The day is the last one scored for this metric: the anomaly still goes on.")
+    is_latest: pl.Boolean = column(
+        "The anomaly still goes on: its day is the last one scored for this metric; for a drift, of the last seven."
+    )
     is_muted: pl.Boolean = column("A mute of mutes.yaml applies on this day.")
     muted_until: pl.Date = utc_day("Last day of that mute. Null without one.", nullable=True)
     method: pl.String = method_name()
@@ -102,9 +102,7 @@ class MetricTrends(_Metric, _Day):
     """One row per day, step and metric: its course, the expected band, and the days on which something changed."""
 
     smoothed_value: pl.Float64 = column("`value` over the last seven days together.", VALUE, nullable=True)
-    expected_value: pl.Float64 = column(FORECAST, VALUE, nullable=True)
-    expected_value_low: pl.Float64 = low("expected_value", BAND, VALUE)
-    expected_value_high: pl.Float64 = high("expected_value", BAND, VALUE)
+    expected_value: pl.Float64 = column(FORECAST, VALUE, nullable=True, interval=BAND)
     change_marker: pl.String = word("What marks the day. Null if nothing.", vocabulary.ChangeMarker, nullable=True)
     status: pl.String = word("Whether the day is scored, and why not.", vocabulary.NightStatus)
     method: pl.String = method_name()
@@ -127,9 +125,8 @@ class Opportunities(Table):
         "see gain_unit",
         nullable=True,
         ge=0.0,
+        interval="95%",
     )
-    expected_gain_low: pl.Float64 = low("expected_gain", "95%", "see gain_unit", ge=0.0)
-    expected_gain_high: pl.Float64 = high("expected_gain", "95%", "see gain_unit", ge=0.0)
     gain_unit: pl.String = word("What is gained.", vocabulary.GainUnit)
     volume: pl.Int64 = count("Entries, messages or events that the opportunity concerns in four weeks.")
     identification: pl.String = word("What the gain rests on.", vocabulary.Identification)

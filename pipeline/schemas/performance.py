@@ -7,13 +7,14 @@ import polars as pl
 
 from pipeline.schemas import vocabulary
 from pipeline.schemas.base import STEP, SUBSCRIBER, WORKFLOW, Amount, Table, Timestamp, table
-from pipeline.schemas.columns import column, count, high, key, low, method_name, share, tonight, utc_day, word
+from pipeline.schemas.columns import WILSON, column, count, key, method_name, share, tonight, utc_day, word
 from pipeline.schemas.core import DEFINITION, StepColumns, WorkflowColumns
 from pipeline.schemas.lake import QuarantineColumns
 
 CURRENCY = "Currency of every amount of the row: the workspace's."
 MONEY = "currency units"
 PER_RECIPIENT = "revenue_amount / delivered. Null if nothing was delivered."
+ON_LOG_SCALE = "95%, on the log scale; null where fewer than three messages' worth of revenue is known"
 ENTRANTS = "Entries into the first of both steps that were routed to the second, in the days counted."
 LOST = "Entrants who left, or were still in the first step when planned delay and grace had passed."
 DROP_OFF = (
@@ -39,6 +40,8 @@ class Steps(StepColumns):
     next_step_id: pl.String = key("Default next step. Null after the last step.", nullable=True)
     planned_delay_hours: pl.Int64 = column("Planned delay before the default next step.", "hours", nullable=True)
     grace_hours: pl.Int64 = column("Time after that delay until a subscriber is stuck.", "hours", nullable=True)
+    next_step_source: pl.String = word("How the way to that step is known.", vocabulary.EdgeSource, nullable=True)
+    observed_people: pl.Int64 = count("People who went that way. Null if it is not an observed one.", nullable=True)
 
 
 @table("marts.calendar", ("day",))
@@ -90,6 +93,9 @@ class _Counts(Table):
     complaints: pl.Int64 = count("Complaints about the messages. A lower bound: not every mail provider reports them.")
     conversions: pl.Int64 = count("Conversions credited to the messages, attribution view 'report'.")
     revenue_amount: Amount = column("Net revenue of the orders among `conversions`.", MONEY)
+    squared_revenue: pl.Float64 = column(
+        "Sum of the squares of each message's part of it, from which intervals of means come.", f"{MONEY} squared", ge=0
+    )
     mailchimp_compat_conversions: pl.Int64 = count("Conversions credited in the view 'mailchimp_compat'.")
     mailchimp_compat_revenue_amount: Amount = column("Net revenue of the orders among them.", MONEY)
     currency: pl.String = column(CURRENCY, "ISO 4217")
@@ -99,49 +105,39 @@ class _Rates(_Counts):
     window: pl.String = word("Days up to tonight that are counted, by day of sending or entry.", vocabulary.Window)
     first_day: pl.Date = utc_day("First day of the window; of 'all' the first day with a fact.")
     as_of_day: pl.Date = tonight()
-    delivery_rate: pl.Float64 = share("delivered / sent. Null if nothing was sent.")
-    delivery_rate_low: pl.Float64 = low("delivery_rate")
-    delivery_rate_high: pl.Float64 = high("delivery_rate")
-    hard_bounce_rate: pl.Float64 = share("hard_bounces / sent. Null if nothing was sent.")
-    hard_bounce_rate_low: pl.Float64 = low("hard_bounce_rate")
-    hard_bounce_rate_high: pl.Float64 = high("hard_bounce_rate")
-    soft_bounce_rate: pl.Float64 = share("soft_bounces / sent. Null if nothing was sent.")
-    soft_bounce_rate_low: pl.Float64 = low("soft_bounce_rate")
-    soft_bounce_rate_high: pl.Float64 = high("soft_bounce_rate")
-    open_rate: pl.Float64 = share("unique_opens / delivered, machines included. Null if nothing was delivered.")
-    open_rate_low: pl.Float64 = low("open_rate")
-    open_rate_high: pl.Float64 = high("open_rate")
-    unmarked_open_rate: pl.Float64 = share("unique_human_opens / delivered. Null if `unmarked_sent` is above 0.")
-    unmarked_open_rate_low: pl.Float64 = low("unmarked_open_rate")
-    unmarked_open_rate_high: pl.Float64 = high("unmarked_open_rate")
+    delivery_rate: pl.Float64 = share("delivered / sent. Null if nothing was sent.", interval=WILSON)
+    hard_bounce_rate: pl.Float64 = share("hard_bounces / sent. Null if nothing was sent.", interval=WILSON)
+    soft_bounce_rate: pl.Float64 = share("soft_bounces / sent. Null if nothing was sent.", interval=WILSON)
+    open_rate: pl.Float64 = share(
+        "unique_opens / delivered, machines included. Null if nothing was delivered.", interval=WILSON
+    )
+    unmarked_open_rate: pl.Float64 = share(
+        "unique_human_opens / delivered. Null if `unmarked_sent` is above 0.", interval=WILSON
+    )
     human_open_rate_low: pl.Float64 = share(
         "Smallest possible share that people opened: marked opens do not count. Null if `unmarked_sent` is above 0."
     )
     human_open_rate_high: pl.Float64 = share(
         "Largest possible share that people opened: a person is behind every open."
     )
-    click_rate: pl.Float64 = share("unique_clicks / delivered, as Mailchimp counts it. Null if nothing was delivered.")
-    click_rate_low: pl.Float64 = low("click_rate")
-    click_rate_high: pl.Float64 = high("click_rate")
-    human_click_rate: pl.Float64 = share("unique_human_clicks / delivered. Null if nothing was delivered.")
-    human_click_rate_low: pl.Float64 = low("human_click_rate")
-    human_click_rate_high: pl.Float64 = high("human_click_rate")
+    click_rate: pl.Float64 = share(
+        "unique_clicks / delivered, as Mailchimp counts it. Null if nothing was delivered.", interval=WILSON
+    )
+    human_click_rate: pl.Float64 = share(
+        "unique_human_clicks / delivered. Null if nothing was delivered.", interval=WILSON
+    )
     click_to_open_rate_low: pl.Float64 = share("unique_human_clicks / messages opened at all or clicked by a person.")
     click_to_open_rate_high: pl.Float64 = share(
         "unique_human_clicks / unique_human_engagements. Null if `unmarked_sent` is above 0."
     )
-    unsubscribe_rate: pl.Float64 = share("unsubscribes / delivered. Null if nothing was delivered.")
-    unsubscribe_rate_low: pl.Float64 = low("unsubscribe_rate")
-    unsubscribe_rate_high: pl.Float64 = high("unsubscribe_rate")
-    complaint_rate: pl.Float64 = share("complaints / delivered, a lower bound. Null if nothing was delivered.")
-    complaint_rate_low: pl.Float64 = low("complaint_rate")
-    complaint_rate_high: pl.Float64 = high("complaint_rate")
-    conversion_rate: pl.Float64 = share(
-        "conversions / delivered. Null if there are fewer messages than conversions, or none."
+    unsubscribe_rate: pl.Float64 = share("unsubscribes / delivered. Null if nothing was delivered.", interval=WILSON)
+    complaint_rate: pl.Float64 = share(
+        "complaints / delivered, a lower bound. Null if nothing was delivered.", interval=WILSON
     )
-    conversion_rate_low: pl.Float64 = low("conversion_rate")
-    conversion_rate_high: pl.Float64 = high("conversion_rate")
-    revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True)
+    conversion_rate: pl.Float64 = share(
+        "conversions / delivered. Null if there are fewer messages than conversions, or none.", interval=WILSON
+    )
+    revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True, interval=ON_LOG_SCALE)
     mature_sent: pl.Int64 = count("Messages old enough that their rates no longer change.")
     is_mature: pl.Boolean = column("Every message of the window is that old.")
     definition_version: pl.String = column(DEFINITION)
@@ -158,6 +154,20 @@ class StepMetricsDaily(_Counts, _DailyKey):
 @table("marts.step_metrics", ("workflow_id", "step_id", "window"))
 class StepMetrics(_Rates, _StepKey):
     """One row per step and window up to tonight, every rate with its 95% Wilson interval."""
+
+
+@table("marts.step_links", ("workflow_id", "step_id", "window", "url"))
+class StepLinks(_StepKey, is_stamped=True):
+    """One row per step, link and window with messages: who clicked the link. Some links nobody clicked."""
+
+    url: pl.String = column("Link, without what names a person. Links that unsubscribe are left out.")
+    window: pl.String = word("Days up to tonight that are counted, by day of sending.", vocabulary.Window)
+    delivered: pl.Int64 = count("Messages of the step that did not bounce.")
+    clicks: pl.Int64 = count("Clicks on the link, those by machines included.")
+    unique_clicks: pl.Int64 = count("Delivered messages in which the link was clicked, by a person or a machine.")
+    unique_human_clicks: pl.Int64 = count("Delivered messages in which a person clicked the link.")
+    click_share: pl.Float64 = share("unique_human_clicks / their sum over the links of the step. Null without any.")
+    human_click_rate: pl.Float64 = share("unique_human_clicks / delivered.", interval=WILSON)
 
 
 @table("marts.workflow_metrics", ("workflow_id", "window"))
@@ -178,17 +188,11 @@ class MetricChanges(Table):
     last_day: pl.Date = utc_day("Last day of the current period: the last one whose rates no longer change.")
     numerator: pl.Int64 = count("Events of the current period.")
     denominator: pl.Int64 = count("Messages of the current period.")
-    current_rate: pl.Float64 = share("numerator / denominator.")
-    current_rate_low: pl.Float64 = low("current_rate", EFFECTIVE)
-    current_rate_high: pl.Float64 = high("current_rate", EFFECTIVE)
+    current_rate: pl.Float64 = share("numerator / denominator.", interval=EFFECTIVE)
     previous_numerator: pl.Int64 = count("Events of the previous period.")
     previous_denominator: pl.Int64 = count("Messages of the previous period.")
-    previous_rate: pl.Float64 = share("previous_numerator / previous_denominator.")
-    previous_rate_low: pl.Float64 = low("previous_rate", EFFECTIVE)
-    previous_rate_high: pl.Float64 = high("previous_rate", EFFECTIVE)
-    rate_difference: pl.Float64 = column("current_rate - previous_rate.", "share", nullable=True)
-    rate_difference_low: pl.Float64 = low("rate_difference", "95%", "share")
-    rate_difference_high: pl.Float64 = high("rate_difference", "95%", "share")
+    previous_rate: pl.Float64 = share("previous_numerator / previous_denominator.", interval=EFFECTIVE)
+    rate_difference: pl.Float64 = column("current_rate - previous_rate.", "share", nullable=True, interval="95%")
     dispersion: pl.Float64 = column("Variance of the rate between days, relative to chance alone.", "ratio", ge=1.0)
     change: pl.String = word("Direction of the change, if its interval excludes zero.", vocabulary.RateChange)
     is_adverse: pl.Boolean = column("The rate clearly changed for the worse.")
@@ -201,7 +205,7 @@ class _TransitionKey(_WorkflowKey):
 
 
 @table("marts.funnel", ("workflow_id", "from_step_id", "to_step_id"))
-class Funnel(_TransitionKey):
+class Funnel(_TransitionKey, is_stamped=True):
     """One row per transition between two steps. `entrants` = `advanced` + `lost` + `goal_exits` + `waiting`."""
 
     first_day: pl.Date = utc_day("First day of entry that counts; the last one is tonight.")
@@ -211,9 +215,7 @@ class Funnel(_TransitionKey):
     timeouts: pl.Int64 = count("Those of `lost` who did not leave but stayed too long.")
     goal_exits: pl.Int64 = count("Entrants who reached the goal first. They are not lost.")
     waiting: pl.Int64 = count("Entrants whose planned delay and grace have not passed tonight. Nothing is decided yet.")
-    drop_off_rate: pl.Float64 = share(DROP_OFF)
-    drop_off_rate_low: pl.Float64 = low("drop_off_rate", EFFECTIVE)
-    drop_off_rate_high: pl.Float64 = high("drop_off_rate", EFFECTIVE)
+    drop_off_rate: pl.Float64 = share(DROP_OFF, interval=EFFECTIVE)
     effective_entrants: pl.Float64 = column(
         "Entrants, all followed to the end, that would give as wide an interval. Null without one.",
         "count",
@@ -226,12 +228,10 @@ class Funnel(_TransitionKey):
     p75_hours: pl.Float64 = column(f"75% quantile. {TIME}", "hours", nullable=True)
     is_mature: pl.Boolean = column("Nobody is waiting tonight.")
     status: pl.String = word("Whether the rates could be estimated; otherwise they are null.", vocabulary.FunnelStatus)
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
 
 
 @table("marts.time_to_next_step", ("workflow_id", "from_step_id", "to_step_id", "delay_version"))
-class TimeToNextStep(_TransitionKey):
+class TimeToNextStep(_TransitionKey, is_stamped=True):
     """One row per transition and version of its planned delay: when those who go on to the next step do so."""
 
     delay_version: pl.Int64 = count("Version of the planned delay, from 1.")
@@ -243,20 +243,16 @@ class TimeToNextStep(_TransitionKey):
     p25_hours: pl.Float64 = column(f"25% quantile. {TIME}", "hours", nullable=True)
     p75_hours: pl.Float64 = column(f"75% quantile. {TIME}", "hours", nullable=True)
     status: pl.String = word("Whether the times could be estimated.", vocabulary.TransitionTimeStatus)
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
 
 
 @table("marts.bottlenecks", ("workflow_id", "from_step_id", "to_step_id"))
-class Bottlenecks(_TransitionKey):
+class Bottlenecks(_TransitionKey, is_stamped=True):
     """One row per transition, ranked by the goals that a drop-off typical of the other transitions would have saved."""
 
     rank: pl.Int64 = column("1 = largest avoidable loss of the account. Losses in completions come last.", "rank", ge=1)
     entrants: pl.Int64 = count(ENTRANTS)
     lost: pl.Int64 = count(LOST)
-    drop_off_rate: pl.Float64 = share(DROP_OFF)
-    drop_off_rate_low: pl.Float64 = low("drop_off_rate", EFFECTIVE)
-    drop_off_rate_high: pl.Float64 = high("drop_off_rate", EFFECTIVE)
+    drop_off_rate: pl.Float64 = share(DROP_OFF, interval=EFFECTIVE)
     benchmark_rate: pl.Float64 = share("Typical drop-off: median of the account's other transitions, by entrants.")
     downstream_goal_probability: pl.Float64 = share(
         "Chance of `loss_unit` for a subscriber who reaches the second step."
@@ -265,33 +261,26 @@ class Bottlenecks(_TransitionKey):
         "entrants x max(0, drop_off_rate - benchmark_rate) x downstream_goal_probability.",
         "see loss_unit",
         nullable=True,
+        interval="95%",
     )
     loss_unit: pl.String = word("What is lost: goals, where the workflow has any.", vocabulary.LossUnit)
-    avoidable_loss_low: pl.Float64 = low("avoidable_loss", "95%", "see loss_unit")
-    avoidable_loss_high: pl.Float64 = high("avoidable_loss", "95%", "see loss_unit")
     first_rank_probability: pl.Float64 = share("Probability that this is the largest avoidable loss of the account.")
     status: pl.String = word("Whether the loss could be estimated.", vocabulary.BottleneckStatus)
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
 
 
 @table("marts.exit_reasons", ("workflow_id", "step_id", "window", "exit_reason"))
-class ExitReasons(_StepKey):
+class ExitReasons(_StepKey, is_stamped=True):
     """One row per step, window of days of exit, and reason: why stays in the workflow ended in this step."""
 
     window: pl.String = word("Days up to tonight that are counted, by day of exit.", vocabulary.Window)
     exit_reason: pl.String = word("Why the stay ended.", vocabulary.ExitReason)
     exits: pl.Int64 = count("Stays that ended in this step for this reason.")
     ended: pl.Int64 = count("Stays that ended in this step for any reason.")
-    exit_rate: pl.Float64 = share("exits / ended.")
-    exit_rate_low: pl.Float64 = low("exit_rate")
-    exit_rate_high: pl.Float64 = high("exit_rate")
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
+    exit_rate: pl.Float64 = share("exits / ended.", interval=WILSON)
 
 
 @table("marts.stuck_subscribers", ("workflow_id", "step_id", "subscriber_key"))
-class StuckSubscribers(_StepKey):
+class StuckSubscribers(_StepKey, is_stamped=True):
     """One row per subscriber who tonight has been in a step beyond planned delay and grace, with the cause."""
 
     to_step_id: pl.String = key("Step planned next.")
@@ -301,12 +290,10 @@ class StuckSubscribers(_StepKey):
     deadline_at: Timestamp = column("End of planned delay and grace; in a loop counted from the first entry.", "UTC")
     entries: pl.Int64 = count("Entries of this subscriber into this step in this stay.")
     stuck_hours: pl.Float64 = column("Time from the deadline to the end of tonight.", "hours", ge=0)
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
 
 
 @table("marts.revenue_attribution", ("workflow_id", "step_id", "view", "window"))
-class RevenueAttribution(_StepKey):
+class RevenueAttribution(_StepKey, is_stamped=True):
     """One row per step, attribution view and window of days of sending. In a view a conversion is credited once."""
 
     view: pl.String = word("Rule by which a conversion is credited to a message.", vocabulary.AttributionView)
@@ -319,9 +306,7 @@ class RevenueAttribution(_StepKey):
     revenue_share: pl.Float64 = column(
         "Share of the revenue that the view credits in the window.", "share", nullable=True
     )
-    revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True)
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
+    revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True, interval=ON_LOG_SCALE)
 
 
 @table("marts.reconciliation", ("campaign_id", "metric"))

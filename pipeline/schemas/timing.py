@@ -4,7 +4,7 @@ import polars as pl
 
 from pipeline.schemas import vocabulary
 from pipeline.schemas.base import STEP, SUBSCRIBER, WORKFLOW, Table, table
-from pipeline.schemas.columns import column, count, high, key, low, method_name, share, tonight, utc_day, word
+from pipeline.schemas.columns import WILSON, column, count, key, method_name, share, tonight, utc_day, word
 
 HOUR = "local hour, 0-23"
 WEEKDAY = "0-6, Monday = 0"
@@ -32,14 +32,12 @@ class DelayCurves(_Transition):
     is_current: pl.Boolean = column("This is the delay in use now.")
     entrants: pl.Int64 = count("Entrants with this assigned delay whose horizon has closed.")
     conversions: pl.Int64 = count(f"Those of `entrants` who {HORIZON}.")
-    conversion_rate: pl.Float64 = share("Standardised conversion rate: posterior mean. Null if not compared.")
-    conversion_rate_low: pl.Float64 = low("conversion_rate", POSTERIOR)
-    conversion_rate_high: pl.Float64 = high("conversion_rate", POSTERIOR)
-    ratio_to_current: pl.Float64 = column(
-        "Conversion / that of the current delay. Null if not compared.", "ratio", nullable=True
+    conversion_rate: pl.Float64 = share(
+        "Standardised conversion rate: posterior mean. Null if not compared.", interval=POSTERIOR
     )
-    ratio_to_current_low: pl.Float64 = low("ratio_to_current", POSTERIOR, "ratio")
-    ratio_to_current_high: pl.Float64 = high("ratio_to_current", POSTERIOR, "ratio")
+    ratio_to_current: pl.Float64 = column(
+        "Conversion / that of the current delay. Null if not compared.", "ratio", nullable=True, interval=POSTERIOR
+    )
     best_probability: pl.Float64 = share("Probability that this delay converts best of those compared.")
     better_probability: pl.Float64 = share(
         "Probability of converting better than the current delay, for which it is null."
@@ -62,10 +60,11 @@ class DelayRecommendations(_Transition):
     entrants: pl.Int64 = count("Entrants used, whose horizon has closed.")
     conversions: pl.Int64 = count(f"Those of `entrants` who {HORIZON}.")
     improvement: pl.Float64 = column(
-        "Conversion of the recommended / the current delay - 1. Null if `status` is not 'ok'.", "ratio", nullable=True
+        "Conversion of the recommended / the current delay - 1. Null if `status` is not 'ok'.",
+        "ratio",
+        nullable=True,
+        interval=POSTERIOR,
     )
-    improvement_low: pl.Float64 = low("improvement", POSTERIOR, "ratio")
-    improvement_high: pl.Float64 = high("improvement", POSTERIOR, "ratio")
     best_probability: pl.Float64 = share("Probability that the recommended delay is the best of those compared.")
     better_probability: pl.Float64 = share(
         "Probability of being better than the current delay. Null if it is the same."
@@ -88,13 +87,33 @@ class EngagementHours(Table):
     local_hour: pl.Int64 = column("Hour of sending in the subscriber's zone.", HOUR, ge=0, le=23)
     delivered: pl.Int64 = count("Messages sent at that hour that did not bounce.")
     unique_human_clicks: pl.Int64 = count("Those of `delivered` with a click without a mark of a machine.")
-    human_click_rate: pl.Float64 = share("unique_human_clicks / delivered.")
-    human_click_rate_low: pl.Float64 = low("human_click_rate")
-    human_click_rate_high: pl.Float64 = high("human_click_rate")
-    shrunk_click_rate: pl.Float64 = share("The same rate, drawn towards the workflow's rate: posterior mean.")
-    shrunk_click_rate_low: pl.Float64 = low("shrunk_click_rate", "95%, posterior")
-    shrunk_click_rate_high: pl.Float64 = high("shrunk_click_rate", "95%, posterior")
+    human_click_rate: pl.Float64 = share("unique_human_clicks / delivered.", interval=WILSON)
+    shrunk_click_rate: pl.Float64 = share(
+        "The same rate, drawn towards the workflow's rate: posterior mean.", interval="95%, posterior"
+    )
     is_thin: pl.Boolean = column("Fewer than five clicks are to be expected, so the rate alone says nothing.")
+    method: pl.String = method_name()
+
+
+@table("marts.frequency_pressure", ("workflow_id", "period", "messages_from"))
+class FrequencyPressure(Table, is_stamped=True):
+    """One row per workflow, period and number of earlier messages: what came of the next one. It describes, no more."""
+
+    as_of_day: pl.Date = tonight()
+    first_day: pl.Date = utc_day("First day of sending that counts.")
+    last_day: pl.Date = utc_day("Last day of sending that counts: the last one whose rates no longer change.")
+    workflow_id: pl.String = key("Workflow of the next message. Null for the whole account.", nullable=True)
+    period: pl.String = word("Days in which messages before the next one are counted.", vocabulary.FrequencyPeriod)
+    messages_from: pl.Int64 = count("Least number of messages, of any workflow, that the recipient got in the period.")
+    messages_to: pl.Int64 = count("Largest number of them. Null where there is no upper end.", nullable=True)
+    delivered: pl.Int64 = count("Next messages that did not bounce.")
+    unique_human_clicks: pl.Int64 = count("Those of `delivered` with a click without a mark of a machine.")
+    unsubscribes: pl.Int64 = count("Those of `delivered` with an attributed unsubscribe.")
+    human_click_rate: pl.Float64 = share("unique_human_clicks / delivered.", interval=WILSON)
+    unsubscribe_rate: pl.Float64 = share("unsubscribes / delivered.", interval=WILSON)
+    expected_human_click_rate: pl.Float64 = share("Click rate that the rates of the same steps give.", nullable=False)
+    expected_unsubscribe_rate: pl.Float64 = share("The same of unsubscribes.", nullable=False)
+    identification: pl.String = word("What the comparison rests on.", vocabulary.Identification)
     method: pl.String = method_name()
 
 
@@ -108,9 +127,7 @@ class SendTimeClusters(Table):
     behaviour_events: pl.Int64 = count(BEHAVIOUR)
     sends: pl.Int64 = count(SENDS)
     engagements: pl.Int64 = count(ENGAGED)
-    engagement_rate: pl.Float64 = share("engagements / sends. Null without sends.")
-    engagement_rate_low: pl.Float64 = low("engagement_rate")
-    engagement_rate_high: pl.Float64 = high("engagement_rate")
+    engagement_rate: pl.Float64 = share("engagements / sends. Null without sends.", interval=WILSON)
     active_local_hour: pl.Int64 = column("Hour with most activity.", HOUR, ge=0, le=23)
     best_local_hour: pl.Int64 = column(
         "Hour of sending with most engagement. Null if there is none.", HOUR, nullable=True, ge=0, le=23
@@ -132,9 +149,7 @@ class SendTimeProfiles(Table):
     activity_share: pl.Float64 = share("Share of the cluster's activity that falls on this hour.", nullable=False)
     sends: pl.Int64 = count("Messages sent at this hour that did not bounce.")
     engagements: pl.Int64 = count(ENGAGED)
-    engagement_rate: pl.Float64 = share("engagements / sends. Null without sends.")
-    engagement_rate_low: pl.Float64 = low("engagement_rate")
-    engagement_rate_high: pl.Float64 = high("engagement_rate")
+    engagement_rate: pl.Float64 = share("engagements / sends. Null without sends.", interval=WILSON)
     expected_engagements: pl.Float64 = column("Engagements to expect if the hour did not matter.", "count", ge=0)
     engagement_ratio: pl.Float64 = column("engagements / expected_engagements, drawn towards 1.", "ratio", ge=0)
     status: pl.String = word("Whether anything was sent at this hour.", vocabulary.SendTimeStatus)
@@ -191,9 +206,9 @@ class SendTimeLift(Table):
     effective_sends: pl.Float64 = column("Effective number behind the weaker of both rates.", "count", ge=0)
     recommended_engagement_rate: pl.Float64 = share("Engagement rate if everybody had the recommended hour.")
     current_engagement_rate: pl.Float64 = share("Engagement rate if everybody had the current hour.")
-    engagement_lift: pl.Float64 = column("Ratio of both rates - 1. Null without an estimate.", "ratio", nullable=True)
-    engagement_lift_low: pl.Float64 = low("engagement_lift", "95%", "ratio")
-    engagement_lift_high: pl.Float64 = high("engagement_lift", "95%", "ratio")
+    engagement_lift: pl.Float64 = column(
+        "Ratio of both rates - 1. Null without an estimate.", "ratio", nullable=True, interval="95%"
+    )
     is_lift_shown: pl.Boolean = column("The lower end of the 90% interval of the lift lies above zero.")
     randomised_sends_needed: pl.Int64 = count("Further messages at a drawn hour until the lift can be estimated.")
     exploration_share: pl.Float64 = share("Share to draw at random next; 0 once the lift is shown.", nullable=False)

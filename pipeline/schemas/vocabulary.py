@@ -9,10 +9,26 @@ from enum import EnumType, StrEnum
 from typing import Any, Literal, get_args
 
 # Workflows and steps.
-WorkflowKind = Literal["flow", "automation", "campaign"]
+WorkflowKind = Literal["flow", "journey", "automation", "campaign"]
 WorkflowStatus = Literal["active", "paused", "archived"]
 StepKind = Literal["email", "branch", "wait"]
 StepStatus = Literal["active", "paused", "deleted"]
+JourneyStepKind = Literal["trigger", "delay", "email", "action", "branch"]
+JourneyFinding = Literal[
+    "paused step with a queue",
+    "paused journey with a queue",
+    "lost trigger tag",
+    "no trigger",
+    "deleted audience",
+    "re-entry",
+    "no exit condition",
+    "unknown delay",
+    "shared e-mail",
+    "differs from the map",
+    "not in the map",
+    "not in Mailchimp",
+]
+EdgeSource = Literal["map", "mailchimp", "observed"]
 ZoneSource = Literal["member", "gmtoff", "default"]
 
 # Messages and what people and machines do with them.
@@ -85,27 +101,34 @@ ReconciledMetric = Literal[
     "recipients",
     "emails",
     "queue",
+    "journeys",
+    "steps",
+    "started",
+    "completed",
+    "queued",
     "orders",
     "table",
     "changed addresses",
     "members without address",
     "orders of guests",
 ]
-SourceKind = Literal["audience", "campaign", "automation", "automation e-mail", "store", "table"]
+SourceKind = Literal[
+    "audience", "campaign", "automation", "automation e-mail", "journey list", "journey", "store", "table"
+]
 # Of what went away, a listing no longer holds what is 'unlisted', while what is 'gone' is listed and answers 404.
 SourceState = Literal["read", "failed", "unlisted", "gone"]
 RunStatus = Literal["success", "failure"]
 
 # Cohorts.
 CohortType = Literal["signup_date", "first_purchase", "subscription_plan", "member_field"]
-InsightKind = Literal["above mean", "below mean", "rising", "falling"]
+InsightKind = Literal["above others", "below others", "rising", "falling"]
 
 # Monitoring.
 SeriesKind = Literal["rate", "volume"]
 NightStatus = Literal["ok", "not enough data", "holiday", "not mature", "unknown", "nothing sent"]
 Direction = Literal["up", "down", "none"]
 LevelChange = Literal["new level", "former level", "drift"]
-ChangeMarker = Literal[LevelChange, "anomaly", "holiday"]
+ChangeMarker = Literal[LevelChange, "anomaly", "new version", "holiday"]
 AnomalyKind = Literal["night", "nights", "silence", "drift"]
 AnomalyScope = Literal["account", "step"]
 CauseScope = Literal["account", "workflow", "step"]
@@ -121,6 +144,7 @@ HourSource = Literal["subscriber", "current hour"]
 ScheduleSource = Literal["cluster", "current hour"]
 SendTimeStatus = Literal["ok", "not enough data", "no engagement"]
 ScheduleStatus = Literal["ok", "not enough data", "no allowed hour", "cap too small"]
+FrequencyPeriod = Literal["7d", "28d"]
 SendTimeEstimator = Literal["snips", "doubly robust"]
 SendTimeLiftStatus = Literal["ok", "cannot be estimated"]
 
@@ -246,7 +270,7 @@ class RecordStatus(StrEnum):
 
 
 class LedgerEventType(StrEnum):
-    """What can happen to a record."""
+    """What can happen to a record, and one thing that happens to no record: an export of addresses."""
 
     PROPOSED = "proposed"
     EVIDENCE_RENEWED = "evidence_renewed"
@@ -270,6 +294,7 @@ class LedgerEventType(StrEnum):
     WRITES_SETTLED = "writes_settled"
     WRITES_FORGOTTEN = "writes_forgotten"
     JOURNAL_ADOPTED = "journal_adopted"
+    EXPORTED = "exported"
 
 
 class RealisedOutcome(StrEnum):

@@ -12,7 +12,8 @@ from pipeline.config.flow_map import FlowMap, load_flow_map, parse_duration
 from pipeline.config.mutes import load_mutes
 from pipeline.config.reader import DefinitionsError
 from pipeline.dimensions.flow_draft import initial_flow_map
-from pipeline.dimensions.flows import BEGINNING_US, END_US, dimensions, step_key, workflow_key
+from pipeline.dimensions.flows import dimensions
+from pipeline.dimensions.workflow import BEGINNING_US, END_US, step_key, workflow_key
 from pipeline.settings import Settings
 
 SETTINGS = Settings(_env_file=None)
@@ -70,14 +71,14 @@ def automations(*ids: str, status: str = "sending", title: str = "") -> pl.DataF
 def emails(*rows: tuple[str, str, int, float | None]) -> pl.DataFrame:
     schema = {"workflow_id": pl.String, "step_id": pl.String, "position": pl.Int64, "delay_hours": pl.Float64}
     return pl.DataFrame(list(rows), schema=schema, orient="row").with_columns(
-        status=pl.lit("sending"), title=pl.lit("")
+        status=pl.lit("sending"), title=pl.lit(""), subject_line=pl.lit("")
     )
 
 
 def campaigns(*rows: tuple[str, str, str, int], title: str = "News") -> pl.DataFrame:
     schema = {"campaign_id": pl.String, "campaign_type": pl.String, "status": pl.String, "emails_sent": pl.Int64}
     frame = pl.DataFrame(list(rows), schema=schema, orient="row")
-    return frame.with_columns(title=pl.lit(title), subject_line=pl.lit("Subject"))
+    return frame.with_columns(title=pl.lit(title), subject_line=pl.lit("Subject"), preview_text=pl.lit(""))
 
 
 def edges_of(made) -> list[tuple]:

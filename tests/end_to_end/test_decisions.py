@@ -16,7 +16,6 @@ from pipeline.analysis.experiments.registry import register
 from pipeline.common.errors import SourceError
 from pipeline.config.constraints import DEFAULT_QUIET_HOURS
 from pipeline.config.experiments import load_experiments
-from pipeline.decisions.log import model_from_text, replay
 from pipeline.lake.store import Lake
 from pipeline.operations.proposed_workflow import check_workflow
 from pipeline.schemas import lake
@@ -200,14 +199,3 @@ def test_decisions_cover_every_subscriber_and_count_the_defaults(
         assert at_point["subscriber_key"].sort().equals(everybody.sort())
     assert decisions["choice_probability"].is_between(0, 1).all()
     assert (decisions["is_default"] == decisions["default_reason"].is_not_null()).all()
-
-
-def test_decisions_about_to_be_served_can_be_replayed(settings: Settings, night: None) -> None:
-    kept = Lake(settings.lake_dir)
-    models = {row["model_version"]: row["model"] for row in kept.latest(lake.PolicyModels).collect().to_dicts()}
-    logged = kept.latest(lake.Decisions).collect()
-    assert set(logged["decision_point_id"]) == {"onboarding-route", "win-back-segment", "cart-hero"}
-    for row in logged.sample(60, seed=1).iter_rows(named=True):
-        text = models.get(row["model_version"])
-        again = replay(row, model_from_text(text) if text else None)
-        assert (again["arm"], again["is_default"]) == (row["arm"], row["is_default"])

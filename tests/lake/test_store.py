@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 from pipeline.common.time import EPOCH, day_number, start_of_day_us
-from pipeline.lake.keys import SubscriberKeys, load_secret, member_id
-from pipeline.lake.store import Lake, QuarantinedRow, is_whole
+from pipeline.lake.keys import SubscriberKeys, member_id
+from pipeline.lake.store import Lake, QuarantinedRow
 from pipeline.schemas import lake as tables
 
 FIRST = date(2026, 3, 1)
@@ -142,23 +142,6 @@ def test_addresses_are_private_and_upserted(tmp_path):
     assert [file.stat().st_mode & 0o777 for file in (tmp_path / "addresses").iterdir()] == [0o600]
 
 
-def test_addresses_that_lost_a_bit_are_not_whole(tmp_path):
-    lake, keys = Lake(tmp_path), SubscriberKeys(b"secret")
-    people = addresses("ann@example.com", "bob@example.com", keys=keys)
-    assert lake.addresses_are_whole()
-    lake.remember_addresses(people.head(1))
-    lake.remember_addresses(people)
-    lake.forget(people["subscriber_key"][0])
-    assert lake.addresses_are_whole()
-    [file] = (tmp_path / "addresses").iterdir()
-    whole = file.read_bytes()
-    for place in range(0, len(whole), 50):
-        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        assert not lake.addresses_are_whole()
-    (tmp_path / "state" / "addresses.json").unlink()
-    assert lake.addresses_are_whole()  # as an older release left it
-
-
 def test_forgetting_leaves_no_row_no_byte_and_no_remains_of_a_crash(tmp_path):
     lake, keys = Lake(tmp_path), SubscriberKeys(b"secret")
     people = addresses("ann@example.com", "bob@example.com", keys=keys)
@@ -173,21 +156,10 @@ def test_forgetting_leaves_no_row_no_byte_and_no_remains_of_a_crash(tmp_path):
     assert lake.scan(tables.Sends).collect()["subscriber_key"].to_list() == [bob]
     assert lake.addresses()["subscriber_key"].to_list() == [bob]
     everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert all(is_whole(file) for file in lake.all_files())
+    assert lake.inventory.damage(every_byte=True) == []
     for trace in (b"ann@example.com", member_id("ann@example.com").encode(), ann.to_bytes(8, "little")):
         assert trace not in everything
     assert lake.forget(ann) == 0
-
-
-def test_a_flipped_bit_shows_in_the_name(tmp_path):
-    lake = Lake(tmp_path)
-    lake.append(tables.Sends, sends(("a", 1, FIRST, "sent")), FIRST)
-    [file] = lake.all_files()
-    body = bytearray(file.read_bytes())
-    assert is_whole(file)
-    body[len(body) // 2] ^= 1
-    file.write_bytes(body)
-    assert not is_whole(file)
 
 
 def test_who_was_forgotten_does_not_come_back(tmp_path):
@@ -210,11 +182,3 @@ def test_keys_are_stable_positive_and_those_of_the_member_id():
     assert 0 <= found[0] < 2**63
     assert SubscriberKeys(b"other").of_address("ann@example.com") != found[0]
     assert keys.of_ip("ann@example.com") != found[0]
-
-
-def test_the_secret_is_drawn_once_and_private(tmp_path):
-    first = load_secret(tmp_path)
-    assert load_secret(tmp_path) == first
-    assert load_secret(tmp_path / "other") != first
-    assert [(path.name, path.stat().st_mode & 0o777) for path in tmp_path.glob("*.key")] == [("secret.key", 0o600)]
-    assert not list(tmp_path.glob(".secret*"))

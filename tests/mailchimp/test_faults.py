@@ -19,7 +19,7 @@ from pipeline.common import errors
 from pipeline.mailchimp import client as mailchimp
 from pipeline.mailchimp import paging
 from pipeline.mailchimp.pulls import pull_account_and_audiences, pull_members
-from pipeline.mailchimp.pulls.windows import WindowState
+from pipeline.mailchimp.windows import WindowState
 from pipeline.schemas import lake as tables
 from tests.mailchimp.fake_account import API_KEY, AUDIENCE, FakeAccount, Night, member, subscriber
 from tests.mailchimp.faults import BODY_CAP, FAULTS, PERSON, Fault

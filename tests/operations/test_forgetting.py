@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from pipeline.common.files import write_atomically
 from pipeline.definitions import build_defs
 from pipeline.lake.keys import load_keys, member_id
 from pipeline.lake.store import Lake
@@ -37,7 +38,9 @@ def test_a_person_is_erased_from_the_journal_of_writes(settings: Settings) -> No
         approved(ledger, made)
         apply(ledger, made, account, tables={"send_time_assignments": assigned})
     assert any(holds(path, key) for path in ledger_files(settings))
+    write_atomically(settings.exports_dir / "stuck-2026-06-29.csv", f"email_address\n{ADDRESS}\n".encode())
     forget_person(settings, ADDRESS)
+    assert not settings.exports_dir.exists()
     assert not any(holds(path, key) for path in ledger_files(settings))
     with open_ledger(settings) as ledger:
         assert ledger.verify() == []
@@ -65,6 +68,7 @@ def leave_everything(settings: Settings, key: int) -> None:
         settings.published_dir / "email_warehouse.duckdb": "published",
         settings.published_dir / "snapshots" / "2026-01-01_x.duckdb": "older",
         settings.published_dir / "parquet" / "stuck_subscribers.parquet": "published",
+        settings.exports_dir / "stuck-2026-06-29.csv": "export",
         settings.reports_dir / "welcome.html": "page",
         settings.data_dir / ".reports.building" / "welcome.html": "page in the making",
         settings.data_dir / ".reports.former" / "welcome.html": "page",
@@ -95,8 +99,8 @@ def test_everything_that_was_written_of_a_person_is_swept(settings: Settings) ->
 
 
 CUTS = {
-    "before the journal": ("pipeline.operations.forgetting", "open_ledger"),
-    "in the lake": ("pipeline.lake.store", "_remove"),
+    "before anything": ("pipeline.operations.forgetting", "_erase"),
+    "in the lake": ("pipeline.lake.store.Lake", "_remove"),
     "in the sweep": ("pipeline.operations.forgetting.shutil", "rmtree"),
     "before the mark goes": ("pipeline.operations.forgetting", "_unmark"),
 }

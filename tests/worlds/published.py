@@ -133,6 +133,8 @@ MORE = (
     "cohort_triangles",
     "metric_changes",
     "engagement_hours",
+    "step_links",
+    "frequency_pressure",
 )
 
 
@@ -158,6 +160,7 @@ def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tab
     made["workflow_metrics"] = pl.concat([row("workflow_metrics", workflow_id=flow, **numbers) for flow in flows])
     made["metric_changes"] = pl.concat([_changed(flow, metric) for flow in (*flows, None) for metric in _CHANGES])
     made["engagement_hours"] = pl.concat([_engaged(flow, hour) for flow in (*flows, None) for hour in (8, 20, 21)])
+    made["frequency_pressure"] = pl.concat([_pressed(flow, most) for flow in (*flows, None) for most in (0, 7, None)])
     made["cohort_triangles"] = pl.concat([_followed(flow, week) for flow in flows for week in (0, 1, 2)])
     made["steps"] = pl.concat(
         [row("steps", workflow_id=flow, step_id=step, name=step) for flow in flows for step in STEPS]
@@ -165,6 +168,7 @@ def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tab
     made["step_metrics"] = pl.concat(
         [row("step_metrics", workflow_id=flow, step_id=step, **numbers) for flow in flows for step in STEPS]
     )
+    made["step_links"] = pl.concat([_clicked(flow, step, link) for flow in flows for step in STEPS for link in "ab"])
     lost = {"entrants": 1_000, "advanced": 700, "lost": 200, "waiting": 100, "drop_off_rate": 0.21}
     made["funnel"] = pl.concat(
         [row("funnel", workflow_id=flow, from_step_id="hello", to_step_id="tips", **lost) for flow in flows]
@@ -192,6 +196,28 @@ def _engaged(flow: str | None, hour: int) -> pl.DataFrame:
     return row(
         "engagement_hours", workflow_id=flow, local_weekday=1, local_hour=hour, is_thin=hour == 21, **counts, **rates
     )
+
+
+def _clicked(flow: str, step: str, link: str) -> pl.DataFrame:
+    """Of two links of a step one is clicked by 180 people, and the other one by a third as many."""
+    people = {"a": 180, "b": 60}[link]
+    rates = {
+        f"human_click_rate{end}": people / 1_200 + more for end, more in (("", 0.0), ("_low", -0.02), ("_high", 0.02))
+    }
+    counts = {"delivered": 1_200, "unique_human_clicks": people, "click_share": people / 240}
+    named = {"workflow_id": flow, "step_id": step, "url": f"https://example.org/{link}", "window": "28d"}
+    return row("step_links", **named, **counts, **rates)
+
+
+def _pressed(flow: str | None, most: int | None) -> pl.DataFrame:
+    """After no message, after 5 to 7, and after more in a week: the more before, the more unsubscribe by the next."""
+    start, rate = {0: (0, 0.002), 7: (5, 0.011), None: (8, 0.017)}[most]
+    ends = {"": 0.0, "_low": -0.001, "_high": 0.003}
+    rates = {f"unsubscribe_rate{end}": rate + more for end, more in ends.items()}
+    rates |= {f"human_click_rate{end}": 0.21 + more for end, more in ends.items()}
+    expected = {"expected_human_click_rate": 0.19, "expected_unsubscribe_rate": 0.006}
+    counts = {"messages_from": start, "messages_to": most, "delivered": 1_400}
+    return row("frequency_pressure", workflow_id=flow, period="7d", **counts, **rates, **expected)
 
 
 def _followed(flow: str, week: int) -> pl.DataFrame:

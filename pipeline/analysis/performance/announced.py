@@ -18,6 +18,8 @@ METRIC: dict[SourceKind, str] = {
     "campaign": "recipients",
     "automation": "emails",
     "automation e-mail": "queue",
+    "journey list": "journeys",
+    "journey": "steps",
     "store": "orders",
     "table": "table",
 }

@@ -30,6 +30,8 @@ def steps(steps: pl.DataFrame, edges: pl.DataFrame, as_of: date) -> pl.DataFrame
             "next_step_id",
             pl.col("delay_hours").alias("planned_delay_hours"),
             "grace_hours",
+            pl.col("edge_source").alias("next_step_source"),
+            "observed_people",
         )
     )
     return conform(

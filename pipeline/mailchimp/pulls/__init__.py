@@ -4,6 +4,7 @@ from pipeline.mailchimp.pulls.activity import pull_activity
 from pipeline.mailchimp.pulls.audiences import pull_account_and_audiences
 from pipeline.mailchimp.pulls.automations import pull_automations
 from pipeline.mailchimp.pulls.campaigns import pull_campaigns, pull_reports
+from pipeline.mailchimp.pulls.journeys import pull_journeys
 from pipeline.mailchimp.pulls.keeping import read_or_keep
 from pipeline.mailchimp.pulls.members import pull_members
 from pipeline.mailchimp.pulls.orders import pull_orders
@@ -13,6 +14,7 @@ __all__ = [
     "pull_activity",
     "pull_automations",
     "pull_campaigns",
+    "pull_journeys",
     "pull_members",
     "pull_orders",
     "pull_reports",

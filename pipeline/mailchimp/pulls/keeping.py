@@ -7,7 +7,7 @@ from pipeline.common import errors
 from pipeline.lake.store import Lake
 from pipeline.mailchimp.pulls.pulling import STOPPING, PullSummary
 from pipeline.mailchimp.pulls.sources import SourceBook
-from pipeline.mailchimp.pulls.windows import WindowState
+from pipeline.mailchimp.windows import WindowState
 from pipeline.schemas.base import Table, identity
 
 ACCOUNT = "/"

@@ -18,8 +18,8 @@ from pipeline.lake.store import Lake, QuarantinedRow
 from pipeline.mailchimp.client import MailchimpClient
 from pipeline.mailchimp.paging import IncompleteListingError, Listing
 from pipeline.mailchimp.pulls.sources import SourceBook
-from pipeline.mailchimp.pulls.windows import WindowState
 from pipeline.mailchimp.rows import Rows
+from pipeline.mailchimp.windows import WindowState
 from pipeline.schemas.base import Table, identity, polars_schema
 from pipeline.schemas.lake import Orders, Renamed
 from pipeline.schemas.vocabulary import SourceKind

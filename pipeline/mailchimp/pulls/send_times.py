@@ -15,6 +15,7 @@ from pipeline.mailchimp import rows as parse
 from pipeline.mailchimp.client import MailchimpClient
 from pipeline.mailchimp.pulls.pulling import MOST_FAILING, STOPPING
 from pipeline.schemas import lake as tables
+from pipeline.schemas.journeys.lake import JourneySteps
 from pipeline.settings import Settings
 
 # Kinds that go to everybody at once; every other kind, documented or not, is sent one by one.
@@ -31,10 +32,11 @@ class Recipient:
 
 
 def journey_campaigns(lake: Lake, settings: Settings) -> set[str]:
-    """Campaigns that are e-mails of a classic automation or of a flow in the user's map: sent one by one."""
+    """Campaigns that are e-mails of a classic automation, a journey or a flow in the user's map: sent one by one."""
     of_automations = lake.latest(tables.AutomationEmails).select("step_id").collect()["step_id"]
+    of_journeys = lake.latest(JourneySteps).select("campaign_id").drop_nulls().collect()["campaign_id"]
     flows = load_flow_map(settings.definitions).flows
-    return {*of_automations, *(step.campaign for flow in flows for step in flow.steps if step.campaign)}
+    return {*of_automations, *of_journeys, *(step.campaign for flow in flows for step in flow.steps if step.campaign)}
 
 
 def one_by_one(lake: Lake, settings: Settings) -> set[str]:
@@ -44,7 +46,7 @@ def one_by_one(lake: Lake, settings: Settings) -> set[str]:
 
 
 def planned_hours(lake: Lake, settings: Settings) -> dict[str, float]:
-    """Hours from signup to each campaign of an automation or flow as configured: the sum of the delays up to it."""
+    """Hours from signup to each campaign of an automation, journey or flow: the sum of the planned delays up to it."""
     planned: dict[str, float] = {}
     emails = lake.latest(tables.AutomationEmails).sort("workflow_id", "position").collect()
     for (_,), steps in emails.group_by("workflow_id", maintain_order=True):
@@ -53,6 +55,10 @@ def planned_hours(lake: Lake, settings: Settings) -> dict[str, float]:
             follows = (step["delay_action"] or "").startswith("previous_campaign")
             total = (total if follows else 0.0) + (step["delay_hours"] or 0.0)
             planned[step["step_id"]] = total
+    delays = lake.latest(JourneySteps).sort("journey_id", "position").collect()
+    before = pl.col("delay_hours").fill_null(0.0).cum_sum().over("journey_id")
+    emails = delays.with_columns(before.alias("hours")).drop_nulls("campaign_id")
+    planned |= dict(emails.select("campaign_id", "hours").iter_rows())
     for flow in load_flow_map(settings.definitions).flows:
         planned |= _planned_in_flow(flow)
     return planned

@@ -13,7 +13,7 @@ import polars as pl
 
 from pipeline.common.time import day_number
 from pipeline.lake.store import Lake
-from pipeline.mailchimp.pulls.windows import WindowState
+from pipeline.mailchimp.windows import WindowState
 from pipeline.schemas.base import polars_schema
 from pipeline.schemas.lake import Sources
 from pipeline.schemas.vocabulary import SourceKind, SourceState

@@ -20,6 +20,7 @@ from pipeline.mailchimp.pulls.pulling import PullSummary
 from pipeline.orchestration.asset import Latest, Metadata, Night, asset, asset_key, preview
 from pipeline.schemas import lake as tables
 from pipeline.schemas.base import Table, identity
+from pipeline.schemas.journeys.lake import Journeys, JourneySteps
 
 # The client itself retries each call for minutes. The whole step is tried twice more before a person is told.
 RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -35,9 +36,13 @@ def _final_errors_final() -> Iterator[None]:
 
 
 def _pulled(
-    name: str, pull: Callable[..., PullSummary], *models: type[Table], after: tuple[type[Table], ...] = ()
+    name: str,
+    pull: Callable[..., PullSummary],
+    *models: type[Table],
+    after: tuple[type[Table], ...] = (),
+    is_probe: bool = False,
 ) -> dg.AssetsDefinition:
-    """One step that reads several tables from Mailchimp."""
+    """One step that reads several tables from Mailchimp. A probe reads what need not be there: it is tried once."""
 
     @asset(
         *models,
@@ -56,7 +61,7 @@ def _pulled(
                 models,
                 lake,
                 night.as_of,
-                may_try_again=context.retry_number < RETRIES.max_retries,
+                may_try_again=not is_probe and context.retry_number < RETRIES.max_retries,
             )
         shared: Metadata = {"quarantined": summary.quarantined, "calls": summary.calls}
         if summary.failures:
@@ -76,13 +81,26 @@ automations = _pulled(
     after=(tables.Audiences, tables.Members),
 )
 campaigns = _pulled("read_campaigns", pulls.pull_campaigns, tables.Campaigns, after=(tables.Audiences,))
-reports = _pulled("read_reports", pulls.pull_reports, tables.Reports, after=(tables.Campaigns, tables.AutomationEmails))
+journeys = _pulled(
+    "read_journeys",
+    pulls.pull_journeys,
+    *(Journeys, JourneySteps),
+    # An e-mail may tell no more than the number of its campaign.
+    after=(tables.Audiences, tables.Campaigns),
+    is_probe=True,
+)
+reports = _pulled(
+    "read_reports",
+    pulls.pull_reports,
+    tables.Reports,
+    after=(tables.Campaigns, tables.AutomationEmails, JourneySteps),
+)
 activity = _pulled(
     "read_activity",
     pulls.pull_activity,
     *(tables.Sends, tables.EmailActivity, tables.OpenDetails, tables.ClickDetails),
     *(tables.Unsubscribes, tables.AbuseReports),
-    after=(tables.Reports, tables.AutomationEmails, tables.Members),
+    after=(tables.Reports, tables.AutomationEmails, JourneySteps, tables.Members),
 )
 orders = _pulled("read_orders", pulls.pull_orders, tables.Orders, after=(tables.Members,))
 
@@ -102,7 +120,7 @@ def events(lake: Lake, keys: SubscriberKeys, night: Night) -> Metadata:
     return {"new_rows": summary.rows, "quarantined": summary.quarantined}
 
 
-READERS = (audiences, members, automations, campaigns, reports, activity, orders, events)
+READERS = (audiences, members, automations, campaigns, journeys, reports, activity, orders, events)
 
 
 @asset(tables.Quarantine, group="lake", kinds=("parquet",), after=[key for reader in READERS for key in reader.keys])

@@ -15,15 +15,19 @@ from pipeline.analysis.performance import (
     dimensions,
     exits,
     funnel,
+    links,
     metric_changes,
     reconciliation,
     step_metrics,
     stuck,
     time_to_next_step,
 )
+from pipeline.analysis.performance.journey_counts import journey_counts
 from pipeline.orchestration.asset import Latest, Night, Scan, asset
 from pipeline.schemas import core, lake, reductions
 from pipeline.schemas import performance as marts
+from pipeline.schemas.journeys.lake import JourneySteps
+from pipeline.schemas.journeys.marts import PublishedJourneys
 
 COUNTS = ("sent", "delivered", "unique_human_clicks", "conversions")
 
@@ -84,6 +88,26 @@ def workflow_metrics(
 ) -> pl.DataFrame:
     """Counts and rates by workflow and window."""
     return step_metrics.workflow_metrics(daily, steps, as_of=night.as_of)
+
+
+def _link_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    recent = rows.filter(pl.col("window") == "28d")
+    return {
+        "links, 28 days": recent.height,
+        "clicked_by_nobody, 28 days": recent.filter(pl.col("unique_human_clicks") == 0).height,
+    }
+
+
+@asset(marts.StepLinks, group="performance", summary=_link_summary)
+def clicked_links(
+    link_days: DataFrame[reductions.LinkDays],
+    step_days: DataFrame[reductions.StepDays],
+    click_details: Latest[lake.ClickDetails],
+    steps: DataFrame[core.CoreSteps],
+    night: Night,
+) -> pl.DataFrame:
+    """Clicks by link and person."""
+    return links.step_links(link_days, step_days, click_details, steps, as_of=night.as_of)
 
 
 def _change_summary(changes: pl.DataFrame) -> dict[str, Any]:
@@ -190,6 +214,14 @@ def _causes(rows: pl.DataFrame) -> dict[str, Any]:
     return {"people": rows.height, "causes": rows["cause"].n_unique()}
 
 
+@dataclass(frozen=True)
+class Queues:
+    """Who waits, as Mailchimp shows it: by name in classic automations, by number in journeys."""
+
+    queue: Latest[lake.AutomationQueue]
+    journey_steps: Latest[JourneySteps]
+
+
 @asset(marts.StuckSubscribers, group="performance", summary=_causes)
 def stuck_subscribers(
     entries: DataFrame[core.CoreStepEntries],
@@ -198,14 +230,15 @@ def stuck_subscribers(
     subscribers: DataFrame[core.CoreSubscribers],
     messages: DataFrame[core.CoreMessages],
     events: Latest[lake.Events],
-    queue: Latest[lake.AutomationQueue],
+    waiting: Queues,
     steps: DataFrame[core.CoreSteps],
     workflows: DataFrame[core.CoreWorkflows],
     night: Night,
 ) -> pl.DataFrame:
     """Who is stuck tonight, where and why."""
+    queues = (waiting.queue, waiting.journey_steps)
     return stuck.stuck_subscribers(
-        entries, departures, conversions, subscribers, messages, events, queue, steps, workflows, as_of=night.as_of
+        entries, departures, conversions, subscribers, messages, events, *queues, steps, workflows, as_of=night.as_of
     )
 
 
@@ -224,6 +257,17 @@ class Listings:
     renamed: Scan[lake.Renamed]
 
 
+@dataclass(frozen=True)
+class JourneyPeople:
+    """Who is in which journey, by Mailchimp's count and by our facts."""
+
+    versions: DataFrame[PublishedJourneys]
+    journey_steps: Latest[JourneySteps]
+    step_entries: DataFrame[core.CoreStepEntries]
+    edges: DataFrame[core.CoreEdges]
+    subscribers: DataFrame[core.CoreSubscribers]
+
+
 @asset(marts.Reconciliation, group="performance", summary=_reasons)
 def reconciled(
     step_days: DataFrame[reductions.StepDays],
@@ -232,10 +276,12 @@ def reconciled(
     messages: DataFrame[core.CoreMessages],
     engagements: DataFrame[core.CoreEngagements],
     listings: Listings,
+    people: JourneyPeople,
     night: Night,
 ) -> pl.DataFrame:
-    """Our counts held against Mailchimp's reports and listings."""
-    listed = announced.collections(**vars(listings), as_of=night.as_of)
+    """Our counts held against Mailchimp's reports, listings and journeys."""
+    in_journeys = journey_counts(**vars(people), messages=messages.lazy(), steps=steps, as_of=night.as_of)
+    listed = pl.concat([announced.collections(**vars(listings), as_of=night.as_of), in_journeys])
     later = announced.after_tonight(listings.sources, as_of=night.as_of)
     return reconciliation.reconciliation(
         step_days, steps, reports, messages.lazy(), engagements.lazy(), listed, later, as_of=night.as_of

@@ -11,12 +11,13 @@ from pipeline.analysis.delays.recommendations import analyse_delays
 from pipeline.analysis.send_time.engagement_hours import engagement_hours
 from pipeline.analysis.send_time.evaluation import evaluate_send_times
 from pipeline.analysis.send_time.exploration import assign_hours, logged_assignments, sent_as_assigned
+from pipeline.analysis.send_time.frequency import frequency_pressure
 from pipeline.analysis.send_time.inputs import activity_hours, audience, below_cap, engaged_sends
 from pipeline.analysis.send_time.schedule import allowed_hours, schedule_sends
 from pipeline.analysis.send_time.subscribers import SendTimes, analyse_send_times
 from pipeline.charts.figures import delay_chart, send_time_chart
 from pipeline.config.constraints import load_constraints
-from pipeline.orchestration.asset import Latest, Night, asset
+from pipeline.orchestration.asset import Latest, Night, asset, preview
 from pipeline.orchestration.picture import image
 from pipeline.schemas import core, lake, reductions
 from pipeline.schemas import timing as marts
@@ -70,6 +71,21 @@ def hours_of_engagement(
 ) -> pl.DataFrame:
     """Clicks by people by local weekday and hour of sending."""
     return engagement_hours(hours_of_week, workflows, as_of=night.as_of, days=night.settings.send_time_days)
+
+
+def _pressure_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    account = rows.filter(pl.col("workflow_id").is_null() & (pl.col("period") == "7d")).sort("messages_from")
+    rates = ["messages_from", "delivered", "human_click_rate", "unsubscribe_rate", "expected_unsubscribe_rate"]
+    return {"the account, 7 days": preview(account.select(rates)), "messages": int(account["delivered"].sum())}
+
+
+@asset(marts.FrequencyPressure, group="timing", summary=_pressure_summary)
+def pressure_of_mail(
+    frequency_days: DataFrame[reductions.FrequencyDays], workflows: DataFrame[core.CoreWorkflows], night: Night
+) -> pl.DataFrame:
+    """How people take the next message after few or many."""
+    days, maturity_days = night.settings.send_time_days, night.settings.maturity_days
+    return frequency_pressure(frequency_days, workflows, as_of=night.as_of, days=days, maturity_days=maturity_days)
 
 
 def _allowed(settings: Settings) -> list[int]:

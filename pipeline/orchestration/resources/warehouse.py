@@ -4,19 +4,28 @@ What the tables hold is said in `pipeline/schemas`. How they are published is sa
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import duckdb
 import polars as pl
-from dagster_duckdb import DuckDBResource
 
-from pipeline.common.lock import DEFAULT_WAIT_SECONDS, exclusive
+from pipeline.common.errors import DriptuneError
+from pipeline.common.lock import DEFAULT_WAIT_SECONDS, POLL_SECONDS, WarehouseBusyError, exclusive, holders
+from pipeline.engine.reading import is_damage
+from pipeline.published.snapshot import SNAPSHOT_NAME
 from pipeline.schemas.base import Table, conform, empty, identity
 
 # The full rebuild of 100 million events was measured to fit into less.
 MEMORY_LIMIT = "3GiB"
+# A command that reads the working file has it open for seconds. Whoever holds it longer is told of.
+OPEN_ELSEWHERE_SECONDS = 30.0
+
+
+class WarehouseDamagedError(DriptuneError):
+    """The working file cannot be opened."""
 
 
 class Warehouse:
@@ -54,6 +63,7 @@ def open_warehouse(working_file: Path) -> Iterator[Warehouse]:
 
     Raises:
         WarehouseBusyError: if another process holds the file for longer than the run may wait.
+        WarehouseDamagedError: if the file is no database any more.
     """
     with session(working_file) as connection:
         yield Warehouse(connection)
@@ -65,16 +75,34 @@ def session(working_file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
     Raises:
         WarehouseBusyError: as `open_warehouse`.
+        WarehouseDamagedError: as `open_warehouse`.
     """
-    database = DuckDBResource(database=str(working_file), connection_config={"memory_limit": MEMORY_LIMIT})
     with (
         exclusive(working_file.with_suffix(".lock"), DEFAULT_WAIT_SECONDS),
-        database.get_connection() as connection,
-        # Dagster's resource leaves the connection open when a run fails.
-        closing(connection),
+        closing(_connect(working_file)) as connection,
     ):
         os.chmod(working_file, 0o600)
         # The order of rows has no meaning in any table, and keeping it costs memory.
         connection.execute("SET preserve_insertion_order = false")
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
+
+
+def _connect(working_file: Path) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + OPEN_ELSEWHERE_SECONDS
+    while True:
+        try:
+            return duckdb.connect(str(working_file), config={"memory_limit": MEMORY_LIMIT})
+        except duckdb.Error as error:
+            if is_damage(error):
+                raise WarehouseDamagedError(
+                    f"{working_file.name} is damaged. Run driptune repair: everything in it is rebuilt from the lake."
+                ) from error
+            if "Could not set lock" not in str(error):
+                raise
+            if time.monotonic() >= deadline:
+                raise WarehouseBusyError(
+                    f"{working_file.name} is open elsewhere{holders(working_file)}. Only a nightly may use this file. "
+                    f"Close the other program, and let it read published/{SNAPSHOT_NAME}. Then start again."
+                ) from error
+        time.sleep(POLL_SECONDS)

@@ -24,6 +24,7 @@ from pipeline.sample.account.population import Population, draw_population, pref
 from pipeline.sample.account.reactions import Reactions, draw_reactions
 from pipeline.sample.account.told import ARMS, TOLD, arms_of_slots, read_told
 from pipeline.sample.account.world import FIRST_US, FLOWS, LAST_US, NEVER_US, Array
+from pipeline.sample.archive import draw_archive
 
 DEFAULT_SEED = 20260629
 VISITS_PER_SUBSCRIBER = 9
@@ -62,16 +63,17 @@ def generate(seed: int = DEFAULT_SEED, log: Path | None = None) -> SampleAccount
     reactions = draw_reactions(generator, people, plan, arms)
     organic = draw_organic(generator, people)
     history = settle(plan, reactions, organic, people.size)
-    messages = _messages(plan, reactions, history)
+    messages, entries = _messages(plan, reactions, history), _entries(arms, plan, history)
+    archive = draw_archive(seed, people, messages.schema, entries.schema)
     return SampleAccount(
         seed=seed,
         people=people,
         unmailable_us=history.unmailable_us,
         unmailable_reason=history.unmailable_reason,
         journeys=_journeys(plan, history),
-        entries=_entries(arms, plan, history),
-        messages=messages,
-        activity=draw_activity(Draws(generator, len(plan.slot_us)), people, messages),
+        entries=pl.concat([entries, archive.entries]),
+        messages=pl.concat([messages, archive.messages]),
+        activity=pl.concat([draw_activity(Draws(generator, len(plan.slot_us)), people, messages), archive.activity]),
         orders=draw_orders(generator, people, _purchases(plan, reactions, history, organic), _outside(people, plan)),
         visits=_visits(generator, people),
     )

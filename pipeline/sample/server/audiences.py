@@ -1,5 +1,6 @@
-"""Account, audience, members and automations as the Marketing API shows them."""
+"""Account, audience and members as the Marketing API shows them."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,37 +9,31 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline.common.time import DAY_US
 from pipeline.sample.account.population import FIRST_NAMES, PLANS
-from pipeline.sample.account.world import AUDIENCE_ID, PLANTED, SERIES, Flow, Step, mailchimp_id, us
+from pipeline.sample.account.world import AUDIENCE_ID, PLANTED, mailchimp_id, us
 from pipeline.sample.account.zones import ZONES, standard_offset_hours
-from pipeline.sample.server.reports import AUDIENCE_NAME, ReportsApi
+from pipeline.sample.server.reports import AUDIENCE_NAME
 from pipeline.sample.server.shapes import Item, invalid, not_found, page, text, within
 from pipeline.sample.server.view import View
 
 Query = Mapping[str, str]
-AUTOMATIONS = {flow.workflow_id: flow for flow in SERIES if flow.kind == "automation"}
-WORKFLOW_TYPES = {"signup": "welcomeSeries", "cart_abandoned": "abandonedCart"}
-DELAY_ACTIONS = {"signup": "signup", "cart_abandoned": "ecomm_abandoned_cart"}
 AUDIENCE_CREATED = text(us("2025-06-30"))
 MERGE_FIELDS = (("FNAME", "First name"), ("LNAME", "Last name"), ("PLAN", "Plan"), (PLANTED.aa_field, "A/A test"))
 
 
 @dataclass
 class Changes:
-    """What was written to the account, by subscriber, by automation e-mail, and merge fields added."""
+    """What was written to the audience, by subscriber, and merge fields added."""
 
     members: dict[int, Item] = field(default_factory=dict)
-    emails: dict[str, Item] = field(default_factory=dict)
     merge_fields: list[tuple[str, str]] = field(default_factory=list)
 
 
 class AccountApi:
-    """Answers for account, audience, members and automations, as of a view and `changes` since."""
+    """Answers for account, audience and members, as of a view and `changes` since."""
 
-    def __init__(self, view: View, reports: ReportsApi) -> None:
+    def __init__(self, view: View) -> None:
         self._view = view
-        self._reports = reports
         self.changes = Changes()
         self._people = view.account.people
         self._number = {str(self._people.member_id[one]): int(one) for one in view.members.tolist()}
@@ -152,77 +147,6 @@ class AccountApi:
         del body["total_items"]
         return {**body, "email_id": member_id, "list_id": AUDIENCE_ID}
 
-    def automations(self, query: Query) -> Item:
-        """GET /automations: classic ones only; journeys cannot be read."""
-        made, started = within(query, "create_time"), within(query, "start_time")
-        wanted = query.get("status")
-        chosen = [
-            self._automation(flow)
-            for flow in AUTOMATIONS.values()
-            if made(flow.created_us) and started(flow.created_us + DAY_US) and wanted in (None, "sending")
-        ]
-        return page(query, "automations", chosen)
-
-    def automation(self, workflow_id: str) -> Item:
-        """GET /automations/{id}."""
-        return self._automation(self._flow(workflow_id))
-
-    def automation_emails(self, workflow_id: str) -> Item:
-        """GET /automations/{id}/emails: no parameters, no paging."""
-        flow = self._flow(workflow_id)
-        return {"emails": [self._email(flow, step) for step in flow.steps], "total_items": len(flow.steps)}
-
-    def automation_email(self, workflow_id: str, email_id: str) -> Item:
-        """GET /automations/{id}/emails/{id}."""
-        return self._email(*self.email_of(workflow_id, email_id))
-
-    def queue(self, workflow_id: str, email_id: str) -> Item:
-        """GET /automations/{id}/emails/{id}/queue: who is waiting for this e-mail tonight."""
-        self.email_of(workflow_id, email_id)
-        waiting = self._view.queued.filter(
-            (pl.col("workflow_id") == workflow_id) & (pl.col("next_step_id") == email_id)
-        )
-        items = [
-            {
-                "id": str(self._people.member_id[person]),
-                "workflow_id": workflow_id,
-                "email_id": email_id,
-                "list_id": AUDIENCE_ID,
-                "email_address": str(self._people.address[person]),
-                "next_send": text(moment),
-            }
-            for person, moment in waiting.select("subscriber", "next_us").iter_rows()
-        ]
-        return {"workflow_id": workflow_id, "email_id": email_id, "queue": items, "total_items": len(items)}
-
-    def queued(self, workflow_id: str, email_id: str, member_id: str) -> Item:
-        """GET /automations/{id}/emails/{id}/queue/{hash}."""
-        for item in self.queue(workflow_id, email_id)["queue"]:
-            if item["id"] == member_id:
-                found: dict[str, Any] = item
-                return found
-        raise not_found()
-
-    def removed(self, workflow_id: str) -> Item:
-        """GET /automations/{id}/removed-subscribers: no times."""
-        self._flow(workflow_id)
-        held = self._view.account.entries.filter(
-            (pl.col("cause") == "removed")
-            & pl.col("is_held")
-            & (pl.col("workflow_id") == workflow_id)
-            & (pl.col("entered_us") < self._view.now_us - DAY_US)
-        )
-        items = [
-            {
-                "id": str(self._people.member_id[person]),
-                "workflow_id": workflow_id,
-                "list_id": AUDIENCE_ID,
-                "email_address": str(self._people.address[person]),
-            }
-            for person in held["subscriber"]
-        ]
-        return {"workflow_id": workflow_id, "subscribers": items, "total_items": len(items)}
-
     @cached_property
     def _feed(self) -> dict[int, list[tuple[int, str, str]]]:
         messages = self._view.messages
@@ -251,18 +175,13 @@ class AccountApi:
             raise not_found()
         return self._number[member_id.lower()]
 
-    def _flow(self, workflow_id: str) -> Flow:
-        if workflow_id not in AUTOMATIONS:
-            raise not_found()
-        return AUTOMATIONS[workflow_id]
+    def person_of(self, address: str) -> int | None:
+        """The number of the existing member with an address; none if there is none."""
+        return self._number.get(hashlib.md5(address.lower().encode(), usedforsecurity=False).hexdigest())
 
-    def email_of(self, workflow_id: str, email_id: str) -> tuple[Flow, Step]:
-        """The automation and the step of an existing e-mail."""
-        flow = self._flow(workflow_id)
-        for step in flow.steps:
-            if step.step_id == email_id:
-                return flow, step
-        raise not_found()
+    def status(self, person: int) -> str:
+        """Mailchimp's status of a member, as written last."""
+        return str(self.changes.members.get(person, {}).get("status", self._view.status[person]))
 
     def _member(self, person: int) -> Item:
         people = self._people
@@ -284,7 +203,7 @@ class AccountApi:
             "full_name": name,
             "web_id": 360_000_000 + person,
             "email_type": "html",
-            "status": changes.get("status", str(self._view.status[person])),
+            "status": self.status(person),
             "consents_to_one_to_one_messaging": True,
             "merge_fields": {
                 "FNAME": name,
@@ -318,70 +237,6 @@ class AccountApi:
             "tags": tags,
             "list_id": AUDIENCE_ID,
         }
-
-    def _automation(self, flow: Flow) -> Item:
-        totals = [self._reports.campaign_totals(step.step_id) for step in flow.steps]
-        return {
-            "id": flow.workflow_id,
-            "create_time": text(flow.created_us),
-            "start_time": text(flow.created_us + DAY_US),
-            "status": "sending",
-            "emails_sent": sum(total["sent"] for total in totals),
-            "recipients": {"list_id": AUDIENCE_ID, "list_is_active": True, "list_name": AUDIENCE_NAME},
-            "settings": {"title": flow.name, "from_name": AUDIENCE_NAME},
-            "tracking": {"opens": True, "html_clicks": True, "text_clicks": False},
-            "trigger_settings": _trigger(flow),
-            "report_summary": {
-                "opens": sum(total["opens"] for total in totals),
-                "unique_opens": sum(total["unique_opens"] for total in totals),
-                "clicks": sum(total["clicks"] for total in totals),
-                "subscriber_clicks": sum(total["clickers"] for total in totals),
-            },
-        }
-
-    def _email(self, flow: Flow, step: Step) -> Item:
-        sent = self._reports.campaign_totals(step.step_id)["sent"]
-        days, hours = divmod(step.delay_hours, 24)
-        amount, unit = (step.delay_hours, "hour") if hours else (days, "day")
-        first = step is flow.steps[0]
-        changes = self.changes.emails.get(step.step_id, {})
-        delay = {
-            "amount": amount,
-            "type": unit if amount else "now",
-            "direction": "after",
-            "action": DELAY_ACTIONS[flow.trigger] if first else "previous_campaign_sent",
-        }
-        return {
-            "id": step.step_id,
-            "web_id": int(step.step_id[:6], 16),
-            "workflow_id": flow.workflow_id,
-            "position": step.position + 1,
-            "delay": changes.get("delay", delay),
-            "create_time": text(flow.created_us),
-            "start_time": text(flow.created_us + DAY_US),
-            "archive_url": f"http://eepurl.example/{step.step_id}",
-            "status": changes.get("status", "sending"),
-            "emails_sent": sent,
-            "send_time": text(flow.created_us + DAY_US),
-            "content_type": "template",
-            "recipients": {"list_id": AUDIENCE_ID, "list_is_active": True, "recipient_count": sent},
-            "settings": {
-                **{"subject_line": step.name, "title": step.name, "from_name": AUDIENCE_NAME},
-                **changes.get("settings", {}),
-            },
-            "tracking": {"opens": True, "html_clicks": True, "text_clicks": False},
-            "trigger_settings": _trigger(flow),
-            "report_summary": self._reports.summary(step.step_id),
-        }
-
-
-def _trigger(flow: Flow) -> Item:
-    return {
-        "workflow_type": WORKFLOW_TYPES[flow.trigger],
-        "workflow_title": flow.name,
-        "runtime": {"days": ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]},
-        "workflow_emails_count": len(flow.steps),
-    }
 
 
 def _feed_item(moment: int, kind: str, campaign_id: str) -> dict[str, Any]:

@@ -1,43 +1,48 @@
-"""What can be written to the stand-in account: delays and status of automation e-mails, merge fields, tags, batches.
+"""What can be written to the stand-in account: automation e-mails, merge fields, tags, events, triggers, batches.
 
-They change what is answered, not what happens in the sample world. `record` keeps them for servers to come.
+Writes change what is answered, and tags, events and triggers let people into journeys. They do not change what happens
+in the sample world. `keep` keeps them for servers to come, and `record` tells them.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pipeline.sample.server.audiences import WORKFLOW_TYPES, AccountApi
+from pipeline.sample.server.audiences import AccountApi
+from pipeline.sample.server.automations import AutomationsApi
+from pipeline.sample.server.journeys import JourneysApi
 from pipeline.sample.server.shapes import Item, ProblemError, invalid, not_found, page, text
 
-PATCHABLE_TYPES = ("abandonedBrowse", "abandonedCart", "emailFollowup", "singleWelcome")
 WRITABLE_ACTIONS = ("signup", "ecomm_abandoned_browse", "ecomm_abandoned_cart")
 DELAY_UNITS = ("now", "day", "hour", "week")
 MEMBER_STATUS = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional")
 LARGEST_BATCH = 1000
+EVENT_NAME = re.compile(r"[\w-]{2,30}", re.ASCII)
 Run = Callable[[str, str, Mapping[str, str], Any], Item | None]
 
 
 class WritesApi:
     """Answers for what writes, and for `/batches`."""
 
-    def __init__(self, account: AccountApi, now_us: int) -> None:
+    def __init__(self, account: AccountApi, automations: AutomationsApi, journeys: JourneysApi, now_us: int) -> None:
         self._account = account
+        self._automations = automations
+        self._journeys = journeys
         self._now_us = now_us
+        self._received: list[Item] = []
         self._batches: dict[str, Item] = {}
 
     def change_email(self, workflow_id: str, email_id: str, body: Any) -> Item:
-        """PATCH /automations/{id}/emails/{id}: the delay, where the kind of automation has a writable one."""
-        flow, _ = self._account.email_of(workflow_id, email_id)
+        """PATCH /automations/{id}/emails/{id}: the delay, which this kind of automation lets be written."""
+        self._automations.email_of(workflow_id, email_id)
         given = _object(body)
-        if WORKFLOW_TYPES[flow.trigger] not in PATCHABLE_TYPES:
-            raise invalid(f"E-mails of this type of automation cannot be changed; only {', '.join(PATCHABLE_TYPES)}.")
-        changes = self._account.changes.emails.setdefault(email_id, {})
+        changes = self._automations.changes.setdefault(email_id, {})
         if "delay" in given:
             changes["delay"] = _delay(_object(given["delay"]))
         if "settings" in given:
             changes["settings"] = _object(given["settings"])
-        return self._account.automation_email(workflow_id, email_id)
+        return self._automations.automation_email(workflow_id, email_id)
 
     def pause_email(self, workflow_id: str, email_id: str) -> None:
         """POST .../actions/pause."""
@@ -77,23 +82,46 @@ class WritesApi:
         if not isinstance(tags, list) or not all(isinstance(tag, dict) and tag.get("name") for tag in tags):
             raise invalid("'tags' must be a list of objects with 'name' and 'status'.")
         changes = self._account.changes.members.setdefault(person, {})
+        changes["changed_us"] = self._now_us
         chosen = changes.setdefault("tags", {})
-        chosen.update({str(tag["name"]): tag.get("status", "active") == "active" for tag in tags})
+        for tag in tags:
+            name, is_on = str(tag["name"]), tag.get("status", "active") == "active"
+            if is_on and not chosen.get(name):
+                self._journeys.tag_added(person, name, self._now_us)
+            chosen[name] = is_on
+
+    def send_event(self, list_id: str, member_id: str, body: Any) -> None:
+        """POST /lists/{id}/members/{hash}/events: a custom event of a member."""
+        person = self._account.person(list_id, member_id)
+        name = _object(body).get("name")
+        if not isinstance(name, str) or not EVENT_NAME.fullmatch(name):
+            raise invalid("'name' must have 2 to 30 letters, digits, dashes or underscores.")
+        self._journeys.event_happened(person, name, self._now_us)
+
+    def trigger_journey(self, journey_id: str, step_id: str, body: Any) -> None:
+        """POST /customer-journeys/journeys/{id}/steps/{id}/actions/trigger."""
+        self._journeys.trigger(journey_id, step_id, body, self._now_us)
 
     def repeat(self, lines: Iterable[str], run: Run) -> None:
-        """Make the changes that `record` kept once more, each at its own time."""
+        """Make the changes that `keep` kept once more, each at its own time."""
         now_us = self._now_us
         for line in lines:
             # A line cut short by a power cut was never answered.
             if line.endswith("\n"):
                 kept = json.loads(line)
+                self._received.append(kept)
                 self._now_us = kept["at_us"]
                 run(kept["method"], kept["path"], {}, kept["body"])
         self._now_us = now_us
 
-    def record(self, method: str, path: str, body: Any) -> str:
+    def keep(self, method: str, path: str, body: Any) -> str:
         """A change as a line of the log that servers to come repeat."""
-        return json.dumps({"at_us": self._now_us, "method": method, "path": path, "body": body}) + "\n"
+        self._received.append({"at_us": self._now_us, "method": method, "path": path, "body": body})
+        return json.dumps(self._received[-1]) + "\n"
+
+    def record(self) -> Item:
+        """GET /record, which Mailchimp does not have: every write received, and everybody let into a journey by one."""
+        return {"received": self._received, "entered": self._journeys.entered}
 
     def submit(self, body: Any, run: Run) -> Item:
         """POST /batches: done at once, each operation as a call of its own."""
@@ -128,8 +156,8 @@ class WritesApi:
         return self._batches[batch_id]
 
     def _set_status(self, workflow_id: str, email_id: str, status: str) -> None:
-        self._account.email_of(workflow_id, email_id)
-        self._account.changes.emails.setdefault(email_id, {})["status"] = status
+        self._automations.email_of(workflow_id, email_id)
+        self._automations.changes.setdefault(email_id, {})["status"] = status
 
     def _succeeds(self, operation: Item, run: Run) -> bool:
         try:

@@ -11,7 +11,7 @@ from pipeline.common import errors
 from pipeline.mailchimp import paging
 from pipeline.mailchimp import pulls as pull
 from pipeline.mailchimp.fields import instant
-from pipeline.mailchimp.pulls.windows import WindowState
+from pipeline.mailchimp.windows import WindowState
 from pipeline.schemas import lake as tables
 from pipeline.schemas.base import Table
 from tests.mailchimp.fake_account import (

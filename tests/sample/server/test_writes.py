@@ -1,16 +1,26 @@
 """What the stand-in server lets be written, and what it refuses as Mailchimp does."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
 
 from pipeline.sample.account.generate import SampleAccount
-from pipeline.sample.account.world import AUDIENCE_ID, CART, WELCOME
+from pipeline.sample.account.world import AUDIENCE_ID, REMINDER, WINBACK
+from pipeline.sample.server.journey_steps import (
+    API_TRIGGER,
+    EVENT_TRIGGER,
+    JOURNEYS,
+    RELEASE_EVENT,
+    TAG_TRIGGER,
+    WINBACK_TAG,
+)
 from pipeline.sample.server.process import serve
+from pipeline.sample.server.view import look
 from pipeline.settings import SAMPLE_TONIGHT
 
-EMAIL = f"/automations/{CART.workflow_id}/emails/{CART.steps[0].step_id}"
+EMAIL = f"/automations/{REMINDER.workflow_id}/emails/{REMINDER.steps[0].step_id}"
 DELAY = {"amount": 6, "type": "hour", "direction": "after", "action": "ecomm_abandoned_cart"}
 
 
@@ -32,11 +42,6 @@ def call(url: str, method: str, path: str, body: object = None) -> requests.Resp
 def test_the_delay_of_an_abandoned_cart_can_be_changed(url: str) -> None:
     assert call(url, "PATCH", EMAIL, {"delay": DELAY}).json()["delay"] == DELAY
     assert call(url, "GET", EMAIL).json()["delay"] == DELAY
-
-
-def test_the_delay_of_a_welcome_series_cannot(url: str) -> None:
-    path = f"/automations/{WELCOME.workflow_id}/emails/{WELCOME.steps[1].step_id}"
-    assert call(url, "PATCH", path, {"delay": DELAY}).status_code == 400
 
 
 def test_a_delay_after_the_previous_mail_cannot_be_written(url: str) -> None:
@@ -80,3 +85,60 @@ def test_bad_bodies_are_refused(url: str, member: str, body: bytes) -> None:
     response = requests.patch(url + member, data=body, auth=("anyone", "sample-us1"))
     assert response.status_code == 400
     assert response.headers["content-type"] == "application/problem+json"
+
+
+def entered(url: str) -> list[tuple[int, int, str, str]]:
+    found = call(url, "GET", "/record").json()["entered"]
+    return [(one["journey_id"], one["step_id"], one["member_id"], one["by"]) for one in found]
+
+
+def test_tags_events_and_triggers_let_people_in_once(account: SampleAccount) -> None:
+    """Each of the three starts of the win-back is used by one person, twice; the second time lets nobody in."""
+    winback = next(one for one in JOURNEYS if one.flow is WINBACK)
+    tag, event, api = (
+        winback.trigger(TAG_TRIGGER, WINBACK_TAG),
+        winback.trigger(EVENT_TRIGGER, RELEASE_EVENT),
+        winback.trigger(API_TRIGGER),
+    )
+    assert tag
+    assert event
+    assert api
+    view = look(account, SAMPLE_TONIGHT)
+    people = [one for one in view.members.tolist() if view.status[one] == "subscribed"][:3]
+    ids = [str(account.people.member_id[one]) for one in people]
+    place = f"/lists/{AUDIENCE_ID}/members"
+    trigger = f"/customer-journeys/journeys/{winback.number}/steps/{api.number}/actions/trigger"
+    with serve(account, SAMPLE_TONIGHT) as url:
+        for first in (True, False):
+            tags = {"tags": [{"name": WINBACK_TAG, "status": "active"}]}
+            assert call(url, "POST", f"{place}/{ids[0]}/tags", tags).status_code == 204
+            assert call(url, "POST", f"{place}/{ids[1]}/events", {"name": RELEASE_EVENT}).status_code == 204
+            answer = call(url, "POST", trigger, {"email_address": str(account.people.address[people[2]])})
+            assert answer.status_code == (204 if first else 400)
+        starts = zip((tag, event, api), ids, strict=True)
+        assert entered(url) == [(winback.number, step.number, member, step.step_type) for step, member in starts]
+        assert len(call(url, "GET", "/record").json()["received"]) == 5
+
+
+def test_nobody_is_let_in_where_the_api_has_no_starting_point(url: str, account: SampleAccount) -> None:
+    winback = next(one for one in JOURNEYS if one.flow is WINBACK)
+    place = "/customer-journeys/journeys/{}/steps/{}/actions/trigger"
+    body = {"email_address": str(account.people.address[500])}
+    for journey, step, status in (
+        (winback.number, winback.steps[0].number, 400),
+        (winback.number, 1, 404),
+        (1, 1, 404),
+    ):
+        assert call(url, "POST", place.format(journey, step), body).status_code == status
+    assert entered(url) == []
+
+
+def test_what_was_received_is_told_by_the_next_server_too(account: SampleAccount, member: str, tmp_path: Path) -> None:
+    log = tmp_path / "writes.ndjson"
+    tags = {"tags": [{"name": WINBACK_TAG, "status": "active"}]}
+    with serve(account, SAMPLE_TONIGHT, log=log) as url:
+        call(url, "POST", f"{member}/tags", tags)
+        told = call(url, "GET", "/record").json()
+    with serve(account, SAMPLE_TONIGHT, log=log) as url:
+        assert call(url, "GET", "/record").json() == told
+    assert [one["body"] for one in told["received"]] == [tags]

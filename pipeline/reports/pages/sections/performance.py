@@ -13,6 +13,9 @@ from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Section
 from pipeline.reports.pages.sections.tiles import NAMES
 
+MOST_LINKS = 8
+"""Links of a step that a page shows."""
+
 
 def funnel(flow: Flow) -> Section:
     """Drop-off between the steps, with the biggest avoidable loss in the title."""
@@ -71,6 +74,29 @@ def trend(flow: Flow) -> Section | None:
     table = [[cells.anything(value) for value in line] for line in recent.select(columns).iter_rows()]
     figure = chart and replace(chart, label=words)
     return Section("trend", "Is anything out of line?", words, columns, table, figure, "metric_trends")
+
+
+def links(flow: Flow) -> Section | None:
+    """The links of each step by the people who clicked them, over 28 days."""
+    rows = flow.rows("step_links").filter(pl.col("window") == WINDOW)
+    if rows.is_empty():
+        return None
+    place = flow.rows("steps").select("step_id", "position")
+    order = ("position", "step_id", "unique_human_clicks", "url")
+    rows = rows.join(place, on="step_id", how="left").sort(order, descending=[False, False, True, False])
+    table = [
+        [
+            Cell(flow.step_name(row["step_id"])),
+            Cell(row["url"]),
+            cells.number(row["unique_human_clicks"]),
+            Cell(share(row["click_share"]), row["click_share"]),
+            cells.rate(row, "human_click_rate"),
+        ]
+        for row in rows.group_by("step_id", maintain_order=True).head(MOST_LINKS).iter_rows(named=True)
+    ]
+    header = ("step", "link", "people who clicked", "share of the step", "of delivered (95%)")
+    words = f"28 days, the {MOST_LINKS} most clicked links of each step. Who clicks two links counts for both."
+    return Section("links", "What people click", words, header, table, source="step_links, window 28d")
 
 
 def steps(flow: Flow) -> Section:
