@@ -297,6 +297,7 @@ def reconciled(
     """Our counts held against Mailchimp's reports, listings and journeys."""
     in_journeys = journey_counts(**vars(people), messages=messages.lazy(), steps=steps, as_of=night.as_of)
     listed = pl.concat([announced.collections(**vars(listings), as_of=night.as_of), in_journeys])
+    later = announced.after_tonight(listings.sources, as_of=night.as_of)
     return reconciliation.reconciliation(
-        step_days, steps, reports, messages.lazy(), engagements.lazy(), listed, as_of=night.as_of
+        step_days, steps, reports, messages.lazy(), engagements.lazy(), listed, later, as_of=night.as_of
     )
