@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -19,6 +19,11 @@ def serve(answer: Answer) -> Iterator[str]:
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
         wbufsize = -1
+
+        def handle(self) -> None:
+            # A client that goes away is no news.
+            with suppress(ConnectionError):
+                super().handle()
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
