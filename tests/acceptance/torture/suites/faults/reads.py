@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import polars as pl
 
 from pipeline.common.errors import SourceError
 from pipeline.mailchimp import pulls
+from pipeline.mailchimp.paging import Listing
 from pipeline.mailchimp.pulls.pulling import PullSummary
 from pipeline.schemas.base import Table, polars_schema, tables_of
 from pipeline.schemas.lake import Quarantine, Sources
@@ -32,6 +34,7 @@ SCARCE = {"retry_budget_seconds": 0.4, "call_deadline_seconds": 0.4, "max_respon
 # Three sources that fail, each after a call with all its attempts and one more that asks whether the source is there.
 LONGEST_SECONDS = 1.1 * 3 * 2 * (0.4 + 0.4)
 NIGHT = NIGHTS[1]
+PLANTED_KIND = "a short page that announces more"
 OF_ACCOUNT = {model for model in tables_of("lake") if "as_of_day" in polars_schema(model)} - {Quarantine, Sources}
 NAMES = {
     *("lists", "members", "merge-fields", "activity-feed", "automations", "emails", "queue", "removed-subscribers"),
@@ -63,7 +66,11 @@ def measure(quick: bool) -> Iterator[Row]:
             trial.prepare(url)
             for case in trial.cases()[:: 12 if quick else 1]:
                 trial.meet(case)
-    sums, endpoints = trial.sums, len(trial.endpoints)
+            sums, trial.sums = trial.sums, Counter()
+            with patch.object(Listing, "is_short", False):
+                for case in [case for case in trial.cases() if case.kind == PLANTED_KIND and case.times > 1]:
+                    trial.meet(case)
+    endpoints, planted = len(trial.endpoints), trial.sums["silent"]
     names = ("raw", "vague", "secrets", "silent", "stopped", "late", "different")
     reached = "; ".join(str(sums[name]) for name in names)
     what = f"{sums['answers']:,} faulty answers of {len(KINDS)} kinds at {endpoints} endpoints of the pulls in "
@@ -72,6 +79,8 @@ def measure(quick: bool) -> Iterator[Row]:
               "incomplete without a word; stopped by the probe of journeys; pulls beyond their time; other after the "
               "next pull", reached, "; ".join("0" for _ in names),
               all(sums[name] == 0 for name in names) and (quick or sums["answers"] >= 500))  # fmt: skip
+    yield Row("R3", f"{trial.sums['cases']} of these pulls without the comparison of rows with what was announced (a "
+              "planted fault): found incomplete without a word", str(planted), "> 0", planted > 0)  # fmt: skip
 
 
 def endpoint_of(path: str) -> str:
