@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -34,6 +35,10 @@ SCARCE = {"retry_budget_seconds": 0.4, "call_deadline_seconds": 0.4, "max_respon
 # Three sources that fail, each after a call with all its attempts and one more that asks whether the source is there.
 LONGEST_SECONDS = 1.1 * 3 * 2 * (0.4 + 0.4)
 NIGHT = NIGHTS[1]
+LAST_NIGHT = NIGHTS[2]
+# Nothing announces how many steps a journey has, so a shorter list is one from which a step was removed.
+UNCOUNTED = {"/customer-journeys/journeys/{}/steps"}
+SHORTER = {"an empty page that announces more", "a short page that announces more"}
 PLANTED_KIND = "a short page that announces more"
 OF_ACCOUNT = {model for model in tables_of("lake") if "as_of_day" in polars_schema(model)} - {Quarantine, Sources}
 NAMES = {
@@ -102,7 +107,7 @@ class _Trial:
         self.account = BreakingAccount(self._right, self._choose)
         self.sums: Counter[str] = Counter()
         self.endpoints: list[tuple[Pull, str]] = []
-        self._held: dict[Pull, dict[type[Table], pl.DataFrame]] = {}
+        self._held: dict[tuple[Pull, date], dict[type[Table], pl.DataFrame]] = {}
         self._case: Case | None = None
         self._left: float = 0
         self._url = ""
@@ -119,7 +124,10 @@ class _Trial:
             night.pull(pull, NIGHT)
             found = dict.fromkeys(endpoint_of(path) for path, _ in self._right.requests)
             self.endpoints += [(pull, endpoint) for endpoint in found]
-            self._held[pull] = _rows(night)
+            self._held[pull, NIGHT] = _rows(night)
+            later = shutil.copytree(folder, self._folder / "later")
+            self._held[pull, LAST_NIGHT] = _rows(_after(Night(later, url), pull))
+            shutil.rmtree(later)
 
     def cases(self) -> Sequence[Case]:
         """All of them."""
@@ -136,7 +144,7 @@ class _Trial:
         shutil.copytree(self._folder / case.pull.__name__, folder)
         found = Counter(self._faulty(Night(folder, self._url, **SCARCE), case))
         self._left = 0
-        if case.kind not in LIES:
+        if not self._lies(case):
             found += self._next(Night(folder, self._url), case)
         content = b"".join(path.read_bytes() for path in folder.rglob("*.json"))
         found["secrets"] += any(secret.encode() in content for secret in (PERSON, API_KEY))
@@ -168,24 +176,23 @@ class _Trial:
             if any(secret in told for secret in (PERSON, API_KEY, "127.0.0.1", *map(member_id, range(16)))):
                 print(f"{case}: {told}")
                 found["secrets"] += 1
-        is_right = self._is_right(night, case)
+        is_right = not self._differing(night, case, NIGHT)
         is_told = bool(errors) or self._has_told(night)
-        if not is_right and not is_told and case.kind not in LIES and self.sums["answers"] > asked:
-            print(f"{case}: incomplete without a word: {self._differing(night, case)}")
+        if not is_right and not is_told and not self._lies(case) and self.sums["answers"] > asked:
+            print(f"{case}: incomplete without a word: {self._differing(night, case, NIGHT)}")
             found["silent"] += 1
         found["right" if is_right else "told"] += 1
         return found
 
     def _next(self, night: Night, case: Case) -> Counter[str]:
         try:
-            failures = _pulled(night, case.pull).failures
+            _after(night, case.pull)
         except Exception as error:
             print(f"{case}, next: {type(error).__name__}: {error}"[:500])
             return Counter(raw=1)
-        if failures or not self._is_right(night, case):
-            print(f"{case}, next: {[str(one) for one in failures]} {self._differing(night, case)}")
-            return Counter(different=1)
-        return Counter()
+        if differing := self._differing(night, case, LAST_NIGHT):
+            print(f"{case}, next: {differing}")
+        return Counter(different=len(differing))
 
     def _has_told(self, night: Night) -> bool:
         """Whether rows were set aside tonight, or a source is noted as short or gone."""
@@ -193,12 +200,13 @@ class _Trial:
         noted = night.lake.latest(Sources).collect()
         return bool(aside or noted.filter((pl.col("state") != "read") | (pl.col("detail") != "")).height)
 
-    def _is_right(self, night: Night, case: Case) -> bool:
-        return not self._differing(night, case)
-
-    def _differing(self, night: Night, case: Case) -> list[str]:
-        held = self._held[case.pull]
+    def _differing(self, night: Night, case: Case, when: date) -> list[str]:
+        held = self._held[case.pull, when]
         return [model.__name__ for model, rows in _rows(night).items() if not rows.equals(held[model])]
+
+    def _lies(self, case: Case) -> bool:
+        """Whether nobody can see that the answer is wrong."""
+        return case.kind in LIES or (case.endpoint in UNCOUNTED and case.kind in SHORTER)
 
     def _choose(self, path: str, query: dict[str, str]) -> Break | None:
         case = self._case
@@ -209,11 +217,22 @@ class _Trial:
         return KINDS[case.kind]
 
 
-def _pulled(night: Night, pull: Pull) -> PullSummary:
+def _pulled(night: Night, pull: Pull, as_of: date = NIGHT) -> PullSummary:
     """The pull as the last attempt of the night's step makes it."""
     return pulls.read_or_keep(
-        lambda: night.pull(pull, NIGHT), sorted(OF_ACCOUNT, key=str), night.lake, NIGHT, may_try_again=False
+        lambda: night.pull(pull, as_of), sorted(OF_ACCOUNT, key=str), night.lake, as_of, may_try_again=False
     )
+
+
+def _after(night: Night, pull: Pull) -> Night:
+    """The same after the pull of the last night.
+
+    Raises:
+        SourceError: if anything of it cannot be read.
+    """
+    for failure in _pulled(night, pull, LAST_NIGHT).failures:
+        raise failure
+    return night
 
 
 def _rows(night: Night) -> dict[type[Table], pl.DataFrame]:
