@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy.exc import DatabaseError
 
-from pipeline.common.errors import DriptuneError, LedgerError, SourceError, disk_trouble
+from pipeline.common.errors import ContractBrokenError, DriptuneError, LedgerError, SourceError, disk_trouble
 from pipeline.common.time import numbered_day
 from pipeline.config.approvals import load_approvals
 from pipeline.config.conflicts import load_conflict_rules
@@ -17,6 +17,7 @@ from pipeline.config.constraints import load_constraints
 from pipeline.config.decisions import load_decisions
 from pipeline.config.experiments import load_experiments
 from pipeline.config.flow_map import load_flow_map
+from pipeline.config.holdouts import load_holdouts
 from pipeline.config.mutes import load_mutes
 from pipeline.lake.inventory import DamagedInventoryError
 from pipeline.lake.keys import KeyDamageError, load_keys
@@ -43,7 +44,16 @@ from pipeline.settings import Settings
 Finding = tuple[bool, str]
 # During a nightly the working file, the new publication and the old ones are on the disk at the same time.
 LEAST_FREE_BYTES = 2_000_000_000
-OTHER_DEFINITIONS = (load_constraints, load_mutes, load_experiments, load_decisions, load_conflict_rules)
+# Counts that differ and are named; the table `reconciliation` holds all.
+COUNTS_NAMED = 10
+OTHER_DEFINITIONS = (
+    load_constraints,
+    load_mutes,
+    load_experiments,
+    load_holdouts,
+    load_decisions,
+    load_conflict_rules,
+)
 RESTORE_LEDGER = (
     "Put it back from a backup. If there is none, move the folder ledger away and run driptune repair: what was "
     "decided is lost, and changes that were applied can no longer be rolled back."
@@ -112,9 +122,20 @@ def _lake(settings: Settings) -> list[Finding]:
 
 
 def _reconciled(reconciliation: pl.DataFrame) -> Finding:
-    unexplained = reconciliation.filter(pl.col("reason") == "unexplained").height
-    compared = f"{reconciliation.height} counts were compared with Mailchimp's reports"
-    return unexplained == 0, f"{compared}; {unexplained} differences are unexplained"
+    unexplained = reconciliation.filter(pl.col("reason") == "unexplained")
+    later = reconciliation.filter(pl.col("reason") == "after tonight")
+    told = f"{reconciliation.height} counts were compared with Mailchimp's reports; "
+    told += f"{unexplained.height} differences are unexplained{_named(unexplained)}"
+    if later.height:
+        told += f"; {later.height} hold what came after tonight{_named(later)}"
+    return unexplained.is_empty(), told
+
+
+def _named(counts: pl.DataFrame) -> str:
+    """Which counts these are; the first few by name."""
+    named = [f"{metric} of {source}" for source, metric in counts.select("campaign_id", "metric").iter_rows()]
+    more = f" and {len(named) - COUNTS_NAMED} more" if len(named) > COUNTS_NAMED else ""
+    return f" ({', '.join(named[:COUNTS_NAMED])}{more})" if named else ""
 
 
 def _ledger(settings: Settings) -> list[Finding]:
@@ -203,7 +224,10 @@ def _mailchimp(settings: Settings) -> list[Finding]:
     """Whether the account answers, and whether its journeys can be read."""
     try:
         with connect(settings, settings.resolve_as_of()) as client:
-            name = client.get("/", {"fields": "account_name"})["account_name"]
+            name = client.get("/", {"fields": "account_name"}).get("account_name")
+            if not isinstance(name, str):
+                advice = "This is not Mailchimp's API. Check DRIPTUNE_MAILCHIMP_URL."
+                raise ContractBrokenError("/", "this is missing or no text", advice, "account_name")
             journeys = _journeys(client)
     except SourceError as error:
         return [(False, str(error))]
