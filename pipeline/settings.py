@@ -121,7 +121,7 @@ class Settings(BaseSettings):
         default=14,
         ge=1,
         le=60,
-        description="Days in which a conversion counts for the path or content that was served.",
+        description="Days after the message in which the goal of its workflow counts for the path or content served.",
     )
     send_time_days: int = Field(
         default=180, description="Days of activity from which send times are learnt: older habits have changed."
@@ -132,10 +132,6 @@ class Settings(BaseSettings):
         le=1,
         description="Share of subscribers whose send time is drawn at random among the allowed hours. A tenth costs "
         "little, and measures the lift of the others.",
-    )
-    send_times_used_from: date | None = Field(
-        default=None,
-        description="First day on which your flows use the assigned send time. Earlier messages are not evaluated.",
     )
     holidays: tuple[date, ...] = Field(
         default=(), description="Days that anomaly baselines neither score nor learn from: sending differs on them."

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from pipeline.config.delivery import Deliver, Described
 from pipeline.config.reader import Definition, Mistake, Name, load_definition, repeated_ids
 from pipeline.schemas.vocabulary import StepKind, StepStatus, WorkflowStatus
 
@@ -71,7 +72,7 @@ class Step(Definition):
     default: bool = False
 
 
-class Flow(Definition):
+class Flow(Described):
     """One flow. A classic automation may be listed under its id, and a journey under any id with its number.
 
     Without steps those of Mailchimp are meant. What an entry says of a journey overrides what Mailchimp says.
@@ -79,12 +80,12 @@ class Flow(Definition):
 
     id: Name
     journey: Name | None = None
-    name: Name | None = None
     category: Name | None = None
     priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
     trigger: Name | None = None
     goal: Name | None = None
     status: WorkflowStatus = "active"
+    deliver: Deliver | None = None
     steps: list[Step] = Field(default_factory=list)
 
     @model_validator(mode="before")

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.common.time import numbered_day
+from pipeline.common.time import numbered_day, to_timestamp
 from pipeline.config.flow_map import journey_workflow_id
 from pipeline.dimensions.journey_flows import MappedJourney
 from pipeline.dimensions.journeys import OF_JOURNEY, Journey, Row, Snapshot
@@ -63,7 +63,8 @@ def journey_versions(
                     "as_of_day": as_of,
                 }
             )
-    frame = pl.DataFrame(rows, schema=polars_schema(PublishedJourneys))
+    schema = {**polars_schema(PublishedJourneys), "last_started_at": pl.Int64()}
+    frame = pl.DataFrame(rows, schema=schema).with_columns(to_timestamp("last_started_at").alias("last_started_at"))
     return conform(frame.sort("journey_id", "version"), PublishedJourneys)
 
 
@@ -123,6 +124,7 @@ def _described(version: Snapshot) -> Row:
     shown = ("step_id", "step_kind", "status", "delay_hours", "campaign_id")
     return {
         **{name: journey[name] for name in (*told, *counted)},
+        "last_started_at": journey["last_started_us"],
         "emails": kinds.count("email"),
         "branches": kinds.count("branch"),
         "delay_hours": sum(step["delay_hours"] or 0.0 for step in steps),

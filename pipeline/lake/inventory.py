@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.common.errors import DriptuneError
-from pipeline.common.files import read_state, write_atomically
+from pipeline.common.files import encoded_state, read_state, write_atomically
 
 ADDRESSES = Path("addresses") / "addresses.parquet"
 FORGOTTEN = Path("state") / "forgotten.json"
+INDEX = Path("state") / "inventory.json"
 KEY_NOTE, LEDGER_NOTE = NOTES = "secret_key", "ledger"
 # These files are rewritten in place. They are small, so that even a nightly compares all of their bytes.
-_REWRITTEN = (ADDRESSES, FORGOTTEN)
+_STATE = "state"
+_REWRITTEN = (ADDRESSES, FORGOTTEN, INDEX)
 
 REPAIR = "Run driptune repair: it lists anew what the lake holds."
 
@@ -50,7 +52,10 @@ class Damage:
 
 
 class Inventory:
-    """The inventory of the lake at `root`: a JSON file for each table, with its own hash, and two notes."""
+    """The inventory of the lake at `root`: a JSON file for each table, with its own hash, and two notes.
+
+    Which of these there should be stands in a file of the lake, and that file is listed like every other.
+    """
 
     def __init__(self, root: Path) -> None:
         self.folder = root.with_name(f"{root.name}_inventory")
@@ -60,11 +65,13 @@ class Inventory:
         """List files of one table that were just written, with what they hold; any other version is forgotten."""
         self._list({file: [_version(body)] for file, body in bodies.items()})
 
-    def announce(self, file: Path, body: bytes) -> None:
-        """List a second version of a listed file that is about to be rewritten: a crash may leave either."""
+    def rewrite(self, file: Path, body: bytes) -> None:
+        """Write a file of the lake that is always under the same name. A crash may leave either version of it."""
         _, name = self._place(file)
         if versions := self._listed(file).get(name):
             self._list({file: [*versions, _version(body)]})
+        write_atomically(file, body)
+        self.add({file: body})
 
     def remove(self, *files: Path) -> None:
         """Take files of one table off its list, before they are removed."""
@@ -79,6 +86,7 @@ class Inventory:
             listed = self._read(table)
             unlisted = [self._root / table / name for name in self._sizes(table) if name not in listed]
             self.add({file: file.read_bytes() for file in unlisted})
+        self._index({path.stem for path in self.folder.glob("*.json")})
 
     def damage(self, *, every_byte: bool) -> list[Damage]:
         """What is missing or is not as it was written.
@@ -95,6 +103,8 @@ class Inventory:
         """Remove a damaged file, and no longer expect it."""
         if damage.file.parent != self.folder:
             self.remove(damage.file)
+        elif damage.file.stem in self._indexed():
+            self._index(self._indexed() - {damage.file.stem})
         damage.file.unlink(missing_ok=True)
 
     def note(self, name: str, content: Mapping[str, Any]) -> None:
@@ -111,8 +121,11 @@ class Inventory:
 
     def _compare(self, every_byte: bool) -> list[Damage]:
         found: list[Damage] = []
+        indexed = self._indexed()
         for table in self._tables():
             listed, path = {}, self.folder / f"{table}.json"
+            if table in indexed and not path.exists():
+                found.append(self._damage(path, "is missing"))
             try:
                 listed = self._read(table)
             except DamagedInventoryError:
@@ -133,7 +146,7 @@ class Inventory:
     def _tables(self) -> list[str]:
         """The tables that are listed or that are there, and the notes."""
         listed = {path.stem for path in self.folder.glob("*.json")}
-        return sorted(listed | {path.name for path in self._root.glob("*") if path.is_dir()})
+        return sorted(listed | self._indexed() | {path.name for path in self._root.glob("*") if path.is_dir()})
 
     def _sizes(self, table: str) -> dict[str, int]:
         """The size in bytes of every file of a table, by name."""
@@ -175,6 +188,27 @@ class Inventory:
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         state = {"content": dict(content), "sha256": _seal(name, content)}
         write_atomically(self.folder / f"{name}.json", json.dumps(state).encode())
+        if name not in self._indexed() | {_STATE}:
+            self._index(self._indexed() | {name})
+
+    def _indexed(self) -> set[str]:
+        """The files of the inventory that there should be; none if that cannot be read, which is found by its hash."""
+        try:
+            return set(read_state(self._root / INDEX).get("lists", []))
+        except (ValueError, AttributeError):
+            return set()
+
+    def _index(self, lists: set[str]) -> None:
+        file = self._root / INDEX
+        # The list of the state names the index, and the index that list. A crash between the two must not be damage.
+        if not file.exists():
+            self.rewrite(file, _index_of(lists - {_STATE}))
+        if file.read_bytes() != _index_of(lists | {_STATE}):
+            self.rewrite(file, _index_of(lists | {_STATE}))
+
+
+def _index_of(lists: set[str]) -> bytes:
+    return encoded_state({"lists": sorted(lists)})
 
 
 def named_by_content(night: str, body: bytes) -> str:

@@ -106,7 +106,7 @@ class Lake:
         changed = incoming.join(before, on=incoming.columns, how="anti", nulls_equal=True)
         if changed.height:
             kept = before.join(changed, on="subscriber_key", how="anti")
-            self._rewrite(self._addresses_file, _encode(pl.concat([kept, changed]).sort("subscriber_key")))
+            self.inventory.rewrite(self._addresses_file, _encode(pl.concat([kept, changed]).sort("subscriber_key")))
         return changed.height
 
     def drop_addresses(self, subscriber_keys: pl.Series) -> int:
@@ -140,7 +140,7 @@ class Lake:
         """
         keys = self.keys_of_person(subscriber_key)
         forgotten = self._forgotten() | {_hash_of_key(key) for key in keys}
-        self._rewrite(self._forgotten_file, encoded_state({"keys": sorted(forgotten)}))
+        self.inventory.rewrite(self._forgotten_file, encoded_state({"keys": sorted(forgotten)}))
         removed, gone = 0, pl.DataFrame({"subscriber_key": sorted(keys)}, schema={"subscriber_key": pl.Int64})
         for model in tables_of("lake"):
             if "subscriber_key" in polars_schema(model):
@@ -177,11 +177,6 @@ class Lake:
         # A row of nobody, such as the order of a guest, is kept.
         return rows.filter(~pl.col("subscriber_key").is_in(gone).fill_null(False))
 
-    def _rewrite(self, file: Path, body: bytes) -> None:
-        self.inventory.announce(file, body)
-        write_atomically(file, body)
-        self.inventory.add({file: body})
-
     def _remove(self, file: Path, gone: pl.DataFrame) -> int:
         """Rewrite a file without some rows, and return their number."""
         rows = pl.read_parquet(file, glob=False, hive_partitioning=False)
@@ -191,7 +186,7 @@ class Lake:
             return 0
         body = _encode(kept)
         if kept.height and file == self._addresses_file:
-            self._rewrite(file, body)
+            self.inventory.rewrite(file, body)
             return removed
         self.inventory.remove(file)
         if kept.height:

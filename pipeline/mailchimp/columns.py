@@ -112,6 +112,12 @@ REPORTS = {
     "last_click_us": Field("clicks.last_click", read.instant, required=False),
     "total_orders": Field("ecommerce.total_orders", read.amount_of_things, required=False, default=0),
     "total_revenue_cents": Field("ecommerce.total_revenue", read.cents, required=False, default=0),
+    "industry_type": Field("industry_stats.type", read.text, required=False),
+    "industry_open_rate": Field("industry_stats.open_rate", read.number, required=False),
+    "industry_click_rate": Field("industry_stats.click_rate", read.number, required=False),
+    "industry_bounce_rate": Field("industry_stats.bounce_rate", read.number, required=False),
+    "industry_unsubscribe_rate": Field("industry_stats.unsub_rate", read.number, required=False),
+    "industry_complaint_rate": Field("industry_stats.abuse_rate", read.number, required=False),
 }
 SENT_TO = {
     "member_id": Field("email_id", read.member_id),

@@ -17,6 +17,7 @@ from pipeline.config.constraints import load_constraints
 from pipeline.config.decisions import load_decisions
 from pipeline.config.experiments import load_experiments
 from pipeline.config.flow_map import load_flow_map
+from pipeline.config.holdouts import load_holdouts
 from pipeline.config.mutes import load_mutes
 from pipeline.lake.inventory import DamagedInventoryError
 from pipeline.lake.keys import KeyDamageError, load_keys
@@ -45,7 +46,14 @@ Finding = tuple[bool, str]
 LEAST_FREE_BYTES = 2_000_000_000
 # Counts that differ and are named; the table `reconciliation` holds all.
 COUNTS_NAMED = 10
-OTHER_DEFINITIONS = (load_constraints, load_mutes, load_experiments, load_decisions, load_conflict_rules)
+OTHER_DEFINITIONS = (
+    load_constraints,
+    load_mutes,
+    load_experiments,
+    load_holdouts,
+    load_decisions,
+    load_conflict_rules,
+)
 RESTORE_LEDGER = (
     "Put it back from a backup. If there is none, move the folder ledger away and run driptune repair: what was "
     "decided is lost, and changes that were applied can no longer be rolled back."

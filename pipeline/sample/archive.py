@@ -3,13 +3,11 @@
 It is drawn apart from the world, so that nothing of the world depends on it.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import polars as pl
 
 from pipeline.common.time import HOUR_US, SECOND_US
-from pipeline.sample.account.draws import Draws
+from pipeline.sample.account.draws import Draws, Frames
 from pipeline.sample.account.engagement import draw_activity
 from pipeline.sample.account.population import Population
 from pipeline.sample.account.world import NEVER_US, PLANTED, REMINDER, Array, us
@@ -18,28 +16,18 @@ ENTRANTS = 160
 BEGINS_US, ENDS_US = us("2025-10-01"), us("2025-12-10")
 
 
-@dataclass(frozen=True)
-class Archive:
-    """Frames as in the account: messages, activity, and entries of those who were taken out."""
-
-    messages: pl.DataFrame
-    activity: pl.DataFrame
-    entries: pl.DataFrame
-
-
-def draw_archive(seed: int, people: Population, messages: pl.Schema, entries: pl.Schema) -> Archive:
+def draw_archive(seed: int, people: Population, known: Frames) -> Frames:
     """The history of the old automation.
 
     Args:
         seed: of all chance.
         people: who they are.
-        messages: columns of the account's messages.
-        entries: columns of the account's entries.
+        known: the frames of the account, for their columns.
     """
     generator = np.random.default_rng(seed + 4)
     lasts = (people.deleted_us == NEVER_US) & (people.archived_us == NEVER_US) & ~people.is_bad_address
-    known = np.flatnonzero(lasts & ~people.is_planted & (people.signup_us < BEGINS_US))
-    chosen = np.sort(generator.choice(known, min(ENTRANTS, len(known)), replace=False))
+    lasting = np.flatnonzero(lasts & ~people.is_planted & (people.signup_us < BEGINS_US))
+    chosen = np.sort(generator.choice(lasting, min(ENTRANTS, len(lasting)), replace=False))
     entered = BEGINS_US + (generator.random(len(chosen)) * (ENDS_US - BEGINS_US)).astype(np.int64)
     entered = entered // SECOND_US * SECOND_US
     removed = np.arange(len(chosen)) < PLANTED.removed
@@ -50,7 +38,7 @@ def draw_archive(seed: int, people: Population, messages: pl.Schema, entries: pl
         np.concatenate([chosen, chosen[~removed]]),
         np.concatenate([entered, later[~removed]]),
         [first] * len(chosen) + [second] * int((~removed).sum()),
-        messages,
+        known.messages.schema,
     )
     held = pl.DataFrame(
         {
@@ -65,12 +53,13 @@ def draw_archive(seed: int, people: Population, messages: pl.Schema, entries: pl
             "cause": "removed",
         }
     )
-    blank = pl.DataFrame(schema=entries)
-    typed = [pl.col(name).cast(dtype) for name, dtype in entries.items()]
-    return Archive(
+    blank = known.entries.clear()
+    typed = [pl.col(name).cast(dtype) for name, dtype in blank.schema.items()]
+    return Frames(
+        journeys=known.journeys.clear(),
+        entries=pl.concat([blank, held], how="diagonal_relaxed").select(typed),
         messages=sent,
         activity=draw_activity(Draws(generator, sent.height), people, sent),
-        entries=pl.concat([blank, held], how="diagonal_relaxed").select(typed),
     )
 
 

@@ -132,6 +132,20 @@ class CoreSubscribers(Table):
     tags: pl.String = column("Names of the member's tags.", "JSON array")
 
 
+@table("core.written_values", ("means", "subscriber_key", "from_us"))
+class CoreWrittenValues(Table):
+    """One row per value that driptune wrote to a member, or found there, and the time for which it stood."""
+
+    means: pl.String = key("Merge field, or 'tag ' and the prefix of tags.")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    from_us: pl.Int64 = instant("When the account was read back and held the value.")
+    until_us: pl.Int64 = instant("When it held another value. Null while the value stands.", nullable=True)
+    value: pl.String = column("The value; empty where the field was emptied.")
+    optimization_id: pl.String = key("Record of the ledger under which it was written.")
+    proposed_kind: pl.String = word("What the record changes.", vocabulary.ProposalKind)
+    target: pl.String = column("Where the record changes it, such as a decision point or a test.")
+
+
 @table("core.sends", ("step_key", "subscriber_key"))
 class CoreSends(_Message):
     """One row per message as Mailchimp last reported it. `core.messages` adds what became of it."""

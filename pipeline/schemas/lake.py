@@ -15,9 +15,12 @@ AUDIENCE = "Mailchimp audience (list)."
 CAMPAIGN = "Mailchimp campaign."
 AUTOMATION = "Classic automation."
 POINT = "Decision point or content block."
+INDUSTRY = "number as Mailchimp tells it, a share"
 # States of members that Mailchimp has no word for.
 NO_ADDRESS = "no address"
 DELETED = "deleted"
+# States of members whom a flow mails. Those of a cart or an order who never subscribed are mailed by flows on these.
+MAILABLE = ("subscribed", "transactional")
 
 
 @table("lake.account", ("account_id",))
@@ -166,6 +169,12 @@ class Reports(Table):
     last_click_us: pl.Int64 = instant("Latest click.", nullable=True)
     total_orders: pl.Int64 = count("Orders that Mailchimp credits to the campaign.")
     total_revenue_cents: pl.Int64 = column("Revenue that Mailchimp credits to the campaign.", "cents")
+    industry_type: pl.String = column("The account's industry.", nullable=True)
+    industry_open_rate: pl.Float64 = column("Average open rate of the industry.", INDUSTRY, nullable=True)
+    industry_click_rate: pl.Float64 = column("Average click rate of the industry.", INDUSTRY, nullable=True)
+    industry_bounce_rate: pl.Float64 = column("Average bounce rate of the industry.", INDUSTRY, nullable=True)
+    industry_unsubscribe_rate: pl.Float64 = column("Average unsubscribe rate of the industry.", INDUSTRY, nullable=True)
+    industry_complaint_rate: pl.Float64 = column("Average complaint rate of the industry.", INDUSTRY, nullable=True)
     as_of_day: pl.Int64 = day_number(NIGHT)
 
 
@@ -315,6 +324,10 @@ class Decisions(Table):
     is_default: pl.Boolean = column("The default arm is served.")
     choice_probability: pl.Float64 = share("Chance with which the arm was chosen.", nullable=False)
     rule_chances: pl.String = column("Chance of each arm by rules, priority and weight alone.", "JSON array")
+    eligible_arms: pl.String = column(
+        "Arms that the rules allowed, separated by commas. Null in rows of nights that did not keep them.",
+        nullable=True,
+    )
     model_version: pl.String = column("Hash of the learning policy that chose, or 'rules'.")
     definition: pl.String = column("The decision point as defined that night.", "YAML")
     profile: pl.String = column("What was known of the subscriber that night.", "JSON object")

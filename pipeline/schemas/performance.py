@@ -21,6 +21,7 @@ DROP_OFF = (
     "Share of entrants lost by the end of planned delay and grace. Those waiting are censored; a goal is no loss."
 )
 TIME = "Time from entry to the second step, of those who reach it. Null if too few do."
+LOCAL_HOUR = "local hour, 0-23"
 RECONCILED = "count; click_rate a share"
 EFFECTIVE = "95%, Wilson at effective numbers"
 
@@ -40,6 +41,10 @@ class Steps(StepColumns):
     next_step_id: pl.String = key("Default next step. Null after the last step.", nullable=True)
     planned_delay_hours: pl.Int64 = column("Planned delay before the default next step.", "hours", nullable=True)
     grace_hours: pl.Int64 = column("Time after that delay until a subscriber is stuck.", "hours", nullable=True)
+    quiet_from_hour: pl.Int64 = column("Begin of quiet hours. Null without any.", LOCAL_HOUR, nullable=True)
+    quiet_until_hour: pl.Int64 = column("End of quiet hours. Null without any.", LOCAL_HOUR, nullable=True)
+    allowed_weekdays: pl.String = column("Local days on which it may send, by comma.", "0-6, Monday = 0")
+    hourly_cap: pl.Int64 = count("Most recipients in one local hour. Null without a cap.", nullable=True)
     next_step_source: pl.String = word("How the way to that step is known.", vocabulary.EdgeSource, nullable=True)
     observed_people: pl.Int64 = count("People who went that way. Null if it is not an observed one.", nullable=True)
 
@@ -202,6 +207,20 @@ class MetricChanges(Table):
 class _TransitionKey(_WorkflowKey):
     from_step_id: pl.String = key("First step of the transition: the one that was entered.")
     to_step_id: pl.String = key("Second step of the transition: the one planned next.")
+
+
+@table("marts.industry", ("metric",))
+class Industry(Table, is_stamped=True):
+    """One row per rate that Mailchimp tells of the account's industry, beside the account's own."""
+
+    metric: pl.String = word("The rate, machines included, as Mailchimp counts it.", vocabulary.IndustryRate)
+    industry_type: pl.String = column("The account's industry, as Mailchimp names it.")
+    industry_rate: pl.Float64 = share("Average of the industry, as Mailchimp tells it.", nullable=False)
+    window: pl.String = word("Days up to tonight that are counted for the account.", vocabulary.Window)
+    numerator: pl.Int64 = count("Events of the account.")
+    denominator: pl.Int64 = count("Messages of the account: sent for bounces, else delivered.")
+    account_rate: pl.Float64 = share("numerator / denominator. Null without messages.", interval=WILSON)
+    comparison: pl.String = word("Where the account's interval lies.", vocabulary.IndustryComparison)
 
 
 @table("marts.funnel", ("workflow_id", "from_step_id", "to_step_id"))

@@ -191,6 +191,7 @@ class SendTimeAssignments(Table):
     assigned_local_hour: pl.Int64 = column("Hour to send at.", HOUR, ge=0, le=23)
     is_randomised: pl.Boolean = column("The hour was drawn at random among the allowed ones.")
     choice_probability: pl.Float64 = share("Chance with which this hour was assigned, drawn or not.", nullable=False)
+    is_served: pl.Boolean = column("The hour stands in the account tonight, by the journal of what was written.")
     method: pl.String = method_name()
 
 

@@ -84,6 +84,8 @@ BottleneckStatus = Literal[
 ]
 LossUnit = Literal["goals", "completions"]
 ComparedRate = Literal["human_click_rate", "conversion_rate", "unsubscribe_rate", "complaint_rate", "hard_bounce_rate"]
+IndustryRate = Literal["open_rate", "click_rate", "bounce_rate", "unsubscribe_rate", "complaint_rate"]
+IndustryComparison = Literal["above", "below", "no clear difference"]
 RateChange = Literal["up", "down", "no clear change", "not comparable"]
 # What Mailchimp's reports count, and what its listings announce.
 ReconciledMetric = Literal[
@@ -150,6 +152,7 @@ SendTimeLiftStatus = Literal["ok", "cannot be estimated"]
 
 # Decisions and conflicts.
 DecisionMode = Literal["rules", "learn", "evaluate"]
+ChoiceKind = Literal["path", "content"]
 RuleStatus = Literal["ok", "dead", "error", "no subscribers"]
 LintFinding = Literal["missing default", "dead end", "loop", "unreachable", "dead rule", "rule in error", "overlapping"]
 LintSeverity = Literal["error", "warning"]
@@ -209,10 +212,11 @@ class Verdict(StrEnum):
     REFUSED = "refused"
     PLANNED = "planned"
     INVALID = "invalid"
-    HARM = "stopped for harm"
+    HARM = "harm"
     WINNER = "winner"
-    FUTILE = "futile"
     NO_DIFFERENCE = "no difference"
+    FUTILE = "futile"
+    NO_ANSWER = "ended without an answer"
     CONTINUE = "continue"
 
 
@@ -222,6 +226,7 @@ class ProposalKind(StrEnum):
 
     SEND_TIME = "send_time"
     DELAY = "delay"
+    EXPERIMENT_START = "experiment_start"
     EXPERIMENT_WINNER = "experiment_winner"
     PATH_POLICY = "path_policy"
     CONTENT_POLICY = "content_policy"
@@ -295,6 +300,9 @@ class LedgerEventType(StrEnum):
     WRITES_FORGOTTEN = "writes_forgotten"
     JOURNAL_ADOPTED = "journal_adopted"
     EXPORTED = "exported"
+
+
+LearningSource = Literal["test", "change"]
 
 
 class RealisedOutcome(StrEnum):

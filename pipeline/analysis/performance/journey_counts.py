@@ -10,6 +10,7 @@ from pipeline.schemas import lake
 # Subscribers in these states get no mail, so they wait for nothing.
 GONE = ["unsubscribed", "cleaned", "archived", lake.NO_ADDRESS, lake.DELETED]
 WAITING_FIRST, LEFT_EARLY, DELETED = "waiting for the first e-mail", "left before the first e-mail", "deleted members"
+NEWER = "journey newer than the night"
 NO_STEP, NO_EXITS, OTHER_END = "waiting for a deleted step", "exits are not told", "other ends of the flow"
 JOURNEY = ["workflow_key", "subscriber_key"]
 
@@ -39,6 +40,7 @@ def journey_counts(
 
     Started are those who ever entered a step, completed those who entered a last one, and queued those whose latest
     entry has come to no end. The reason is the first that the evidence bears out: `equal`; `no total announced`;
+    `journey newer than the night` (somebody started after it: Mailchimp tells the count of now);
     `deleted members` (as many messages as that are no longer shown); `waiting for the first e-mail` (as many wait in
     delays before it); `left before the first e-mail` (all its mail is read, so whoever got none left before);
     `waiting for a deleted step`; `exits are not told` (no event says who left); `other ends of the flow` (it has
@@ -47,9 +49,9 @@ def journey_counts(
     now = end_of_day_us(as_of)
     current = versions.filter(pl.col("is_current") & pl.col("workflow_id").is_not_null())
     keys = steps.select("workflow_id", "workflow_key").unique()
-    known = current.select("journey_id", "workflow_id", "branches", "started", "completed", "queued", "sent").join(
-        keys, on="workflow_id"
-    )
+    told = ("journey_id", "workflow_id", "branches", "started", "completed", "queued", "sent")
+    is_newer = (pl.col("last_started_at").dt.timestamp("us") >= now).fill_null(False).alias("is_newer")
+    known = current.select(*told, is_newer).join(keys, on="workflow_id")
     mine = step_entries.filter((pl.col("entered_us") < now) & (pl.col("entry_source") != "queue")).join(
         known.select("workflow_key"), on="workflow_key", how="semi"
     )
@@ -117,7 +119,9 @@ def _reason(metric: str) -> pl.Expr:
         )
     elif metric == "queued":
         explained = (
-            pl.when((-short > 0) & (-short <= pl.col("lost_way")))
+            pl.when((short > 0) & (short <= pl.col("waiting_first")))
+            .then(pl.lit(WAITING_FIRST))
+            .when((-short > 0) & (-short <= pl.col("lost_way")))
             .then(pl.lit(NO_STEP))
             .when((-short > 0) & (pl.col("exits") == 0))
             .then(pl.lit(NO_EXITS))
@@ -130,6 +134,8 @@ def _reason(metric: str) -> pl.Expr:
         .then(pl.lit("no total announced"))
         .when(short == 0)
         .then(pl.lit("equal"))
+        .when("is_newer")
+        .then(pl.lit(NEWER))
         .when((missing > 0) & (short.abs() <= missing))
         .then(pl.lit(DELETED))
         .otherwise(explained)

@@ -21,7 +21,7 @@ CAMPAIGN_FIELDS = (
 )
 REPORT_FIELDS = (
     "id,send_time,emails_sent,bounces,unsubscribed,abuse_reports,opens.opens_total,opens.unique_opens,opens.last_open,"
-    "clicks,ecommerce"
+    "clicks,ecommerce,industry_stats"
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from pandera.typing.polars import DataFrame
 
+from pipeline.analysis import industry
 from pipeline.analysis.performance import (
     announced,
     attribution,
@@ -23,6 +24,7 @@ from pipeline.analysis.performance import (
     time_to_next_step,
 )
 from pipeline.analysis.performance.journey_counts import journey_counts
+from pipeline.config.constraints import load_constraints
 from pipeline.orchestration.asset import Latest, Night, Scan, asset
 from pipeline.schemas import core, lake, reductions
 from pipeline.schemas import performance as marts
@@ -48,8 +50,9 @@ def workflows(workflows: DataFrame[core.CoreWorkflows], steps: DataFrame[core.Co
 
 @asset(marts.Steps, group="performance")
 def steps(steps: DataFrame[core.CoreSteps], edges: DataFrame[core.CoreEdges], night: Night) -> pl.DataFrame:
-    """Steps with their default way on."""
-    return dimensions.steps(steps, edges, night.as_of)
+    """Steps with their default way on, and when they may send."""
+    limits = load_constraints(night.settings.definitions).of_steps(steps)
+    return dimensions.steps(steps, edges, limits, night.as_of)
 
 
 @asset(marts.Calendar, group="performance")
@@ -108,6 +111,18 @@ def clicked_links(
 ) -> pl.DataFrame:
     """Clicks by link and person."""
     return links.step_links(link_days, step_days, click_details, steps, as_of=night.as_of)
+
+
+def _industry_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    return dict(rows.select("metric", "comparison").iter_rows())
+
+
+@asset(marts.Industry, group="performance", summary=_industry_summary)
+def beside_industry(
+    daily: DataFrame[marts.StepMetricsDaily], reports: Latest[lake.Reports], night: Night
+) -> pl.DataFrame:
+    """The account's rates beside those of its industry."""
+    return industry.industry(daily, reports, as_of=night.as_of)
 
 
 def _change_summary(changes: pl.DataFrame) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import polars as pl
 
 from pipeline.common.time import DAY_US, HOUR_US
 from pipeline.sample.account.commerce import Purchases, draw_orders, draw_organic
-from pipeline.sample.account.draws import Draws
+from pipeline.sample.account.draws import Draws, Frames
 from pipeline.sample.account.engagement import draw_activity
 from pipeline.sample.account.journeys import History, settle
 from pipeline.sample.account.plans import PLANTED_PEOPLE, STEPS, Plan, draw_plan
@@ -25,6 +25,7 @@ from pipeline.sample.account.reactions import Reactions, draw_reactions
 from pipeline.sample.account.told import ARMS, TOLD, arms_of_slots, read_told
 from pipeline.sample.account.world import FIRST_US, FLOWS, LAST_US, NEVER_US, Array
 from pipeline.sample.archive import draw_archive
+from pipeline.sample.entered import draw_entered, read_entered
 
 DEFAULT_SEED = 20260629
 VISITS_PER_SUBSCRIBER = 9
@@ -64,17 +65,22 @@ def generate(seed: int = DEFAULT_SEED, log: Path | None = None) -> SampleAccount
     organic = draw_organic(generator, people)
     history = settle(plan, reactions, organic, people.size)
     messages, entries = _messages(plan, reactions, history), _entries(arms, plan, history)
-    archive = draw_archive(seed, people, messages.schema, entries.schema)
+    activity = draw_activity(Draws(generator, len(plan.slot_us)), people, messages)
+    orders = draw_orders(generator, people, _purchases(plan, reactions, history, organic), _outside(people, plan))
+    world = Frames(_journeys(plan, history), entries, messages, activity)
+    parts = [world, draw_archive(seed, people, world)]
+    if log:
+        parts.append(draw_entered(seed, people, read_entered(log, people), history.unmailable_us, world))
     return SampleAccount(
         seed=seed,
         people=people,
         unmailable_us=history.unmailable_us,
         unmailable_reason=history.unmailable_reason,
-        journeys=_journeys(plan, history),
-        entries=pl.concat([entries, archive.entries]),
-        messages=pl.concat([messages, archive.messages]),
-        activity=pl.concat([draw_activity(Draws(generator, len(plan.slot_us)), people, messages), archive.activity]),
-        orders=draw_orders(generator, people, _purchases(plan, reactions, history, organic), _outside(people, plan)),
+        journeys=pl.concat([part.journeys for part in parts]),
+        entries=pl.concat([part.entries for part in parts]),
+        messages=pl.concat([part.messages for part in parts]),
+        activity=pl.concat([part.activity for part in parts]),
+        orders=orders,
         visits=_visits(generator, people),
     )
 

@@ -92,8 +92,10 @@ class JourneysApi:
                 self._let_in(journey, step, person, at_us)
 
     def _let_in(self, journey: Journey, step: JourneyStep, person: int, at_us: int) -> bool:
-        """Whether a person could be let in: only somebody subscribed who was never let in before."""
-        if self._account.status(person) != "subscribed" or (journey.number, person) in self._inside:
+        """Whether a person could be let in: only somebody subscribed who was never in the journey."""
+        entered_us = self._entered_us.get((journey.flow.workflow_id, person), at_us)
+        is_known = (journey.number, person) in self._inside or entered_us < at_us
+        if self._account.status(person) != "subscribed" or is_known:
             return False
         self._inside.add((journey.number, person))
         self.entered.append(
@@ -154,6 +156,12 @@ class JourneysApi:
         counts = self._waiting.get((journey.flow.workflow_id, step.step.step_id, step.step_type), 0)
         passed = self._entered.get((journey.flow.workflow_id, step.step.step_id), 0)
         return {**shown, "stats": {"queue_count": counts, "completed": passed}}
+
+    @cached_property
+    def _entered_us(self) -> dict[tuple[str, int], int]:
+        """When each person came into each journey of the world."""
+        stays = self._view.account.journeys.select("workflow_id", "subscriber", "entered_us")
+        return {(workflow, person): entered for workflow, person, entered in stays.iter_rows()}
 
     @cached_property
     def _stays(self) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 import polars as pl
 
 from pipeline.schemas import vocabulary
-from pipeline.schemas.base import STEP, WORKFLOW, Table, table
+from pipeline.schemas.base import STEP, WORKFLOW, Table, Timestamp, table
 from pipeline.schemas.columns import column, count, key, method_name, tonight, utc_day, word
 from pipeline.schemas.journeys.lake import JOURNEY
 
@@ -31,6 +31,7 @@ class PublishedJourneys(Table):
     started: pl.Int64 = count("Contacts that ever started it, as Mailchimp counts.", nullable=True)
     in_progress: pl.Int64 = count("Contacts that are in it, as Mailchimp counts.", nullable=True)
     completed: pl.Int64 = count("Contacts that completed it, as Mailchimp counts.", nullable=True)
+    last_started_at: Timestamp = column("When a contact last started it. Null if not told.", "UTC", nullable=True)
     queued: pl.Int64 = count("Contacts that wait at its steps, as Mailchimp counts.", nullable=True)
     sent: pl.Int64 = count("Messages that its e-mails sent, as Mailchimp counts.", nullable=True)
     steps: pl.String = column("Its steps in their order: id, kind, status, delay and campaign.", "JSON array")

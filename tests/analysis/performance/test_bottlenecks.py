@@ -118,6 +118,14 @@ def test_without_goals_and_conversions_reaching_the_end_counts():
     assert table.item(0, "to_step_id") == "c"
 
 
+def test_a_loss_lies_in_its_interval_where_no_goal_was_seen_downstream():
+    credits = rows(CreditDays, {"workflow_key": 1, "step_key": 1, "day": DAY, "view": "report", "conversions": 1})
+    table = ranked(*CHAIN, ends=ended(4, 0, 400), goal=None, credits=credits)
+    worst = table.filter(to_step_id="c").row(0, named=True)
+    assert (worst["avoidable_loss_low"], worst["avoidable_loss"]) == (0.0, 0.0)
+    assert worst["avoidable_loss_high"] > 0
+
+
 def test_no_transitions_no_rows():
     workflows, names = linear_flow("a")
     table = funnel(
@@ -126,3 +134,11 @@ def test_no_transitions_no_rows():
     assert bottlenecks(
         table, empty(ExitDays), empty(CreditDays), names, workflows, as_of=AS_OF, funnel_days=DAYS
     ).is_empty()
+
+
+def test_where_nobody_was_lost_the_interval_holds_the_estimate():
+    """The estimate is then zero, and every draw of the posterior lies above it."""
+    kept = ranked(taken(1, 2, 40, 0), taken(2, 3, 30, 0), taken(3, 4, 20, 0), ends=ended(4, 5, 15))
+    inside = pl.col("avoidable_loss").is_between("avoidable_loss_low", "avoidable_loss_high")
+    assert set(kept["avoidable_loss"]) == {0.0}
+    assert kept.filter(~inside).is_empty()

@@ -1,6 +1,6 @@
 """Our counts of people in a journey against Mailchimp's: equal, or the reason that the evidence bears out."""
 
-from datetime import date
+from datetime import date, datetime
 
 import polars as pl
 import pytest
@@ -18,7 +18,9 @@ _, STEPS = linear_flow("hello", "tips")
 EDGES = rows(CoreEdges, {"workflow_key": 1, "from_step_key": 1, "to_step_key": 2, "delay_version": 1})
 
 
-def compared(*, waiting_first: int = 0, exits: int = 0, **told: int) -> dict[str, str]:
+def compared(
+    *, waiting_first: int = 0, exits: int = 0, last_started_at: datetime | None = None, **told: int
+) -> dict[str, str]:
     """Reasons by metric: of ten people who got the first e-mail, six got the last one, and four wait or left."""
     outcomes = [("advanced", -1)] * 6 + [("lost", -1)] * exits + [("timeout", 1)] * (4 - exits)
     first = [
@@ -31,7 +33,14 @@ def compared(*, waiting_first: int = 0, exits: int = 0, **told: int) -> dict[str
     entries = [{**row, "entered_us": NOW - (4 - row["step_key"]) * DAY_US} for row in (*first, *last)]
     sent = [{"subscriber_key": row["subscriber_key"], "step_key": row["step_key"]} for row in entries]
     reported = {"started": 10, "completed": 6, "queued": 4 - exits, "sent": 16, **told}
-    journey = {"journey_id": "7", "workflow_id": "flow", "is_current": True, "version": 1, **reported}
+    journey: dict[str, object] = {
+        "journey_id": "7",
+        "workflow_id": "flow",
+        "is_current": True,
+        "version": 1,
+        **reported,
+    }
+    journey |= {**reported, "last_started_at": last_started_at}
     positions = [{"step_id": "1", "position": 1, "step_kind": "delay", "queue_count": waiting_first}]
     positions += [{"step_id": "2", "position": 2, "step_kind": "email", "queue_count": 0}]
     found = journey_counts(
@@ -59,6 +68,7 @@ def test_every_count_of_a_plain_journey_is_equal():
         ("started", {"started": 12}, "left before the first e-mail"),
         ("started", {"started": 12, "sent": 18}, "deleted members"),
         ("started", {"started": 9}, "unexplained"),
+        ("queued", {"queued": 6, "waiting_first": 2}, "waiting for the first e-mail"),
         ("queued", {"queued": 2}, "exits are not told"),
         ("queued", {"queued": 1, "exits": 1}, "unexplained"),
         ("completed", {"completed": 5}, "unexplained"),
@@ -68,6 +78,11 @@ def test_every_count_of_a_plain_journey_is_equal():
 )
 def test_a_difference_has_the_reason_that_the_evidence_bears_out(metric: str, told: dict[str, int], reason: str):
     assert compared(**told)[metric] == reason
+
+
+def test_a_journey_that_somebody_started_since_the_night_tells_the_count_of_now():
+    assert compared(started=12, last_started_at=datetime(2026, 6, 30, 3))["started"] == "journey newer than the night"
+    assert compared(started=9, last_started_at=datetime(2026, 6, 29, 3))["started"] == "unexplained"
 
 
 def test_what_mailchimp_does_not_tell_is_compared_with_nothing():
