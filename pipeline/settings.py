@@ -74,8 +74,8 @@ class Settings(BaseSettings):
     )
 
     personal_fields: tuple[str, ...] = Field(
-        default=("FNAME", "LNAME", "ADDRESS", "PHONE", "BIRTHDAY", "COMPANY"),
-        description="Merge fields that are never stored: they name a person, and no analysis needs them.",
+        default=("FNAME", "LNAME", "NAME", "ADDRESS", "PHONE", "BIRTHDAY", "COMPANY"),
+        description="Merge fields that are never stored, beside those whose own name or value tells who somebody is.",
     )
     external_id_field: str | None = Field(
         default=None, description="Merge field that holds the id by which event files name a subscriber."
@@ -239,4 +239,9 @@ class Settings(BaseSettings):
         """Tonight: the configured day, else the sample account's last day, else the last complete UTC day."""
         if self.as_of is None and self.is_sample:
             return SAMPLE_TONIGHT
-        return self.as_of or ((now or datetime.now(UTC)).date() - timedelta(days=1))
+        return self.as_of or last_complete_day(now or datetime.now(UTC))
+
+
+def last_complete_day(now: datetime) -> date:
+    """The last UTC day that was over at this moment, in whatever zone the moment is told."""
+    return now.astimezone(UTC).date() - timedelta(days=1)

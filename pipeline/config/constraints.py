@@ -5,7 +5,7 @@ Only shape and sense are checked here. Schedules that keep the constraints are m
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -54,10 +54,17 @@ class Limits(Definition):
     send_hours_from: date | None = None
 
 
-class WorkflowLimits(Limits):
-    """Limits that differ for the steps of one workflow."""
+class StepLimits(Limits):
+    """Limits that differ for one step."""
 
     id: Name
+
+
+class WorkflowLimits(Limits):
+    """Limits that differ for the steps of one workflow, and for some of them again."""
+
+    id: Name
+    steps: list[StepLimits] = Field(default_factory=list)
 
 
 class FrequencyCap(Definition):
@@ -73,9 +80,11 @@ class Constraints(Limits):
     frequency_cap: FrequencyCap | None = None
     workflows: list[WorkflowLimits] = Field(default_factory=list)
 
-    def mistakes(self, known: Any) -> Iterable[Mistake]:
-        """Workflows that are written twice."""
-        return repeated_ids(self.workflows, "workflows")
+    def mistakes(self, known: Any) -> Iterator[Mistake]:
+        """Workflows, and steps of a workflow, that are written twice."""
+        yield from repeated_ids(self.workflows, "workflows")
+        for number, workflow in enumerate(self.workflows):
+            yield from repeated_ids(workflow.steps, "workflows", number, "steps")
 
     def of_steps(self, steps: pl.DataFrame) -> pl.DataFrame:
         """The limits of every step, as `schedule_sends` reads them.
@@ -89,7 +98,7 @@ class Constraints(Limits):
         """
         rows = []
         for workflow_id, step_id in steps.select("workflow_id", "step_id").iter_rows():
-            limits = self._of(workflow_id)
+            limits = self._of(workflow_id, step_id)
             quiet_from, quiet_until = limits.quiet_hours or (None, None)
             days = [WEEKDAYS.index(day) for day in limits.allowed_days]
             rows.append((workflow_id, step_id, quiet_from, quiet_until, days, limits.hourly_cap))
@@ -112,15 +121,21 @@ class Constraints(Limits):
         Returns:
             `step_key` and `followed_from`, the first day on which it does.
         """
-        places = steps.select("step_key", "workflow_id").rows()
-        days = [(key, self._of(workflow_id).send_hours_from) for key, workflow_id in places]
+        places = steps.select("step_key", "workflow_id", "step_id").rows()
+        days = [(key, self._of(workflow_id, step_id).send_hours_from) for key, workflow_id, step_id in places]
         schema = {"step_key": pl.Int64, "followed_from": pl.Date}
         return pl.DataFrame(days, schema=schema, orient="row").drop_nulls()
 
-    def _of(self, workflow_id: str) -> Limits:
-        """The limits of a workflow: its own, and for the rest those of all."""
-        own = (one.model_dump(exclude_unset=True, exclude={"id"}) for one in self.workflows if one.id == workflow_id)
-        return self.model_copy(update=next(own, {}))
+    def _of(self, workflow_id: str, step_id: str) -> Limits:
+        """The limits of a step: its own, else those of its workflow, else those of all."""
+        limits: dict[str, Any] = {}
+        for workflow in self.workflows:
+            if workflow.id == workflow_id:
+                limits |= workflow.model_dump(exclude_unset=True, exclude={"id", "steps"})
+                for step in workflow.steps:
+                    if step.id == step_id:
+                        limits |= step.model_dump(exclude_unset=True, exclude={"id"})
+        return self.model_copy(update=limits)
 
 
 def load_constraints(folder: Path) -> Constraints:

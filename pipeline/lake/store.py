@@ -138,7 +138,7 @@ class Lake:
         removed too. The user's own files and Mailchimp may still have the person: from now on `append` drops such rows.
         It recognises them by a hash of the key, which does not reveal the person.
         """
-        keys = self._keys_of_person(subscriber_key)
+        keys = self.keys_of_person(subscriber_key)
         forgotten = self._forgotten() | {_hash_of_key(key) for key in keys}
         self.inventory.rewrite(self._forgotten_file, encoded_state({"keys": sorted(forgotten)}))
         removed, gone = 0, pl.DataFrame({"subscriber_key": sorted(keys)}, schema={"subscriber_key": pl.Int64})
@@ -150,6 +150,14 @@ class Lake:
             leftover.unlink()
         return removed
 
+    def keys_of_person(self, subscriber_key: int) -> set[int]:
+        """The key and all others that stand for an address of the same person."""
+        renamed = dict(self.latest(Renamed).select("address_key", "subscriber_key").collect().iter_rows())
+        person = renamed.get(subscriber_key, subscriber_key)
+        # The address of this person may have been that of somebody else, who is still known by it.
+        others = set(renamed.values()) - {person}
+        return {person} | {address for address, owner in renamed.items() if owner == person and address not in others}
+
     @property
     def _addresses_file(self) -> Path:
         return self.root / ADDRESSES
@@ -160,14 +168,6 @@ class Lake:
 
     def _forgotten(self) -> set[str]:
         return set(read_state(self._forgotten_file).get("keys", []))
-
-    def _keys_of_person(self, subscriber_key: int) -> set[int]:
-        """The key and all others that stand for an address of the same person."""
-        renamed = dict(self.latest(Renamed).select("address_key", "subscriber_key").collect().iter_rows())
-        person = renamed.get(subscriber_key, subscriber_key)
-        # The address of this person may have been that of somebody else, who is still known by it.
-        others = set(renamed.values()) - {person}
-        return {person} | {address for address, owner in renamed.items() if owner == person and address not in others}
 
     def _without_forgotten(self, rows: pl.DataFrame) -> pl.DataFrame:
         forgotten = self._forgotten()

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy.exc import DatabaseError
 
-from pipeline.common.errors import DriptuneError, LedgerError, SourceError, disk_trouble
+from pipeline.common.errors import ContractBrokenError, DriptuneError, LedgerError, SourceError, disk_trouble
 from pipeline.common.time import numbered_day
 from pipeline.config.approvals import load_approvals
 from pipeline.config.conflicts import load_conflict_rules
@@ -44,6 +44,8 @@ from pipeline.settings import Settings
 Finding = tuple[bool, str]
 # During a nightly the working file, the new publication and the old ones are on the disk at the same time.
 LEAST_FREE_BYTES = 2_000_000_000
+# Counts that differ and are named; the table `reconciliation` holds all.
+COUNTS_NAMED = 10
 OTHER_DEFINITIONS = (
     load_constraints,
     load_mutes,
@@ -120,9 +122,20 @@ def _lake(settings: Settings) -> list[Finding]:
 
 
 def _reconciled(reconciliation: pl.DataFrame) -> Finding:
-    unexplained = reconciliation.filter(pl.col("reason") == "unexplained").height
-    compared = f"{reconciliation.height} counts were compared with Mailchimp's reports"
-    return unexplained == 0, f"{compared}; {unexplained} differences are unexplained"
+    unexplained = reconciliation.filter(pl.col("reason") == "unexplained")
+    later = reconciliation.filter(pl.col("reason") == "after tonight")
+    told = f"{reconciliation.height} counts were compared with Mailchimp's reports; "
+    told += f"{unexplained.height} differences are unexplained{_named(unexplained)}"
+    if later.height:
+        told += f"; {later.height} hold what came after tonight{_named(later)}"
+    return unexplained.is_empty(), told
+
+
+def _named(counts: pl.DataFrame) -> str:
+    """Which counts these are; the first few by name."""
+    named = [f"{metric} of {source}" for source, metric in counts.select("campaign_id", "metric").iter_rows()]
+    more = f" and {len(named) - COUNTS_NAMED} more" if len(named) > COUNTS_NAMED else ""
+    return f" ({', '.join(named[:COUNTS_NAMED])}{more})" if named else ""
 
 
 def _ledger(settings: Settings) -> list[Finding]:
@@ -211,7 +224,10 @@ def _mailchimp(settings: Settings) -> list[Finding]:
     """Whether the account answers, and whether its journeys can be read."""
     try:
         with connect(settings, settings.resolve_as_of()) as client:
-            name = client.get("/", {"fields": "account_name"})["account_name"]
+            name = client.get("/", {"fields": "account_name"}).get("account_name")
+            if not isinstance(name, str):
+                advice = "This is not Mailchimp's API. Check DRIPTUNE_MAILCHIMP_URL."
+                raise ContractBrokenError("/", "this is missing or no text", advice, "account_name")
             journeys = _journeys(client)
     except SourceError as error:
         return [(False, str(error))]

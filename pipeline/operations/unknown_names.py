@@ -153,7 +153,7 @@ def definition_findings(settings: Settings, tables: Tables) -> list[tuple[bool, 
     steps = {*tables["steps"].select("workflow_id", "step_id").rows()}
     steps |= {(flow.id, step.id) for flow in flows for step in flow.steps}
     problems = [
-        *_unknown_in_constraints(settings, workflows),
+        *_unknown_in_constraints(settings, workflows, steps),
         *_unknown_in_holdouts(settings, workflows - campaigns),
         *_unknown_in_mutes(settings, workflows, steps),
         *_unknown_in_rules(settings, sorted(workflows - campaigns)),
@@ -161,10 +161,15 @@ def definition_findings(settings: Settings, tables: Tables) -> list[tuple[bool, 
     return [(False, problem) for problem in problems]
 
 
-def _unknown_in_constraints(settings: Settings, workflows: set[str]) -> Iterator[str]:
+def _unknown_in_constraints(settings: Settings, workflows: set[str], steps: set[tuple[str, str]]) -> Iterator[str]:
     for limits in load_constraints(settings.definitions).workflows:
         if limits.id not in workflows:
             yield f"{CONSTRAINTS_FILE}: there is no workflow {with_nearest(limits.id, workflows)}"
+            continue
+        known = {step for workflow, step in steps if workflow == limits.id}
+        for one in limits.steps:
+            if one.id not in known:
+                yield f"{CONSTRAINTS_FILE}: there is no step {with_nearest(one.id, known)} of {limits.id}"
 
 
 def _unknown_in_holdouts(settings: Settings, workflows: set[str]) -> Iterator[str]:

@@ -390,5 +390,10 @@ class Sources(Table):
     announced: pl.Int64 = count("Rows that Mailchimp announced.", nullable=True)
     set_aside: pl.Int64 = count("Rows that broke their contract.")
     left_out: pl.Int64 = count("Good rows that are not kept: of later nights, before the first day, without any time.")
+    later: pl.String = column(
+        "Of a campaign, by what they count, the rows that its report may hold already and that belong to later nights. "
+        "A JSON object; null if there are none.",
+        nullable=True,
+    )
     detail: pl.String = column("Why it was not read, or not all of it. Empty if it was.")
     as_of_day: pl.Int64 = day_number(NIGHT)

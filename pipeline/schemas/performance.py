@@ -21,6 +21,7 @@ DROP_OFF = (
     "Share of entrants lost by the end of planned delay and grace. Those waiting are censored; a goal is no loss."
 )
 TIME = "Time from entry to the second step, of those who reach it. Null if too few do."
+LOCAL_HOUR = "local hour, 0-23"
 RECONCILED = "count; click_rate a share"
 EFFECTIVE = "95%, Wilson at effective numbers"
 
@@ -40,6 +41,10 @@ class Steps(StepColumns):
     next_step_id: pl.String = key("Default next step. Null after the last step.", nullable=True)
     planned_delay_hours: pl.Int64 = column("Planned delay before the default next step.", "hours", nullable=True)
     grace_hours: pl.Int64 = column("Time after that delay until a subscriber is stuck.", "hours", nullable=True)
+    quiet_from_hour: pl.Int64 = column("Begin of quiet hours. Null without any.", LOCAL_HOUR, nullable=True)
+    quiet_until_hour: pl.Int64 = column("End of quiet hours. Null without any.", LOCAL_HOUR, nullable=True)
+    allowed_weekdays: pl.String = column("Local days on which it may send, by comma.", "0-6, Monday = 0")
+    hourly_cap: pl.Int64 = count("Most recipients in one local hour. Null without a cap.", nullable=True)
     next_step_source: pl.String = word("How the way to that step is known.", vocabulary.EdgeSource, nullable=True)
     observed_people: pl.Int64 = count("People who went that way. Null if it is not an observed one.", nullable=True)
 

@@ -212,10 +212,11 @@ class Verdict(StrEnum):
     REFUSED = "refused"
     PLANNED = "planned"
     INVALID = "invalid"
-    HARM = "stopped for harm"
+    HARM = "harm"
     WINNER = "winner"
-    FUTILE = "futile"
     NO_DIFFERENCE = "no difference"
+    FUTILE = "futile"
+    NO_ANSWER = "ended without an answer"
     CONTINUE = "continue"
 
 

@@ -57,6 +57,15 @@ def test_flows_follow_the_hours_from_the_day_that_the_file_names(
     assert load(tmp_path, top + FILE + own).following_hours(steps).rows() == followed
 
 
+def test_a_step_overrides_its_workflow(tmp_path: Path) -> None:
+    text = FILE + "    steps:\n      - {id: voucher, hourly_cap: 50}\n"
+    voucher = load(tmp_path, text).of_steps(STEPS).row(1)
+    assert voucher == ("win-back", "voucher", None, None, [6], 50)
+    twice = text + "      - {id: voucher, hourly_cap: 60}\n"
+    with pytest.raises(DefinitionsError, match="'voucher' is used twice"):
+        load(tmp_path, twice)
+
+
 def test_no_steps_have_no_rows(tmp_path: Path) -> None:
     assert load(tmp_path, FILE).of_steps(STEPS.clear()).is_empty()
 

@@ -162,7 +162,10 @@ def _components(roots: np.ndarray) -> np.ndarray:
     """Scores on the leading principal components, each with unit variance."""
     sample = roots[:: max(len(roots) // FIT_SAMPLE, 1)].astype(np.float64)
     mean = sample.mean(axis=0)
-    values, vectors = np.linalg.eigh(np.cov(sample, rowvar=False) + 1e-12 * np.eye(HOURS))
+    apart = sample - mean
+    # A single subscriber has no variance: every score is zero.
+    covariance = apart.T @ apart / max(len(sample) - 1, 1)
+    values, vectors = np.linalg.eigh(covariance + 1e-12 * np.eye(HOURS))
     leading = vectors[:, -COMPONENTS:] / np.sqrt(values[-COMPONENTS:] + 1e-9)
     return np.asarray((roots - mean.astype(np.float32)) @ leading.astype(np.float32), dtype=np.float32)
 

@@ -17,6 +17,10 @@ SPENDING_POWER = 3
 MANY_LOOKS = 240
 """Number of looks assumed when a sample is planned; with 60 looks the power differs by 0.001 only."""
 
+MOST_LOOKS = 1_000
+"""A test of more looks uses the boundary of so many: almost three years of nights. A finer step than that of so many
+looks is too fine for the quadrature, and the boundaries of 1,000 and of more looks hardly differ."""
+
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(160)
 _LARGEST_Z = 9.0
 
@@ -58,12 +62,13 @@ def critical_values(fraction: np.ndarray, alpha: float, looks: int = MANY_LOOKS)
     Args:
         fraction: matured sample / planned sample; above 1 the last value holds.
         alpha: two-sided error over all looks together.
-        looks: planned number of looks; with fewer looks the error is smaller.
+        looks: planned number of looks, of which `MOST_LOOKS` count; with fewer looks the error is smaller.
 
     Returns:
         Critical values of |z|, interpolated between the equally spaced looks; infinite before the first look, where
         nothing may be decided.
     """
+    looks = min(looks, MOST_LOOKS)
     planned = np.arange(1, looks + 1) / looks
     fraction = np.asarray(fraction, dtype=float)
     return np.where(fraction < planned[0] - 1e-9, np.inf, np.interp(fraction, planned, boundary(alpha, looks)))

@@ -52,6 +52,13 @@ def proposals_from(
     for analysis in ANALYSES:
         try:
             found += list(analysis(publication))
-        except (KeyError, ValueError, pl.exceptions.PolarsError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+            pl.exceptions.PolarsError,
+        ) as error:
             failures.append(f"{analysis.__name__}: {type(error).__name__}")
     return found, failures

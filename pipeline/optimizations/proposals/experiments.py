@@ -123,8 +123,7 @@ def _winner(publication: Publication, row: dict[str, Any]) -> Proposal:
         base_version=str(row["plan_hash"]),
         evidence=publication.evidence(
             summary=f"{row['hypothesis']} The test decided on {row['decided_day']} that arm {winner} beats "
-            f"{control} on {row['primary_metric']}: measured {lift(row['lift'])}, "
-            f"to be expected {lift(row['shrunk_lift'])}, because measured winners promise more than they keep.",
+            f"{control} on {row['primary_metric']}: {_measured(row, last)}",
             source=f"marts.experiment_verdicts where experiment_id = '{name}'",
             rows=last.select("arm", "metric", "exposures", "metric_mean", "control_exposures", "control_metric_mean"),
             chart=experiment_chart(of_test),
@@ -144,4 +143,14 @@ def _winner(publication: Publication, row: dict[str, Any]) -> Proposal:
         holdout_share=HELD_OUT,
         measure=Measure(metric=row["primary_metric"], window_days=row["window_days"]),
         risk=Risk.MEDIUM,
+    )
+
+
+def _measured(row: dict[str, Any], last: pl.DataFrame) -> str:
+    """The difference in words: relative, or absolute where the control brought nothing."""
+    if row["lift"] is None:
+        return f"{last.item(0, 'metric_mean'):.4g} against {last.item(0, 'control_metric_mean'):.4g} for each message."
+    return (
+        f"measured {lift(row['lift'])}, to be expected {lift(row['shrunk_lift'])}, because measured winners promise "
+        "more than they keep."
     )

@@ -24,6 +24,7 @@ from pipeline.analysis.performance import (
     time_to_next_step,
 )
 from pipeline.analysis.performance.journey_counts import journey_counts
+from pipeline.config.constraints import load_constraints
 from pipeline.orchestration.asset import Latest, Night, Scan, asset
 from pipeline.schemas import core, lake, reductions
 from pipeline.schemas import performance as marts
@@ -49,8 +50,9 @@ def workflows(workflows: DataFrame[core.CoreWorkflows], steps: DataFrame[core.Co
 
 @asset(marts.Steps, group="performance")
 def steps(steps: DataFrame[core.CoreSteps], edges: DataFrame[core.CoreEdges], night: Night) -> pl.DataFrame:
-    """Steps with their default way on."""
-    return dimensions.steps(steps, edges, night.as_of)
+    """Steps with their default way on, and when they may send."""
+    limits = load_constraints(night.settings.definitions).of_steps(steps)
+    return dimensions.steps(steps, edges, limits, night.as_of)
 
 
 @asset(marts.Calendar, group="performance")
@@ -295,6 +297,7 @@ def reconciled(
     """Our counts held against Mailchimp's reports, listings and journeys."""
     in_journeys = journey_counts(**vars(people), messages=messages.lazy(), steps=steps, as_of=night.as_of)
     listed = pl.concat([announced.collections(**vars(listings), as_of=night.as_of), in_journeys])
+    later = announced.after_tonight(listings.sources, as_of=night.as_of)
     return reconciliation.reconciliation(
-        step_days, steps, reports, messages.lazy(), engagements.lazy(), listed, as_of=night.as_of
+        step_days, steps, reports, messages.lazy(), engagements.lazy(), listed, later, as_of=night.as_of
     )

@@ -38,7 +38,6 @@ from pipeline.schemas.vocabulary import MetricRole
 from pipeline.serving.inbox.sessions import SESSION_SECONDS, Sessions
 
 PREFIX = INBOX_PATH
-COOKIE = "driptune_inbox"
 TEMPLATES = Path(__file__).parent / "templates"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
@@ -117,7 +116,8 @@ class Inbox:
         if cookie is None:
             return self._page("login.html.j2", 403, token="", problem="This link was used before, or is too old.")
         response = RedirectResponse(f"{PREFIX}/", status_code=303, headers=HEADERS)
-        response.set_cookie(COOKIE, cookie, max_age=SESSION_SECONDS, path=PREFIX, httponly=True, samesite="strict")
+        name, lasts = self._sessions.cookie_name, SESSION_SECONDS
+        response.set_cookie(name, cookie, max_age=lasts, path=PREFIX, httponly=True, samesite="strict")
         return response
 
     async def _waiting(self, request: Request) -> Response:
@@ -200,7 +200,7 @@ class Inbox:
             actor = request.headers.get(policy.trusted_proxy_header)
             session = f"proxy {actor}"
         else:
-            session = request.cookies.get(COOKIE, "")
+            session = self._sessions.held(request.headers.getlist("cookie"))
             actor = self._sessions.actor(session)
         return (actor, session) if actor and policy.approver(actor) else (None, "")
 

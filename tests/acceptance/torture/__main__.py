@@ -15,7 +15,8 @@ from tests.acceptance.torture import Row, suites
 
 def suite_names() -> list[str]:
     """Every suite, by name."""
-    return sorted(module.name for module in pkgutil.iter_modules(suites.__path__))
+    found = pkgutil.walk_packages(suites.__path__, prefix=f"{suites.__name__}.")
+    return sorted(module.name.removeprefix(f"{suites.__name__}.") for module in found if not module.ispkg)
 
 
 def as_markdown(rows: Iterable[Row]) -> str:

@@ -1,10 +1,14 @@
 """The smallest share of what `make torture` does, in every run of the tests."""
 
+import html
 import os
 import signal
 from pathlib import Path
 
+from tests.acceptance.torture.suites.canaries import TOKEN, planted
 from tests.acceptance.torture.suites.decisions import killed_writers
+from tests.acceptance.torture.suites.injections import NAMES, dangers
+from tests.acceptance.torture.traces import traces
 from tests.acceptance.torture.victims import Death, count_points, in_fork, run_and_kill
 
 
@@ -38,3 +42,17 @@ def test_what_a_fork_could_not_tell_is_an_error() -> None:
     assert in_fork(lambda: "told") == "told"
     assert in_fork(dying) == "error: ended by signal 9"
     assert in_fork(lambda: str(1 / 0)).startswith("error ZeroDivisionError")
+
+
+def test_the_search_for_people_finds_what_is_planted_in_every_kind_of_file(tmp_path: Path) -> None:
+    assert planted(tmp_path / "planted").holds
+    assert traces([("clean", b"nobody is named here, canary or not")], TOKEN) == []
+
+
+def test_the_search_in_pages_finds_what_runs_and_passes_what_is_text() -> None:
+    for name in NAMES["HTML"][:2]:
+        assert dangers(f"<td>{name}</td>")
+        assert dangers(f"<td>{html.escape(name)}</td>") == []
+    assert dangers('<a href="javascript:alert(1)">x</a>') == ["a href"]
+    assert dangers('<p onclick="x()">x</p>') == ["p onclick"]
+    assert dangers('<a href="workflow-a.html">x</a>') == []

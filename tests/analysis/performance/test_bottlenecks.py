@@ -118,6 +118,14 @@ def test_without_goals_and_conversions_reaching_the_end_counts():
     assert table.item(0, "to_step_id") == "c"
 
 
+def test_a_loss_lies_in_its_interval_where_no_goal_was_seen_downstream():
+    credits = rows(CreditDays, {"workflow_key": 1, "step_key": 1, "day": DAY, "view": "report", "conversions": 1})
+    table = ranked(*CHAIN, ends=ended(4, 0, 400), goal=None, credits=credits)
+    worst = table.filter(to_step_id="c").row(0, named=True)
+    assert (worst["avoidable_loss_low"], worst["avoidable_loss"]) == (0.0, 0.0)
+    assert worst["avoidable_loss_high"] > 0
+
+
 def test_no_transitions_no_rows():
     workflows, names = linear_flow("a")
     table = funnel(

@@ -129,6 +129,11 @@ def test_no_rows_no_engagement_and_engagement_always():
         assert not frame.profiles.select(pl.selectors.float().is_nan().any()).to_numpy().any()
 
 
+def test_a_single_subscriber_is_like_nobody_else():
+    found = analyse_send_times(*mailed(30, engaged=10), as_of_day=TONIGHT).subscribers
+    assert found.select("subscriber_key", "current_local_hour").rows() == [(1, 9)]
+
+
 def test_behaviour_before_the_first_mail_has_no_hour_of_today():
     hours, _ = mailed(0)
     row = analyse_send_times(hours, pl.DataFrame(schema=SENDS), as_of_day=TONIGHT).subscribers.row(0, named=True)

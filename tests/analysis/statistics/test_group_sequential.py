@@ -5,7 +5,15 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from pipeline.analysis.statistics import confidence_sequence, group_sequential
-from pipeline.analysis.statistics.group_sequential import boundary, critical_values, needed_drift, power, spent_alpha
+from pipeline.analysis.statistics.group_sequential import (
+    MANY_LOOKS,
+    MOST_LOOKS,
+    boundary,
+    critical_values,
+    needed_drift,
+    power,
+    spent_alpha,
+)
 
 LOOKS = 4
 
@@ -80,3 +88,10 @@ def test_the_confidence_sequence_holds_over_many_looks_and_is_wider_than_a_fixed
 def test_the_boundary_is_shared_and_cannot_be_changed_by_a_caller():
     with pytest.raises(ValueError, match="read-only"):
         group_sequential.boundary(0.05)[0] = 0.0
+
+
+def test_a_test_of_more_nights_than_a_life_has_is_decided_like_one_of_a_thousand():
+    """The sample of a test in a tiny account may take decades."""
+    fraction = np.array([0.0001, 0.01, 0.5, 1.0])
+    assert (critical_values(fraction, 0.05, 21_168) == critical_values(fraction, 0.05, MOST_LOOKS)).all()
+    assert boundary(0.05, MOST_LOOKS)[-1] == pytest.approx(boundary(0.05, MANY_LOOKS)[-1], abs=0.02)

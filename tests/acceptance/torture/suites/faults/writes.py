@@ -4,11 +4,9 @@ An application that met a fault has either applied what was wanted, by value, or
 one, without a fault, ends it; and then it is taken back.
 """
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +22,10 @@ from pipeline.optimizations.account.rollback import roll_back
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Status
 from tests.acceptance.torture import Row
+from tests.mailchimp.breaking import KINDS
 from tests.mailchimp.fake_account import API_KEY, AUDIENCE, member_id, subscriber
-from tests.mailchimp.faults import BODY_CAP, FAULTS, PERSON
-from tests.mailchimp.loopback import send, serve
+from tests.mailchimp.faults import BODY_CAP, PERSON
+from tests.mailchimp.loopback import serve
 from tests.mailchimp.writable_account import AUTOMATION, EMAIL, WORKFLOW, Break, WritableAccount, reached
 from tests.optimizations.conftest import NOW, POLICY, proposal
 from tests.worlds.writing import approved
@@ -35,47 +34,8 @@ PEOPLE, PAGE_SIZE = 7, 3
 FIELD = "ARM"
 SCARCE = {"retry_budget_seconds": 0.25, "call_deadline_seconds": 0.2, "max_response_bytes": BODY_CAP}
 LIST, MEMBER = f"/lists/{AUDIENCE}", f"/lists/{AUDIENCE}/members/"
-Page = dict[str, Any]
 
 
-def _changed(change: Callable[[Page], Any]) -> Break:
-    def answer(handler: BaseHTTPRequestHandler, page: Page) -> None:
-        change(page)
-        send(handler, 200, json.dumps(page).encode())
-
-    return answer
-
-
-def _items(page: Page) -> list[Any]:
-    return next(value for value in page.values() if isinstance(value, list))
-
-
-def _no_items(page: Page) -> None:
-    _items(page).clear()
-
-
-def _first_item_only(page: Page) -> None:
-    del _items(page)[1:]
-
-
-def _null_item(page: Page) -> None:
-    _items(page)[0] = None
-
-
-def _ids_of_others(page: Page) -> None:
-    for one in _items(page) if any(isinstance(value, list) for value in page.values()) else [page]:
-        one["id"] = "0" * 32
-
-
-KINDS: dict[str, Break] = {
-    **{fault.name: fault.answer for fault in FAULTS},
-    "204 without a body": lambda handler, page: send(handler, 204, b""),
-    "an empty object": lambda handler, page: send(handler, 200, b"{}"),
-    "an empty page that announces more": _changed(_no_items),
-    "a short page that announces more": _changed(_first_item_only),
-    "a null item": _changed(_null_item),
-    "ids of others": _changed(_ids_of_others),
-}
 ENDPOINTS: dict[str, Callable[[str, str], bool]] = {
     "the audiences": lambda method, path: path == "/lists",
     "the members": lambda method, path: path == f"{LIST}/members",
@@ -129,7 +89,7 @@ def _meet(folder: Path, kind: str, place: str, times: float) -> Counter[str]:
             return None
         left -= 1
         sums["answers"] += 1
-        return _tolerant(KINDS[kind])
+        return KINDS[kind]
 
     account.choose = choose
     made = _proposal(place)
@@ -177,15 +137,3 @@ def _is_right(made: Proposal, account: WritableAccount) -> bool:
     keys = pl.Series([subscriber(number) for number in range(PEOPLE)])
     out = is_held_out(keys, made.optimization_id, made.holdout_share)
     return account.values(FIELD) == {number: "A" if is_out else "B" for number, is_out in enumerate(out)}
-
-
-def _tolerant(fault: Break) -> Break:
-    """The fault, or the right answer where it has nothing that the fault changes."""
-
-    def answer(handler: BaseHTTPRequestHandler, page: Page) -> None:
-        try:
-            fault(handler, page)
-        except (KeyError, IndexError, StopIteration, AttributeError, TypeError):
-            send(handler, 200, json.dumps(page).encode())
-
-    return answer
