@@ -7,14 +7,15 @@ from typing import Any
 import dagster as dg
 
 from pipeline.mailchimp.connection import connect
+from pipeline.operations.forgetting import finish_forgetting
 from pipeline.operations.soundness import sound_keys, sound_lake
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.orchestration import assets
 from pipeline.orchestration.jobs import apply_changes, nightly
 from pipeline.orchestration.partitions import tonight
-from pipeline.orchestration.resources.warehouse import open_warehouse
+from pipeline.orchestration.resources.warehouse import Warehouse, open_warehouse
 from pipeline.orchestration.schedules import nightly_schedule
-from pipeline.orchestration.sensors import apply_approved, end_dead_runs, failure_alert, propose
+from pipeline.orchestration.sensors import apply_approved, end_dead_runs, failure_alert, propose, tick_alert
 from pipeline.settings import Settings
 
 
@@ -27,7 +28,7 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
         assets=dg.load_assets_from_package_module(assets),
         jobs=[nightly, apply_changes],
         schedules=[nightly_schedule(settings)],
-        sensors=[failure_alert(settings), end_dead_runs(settings), propose(settings), apply_approved(settings)],
+        sensors=[sensor(settings) for sensor in (failure_alert, tick_alert, end_dead_runs, propose, apply_approved)],
         resources={
             "settings": settings,
             # Whoever holds the working file's lock alone writes the lake.
@@ -37,11 +38,17 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
             ),
             "ledger": _opened(lambda tags: open_ledger(settings)),
             "mailchimp": _opened(lambda tags: connect(settings, tonight(tags, settings))),
-            "warehouse": _opened(lambda tags: open_warehouse(settings.working_file)),
+            "warehouse": _opened(lambda tags: _clean_warehouse(settings)),
             **overrides,
         },
         executor=dg.in_process_executor,
     )
+
+
+def _clean_warehouse(settings: Settings) -> AbstractContextManager[Warehouse]:
+    """The warehouse, without anybody whom a cut `driptune forget` was to remove."""
+    finish_forgetting(settings)
+    return open_warehouse(settings.working_file)
 
 
 def _opened(open_for: Callable[[Mapping[str, str]], AbstractContextManager[Any]]) -> dg.ResourceDefinition:

@@ -3,9 +3,11 @@
 Mathematical constants do not belong here. They are named beside their use.
 """
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,6 +23,8 @@ SAMPLE_DEFINITIONS = RESOURCES / "data" / "definitions"
 SAMPLE_FIRST_DAY = date(2026, 1, 1)
 SAMPLE_TONIGHT = date(2026, 6, 29)
 SAMPLE_DATA = Path("data")
+Refusal = Literal["none", "forbidden", "missing", "other shape", "single details", "no offset"]
+"""How the reads of journeys, which Mailchimp does not document, fail or differ: each was seen or must be expected."""
 
 
 def _is_sample(given: dict[str, Any]) -> bool:
@@ -41,6 +45,7 @@ class Settings(BaseSettings):
     mailchimp_url: str | None = Field(default=None, description="Base URL including /3.0. By default from the key.")
     data_dir: Path = Field(
         default_factory=lambda given: SAMPLE_DATA if _is_sample(given) else SAMPLE_DATA / "account",
+        validate_default=True,
         description="Folder of lake, working file, publications and ledger. A real account does not use the sample's.",
     )
     events: str | None = Field(default=None, description="Folder, glob or URL of event files.")
@@ -69,8 +74,8 @@ class Settings(BaseSettings):
     )
 
     personal_fields: tuple[str, ...] = Field(
-        default=("FNAME", "LNAME", "ADDRESS", "PHONE", "BIRTHDAY", "COMPANY"),
-        description="Merge fields that are never stored: they name a person, and no analysis needs them.",
+        default=("FNAME", "LNAME", "NAME", "ADDRESS", "PHONE", "BIRTHDAY", "COMPANY"),
+        description="Merge fields that are never stored, beside those whose own name or value tells who somebody is.",
     )
     external_id_field: str | None = Field(
         default=None, description="Merge field that holds the id by which event files name a subscriber."
@@ -116,7 +121,7 @@ class Settings(BaseSettings):
         default=14,
         ge=1,
         le=60,
-        description="Days in which a conversion counts for the path or content that was served.",
+        description="Days after the message in which the goal of its workflow counts for the path or content served.",
     )
     send_time_days: int = Field(
         default=180, description="Days of activity from which send times are learnt: older habits have changed."
@@ -127,10 +132,6 @@ class Settings(BaseSettings):
         le=1,
         description="Share of subscribers whose send time is drawn at random among the allowed hours. A tenth costs "
         "little, and measures the lift of the others.",
-    )
-    send_times_used_from: date | None = Field(
-        default=None,
-        description="First day on which your flows use the assigned send time. Earlier messages are not evaluated.",
     )
     holidays: tuple[date, ...] = Field(
         default=(), description="Days that anomaly baselines neither score nor learn from: sending differs on them."
@@ -150,6 +151,18 @@ class Settings(BaseSettings):
         default=64 * 2**20,
         description="Largest answer that is read: a page of 1,000 busy recipients has some megabytes.",
     )
+
+    sample_refusal: Refusal = Field(
+        default="none", description="How the sample account refuses the reads of journeys, to see what happens then."
+    )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _plain_path(cls, value: Path) -> Path:
+        # DuckDB writes the log of a file to the path before a '?', and Dagster takes '%41' for an 'A'.
+        if found := re.search(r"\?|%[0-9A-Fa-f]{2}", str(value.resolve())):
+            raise ValueError(f"'{value.resolve()}' holds '{found[0]}', which databases cannot have in a path.")
+        return value
 
     @field_validator("timezone")
     @classmethod
@@ -194,7 +207,8 @@ class Settings(BaseSettings):
         """The SQLAlchemy URL of the ledger."""
         if self.ledger_url is not None:
             return self.ledger_url.get_secret_value()
-        return f"sqlite:///{self.data_dir.resolve()}/ledger/ledger.sqlite"
+        # The name of a folder may hold what means something else in a URL.
+        return f"sqlite:///{quote(str(self.data_dir.resolve()))}/ledger/ledger.sqlite"
 
     @property
     def reports_dir(self) -> Path:
@@ -225,4 +239,9 @@ class Settings(BaseSettings):
         """Tonight: the configured day, else the sample account's last day, else the last complete UTC day."""
         if self.as_of is None and self.is_sample:
             return SAMPLE_TONIGHT
-        return self.as_of or ((now or datetime.now(UTC)).date() - timedelta(days=1))
+        return self.as_of or last_complete_day(now or datetime.now(UTC))
+
+
+def last_complete_day(now: datetime) -> date:
+    """The last UTC day that was over at this moment, in whatever zone the moment is told."""
+    return now.astimezone(UTC).date() - timedelta(days=1)

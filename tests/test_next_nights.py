@@ -103,7 +103,7 @@ def test_an_applied_winner_is_measured_against_those_kept_out(settings: Settings
         ledger.propose([winner], now=now, approval_policy=POLICY)
         review.approve(ledger, POLICY, Seen.of(ledger.record(winner.optimization_id)), actor="mara", now=now)
         with connect(settings, SAMPLE_TONIGHT) as client:
-            account = MailchimpAccount(client, Lake(settings.lake_dir).addresses())
+            account = MailchimpAccount(client, Lake(settings.lake_dir).addresses(), lambda: now)
             done = apply(
                 ledger,
                 winner.optimization_id,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from pipeline.config.flow_map import load_flow_map
 from pipeline.settings import SAMPLE_DEFINITIONS, Settings
@@ -50,3 +51,9 @@ def test_the_sample_takes_no_setting_of_an_account(monkeypatch: pytest.MonkeyPat
     assert sample.is_sample
     assert (sample.data_dir, sample.definitions) == (Path("data"), SAMPLE_DEFINITIONS)
     assert sample.ledger_address == f"sqlite:///{tmp_path}/data/ledger/ledger.sqlite"
+
+
+@pytest.mark.parametrize("name", ["what?", "per%41cent"])
+def test_a_folder_that_no_database_can_be_in_is_refused_in_words(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValidationError, match="which databases cannot have in a path"):
+        Settings(data_dir=tmp_path / name, _env_file=None)  # type: ignore[call-arg]

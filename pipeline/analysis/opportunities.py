@@ -166,12 +166,12 @@ def _from_anomalies(anomalies: pl.DataFrame, daily: pl.DataFrame, recent: pl.Dat
 
 
 def _from_cohorts(comparison: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFrame:
-    """The distance to the mean of cohorts that people still join and that are surely more than a tenth below it."""
+    """The distance to the others of cohorts that people still join and that are surely more than a tenth below them."""
     keys = ["cohort_type", "workflow_id", "cohort"]
     joined = recent.group_by(keys).agg(volume=pl.col("entrants").sum()).filter(pl.col("volume") > 0)
 
-    def short_of_mean(rate: str) -> pl.Expr:
-        return (pl.col("mean_rate") - pl.col(rate)).clip(0) * pl.col("volume")
+    def short_of_others(rate: str) -> pl.Expr:
+        return (pl.col("others_rate") - pl.col(rate)).clip(0) * pl.col("volume")
 
     return (
         comparison.filter(pl.col("below_probability") > STATED_PROBABILITY)
@@ -181,17 +181,17 @@ def _from_cohorts(comparison: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFram
             "method",
             "volume",
             *_named("cohort", "cohort_comparison", {key: key for key in keys}),
-            expected_gain=short_of_mean("shrunk_rate"),
-            expected_gain_low=short_of_mean("shrunk_rate_high"),
-            expected_gain_high=short_of_mean("shrunk_rate_low"),
+            expected_gain=short_of_others("shrunk_rate"),
+            expected_gain_low=short_of_others("shrunk_rate_high"),
+            expected_gain_high=short_of_others("shrunk_rate_low"),
             identification=pl.lit("observational"),
             message=pl.format(
-                "{} {} converts at {}% by week {}; the mean is {}%.",
+                "{} {} converts at {}% by week {}; the median of the others is {}%.",
                 "cohort_type",
                 "cohort",
                 _percent("shrunk_rate"),
                 "age_weeks",
-                _percent("mean_rate"),
+                _percent("others_rate"),
             ),
         )
     )

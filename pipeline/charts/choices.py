@@ -14,7 +14,7 @@ USUAL_METRIC = "prompt_human_click_rate"
 
 def telling_series(trends: pl.DataFrame) -> pl.DataFrame:
     """Of `metric_trends`, the series that changed last; where none has, the clicks of the step with most mail."""
-    changed = trends.filter(pl.col("change_marker").is_not_null() & (pl.col("change_marker") != "holiday"))
+    changed = trends.filter(~pl.col("change_marker").is_in(["holiday", "new version"]))
     expected = trends.filter((pl.col("metric") == USUAL_METRIC) & pl.col("expected_value").is_not_null())
     largest = expected.group_by(SERIES).agg(pl.col("denominator").sum()).sort("denominator", *SERIES).tail(1)
     last = changed.sort("day", *SERIES).tail(1)

@@ -16,8 +16,8 @@ from pipeline.settings import Settings
 def export(name: str, with_addresses: bool, actor: str) -> None:
     """Write a table with addresses to a private file.
 
-    NAME is send_times, arms, paths, content or stuck. The ledger notes who asked and when. `driptune forget` deletes
-    all such files.
+    NAME is send_times, arms, paths, content, stuck or holdouts. The ledger notes who asked and when. `driptune forget`
+    deletes all such files.
     """
     from pipeline.operations.exporting import export as write
     from pipeline.optimizations.ledger import open_ledger

@@ -145,7 +145,7 @@ def pages() -> None:
 def verify() -> None:
     """Check lake, publication and ledger for damage.
 
-    The published counts are compared with Mailchimp's.
+    The key and the working file are checked, too. The published counts are compared with Mailchimp's.
     """
     from pipeline.operations.health import verification
 
@@ -177,7 +177,7 @@ def repair() -> None:
 
     settings = Settings()
     told = repair(settings)
-    for line in told or ["Nothing is damaged in lake, working file and ledger."]:
+    for line in told or ["Nothing is damaged in lake, working file and ledger. Run driptune nightly."]:
         console.print(line, markup=False)
     if told:
         _run(settings, published_night(settings))

@@ -1,16 +1,18 @@
 """Runs the nightly job in this process, on the instance that the UI shares, and says in one sentence why it failed."""
 
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from pipeline.common.errors import NightlyError, disk_words
 from pipeline.definitions import build_defs
+from pipeline.engine.reading import tells_damage
+from pipeline.operations.soundness import WORKING_FILE_DAMAGED, damage_found
 from pipeline.orchestration.instance import open_instance
 from pipeline.orchestration.jobs import nightly
-from pipeline.orchestration.partitions import range_tags
+from pipeline.orchestration.partitions import check_nights, range_tags
 from pipeline.settings import Settings
 
 # Is told the name of each step when it ends, and how many steps there are.
@@ -28,8 +30,9 @@ def run_night(settings: Settings, as_of: date, progress: Progress, first: date |
         first: the first day whose facts are recomputed although nothing new came in for them.
 
     Raises:
-        NightlyError: names each step that failed, and says why.
+        NightlyError: names each step that failed, and says why, or says which of the days cannot be run.
     """
+    check_nights(first or as_of, as_of, datetime.now(UTC))
     settings.working_file.parent.mkdir(parents=True, exist_ok=True)
     job = build_defs(settings).resolve_job_def(nightly.name)
     with open_instance(settings.dagster_home) as instance:
@@ -41,7 +44,11 @@ def run_night(settings: Settings, as_of: date, progress: Progress, first: date |
             tags=None if first is None else range_tags(first, as_of),
         )
     if not result.success:
-        raise NightlyError("\n".join(_failures(result)))
+        lines = _failures(result)
+        if any(event.is_step_failure and not _told(event) for event in result.all_events):
+            # A night looks at names and sizes only, so that what it met may be damage.
+            lines += damage_found(settings)
+        raise NightlyError("\n".join(dict.fromkeys(lines)))
 
 
 def _telling(progress: Progress, steps: int) -> dg.HookDefinition:
@@ -58,13 +65,19 @@ def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
-            if data.user_failure_data and data.user_failure_data.description:
-                steps.append(f"{event.step_key}: {data.user_failure_data.description}")
+            if told := _told(event):
+                steps.append(f"{event.step_key}: {told}")
             elif data.error:
                 steps.append(f"{event.step_key}: {_in_words(data.error)}")
         elif event.is_job_failure and event.job_failure_data.error:
             job.append(_in_words(event.job_failure_data.error))
     return list(dict.fromkeys(steps or job))
+
+
+def _told(event: dg.DagsterEvent) -> str | None:
+    """What the step itself said of why it failed."""
+    told = event.step_failure_data.user_failure_data
+    return told.description if told else None
 
 
 def _in_words(error: SerializableErrorInfo) -> str:
@@ -74,5 +87,7 @@ def _in_words(error: SerializableErrorInfo) -> str:
     while chain is not None:
         if words := disk_words(chain.message):
             return words
+        if tells_damage(chain.message):
+            return WORKING_FILE_DAMAGED
         chain = chain.cause or chain.context
     return told.message.strip().partition(f"{told.cls_name}: ")[2] or told.message.strip()

@@ -1,10 +1,12 @@
 """Failures that a person can act on: what was wrong, where, and what to do.
 
 Every message of a `SourceError` is safe to log: `scrub` removes addresses, member ids, keys and URL queries, and
-nothing of the failing exception is chained to it. This module imports no other, so that refusing a command is quick.
+nothing of the failing exception is chained to it. This module imports little, so that refusing a command is quick.
 """
 
 import re
+
+from pipeline.common.personal import REMOVED, without_addresses
 
 
 class DriptuneError(Exception):
@@ -50,15 +52,14 @@ def disk_words(text: str) -> str | None:
 
 
 _SECRETS = re.compile(
-    r"[^\s\"'<>=&?/,;:]+(?:@|%40)[^\s\"'<>&?/,;:]+"  # address, plain or percent-encoded
-    r"|\b[0-9a-fA-F]{32}(?:-[a-z]{2,3}\d+)?\b"  # member id or key
+    r"\b[0-9a-fA-F]{32}(?:-[a-z]{2,3}\d+)?\b"  # member id or key
     r"|\?[^\s\"'<>]*",  # URL query
 )
 
 
 def scrub(text: str) -> str:
     """The text without addresses, member ids, keys and URL queries."""
-    return _SECRETS.sub("(removed)", text)
+    return _SECRETS.sub(REMOVED, without_addresses(text))
 
 
 class SourceError(DriptuneError):

@@ -1,6 +1,6 @@
 """A salted hash to a number in [0, 1): the same in every run, version and language.
 
-Here: the hash, which assignment of tests, hold-outs and draws of policies share. Not here: what they make of it.
+Here: the hash, which assignment of tests, hold-outs and draws of policies share, and who is kept out of a change.
 """
 
 import hashlib
@@ -27,6 +27,17 @@ def uniform_hash(keys: pl.Series, salt: str) -> np.ndarray:
     for part in (digest[:8], digest[8:16]):
         mixed = _splitmix(mixed ^ np.uint64(int.from_bytes(part, "little")))
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def is_held_out(keys: pl.Series, optimization_id: str, share: float) -> pl.Series:
+    """Who is kept out of a record's change, by a sticky hash: the same people every night.
+
+    Args:
+        keys: subscriber keys (Int64).
+        optimization_id: the record; two records never share a hold-out.
+        share: share of people kept out, 0-1.
+    """
+    return pl.Series("is_held_out", uniform_hash(keys, f"holdout/{optimization_id}") < share)
 
 
 def _splitmix(value: np.ndarray) -> np.ndarray:

@@ -5,7 +5,8 @@ Only shape and sense are checked here. Schedules that keep the constraints are m
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -42,17 +43,28 @@ QuietHours = Annotated[tuple[int, int] | None, BeforeValidator(parse_quiet_hours
 
 
 class Limits(Definition):
-    """Limits for the messages of a step, in local time. `hourly_cap` is the most recipients in one local hour."""
+    """Limits for the messages of a step, in local time. `hourly_cap` is the most recipients in one local hour.
+
+    `send_hours_from` is the first day on which the mail goes out at the hours that driptune writes; none = not yet.
+    """
 
     quiet_hours: QuietHours = DEFAULT_QUIET_HOURS
     allowed_days: list[Weekday] = Field(default=list(WEEKDAYS), min_length=1)
     hourly_cap: int | None = Field(default=None, ge=1)
+    send_hours_from: date | None = None
+
+
+class StepLimits(Limits):
+    """Limits that differ for one step."""
+
+    id: Name
 
 
 class WorkflowLimits(Limits):
-    """Limits that differ for the steps of one workflow."""
+    """Limits that differ for the steps of one workflow, and for some of them again."""
 
     id: Name
+    steps: list[StepLimits] = Field(default_factory=list)
 
 
 class FrequencyCap(Definition):
@@ -68,9 +80,11 @@ class Constraints(Limits):
     frequency_cap: FrequencyCap | None = None
     workflows: list[WorkflowLimits] = Field(default_factory=list)
 
-    def mistakes(self, known: Any) -> Iterable[Mistake]:
-        """Workflows that are written twice."""
-        return repeated_ids(self.workflows, "workflows")
+    def mistakes(self, known: Any) -> Iterator[Mistake]:
+        """Workflows, and steps of a workflow, that are written twice."""
+        yield from repeated_ids(self.workflows, "workflows")
+        for number, workflow in enumerate(self.workflows):
+            yield from repeated_ids(workflow.steps, "workflows", number, "steps")
 
     def of_steps(self, steps: pl.DataFrame) -> pl.DataFrame:
         """The limits of every step, as `schedule_sends` reads them.
@@ -82,13 +96,12 @@ class Constraints(Limits):
             One row per step: `quiet_from_hour` and `quiet_until_hour` (null = no quiet hours), `hourly_cap` (null = no
             cap) and `allowed_weekdays` (list of 0-6, Monday = 0).
         """
-        own = {workflow.id: workflow.model_dump(exclude_unset=True) for workflow in self.workflows}
         rows = []
         for workflow_id, step_id in steps.select("workflow_id", "step_id").iter_rows():
-            limits = {**self.model_dump(), **own.get(workflow_id, {})}
-            quiet_from, quiet_until = limits["quiet_hours"] or (None, None)
-            days = [WEEKDAYS.index(day) for day in limits["allowed_days"]]
-            rows.append((workflow_id, step_id, quiet_from, quiet_until, days, limits["hourly_cap"]))
+            limits = self._of(workflow_id, step_id)
+            quiet_from, quiet_until = limits.quiet_hours or (None, None)
+            days = [WEEKDAYS.index(day) for day in limits.allowed_days]
+            rows.append((workflow_id, step_id, quiet_from, quiet_until, days, limits.hourly_cap))
         schema: dict[str, pl.DataType | type[pl.DataType]] = {
             "workflow_id": pl.String,
             "step_id": pl.String,
@@ -98,6 +111,31 @@ class Constraints(Limits):
             "hourly_cap": pl.Int64,
         }
         return pl.DataFrame(rows, schema=schema, orient="row")
+
+    def following_hours(self, steps: pl.DataFrame) -> pl.DataFrame:
+        """The steps whose mail goes out at the hours that driptune writes, as `sent_as_assigned` reads them.
+
+        Args:
+            steps: rows of `core.steps`.
+
+        Returns:
+            `step_key` and `followed_from`, the first day on which it does.
+        """
+        places = steps.select("step_key", "workflow_id", "step_id").rows()
+        days = [(key, self._of(workflow_id, step_id).send_hours_from) for key, workflow_id, step_id in places]
+        schema = {"step_key": pl.Int64, "followed_from": pl.Date}
+        return pl.DataFrame(days, schema=schema, orient="row").drop_nulls()
+
+    def _of(self, workflow_id: str, step_id: str) -> Limits:
+        """The limits of a step: its own, else those of its workflow, else those of all."""
+        limits: dict[str, Any] = {}
+        for workflow in self.workflows:
+            if workflow.id == workflow_id:
+                limits |= workflow.model_dump(exclude_unset=True, exclude={"id", "steps"})
+                for step in workflow.steps:
+                    if step.id == step_id:
+                        limits |= step.model_dump(exclude_unset=True, exclude={"id"})
+        return self.model_copy(update=limits)
 
 
 def load_constraints(folder: Path) -> Constraints:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from pipeline.config.delivery import Deliver, Described, shared_means, value_mistakes
 from pipeline.config.flow_map import FlowMap, load_flow_map
 from pipeline.config.reader import Definition, Location, Mistake, Name, load_definition, repeated_ids
 from pipeline.decisions.learning import EVALUATION_FLOOR, FLOOR
@@ -20,8 +21,9 @@ from pipeline.schemas.vocabulary import DecisionMode
 
 RULES_FILE, POINTS_FILE, BLOCKS_FILE = "rules.yaml", "decision_points.yaml", "content_blocks.yaml"
 Weight = Annotated[float, Field(gt=0, le=1_000_000)]
-_Known = tuple[set[str], FlowMap]
-"""Ids of the rules, and the flow map, against which a file is checked."""
+_Known = tuple[set[str], FlowMap, tuple[tuple[str, str], ...]]
+"""Ids of the rules, the flow map, and (means, id) of what other files deliver, against which a file is checked."""
+_NOTHING: _Known = (set(), FlowMap(), ())
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
@@ -72,7 +74,7 @@ class PathChoice(Choice):
         return Arm(self.id, rules[self.rule] if self.rule else None, self.priority, self.weight, self.to)
 
 
-class Point(Definition):
+class Point(Described):
     """A branch of a workflow. The `default` path is taken when no path is eligible or anything fails."""
 
     id: Name
@@ -80,6 +82,7 @@ class Point(Definition):
     step: Name
     mode: DecisionMode = "rules"
     default: Name
+    deliver: Deliver | None = None
     paths: tuple[PathChoice, ...] = Field(min_length=1)
 
 
@@ -90,10 +93,12 @@ class Points(Definition):
 
     def mistakes(self, known: _Known | None) -> Iterator[Mistake]:
         """Ids that are written twice, and rules, steps and targets that do not exist."""
-        rules, flows = known or (set(), FlowMap())
+        rules, flows, taken = known or _NOTHING
         yield from repeated_ids(self.decision_points, "decision_points")
+        yield from shared_means(self.decision_points, "decision_points", taken)
         for number, point in enumerate(self.decision_points):
             here = ("decision_points", number)
+            yield from value_mistakes(here, point.deliver, (path.id for path in point.paths))
             yield from _choice_mistakes(here, "paths", point.default, point.paths, rules)
             yield from _step_mistakes(here, point.workflow, point.step, flows)
             targets = _targets(flows, point.workflow, point.step)
@@ -103,7 +108,7 @@ class Points(Definition):
                     yield (*here, "paths", place, "to"), f"'{path.to}' does not come after '{point.step}'. {advice}"
 
 
-class Block(Definition):
+class Block(Described):
     """A place in the e-mail of a step whose content varies."""
 
     id: Name
@@ -111,6 +116,7 @@ class Block(Definition):
     step: Name
     mode: DecisionMode = "rules"
     default: Name
+    deliver: Deliver | None = None
     variations: tuple[Choice, ...] = Field(min_length=1)
 
 
@@ -121,10 +127,12 @@ class Blocks(Definition):
 
     def mistakes(self, known: _Known | None) -> Iterator[Mistake]:
         """Ids that are written twice, and rules and steps that do not exist."""
-        rules, flows = known or (set(), FlowMap())
+        rules, flows, taken = known or _NOTHING
         yield from repeated_ids(self.content_blocks, "content_blocks")
+        yield from shared_means(self.content_blocks, "content_blocks", taken)
         for number, block in enumerate(self.content_blocks):
             here = ("content_blocks", number)
+            yield from value_mistakes(here, block.deliver, (one.id for one in block.variations))
             yield from _choice_mistakes(here, "variations", block.default, block.variations, rules)
             yield from _step_mistakes(here, block.workflow, block.step, flows)
 
@@ -137,9 +145,10 @@ def load_decisions(folder: Path) -> DecisionDefinitions:
     """
     named = load_definition(folder / RULES_FILE, Rules, is_typed=True).rules
     rules = {rule.id: parse_rule(rule.id, rule.when) for rule in named}
-    known = (set(rules), load_flow_map(folder))
-    points = load_definition(folder / POINTS_FILE, Points, known=known).decision_points
-    blocks = load_definition(folder / BLOCKS_FILE, Blocks, known=known).content_blocks
+    flows = load_flow_map(folder)
+    points = load_definition(folder / POINTS_FILE, Points, known=(set(rules), flows, ())).decision_points
+    taken = tuple((one.deliver.means, one.id) for one in points if one.deliver and one.deliver.means)
+    blocks = load_definition(folder / BLOCKS_FILE, Blocks, known=(set(rules), flows, taken)).content_blocks
     return DecisionDefinitions(
         tuple(rules.values()),
         tuple(_definition(point, point.paths, rules, is_path=True) for point in points),
@@ -153,7 +162,17 @@ def _definition(
     arms = tuple(choice.arm(rules) for choice in choices)
     floor = EVALUATION_FLOOR if one.mode == "evaluate" else FLOOR
     point = DecisionPoint(one.id, arms, one.default, one.step if is_path else None, floor)
-    return DecisionDefinition(point, one.workflow, one.step, one.mode)
+    return DecisionDefinition(
+        point,
+        one.workflow,
+        one.step,
+        one.mode,
+        is_path=is_path,
+        means=one.deliver.means if one.deliver else None,
+        name=one.name,
+        description=one.description,
+        owner=one.owner,
+    )
 
 
 def _location(place: str) -> Location:

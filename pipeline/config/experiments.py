@@ -4,40 +4,23 @@ Only shape and sense are checked here. Everything that needs the data of the ste
 is checked in `pipeline/analysis/experiments/registry.py`, so that one impossible test does not stop the others.
 """
 
-import re
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from pipeline.analysis.experiments.draft import ExperimentDraft, metrics_of
+from pipeline.common.means import in_words
+from pipeline.config.delivery import Deliver, Described, FieldName, value_mistakes
 from pipeline.config.reader import Definition, Mistake, Name, load_definition, repeated_ids
 from pipeline.schemas.vocabulary import Assigner, GuardrailName, MetricName
 
 EXPERIMENTS_FILE = "experiments.yaml"
-LONGEST_TAG = 10
-"""Most characters that a Mailchimp merge tag may have."""
-
-_TAG = re.compile(rf"[A-Z][A-Z0-9_]{{0,{LONGEST_TAG - 1}}}", re.ASCII)
 
 
-def _tag(text: Any) -> str:
-    if not isinstance(text, str) or not _TAG.fullmatch(text):
-        shown = f"'{text}'" if isinstance(text, str) else "this"
-        raise ValueError(
-            f"{shown} is not a merge tag. Write a capital letter and up to {LONGEST_TAG - 1} more, 0-9 or _."
-        )
-    return text
-
-
-def default_tag(experiment_id: str) -> str:
-    """The merge tag of a test that names none: 'AB' and the letters and digits of its id."""
-    return ("AB" + re.sub("[^A-Z0-9]", "", experiment_id.upper()))[:LONGEST_TAG]
-
-
-class ExperimentDefinition(Definition):
+class ExperimentDefinition(Described):
     """One test: two or more arms inside one step, the control first."""
 
     id: Name
@@ -57,14 +40,13 @@ class ExperimentDefinition(Definition):
     end: date | None = None
     open_ended: bool = False
     assigned_by: Assigner = Assigner.DRIPTUNE
-    arm_field: Annotated[str, BeforeValidator(_tag)] | None = None
+    arm_field: FieldName | None = None
+    deliver: Deliver | None = None
 
     @property
-    def tag(self) -> str | None:
-        """The merge field that holds the arm. None if events name the arm and the test names no field."""
-        if self.assigned_by is Assigner.EVENTS:
-            return self.arm_field
-        return self.arm_field or default_tag(self.id)
+    def means(self) -> str | None:
+        """What holds the arm; none if the test names nothing."""
+        return self.deliver.means if self.deliver else self.arm_field
 
     def draft(self) -> ExperimentDraft:
         """The test as the analyses read it."""
@@ -84,7 +66,9 @@ class ExperimentDefinition(Definition):
             end_day=self.end,
             is_open_ended=self.open_ended,
             assigned_by=self.assigned_by,
-            arm_field=self.tag,
+            arm_field=self.means,
+            name=self.name,
+            description=self.description,
         )
 
     def mistakes(self, known: Any) -> Iterator[Mistake]:
@@ -101,6 +85,9 @@ class ExperimentDefinition(Definition):
             yield ("end",), f"{self.end} is before the start {self.start}. Write a later day."
         if self.end is not None and self.open_ended:
             yield ("end",), "an open-ended test has no end. Remove one of the two."
+        yield from value_mistakes((), self.deliver, self.arms)
+        if self.deliver is not None and self.arm_field is not None:
+            yield ("arm_field",), "says the same as deliver. Remove it."
         if self.assigned_by is Assigner.FIELD and self.arm_field is None:
             yield ("arm_field",), "is missing. Name the merge field in which the sender holds the arm."
 
@@ -118,9 +105,9 @@ class ExperimentDefinitions(Definition):
                 if other.id != one.id and _meet(one, other):
                     text = f"'{other.id}' runs on the same step at that time. Let one start after the other has ended."
                     yield ("experiments", index, "start"), text
-                if Assigner.DRIPTUNE is one.assigned_by is other.assigned_by and one.tag == other.tag:
-                    where = ("experiments", index, "arm_field" if one.arm_field else "id")
-                    yield where, f"'{other.id}' uses the merge field {one.tag} already. Name another one."
+                if Assigner.DRIPTUNE is one.assigned_by is other.assigned_by and one.means and one.means == other.means:
+                    where = ("experiments", index, "arm_field" if one.arm_field else "deliver")
+                    yield where, f"'{other.id}' uses {in_words(one.means)} already. Name another one."
 
 
 def _meet(one: ExperimentDefinition, other: ExperimentDefinition) -> bool:

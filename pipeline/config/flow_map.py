@@ -1,7 +1,7 @@
 """`flows.yaml`, the flow map: flows, their steps, campaigns and delays.
 
-Users write it because Mailchimp's API does not say it. Only shape and sense are checked here. Tables are made from it
-in `pipeline/dimensions/flows.py`.
+Users write what Mailchimp's API does not say, or what is to stand against it. Only shape and sense are checked here.
+Tables are made from it in `pipeline/dimensions/flows.py`.
 """
 
 import math
@@ -14,8 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
+from pipeline.config.delivery import Deliver, Described
 from pipeline.config.reader import Definition, Mistake, Name, load_definition, repeated_ids
 from pipeline.schemas.vocabulary import StepKind, StepStatus, WorkflowStatus
 
@@ -40,6 +41,15 @@ def parse_duration(text: Any) -> int:
 Hours = Annotated[int, BeforeValidator(parse_duration)]
 
 
+def journey_workflow_id(journey_id: str) -> str:
+    """The id of a journey's workflow, where the flow map gives it no other.
+
+    >>> journey_workflow_id("123")
+    'journey-123'
+    """
+    return f"journey-{journey_id}"
+
+
 class PastDelay(Definition):
     """The delay for those who entered the previous step before the day `until` (00:00 UTC)."""
 
@@ -62,17 +72,29 @@ class Step(Definition):
     default: bool = False
 
 
-class Flow(Definition):
-    """One flow. A classic automation may be listed under its id, without steps if Mailchimp's steps are meant."""
+class Flow(Described):
+    """One flow. A classic automation may be listed under its id, and a journey under any id with its number.
+
+    Without steps those of Mailchimp are meant. What an entry says of a journey overrides what Mailchimp says.
+    """
 
     id: Name
-    name: Name | None = None
+    journey: Name | None = None
     category: Name | None = None
     priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
     trigger: Name | None = None
     goal: Name | None = None
     status: WorkflowStatus = "active"
+    deliver: Deliver | None = None
     steps: list[Step] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_journey(cls, given: Any) -> Any:
+        """An entry that only completes a journey needs no id of its own."""
+        if isinstance(given, dict) and "id" not in given and isinstance(given.get("journey"), str):
+            return {"id": journey_workflow_id(given["journey"]), **given}
+        return given
 
     def predecessors(self) -> dict[str, list[str]]:
         """Step id -> ids of the steps that it comes after: those in `after`, else the step before it in the file."""
@@ -147,8 +169,13 @@ class FlowMap(Definition):
     flows: list[Flow] = Field(default_factory=list)
 
     def mistakes(self, known: Any) -> Iterator[Mistake]:
-        """Flows with one id, and steps with one campaign."""
+        """Flows with one id or one journey, and steps with one campaign."""
         yield from repeated_ids(self.flows, "flows")
+        journeys: dict[str, str] = {}
+        for index, flow in enumerate(self.flows):
+            if flow.journey and journeys.setdefault(flow.journey, flow.id) != flow.id:
+                text = f"journey {flow.journey} belongs to {journeys[flow.journey]} already. Use it only once."
+                yield ("flows", index, "journey"), text
         owner: dict[str, str] = {}
         for index, flow in enumerate(self.flows):
             for number, step in enumerate(flow.steps):

@@ -3,6 +3,7 @@
 This module knows only YAML. What a file means is in the module of that file, such as `flow_map.py`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -17,6 +18,9 @@ Mistake = tuple[Location, str]
 """Where something is wrong, below the model that finds it, and what is wrong and what to write."""
 _NULL = "tag:yaml.org,2002:null"
 _TOP = "the file"
+# Nobody writes so much by hand. A few aliases can stand for billions of values, and Python refuses deep recursion.
+_DEEPEST = 50
+_MOST_VALUES = 100_000
 _EXPECTED = {
     "int_parsing": "a whole number",
     "bool_parsing": "true or false",
@@ -105,8 +109,10 @@ def _compose(path: Path) -> yaml.Node | None:
         return None
     try:
         text = path.read_text(encoding="utf-8")
+        _refuse_depth(text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        _refuse_loops(root)
+        if root is not None:
+            _measure(root, (), {})
     except OSError as error:
         problem = f"{path.name}: cannot be read ({error.strerror}). Check its permissions."
     except UnicodeDecodeError:
@@ -124,13 +130,35 @@ def _compose(path: Path) -> yaml.Node | None:
     raise DefinitionsError(path.name, [problem])
 
 
-def _refuse_loops(node: yaml.Node | None, above: tuple[int, ...] = ()) -> None:
-    if node is None or isinstance(node, yaml.ScalarNode):
-        return
+def _refuse_depth(text: str) -> None:
+    """Refuse a text that is nested too deep, before anything follows its levels down."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise _too_deep(event.start_mark)
+
+
+def _measure(node: yaml.Node, above: tuple[int, ...], known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Levels and values of a node with every alias followed; refuses loops, and what is too deep or too large."""
+    if isinstance(node, yaml.ScalarNode):
+        return 0, 1
     if id(node) in above:
         raise yaml.MarkedYAMLError(problem="an anchor refers to itself", problem_mark=node.start_mark)
-    for child in _children(node):
-        _refuse_loops(child, (*above, id(node)))
+    if id(node) not in known:
+        parts = [_measure(child, (*above, id(node)), known) for child in _children(node)]
+        levels, values = 1 + max((levels for levels, _ in parts), default=0), 1 + sum(values for _, values in parts)
+        if values > _MOST_VALUES:
+            problem = f"with its aliases it holds more than {_MOST_VALUES:,} values"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        known[id(node)] = levels, values
+    if len(above) + known[id(node)][0] > _DEEPEST:
+        raise _too_deep(node.start_mark)
+    return known[id(node)]
+
+
+def _too_deep(mark: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=f"it is nested deeper than {_DEEPEST} levels", problem_mark=mark)
 
 
 def _children(node: yaml.Node) -> list[yaml.Node]:
@@ -153,8 +181,8 @@ def _plain(node: yaml.Node, is_typed: bool = False) -> Any:
 
 def _repeated_fields(node: yaml.Node, above: Location = ()) -> Iterator[Location]:
     if isinstance(node, yaml.MappingNode):
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        yield from ((*above, name) for name in dict.fromkeys(names) if names.count(name) > 1)
+        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        yield from ((*above, name) for name, times in names.items() if times > 1)
         for key, value in node.value:
             yield from _repeated_fields(value, (*above, str(key.value)))
     elif isinstance(node, yaml.SequenceNode):

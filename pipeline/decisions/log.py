@@ -13,13 +13,20 @@ import numpy as np
 import polars as pl
 import yaml
 
-from pipeline.common.time import day_number, end_of_day_us, numbered_day
-from pipeline.decisions.learning import FLOOR, PolicyModel
+from pipeline.analysis.statistics import Array
+from pipeline.common.sticky_hash import uniform_hash
+from pipeline.common.time import day_number, day_of, end_of_day_us, numbered_day
+from pipeline.common.written import stood_when_sent
+from pipeline.decisions.learning import FLOOR, PolicyModel, fit_policy
 from pipeline.decisions.profile import FEATURES, from_text, to_text
 from pipeline.decisions.rule_definitions import parse_rule, rule_definition
 from pipeline.decisions.selection import Arm, DecisionPoint, decide, rule_chances
+from pipeline.decisions.targets import chosen_by, policies, target_chances
 
-BY_RULES = "rules"
+FOLDS = 5
+"""Parts of the subscribers; a learning policy is valued on each by what it learnt from the others."""
+_HASH = "^[0-9a-f]{16}$"
+"""What names the exploring policy in `model_version`."""
 
 
 def waiting_before(step_entries: pl.DataFrame, step_key: int, *, as_of: date) -> pl.DataFrame:
@@ -51,7 +58,13 @@ def logged_decisions(
     """
     chances = rule_chances(profiles, point, now)
     return decisions.select(
-        "decision_point_id", "subscriber_key", "arm", "is_default", "choice_probability", "model_version"
+        "decision_point_id",
+        "subscriber_key",
+        "arm",
+        "is_default",
+        "choice_probability",
+        "model_version",
+        "eligible_arms",
     ).with_columns(
         night=pl.lit(day_number(as_of), dtype=pl.Int64),
         rule_chances=pl.Series([json.dumps(row) for row in chances.round(9).tolist()], dtype=pl.String),
@@ -60,69 +73,110 @@ def logged_decisions(
     )
 
 
-def learning_log(log: pl.DataFrame, conversions: pl.DataFrame, *, as_of: date, horizon_days: int) -> pl.DataFrame:
-    """The first decision about each subscriber at a decision point, with its outcome: what a policy learns from.
+def served_decisions(log: pl.DataFrame, written: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
+    """For each subscriber the first message that an arm was served with, and the decision behind it.
 
     Args:
-        log: rows of `lake.decisions` of one decision point. Defaults are left out.
-        conversions: `core.conversions`.
-        as_of: tonight.
-        horizon_days: days after the night of the decision in which a conversion counts.
+        log: rows of `lake.decisions` of one decision point.
+        written: rows of `core.written_values` of the records that deliver this decision point.
+        outcomes: rows of `message_outcomes` of the steps whose messages an arm is served with.
 
     Returns:
-        The rows with `outcome` (0 or 1), `is_matured` (the horizon has closed) and the features.
+        The rows of the log with the columns of `outcomes`. An arm is served with a message if it stood in the account
+        when the message was sent. The decision is the latest one for this arm of the nights before the message.
     """
-    first = log.filter(~pl.col("is_default")).sort("night").unique("subscriber_key", keep="first", maintain_order=True)
-    after = pl.col("day") - pl.col("night")
-    converted = (
-        first.select("subscriber_key", "night")
-        .join(conversions.select("subscriber_key", "day"), on="subscriber_key")
-        .filter(after.is_between(1, horizon_days))
-        .select("subscriber_key")
-        .unique()
-        .with_columns(outcome=pl.lit(1.0))
+    held = stood_when_sent(outcomes, written).rename({"value": "arm"})
+    decided = (
+        held.with_columns(night=day_of("sent_us") - 1)
+        .sort("night")
+        .join_asof(
+            log.with_columns(decided="night").sort("night"),
+            on="night",
+            by=["subscriber_key", "arm"],
+            strategy="backward",
+            # Both sides are sorted. Polars cannot check that by group and would warn.
+            check_sortedness=False,
+        )
     )
-    known = from_text(first["profile"].to_list()).select(FEATURES)
-    return (
-        pl.concat([first, known], how="horizontal")
-        .join(converted, on="subscriber_key", how="left", maintain_order="left")
-        .with_columns(pl.col("outcome").fill_null(0.0), is_matured=pl.col("night") + horizon_days <= day_number(as_of))
+    served = decided.filter(pl.col("decided").is_not_null()).with_columns(night="decided").drop("decided")
+    return served.sort("subscriber_key", "sent_us").unique("subscriber_key", keep="first", maintain_order=True)
+
+
+def learning_log(served: pl.DataFrame, *, as_of: date, window_days: int) -> pl.DataFrame:
+    """The decisions that were served, with their outcome: what a policy learns from, and what policies are valued by.
+
+    Args:
+        served: rows of `served_decisions`. Defaults are left out.
+        as_of: tonight.
+        window_days: days after the message in which the goal of the workflow counts.
+
+    Returns:
+        The rows with `outcome` (0 or 1), `is_matured` (the window has closed) and the features.
+    """
+    chosen = served.filter(~pl.col("is_default"))
+    known = from_text(chosen["profile"].to_list()).select(FEATURES)
+    return pl.concat([chosen, known], how="horizontal").with_columns(
+        outcome=pl.col("is_converted").cast(pl.Float64),
+        is_matured=pl.col("exposed_day") <= as_of - timedelta(days=window_days),
     )
 
 
-def against_rules(learned: pl.DataFrame, point: DecisionPoint, model: PolicyModel | None) -> pl.DataFrame:
-    """Decisions with a final outcome, as `policy_values` reads them. The policy to be valued is the rules alone.
+def valued_decisions(learned: pl.DataFrame, point: DecisionPoint) -> pl.DataFrame:
+    """Served decisions with a final outcome, once for each policy that could choose in their place.
+
+    Only what the exploring policy chose is valued: no other gives every eligible arm a chance. A learning policy is
+    valued on people whom it has not learnt from, in `FOLDS` parts; on those whom it has, it would look better than it
+    is.
 
     Args:
         learned: rows of `learning_log`.
         point: the decision point.
-        model: tonight's policy. Its expectations make the estimate doubly robust.
+
+    Returns:
+        The rows that `policy_values` reads.
     """
     names = [arm.arm for arm in point.arms]
-    rows = learned.filter(pl.col("is_matured") & pl.col("arm").is_in(names))
+    explored = pl.col("model_version").str.contains(_HASH) & pl.col("eligible_arms").is_not_null()
+    rows = learned.filter(pl.col("is_matured") & pl.col("arm").is_in(names) & explored)
     # A decision among other arms cannot be compared.
     rows = rows.filter(pl.col("rule_chances").str.json_decode(pl.List(pl.Float64)).list.len() == len(names))
-    chances = np.array([json.loads(text) for text in rows["rule_chances"]]).reshape(rows.height, len(names))
+    if rows.is_empty():
+        return empty_log()
+    by_rules = np.array([json.loads(text) for text in rows["rule_chances"]])
+    sets = rows["eligible_arms"].str.split(",")
+    eligible = np.column_stack([sets.list.contains(name).to_numpy() for name in names])
     taken = rows["arm"].replace_strict(names, list(range(len(names))), return_dtype=pl.Int64).to_numpy()
+    expected = _expected_by_others(rows, point)
     row = np.arange(rows.height)
-    expected = model.expected(rows) if model is not None else None
-    modelled: dict[str, Any] = {
-        "expected_taken": None if expected is None else expected[row, taken],
-        "expected_target": None if expected is None else (expected * chances).sum(axis=1),
-    }
-    return rows.select(
-        "decision_point_id", "subscriber_key", "outcome", "choice_probability", policy=pl.lit(BY_RULES)
-    ).with_columns(
-        pl.Series("target_probability", chances[row, taken], dtype=pl.Float64),
-        *(
-            pl.lit(None, dtype=pl.Float64).alias(name) if values is None else pl.Series(name, values, dtype=pl.Float64)
-            for name, values in modelled.items()
-        ),
-    )
+    logged = rows.select("decision_point_id", "subscriber_key", "outcome", "choice_probability")
+    parts = []
+    for policy in policies(names):
+        chances = target_chances(policy, names, eligible, by_rules, expected)
+        parts.append(
+            logged.with_columns(
+                pl.lit(policy).alias("policy"),
+                pl.Series("target_probability", chances[row, taken], dtype=pl.Float64),
+                pl.Series("expected_taken", expected[row, taken], dtype=pl.Float64),
+                pl.Series("expected_target", (expected * chances).sum(axis=1), dtype=pl.Float64),
+            )
+        )
+    return pl.concat(parts)
+
+
+def _expected_by_others(rows: pl.DataFrame, point: DecisionPoint) -> Array:
+    """Expected outcome of every arm for each row, by a policy that learnt from the other parts of the subscribers."""
+    names = [arm.arm for arm in point.arms]
+    part = (uniform_hash(rows["subscriber_key"], f"fold/{point.decision_point_id}") * FOLDS).astype(np.int64)
+    expected: Array = np.zeros((rows.height, len(names)))
+    for number in range(FOLDS):
+        is_here = pl.Series(part == number)
+        model = fit_policy(rows.filter(~is_here), arms=names, features=FEATURES)
+        expected[is_here.to_numpy()] = model.expected(rows.filter(is_here))
+    return expected
 
 
 def empty_log() -> pl.DataFrame:
-    """No rows, in the shape of `against_rules`."""
+    """No rows, in the shape of `valued_decisions`."""
     return pl.DataFrame(
         schema={
             "decision_point_id": pl.String,
@@ -142,15 +196,17 @@ def replay(logged: pl.DataFrame, model: PolicyModel | None) -> pl.DataFrame:
 
     Args:
         logged: rows of `lake.decisions` of one night, definition and `model_version`.
-        model: the policy of that version, from `model_from_text`. None for 'rules'.
+        model: the policy whose hash the version ends with, from `model_from_text`. None if it names no hash.
 
     Returns:
         The rows of `decide`, in the order of the input.
     """
     night = numbered_day(logged.item(0, "night"))
     now = datetime.combine(night + timedelta(days=1), time())
-    point = point_from_text(logged.item(0, "definition"))
-    return decide(from_text(logged["profile"].to_list()), point, model, now=now, as_of_day=night)
+    point, version = point_from_text(logged.item(0, "definition")), logged.item(0, "model_version")
+    policy, _ = chosen_by(version, [arm.arm for arm in point.arms])
+    profiles = from_text(logged["profile"].to_list())
+    return decide(profiles, point, model, now=now, as_of_day=night, policy=policy)
 
 
 def point_text(point: DecisionPoint) -> str:

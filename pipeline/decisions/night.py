@@ -3,23 +3,53 @@
 How a single choice is made is in `selection`. Definitions and the lake are read elsewhere.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 import polars as pl
 from pandera.typing.polars import DataFrame
 
-from pipeline.common.time import day_number
+from pipeline.analysis.experiments import exposures
+from pipeline.analysis.statistics.policy_values import policy_values
+from pipeline.common.mailable import only_mailable
+from pipeline.common.sticky_hash import is_held_out
+from pipeline.common.time import day_number, numbered_day
+from pipeline.common.written import standing
 from pipeline.decisions.learning import PolicyModel, fit_policy
 from pipeline.decisions.lint import lint_decision_points, rule_coverage
-from pipeline.decisions.log import against_rules, empty_log, learning_log, logged_decisions, model_text, waiting_before
+from pipeline.decisions.log import (
+    empty_log,
+    learning_log,
+    logged_decisions,
+    model_text,
+    served_decisions,
+    valued_decisions,
+    waiting_before,
+)
 from pipeline.decisions.memberships import stays
 from pipeline.decisions.profile import FEATURES, merge_field_names, subscriber_profiles
 from pipeline.decisions.selection import DecisionDefinition, DecisionDefinitions, decide
+from pipeline.decisions.targets import LEARNT, better_policies
 from pipeline.schemas import core, reductions
 from pipeline.schemas.base import conform, empty
-from pipeline.schemas.decisions import ContentDecisions, DecisionLint, PathDecisions, RuleCoverage
+from pipeline.schemas.decisions import (
+    ContentDecisions,
+    DecisionLint,
+    DecisionPoints,
+    PathDecisions,
+    PolicyChoices,
+    RuleCoverage,
+)
 from pipeline.schemas.lake import Decisions, PolicyModels
+from pipeline.schemas.vocabulary import ProposalKind, RecordStatus
+
+OF_POINTS = [str(ProposalKind.PATH_POLICY), str(ProposalKind.CONTENT_POLICY)]
+"""Kinds of records that deliver a decision point, or switch it to another policy."""
+_STANDS = [str(RecordStatus.APPLIED), str(RecordStatus.VERIFIED)]
+_WROTE = [*_STANDS, *(str(one) for one in (RecordStatus.APPLYING, RecordStatus.ROLLING_BACK, RecordStatus.ROLLED_BACK))]
+_COMES = [str(status) for status in (RecordStatus.PENDING, RecordStatus.APPROVED, RecordStatus.APPLYING)]
 
 
 @dataclass(frozen=True)
@@ -37,24 +67,86 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Delivered:
+    """What the ledger says of decisions.
+
+    Attributes:
+        records: rows of `optimizations`.
+        written: rows of `core.written_values`.
+    """
+
+    records: pl.DataFrame
+    written: pl.DataFrame
+
+    def of_point(self, decision_point_id: str) -> pl.DataFrame:
+        """The values written for a decision point."""
+        is_its = pl.col("proposed_kind").is_in(OF_POINTS) & (pl.col("target") == decision_point_id)
+        return self.written.filter(is_its)
+
+    def chosen_for(self, decision_point_id: str) -> pl.DataFrame:
+        """The values that were chosen for the person who holds them: without the default of those kept out.
+
+        Somebody who is kept out holds the default whatever is chosen, so it says nothing about the choice.
+        """
+        rows = self.of_point(decision_point_id)
+        for record in self._records(decision_point_id, _WROTE).iter_rows(named=True):
+            if "holdout_value" in json.loads(record["after"]):
+                is_its = pl.col("optimization_id") == record["optimization_id"]
+                is_out = is_held_out(rows["subscriber_key"], record["optimization_id"], record["holdout_share"])
+                rows = rows.filter(~(is_its & pl.lit(is_out)))
+        return rows
+
+    def switch(self, decision_point_id: str) -> "Switch | None":
+        """The policy that a decision point was switched to: by the record of the point that was applied last."""
+        standing = self._records(decision_point_id, _STANDS).sort("applied_day", "decided_at")
+        if standing.is_empty():
+            return None
+        last = standing.row(-1, named=True)
+        policy = json.loads(last["after"]).get("policy")
+        return Switch(policy, last["optimization_id"], last["holdout_share"]) if policy else None
+
+    def policies(self, decision_point_id: str) -> set[str]:
+        """The policies to which records that wait or stand switch a decision point."""
+        texts = self._records(decision_point_id, [*_COMES, *_STANDS])["after"]
+        return {policy for text in texts if (policy := json.loads(text).get("policy"))}
+
+    def _records(self, decision_point_id: str, statuses: list[str]) -> pl.DataFrame:
+        is_its = pl.col("kind").is_in(OF_POINTS) & (pl.col("target") == decision_point_id)
+        return self.records.filter(is_its & pl.col("status").is_in(statuses))
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A policy that chooses for all but those kept out of a record, for whom the exploring policy goes on."""
+
+    policy: str
+    optimization_id: str
+    holdout_share: float
+
+
+@dataclass(frozen=True)
 class DecisionNight:
     """What is needed to decide for everybody tonight.
 
     Attributes:
         definitions: what the user's files say.
-        profiles: one row per subscriber, from `profile.subscriber_profiles`.
-        learnt: for each decision point with a log, its rows of `log.learning_log`.
+        profiles: one row per subscriber who can be mailed, from `profile.subscriber_profiles`.
+        learnt: for each decision point, its rows of `log.learning_log`.
         models: for each decision point that learns, tonight's policy.
+        delivered: what the ledger says.
         now: the moment from which rules count back: the end of tonight.
         as_of: tonight.
+        window_days: days after the message in which the goal of the workflow counts.
     """
 
     definitions: DecisionDefinitions
     profiles: pl.DataFrame
     learnt: dict[str, pl.DataFrame]
     models: dict[str, PolicyModel]
+    delivered: Delivered
     now: datetime
     as_of: date
+    window_days: int
 
     @property
     def points(self) -> tuple[DecisionDefinition, ...]:
@@ -63,26 +155,35 @@ class DecisionNight:
 
 
 def decision_night(
-    definitions: DecisionDefinitions, facts: Facts, log: pl.DataFrame, *, as_of: date, horizon_days: int
+    definitions: DecisionDefinitions,
+    facts: Facts,
+    log: pl.DataFrame,
+    delivered: Delivered,
+    *,
+    as_of: date,
+    window_days: int,
 ) -> DecisionNight:
     """Profiles and policies of a night.
 
     Args:
         definitions: what the user's files say.
         facts: the facts as of tonight.
-        log: `lake.decisions`. A policy learns only from decisions whose outcome is final.
+        log: `lake.decisions`. A policy learns only from decisions that were served and whose outcome is final.
+        delivered: what the ledger says.
         as_of: tonight.
-        horizon_days: days in which a conversion counts for a decision.
+        window_days: days after the message in which the goal of the workflow counts.
     """
-    profiles = profiles_of(facts, merge_field_names(facts.subscribers["merge_fields"]), as_of=as_of)
+    mailable = replace(facts, subscribers=DataFrame(only_mailable(facts.subscribers, facts.subscribers)))
+    profiles = profiles_of(mailable, merge_field_names(facts.subscribers["merge_fields"]), as_of=as_of)
     learnt, models = {}, {}
     for one in (*definitions.paths, *definitions.content):
         name = one.point.decision_point_id
         mine = log.filter((pl.col("decision_point_id") == name) & (pl.col("night") < day_number(as_of)))
-        learnt[name] = learning_log(mine, facts.conversions, as_of=as_of, horizon_days=horizon_days)
-        if one.mode != "rules":
+        served = served_decisions(mine, delivered.chosen_for(name), _outcomes(one, facts, mine, as_of, window_days))
+        learnt[name] = learning_log(served, as_of=as_of, window_days=window_days)
+        if one.mode != "rules" or LEARNT in delivered.policies(name):
             models[name] = fit_policy(learnt[name], arms=[arm.arm for arm in one.point.arms], features=FEATURES)
-    return DecisionNight(definitions, profiles, learnt, models, moment_of(as_of), as_of)
+    return DecisionNight(definitions, profiles, learnt, models, delivered, moment_of(as_of), as_of, window_days)
 
 
 def moment_of(as_of: date) -> datetime:
@@ -111,8 +212,22 @@ def profiles_of(facts: Facts, merge_fields: list[str], *, as_of: date) -> pl.Dat
     )
 
 
+def _outcomes(one: DecisionDefinition, facts: Facts, log: pl.DataFrame, as_of: date, window_days: int) -> pl.DataFrame:
+    """What followed the messages that an arm may have been served with, as a record's lift is measured later."""
+    nights = log["night"]
+    read = exposures.Facts(facts.steps, facts.workflows, facts.messages, facts.conversions, facts.subscribers)
+    return exposures.message_outcomes(
+        read,
+        one.workflow_id,
+        one.mailed_step_ids,
+        first=numbered_day(int(nights.min())) if nights.len() else as_of,  # type: ignore[arg-type]
+        last=as_of,
+        window_days=window_days,
+    )
+
+
 def decided(night: DecisionNight, definitions: tuple[DecisionDefinition, ...]) -> pl.DataFrame:
-    """The arm of every subscriber at each of these decision points."""
+    """The arm of every subscriber who can be mailed, at each of these decision points."""
     rows = [_decide(night, one, night.profiles) for one in definitions]
     return pl.concat(rows) if rows else empty(PathDecisions)
 
@@ -146,14 +261,55 @@ def lint(night: DecisionNight, facts: Facts) -> pl.DataFrame:
     return conform(found, DecisionLint)
 
 
-def valued_log(night: DecisionNight) -> pl.DataFrame:
-    """Decisions of policies with a final outcome, for `policy_values`, which values the rules alone against them."""
+def decision_points(night: DecisionNight) -> pl.DataFrame:
+    """`marts.decision_points`."""
+    rows = [
+        {
+            "decision_point_id": one.point.decision_point_id,
+            "kind": "path" if one.is_path else "content",
+            "workflow_id": one.workflow_id,
+            "step_id": one.step_id,
+            "name": one.name,
+            "description": one.description,
+            "owner": one.owner,
+            "mode": one.mode,
+            "default_arm": one.point.default_arm,
+            "arms": json.dumps([arm.arm for arm in one.point.arms]),
+            "mailed_step_ids": json.dumps(one.mailed_step_ids),
+            "means": one.means,
+            "outcome_days": night.window_days,
+            "as_of_day": night.as_of,
+        }
+        for one in night.points
+    ]
+    return conform(pl.DataFrame(rows, schema=empty(DecisionPoints).schema), DecisionPoints)
+
+
+def values(night: DecisionNight) -> pl.DataFrame:
+    """`marts.policy_values`: what each policy would have earned in place of the one that explores."""
     logs = [
-        against_rules(night.learnt[name], one.point, night.models[name])
+        valued_decisions(night.learnt[name], one.point)
         for one in night.points
         if (name := one.point.decision_point_id) in night.models
     ]
-    return pl.concat([empty_log(), *logs])
+    return policy_values(pl.concat([empty_log(), *logs]), as_of_day=night.as_of)
+
+
+def policy_choices(night: DecisionNight, values: pl.DataFrame) -> pl.DataFrame:
+    """`marts.policy_choices`: what the policies choose that surely gain tonight, or that a record of the ledger names.
+
+    Args:
+        night: tonight.
+        values: rows of `policy_values`.
+    """
+    better: Mapping[str, str] = dict(better_policies(values).select("decision_point_id", "policy").rows())
+    rows = [empty(PolicyChoices)]
+    for one in night.points:
+        name = one.point.decision_point_id
+        for policy in sorted({*night.delivered.policies(name), *([better[name]] if name in better else [])}):
+            chosen = _chosen(night, one, night.profiles, policy).with_columns(policy=pl.lit(policy))
+            rows.append(chosen.select(rows[0].columns))
+    return conform(pl.concat(rows), PolicyChoices)
 
 
 def log_rows(night: DecisionNight, facts: Facts) -> pl.DataFrame:
@@ -181,5 +337,24 @@ def model_rows(night: DecisionNight) -> pl.DataFrame:
 
 
 def _decide(night: DecisionNight, one: DecisionDefinition, profiles: pl.DataFrame) -> pl.DataFrame:
-    model = night.models.get(one.point.decision_point_id)
-    return decide(profiles, one.point, model, now=night.now, as_of_day=night.as_of)
+    """The decisions about these subscribers: those kept out of a switch go on with the policy that explores."""
+    chosen = _chosen(night, one, profiles)
+    name = one.point.decision_point_id
+    if switch := night.delivered.switch(name):
+        is_out = pl.lit(is_held_out(profiles["subscriber_key"], switch.optimization_id, switch.holdout_share))
+        switched = _chosen(night, one, profiles, switch.policy)
+        chosen = pl.concat([chosen.filter(is_out), switched.filter(~is_out)]).sort("subscriber_key")
+    stands = standing(night.delivered.of_point(name), night.as_of).select("subscriber_key", _stands="value")
+    return (
+        chosen.join(stands, on="subscriber_key", how="left", maintain_order="left")
+        .with_columns(is_served=pl.col("_stands").eq_missing(pl.col("arm")))
+        .drop("_stands")
+    )
+
+
+def _chosen(
+    night: DecisionNight, one: DecisionDefinition, profiles: pl.DataFrame, policy: str | None = None
+) -> pl.DataFrame:
+    is_learning = policy == LEARNT or (policy is None and one.mode != "rules")
+    model = night.models.get(one.point.decision_point_id) if is_learning else None
+    return decide(profiles, one.point, model, now=night.now, as_of_day=night.as_of, policy=policy)

@@ -17,6 +17,7 @@ from pipeline.decisions.learning import FLOOR, PolicyModel, best_probabilities, 
 from pipeline.decisions.profile import profile_frame
 from pipeline.decisions.rule_definitions import Rule
 from pipeline.decisions.rules import compile_rule, evaluate_rules
+from pipeline.decisions.targets import LEARNT, RULES, policies, target_chances
 from pipeline.schemas.vocabulary import DecisionMode
 
 REASONS_SHOWN = 2
@@ -61,12 +62,29 @@ class DecisionPoint:
 
 @dataclass(frozen=True)
 class DecisionDefinition:
-    """A decision point or content block with the step that it belongs to and the way arms are chosen."""
+    """A decision point or content block with the step that it belongs to and the way arms are chosen.
+
+    Attributes:
+        is_path: whether it is a decision point, which has paths; a content block has variations.
+        means: what carries the chosen arm to the flow, as `pipeline.common.means` writes it; none where nothing does.
+        name, description, owner: what people call it, what it is for, and who answers for it.
+    """
 
     point: DecisionPoint
     workflow_id: str
     step_id: str
     mode: DecisionMode
+    is_path: bool = True
+    means: str | None = None
+    name: str | None = None
+    description: str | None = None
+    owner: str | None = None
+
+    @property
+    def mailed_step_ids(self) -> tuple[str, ...]:
+        """The steps whose messages an arm is served with: those that the paths lead to, or that of the block."""
+        targets = dict.fromkeys(arm.target_step_id for arm in self.point.arms if arm.target_step_id)
+        return tuple(targets) if self.is_path else (self.step_id,)
 
 
 @dataclass(frozen=True)
@@ -85,6 +103,7 @@ def decide(
     *,
     now: datetime,
     as_of_day: date,
+    policy: str | None = None,
 ) -> pl.DataFrame:
     """Choose an arm for every subscriber.
 
@@ -94,17 +113,24 @@ def decide(
         model: tonight's policy. None = choose by priority and weight.
         now: the moment from which rules count back.
         as_of_day: tonight.
+        policy: one of `targets.policies` that chooses in place of the exploring policy. None = the exploring one.
 
     Returns:
-        Rows of `schemas.decisions.Decisions`, one per subscriber in the order of the input. The draw is seeded by
-        subscriber and decision point, so that a decision can be repeated from what was known then.
+        Rows of `schemas.decisions.Decisions`, one per subscriber in the order of the input, none of them served yet.
+        The draw is seeded by subscriber and decision point, so that a decision can be repeated from what was known
+        then.
     """
     names = [arm.arm for arm in point.arms]
     errors = _rule_errors(subscribers, point, now)
     eligible = _eligible(subscribers, point, now)
-    problem = _model_problem(subscribers, model, names)
-    if model is None or problem:
-        chances = _by_priority(point.arms, eligible)
+    problem = _model_problem(subscribers, model, names) or _policy_problem(policy, model, names)
+    by_rules = _by_priority(point.arms, eligible)
+    if policy is not None and not problem:
+        expected = None if model is None else model.expected(subscribers)
+        chances = target_chances(policy, names, eligible, by_rules, expected)
+        best = chances
+    elif model is None or problem:
+        chances = by_rules
         best = chances
     else:
         best = best_probabilities(model, subscribers, eligible)
@@ -133,10 +159,11 @@ def decide(
         score_probability=pl.lit(None, dtype=pl.Float64) if score is None else chosen(score),
         eligible_arms=_joined(names, eligible),
         reasoning=_reasoning(point, model if problem is None else None, subscribers, taken),
-        model_version=pl.lit(model.version if model is not None and problem is None else "rules"),
+        model_version=pl.lit(_version(model if problem is None else None, policy)),
+        is_served=pl.lit(False),
         rule_errors=pl.lit(errors or None, dtype=pl.String),
         as_of_day=pl.lit(as_of_day, dtype=pl.Date),
-        method=pl.lit("priority and weight" if score is None else "logistic Thompson policy"),
+        method=pl.lit(_method(score is not None, policy)),
     )
     return frame.with_columns(
         arm=pl.when("is_default").then(pl.lit(point.default_arm)).otherwise("arm"),
@@ -148,13 +175,19 @@ def decide(
 
 
 def decide_one(
-    profile: Mapping[str, Any], point: DecisionPoint, model: PolicyModel | None, *, now: datetime, as_of_day: date
+    profile: Mapping[str, Any],
+    point: DecisionPoint,
+    model: PolicyModel | None,
+    *,
+    now: datetime,
+    as_of_day: date,
+    policy: str | None = None,
 ) -> dict[str, Any]:
     """Choose an arm for one subscriber in real time. The answer is the one that `decide` gives for all subscribers.
 
     Args:
         profile: `subscriber_key` and the fields of `profile.FIELDS` that are known.
-        point, model, now, as_of_day: as for `decide`.
+        point, model, now, as_of_day, policy: as for `decide`.
 
     Returns:
         The row of `decide`.
@@ -165,7 +198,21 @@ def decide_one(
     >>> decide_one({"subscriber_key": 7}, point, None, now=datetime(2026, 6, 30), as_of_day=night)["arm"]
     'plain'
     """
-    return decide(profile_frame([profile]), point, model, now=now, as_of_day=as_of_day).row(0, named=True)
+    rows = decide(profile_frame([profile]), point, model, now=now, as_of_day=as_of_day, policy=policy)
+    return rows.row(0, named=True)
+
+
+def _version(model: PolicyModel | None, policy: str | None) -> str:
+    """What chose: the hash of the exploring policy, or the policy switched to, with the hash that it learnt by."""
+    if policy == LEARNT and model is not None:
+        return f"{LEARNT} {model.version}"
+    return policy or (model.version if model is not None else RULES)
+
+
+def _method(has_model: bool, policy: str | None) -> str:
+    if policy is not None:
+        return "policy that was switched to"
+    return "logistic Thompson policy" if has_model else "priority and weight"
 
 
 def rule_chances(subscribers: pl.DataFrame, point: DecisionPoint, now: datetime) -> np.ndarray:
@@ -203,6 +250,13 @@ def _model_problem(subscribers: pl.DataFrame, model: PolicyModel | None, names: 
     if list(model.arms) != names:
         return f"the policy knows the arms {', '.join(model.arms)}, the decision point has {', '.join(names)}"
     return None
+
+
+def _policy_problem(policy: str | None, model: PolicyModel | None, names: list[str]) -> str | None:
+    """Why the policy switched to cannot choose at this point, or None if it can, or there is none."""
+    if policy is None or (policy in policies(names) and (policy != LEARNT or model is not None)):
+        return None
+    return f"the decision point has no policy '{policy}'"
 
 
 def _by_priority(arms: Sequence[Arm], eligible: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -73,7 +74,7 @@ class Journey:
         today = [step for step in self.now.steps if step["step_kind"] in ("email", "branch")]
         campaigns = {step["campaign_id"] for step in today}
         ids = {step["step_id"] for step in self.now.steps}
-        removed = {}
+        removed: dict[str, Row] = {}
         for version in reversed(self.versions):
             for step in version.steps:
                 campaign = step["campaign_id"]
@@ -90,8 +91,12 @@ class Journey:
 
     @property
     def trigger(self) -> str | None:
-        """What lets people in, in words."""
-        triggers = [step for step in self.now.steps if step["step_kind"] == "trigger"]
+        """What lets people in today, in words."""
+        return self.trigger_of(self.now)
+
+    def trigger_of(self, version: Snapshot) -> str | None:
+        """What let people in, in words."""
+        triggers = [step for step in version.steps if step["step_kind"] == "trigger"]
         return " or ".join(dict.fromkeys(_trigger(step) for step in triggers)) or None
 
     def waits(self, source: str | None, target: str | None) -> list[tuple[int, int]]:
@@ -121,7 +126,7 @@ class Journey:
                 branch_at = len(emails) - 1
         ids = [step["step_id"] for step in emails]
         planned = ids if branch_at is None else ids[: branch_at + 1]
-        found: dict[tuple[str, str], int | None] = dict.fromkeys(zip(planned, planned[1:], strict=False))
+        found: dict[tuple[str, str], int | None] = dict.fromkeys(pairwise(planned))
         for at in range(len(ids) if branch_at is None else branch_at, len(ids)):
             going = {
                 following["step_id"]: observed.get((emails[at]["campaign_id"], following["campaign_id"]), 0)
@@ -188,7 +193,7 @@ def observed_ways(sends: pl.LazyFrame, journeys: Iterable[Journey]) -> dict[tupl
 
 
 def _versions(journeys: list[Row], steps: list[Row]) -> Iterator[Snapshot]:
-    """A snapshot for each night on which the definition differs. The last one has the latest rows, with their counts."""
+    """A snapshot for each night on which the definition differs, with the latest counts before the next."""
     by_night: dict[int, list[Row]] = {}
     for row in (*journeys, *steps):
         by_night.setdefault(row["as_of_day"], []).append(row)

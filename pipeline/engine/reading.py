@@ -51,9 +51,12 @@ def _reading(working_file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def is_damage(error: duckdb.Error) -> bool:
     """Whether DuckDB refused a file for what stands in it, and not for its permissions, the disk or another process."""
-    return isinstance(error, (duckdb.SerializationException, duckdb.InternalException)) or any(
-        words in str(error) for words in _DAMAGE
-    )
+    return isinstance(error, (duckdb.SerializationException, duckdb.InternalException)) or tells_damage(str(error))
+
+
+def tells_damage(message: str) -> bool:
+    """Whether a message of DuckDB says that a database file is damaged."""
+    return any(words in message for words in _DAMAGE)
 
 
 def is_damaged(working_file: Path) -> bool:

@@ -30,6 +30,7 @@ INHERITED_DAYS: Mapping[str, Mapping[str, str]] = {
     "core.credits": {"core.conversions": "day"},
     "reductions.step_days": {"core.messages": "day"},
     "reductions.link_days": {"core.messages": "day", "core.engagements": "day"},
+    "reductions.frequency_days": {"core.sends": "day", "core.messages": "day"},
     "reductions.hours_of_week": {"core.messages": "day"},
     "reductions.subscriber_hours": {"core.messages": "day", "core.engagements": "day", "core.conversions": "day"},
     "reductions.credit_days": {"core.credits": "message_day"},
@@ -40,6 +41,9 @@ INHERITED_DAYS: Mapping[str, Mapping[str, str]] = {
     "reductions.cohort_cells": {"core.step_entries": "day"},
     "reductions.assigned_delays": {"core.step_entries": "day"},
 }
+
+# A model that looks back on earlier days of a table: so many days after a recomputed day become due, too.
+DAYS_LOOKED_BACK: Mapping[str, Mapping[str, int]] = {"reductions.frequency_days": {"core.sends": 28}}
 
 
 @dataclass(frozen=True)
@@ -155,8 +159,11 @@ class Engine:
             if model.name not in dependent.depends_on:
                 continue
             column = INHERITED_DAYS.get(dependent.name, {}).get(model.name)
-            if window.is_everything or column == "day":
+            if window.is_everything:
                 self._state.add_pending(dependent.name, [window])
+            elif column == "day":
+                later = DAYS_LOOKED_BACK.get(dependent.name, {}).get(model.name, 0)
+                self._state.add_pending(dependent.name, [Window(window.first_day, window.last_day + later)])
             elif column is not None:
                 sql = f"SELECT DISTINCT {column} FROM {model.name} WHERE day BETWEEN ? AND ?"
                 days = self._connection.execute(sql, [window.first_day, window.last_day]).fetchall()

@@ -6,7 +6,9 @@ What stands in a file is read by `contents.py`.
 import glob
 import os
 import re
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -14,6 +16,7 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from pipeline.common.errors import SourceError, scrub
+from pipeline.common.personal import without_addresses
 
 Kind = Literal["CSV", "NDJSON", "Parquet"]
 _KINDS: dict[str, Kind] = {
@@ -60,7 +63,8 @@ def find_event_files(source: str) -> list[EventFile]:
         raise SourceError(place, f"cannot be read ({type(error).__name__})", _ADVICE) from None
     files = [_event_file(filesystem, folder, info) for info in infos if info.get("type") == "file"]
     is_named_itself = [file.path for file in files] == [root]
-    return sorted((file for file in files if is_named_itself or _is_wanted(file.name)), key=lambda one: one.name)
+    wanted = [file for file in files if is_named_itself or _is_wanted(file.name)]
+    return sorted(_with_public_names(wanted), key=lambda one: one.name)
 
 
 def fetch_event_file(file: EventFile) -> bytes:
@@ -88,6 +92,20 @@ def kind_of(name: str) -> Kind | None:
 def is_named_packed(name: str) -> bool:
     """Whether a file's name says that its content is packed."""
     return name.lower().endswith(_PACKED)
+
+
+def _with_public_names(files: list[EventFile]) -> Iterator[EventFile]:
+    """The files, named without e-mail addresses: names are kept, told and published. Equal ones are numbered."""
+    numbers: Counter[str] = Counter()
+    for file in sorted(files, key=lambda one: one.name):
+        stem, suffixes = file.name, ""
+        while (suffix := PurePosixPath(stem).suffix).lower() in (*_KINDS, *_PACKED):
+            stem, suffixes = stem.removesuffix(suffix), suffix + suffixes
+        public = without_addresses(stem)
+        if public != stem:
+            numbers[public + suffixes] += 1
+            public += f"-{numbers[public + suffixes]}"
+        yield replace(file, name=public + suffixes)
 
 
 def _suffixes(name: str) -> list[str]:

@@ -13,6 +13,7 @@ import polars as pl
 from pipeline.events.raw import COLUMNS, LONGEST_ROW, NOT_TEXT, RAW, TOO_LONG, RawEvents, run_sql, text_lines
 
 NOT_JSON = "is not a JSON object"
+NO_NUMBER = "holds NaN or Infinity, which JSON does not know: leave the field out"
 # What is nested deeper is a mistake, and following it would take long.
 DEEPEST = 500
 CUT_ARRAY = "ends before the array does: the file is cut short"
@@ -26,6 +27,8 @@ _STRING_OR_BRACKET = re.compile(rf"{_STRING}?|[{{}}\[\]]")
 _NO_OBJECT = re.compile(rf"(?:{_STRING}|[^,\]\n\"])*+")
 _MORE_ON_LINE = re.compile(r"\{[ \t]*[^ \t\r\n]")
 _OBJECT_LINE = re.compile(r"\n([ \t]*)\{")
+# Many writers write these for numbers that are none, and DuckDB takes them.
+_NO_NUMBER = r"(?i)[:,\[\s-](?:nan|inf|infinity)\s*[,\]}]"
 _CLOSES = {"}": "{", "]": "["}
 _NO_KNOWN = "{" + ", ".join(f'"{name}": null' for name in COLUMNS) + "}"
 
@@ -60,7 +63,16 @@ def _rows(texts: pl.DataFrame) -> pl.DataFrame:
             CASE WHEN fault IS NOT NULL THEN fault WHEN object IS NULL THEN '{NOT_JSON}' END AS fault
         FROM objects ORDER BY row
     """
+    has_none = pl.col("text").str.contains(_NO_NUMBER) & _outside_strings("text").str.contains(_NO_NUMBER)
+    texts = texts.with_columns(
+        pl.when(has_none).then(pl.lit(NO_NUMBER)).otherwise("fault").alias("fault"),
+        pl.when(~has_none).then("text").alias("text"),
+    )
     return run_sql(query, texts=texts).select(pl.col(name).cast(dtype) for name, dtype in RAW.items())
+
+
+def _outside_strings(text: str) -> pl.Expr:
+    return pl.col(text).str.replace_all(r'"(?:[^"\\]|\\.)*"', "")
 
 
 def _elements(content: bytes, ends: dict[int, int]) -> pl.DataFrame:

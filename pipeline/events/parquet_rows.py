@@ -62,7 +62,7 @@ def read_parquet(content: bytes) -> RawEvents:
 @contextmanager
 def _open(content: bytes) -> Iterator[duckdb.DuckDBPyRelation]:
     """The file as a table in a database of its own: a damaged file can make one unusable."""
-    with duckdb.connect() as connection:
+    with duckdb.connect(config={"temp_directory": ""}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         try:
             table = connection.read_parquet(io.BytesIO(content))

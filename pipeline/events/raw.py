@@ -51,6 +51,8 @@ def run_sql(query: str, **frames: pl.DataFrame) -> pl.DataFrame:
     """The result of a query on frames: DuckDB's JSON functions, which Polars lacks."""
     # A cursor of the default in-memory database: opening one of its own costs more than most queries.
     with duckdb.cursor() as connection:
+        # What does not fit into memory would be left in the current folder by a kill, addresses included.
+        connection.execute("SET temp_directory = ''")
         for name, frame in frames.items():
             connection.register(name, frame.to_arrow())
         rows: pl.DataFrame = connection.sql(query).pl()

@@ -1,9 +1,11 @@
 """Raw event rows to typed ones by the event contract, and the reason for each row that breaks it. Pure; no file IO."""
 
+import json
 from dataclasses import dataclass
 
 import polars as pl
 
+from pipeline.common.personal import ADDRESS, HIDDEN, REMOVED, without_addresses, without_person
 from pipeline.events.raw import run_sql
 from pipeline.events.values import cents_of, instant_of, is_amount, names_a_zone
 from pipeline.lake.keys import SubscriberKeys
@@ -32,7 +34,11 @@ CONTENT = [name for name in polars_schema(Events) if name != "as_of_day"]
 MISSING = "is missing"
 _LIFTED = ("reason", "next_step_id", "assigned_delay_hours", "is_delay_randomised")
 _TEXTS = ("event_id", "event_type", "workflow_id", "step_id", "order_id", "plan", "reason", "next_step_id")
-_ADDRESS = r"""[^\s"'<>=&?/,;:\\]+(?:@|%40)[^\s"'<>=&?/,;:\\]+"""
+# A key that may say who somebody is, or a telephone number. Most properties hold neither, and are not parsed.
+_PERSONAL_WORDS = (
+    "name|nom|phone|tel|mobile|handy|fax|whatsapp|addr|street|birth|dob|bday|geburt|mail|ssn|iban|passport|apellido"
+)
+_MAYBE_PERSONAL = rf'(?i)"[^"]*(?:{_PERSONAL_WORDS})[^"]*"[ \t\n\r]*:|"[ ]*(?:\+|00|\()?\d[\d ()./-]+"'
 # Zero-width characters, byte order marks, soft hyphens: no address holds one.
 _INVISIBLE = r"\p{Cf}"
 
@@ -140,7 +146,7 @@ def _text_checks() -> list[tuple[str, pl.Expr, str]]:
             (name, pl.col(name).str.len_chars() > LONGEST_TEXT, f"is longer than {LONGEST_TEXT} characters"),
             (name, pl.col(name).str.contains(r"\p{Cc}"), "holds a control character"),
             # Ids reach the published tables, which hold no addresses.
-            (name, pl.col(name).str.contains(_ADDRESS), "holds an e-mail address: write an id"),
+            (name, _without_addresses(pl.col(name)) != pl.col(name), "holds an e-mail address: write an id"),
         )
     ]
 
@@ -178,10 +184,27 @@ def _with_properties(raw: pl.DataFrame) -> pl.DataFrame:
         SELECT row, is_object, {lifted}, json_merge_patch(everything, '{without}')::VARCHAR AS properties FROM checked
     """
     found = run_sql(query, raw=raw.select("row", "properties", "extra"))
-    clean = pl.col("properties").str.replace_all(_ADDRESS, "(removed)")
+    told = pl.col("properties")
+    maybe = pl.when(told.str.contains(_MAYBE_PERSONAL)).then(told)
+    clean = pl.coalesce(maybe.map_elements(_without_person, return_dtype=pl.String), _without_addresses(told))
     return raw.drop("properties", "extra").join(
         found.with_columns(clean), on="row", how="left", maintain_order="left", validate="1:1"
     )
+
+
+def _without_person(properties: str) -> str:
+    """A JSON object without the fields that say who somebody is."""
+    try:
+        return json.dumps(without_person(json.loads(properties)), ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:  # thousands of levels, which nobody can follow
+        return without_addresses(properties)
+
+
+def _without_addresses(text: pl.Expr) -> pl.Expr:
+    """Texts without e-mail addresses, as `personal.without_addresses` gives them."""
+    plain = text.str.replace_all(ADDRESS, REMOVED)
+    maybe = pl.when(plain.str.contains(HIDDEN)).then(plain)
+    return pl.coalesce(maybe.map_elements(without_addresses, return_dtype=pl.String), plain)
 
 
 def _with_subscriber(frame: pl.DataFrame, addresses: pl.DataFrame, keys: SubscriberKeys) -> pl.DataFrame:

@@ -6,19 +6,22 @@ the list before it is removed. So a crash may leave a file that is not listed, b
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.common.errors import DriptuneError
-from pipeline.common.files import read_state, write_state
+from pipeline.common.files import encoded_state, read_state, write_atomically
 
 ADDRESSES = Path("addresses") / "addresses.parquet"
 FORGOTTEN = Path("state") / "forgotten.json"
-KEY_NOTE, LEDGER_NOTE = "secret_key", "ledger"
+INDEX = Path("state") / "inventory.json"
+KEY_NOTE, LEDGER_NOTE = NOTES = "secret_key", "ledger"
 # These files are rewritten in place. They are small, so that even a nightly compares all of their bytes.
-_REWRITTEN = (ADDRESSES, FORGOTTEN)
+_STATE = "state"
+_REWRITTEN = (ADDRESSES, FORGOTTEN, INDEX)
 
 REPAIR = "Run driptune repair: it lists anew what the lake holds."
 
@@ -49,7 +52,10 @@ class Damage:
 
 
 class Inventory:
-    """The inventory of the lake at `root`: a JSON file for each table, with its own hash, and two notes."""
+    """The inventory of the lake at `root`: a JSON file for each table, with its own hash, and two notes.
+
+    Which of these there should be stands in a file of the lake, and that file is listed like every other.
+    """
 
     def __init__(self, root: Path) -> None:
         self.folder = root.with_name(f"{root.name}_inventory")
@@ -59,11 +65,13 @@ class Inventory:
         """List files of one table that were just written, with what they hold; any other version is forgotten."""
         self._list({file: [_version(body)] for file, body in bodies.items()})
 
-    def announce(self, file: Path, body: bytes) -> None:
-        """List a second version of a listed file that is about to be rewritten: a crash may leave either."""
+    def rewrite(self, file: Path, body: bytes) -> None:
+        """Write a file of the lake that is always under the same name. A crash may leave either version of it."""
         _, name = self._place(file)
         if versions := self._listed(file).get(name):
             self._list({file: [*versions, _version(body)]})
+        write_atomically(file, body)
+        self.add({file: body})
 
     def remove(self, *files: Path) -> None:
         """Take files of one table off its list, before they are removed."""
@@ -74,13 +82,11 @@ class Inventory:
 
     def take_stock(self) -> None:
         """List what is not listed: files that a killed run left, or all of them after an older release."""
-        known = self._known()
-        unlisted: dict[str, dict[Path, bytes]] = {}
-        for file in self._present():
-            if file not in known:
-                unlisted.setdefault(self._place(file)[0], {})[file] = file.read_bytes()
-        for bodies in unlisted.values():
-            self.add(bodies)
+        for table in self._tables():
+            listed = self._read(table)
+            unlisted = [self._root / table / name for name in self._sizes(table) if name not in listed]
+            self.add({file: file.read_bytes() for file in unlisted})
+        self._index({path.stem for path in self.folder.glob("*.json")})
 
     def damage(self, *, every_byte: bool) -> list[Damage]:
         """What is missing or is not as it was written.
@@ -97,6 +103,8 @@ class Inventory:
         """Remove a damaged file, and no longer expect it."""
         if damage.file.parent != self.folder:
             self.remove(damage.file)
+        elif damage.file.stem in self._indexed():
+            self._index(self._indexed() - {damage.file.stem})
         damage.file.unlink(missing_ok=True)
 
     def note(self, name: str, content: Mapping[str, Any]) -> None:
@@ -113,33 +121,44 @@ class Inventory:
 
     def _compare(self, every_byte: bool) -> list[Damage]:
         found: list[Damage] = []
-        known: dict[Path, list[list[Any]]] = {}
-        for path in sorted(self.folder.glob("*.json")):
+        indexed = self._indexed()
+        for table in self._tables():
+            listed, path = {}, self.folder / f"{table}.json"
+            if table in indexed and not path.exists():
+                found.append(self._damage(path, "is missing"))
             try:
-                content = self._read(path.stem)
+                listed = self._read(table)
             except DamagedInventoryError:
                 found.append(self._damage(path, "is damaged"))
+            if table in NOTES:
                 continue
-            if path.stem not in (KEY_NOTE, LEDGER_NOTE):
-                known |= {self._root / path.stem / name: versions for name, versions in content.items()}
-        present = {file: known.get(file) for file in self._present()}
-        for file, versions in sorted((known | present).items()):
-            is_read = every_byte or versions is None or file.relative_to(self._root) in _REWRITTEN
-            if what := _wrong(file, versions, is_read):
-                found.append(self._damage(file, what))
+            sizes = self._sizes(table)
+            for name in sorted(listed.keys() | sizes.keys()):
+                file, versions = self._root / table / name, listed.get(name)
+                is_read = every_byte or versions is None or Path(table, name) in _REWRITTEN
+                if what := _wrong(file, versions, sizes.get(name), is_read):
+                    found.append(self._damage(file, what))
         return found
 
     def _damage(self, file: Path, what: str) -> Damage:
         return Damage(file, file.relative_to(self._root.parent).as_posix(), what)
 
-    def _known(self) -> set[Path]:
-        tables = {path.stem for path in self.folder.glob("*.json")} - {KEY_NOTE, LEDGER_NOTE}
-        return {self._root / table / name for table in tables for name in self._read(table)}
+    def _tables(self) -> list[str]:
+        """The tables that are listed or that are there, and the notes."""
+        listed = {path.stem for path in self.folder.glob("*.json")}
+        return sorted(listed | self._indexed() | {path.name for path in self._root.glob("*") if path.is_dir()})
 
-    def _present(self) -> list[Path]:
-        """Every file of the lake that the inventory is about."""
-        rewritten = [self._root / file for file in _REWRITTEN]
-        return [*self._root.glob("*/day=*/*.parquet"), *(file for file in rewritten if file.exists())]
+    def _sizes(self, table: str) -> dict[str, int]:
+        """The size in bytes of every file of a table, by name."""
+        folder = self._root / table
+        sizes: dict[str, int] = {}
+        for day in folder.glob("day=*"):
+            with os.scandir(day) as entries:
+                sizes |= {f"{day.name}/{one.name}": one.stat().st_size for one in entries if _is_lakes(one.name)}
+        for file in (self._root / one for one in _REWRITTEN if one.parts[0] == table):
+            if file.exists():
+                sizes[file.name] = file.stat().st_size
+        return sizes
 
     def _place(self, file: Path) -> tuple[str, str]:
         """The table of a file, and its name there."""
@@ -167,7 +186,29 @@ class Inventory:
         return content
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        write_state(self.folder / f"{name}.json", {"content": dict(content), "sha256": _seal(name, content)})
+        state = {"content": dict(content), "sha256": _seal(name, content)}
+        write_atomically(self.folder / f"{name}.json", json.dumps(state).encode())
+        if name not in self._indexed() | {_STATE}:
+            self._index(self._indexed() | {name})
+
+    def _indexed(self) -> set[str]:
+        """The files of the inventory that there should be; none if that cannot be read, which is found by its hash."""
+        try:
+            return set(read_state(self._root / INDEX).get("lists", []))
+        except (ValueError, AttributeError):
+            return set()
+
+    def _index(self, lists: set[str]) -> None:
+        file = self._root / INDEX
+        # The list of the state names the index, and the index that list. A crash between the two must not be damage.
+        if not file.exists():
+            self.rewrite(file, _index_of(lists - {_STATE}))
+        if file.read_bytes() != _index_of(lists | {_STATE}):
+            self.rewrite(file, _index_of(lists | {_STATE}))
+
+
+def _index_of(lists: set[str]) -> bytes:
+    return encoded_state({"lists": sorted(lists)})
 
 
 def named_by_content(night: str, body: bytes) -> str:
@@ -175,17 +216,21 @@ def named_by_content(night: str, body: bytes) -> str:
     return f"{night}-{_hash(body)[:16]}.parquet"
 
 
-def _wrong(file: Path, versions: list[list[Any]] | None, is_read: bool) -> str:
+def _is_lakes(name: str) -> bool:
+    """Whether a file of a day's folder holds rows; others are leftovers of killed runs."""
+    return name.endswith(".parquet") and not name.startswith(".")
+
+
+def _wrong(file: Path, versions: list[list[Any]] | None, size: int | None, is_read: bool) -> str:
     """What is wrong with a file, and nothing if it is as it was written. A file that is not listed vouches by name."""
-    try:
-        size = file.stat().st_size
-        if versions is not None and size not in {one for one, _ in versions}:
-            return f"has {size:,} bytes instead of {versions[-1][0]:,}"
-        if not is_read:
-            return ""
-        body = file.read_bytes()
-    except FileNotFoundError:
+    if size is None:
         return "is missing"
+    if versions is not None and all(size != one for one, _ in versions):
+        return f"has {size:,} bytes instead of {versions[-1][0]:,}"
+    if not is_read:
+        return ""
+    try:
+        body = file.read_bytes()
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     if versions is not None:

@@ -106,7 +106,7 @@ class Lake:
         changed = incoming.join(before, on=incoming.columns, how="anti", nulls_equal=True)
         if changed.height:
             kept = before.join(changed, on="subscriber_key", how="anti")
-            self._rewrite(self._addresses_file, _encode(pl.concat([kept, changed]).sort("subscriber_key")))
+            self.inventory.rewrite(self._addresses_file, _encode(pl.concat([kept, changed]).sort("subscriber_key")))
         return changed.height
 
     def drop_addresses(self, subscriber_keys: pl.Series) -> int:
@@ -138,9 +138,9 @@ class Lake:
         removed too. The user's own files and Mailchimp may still have the person: from now on `append` drops such rows.
         It recognises them by a hash of the key, which does not reveal the person.
         """
-        keys = self._keys_of_person(subscriber_key)
+        keys = self.keys_of_person(subscriber_key)
         forgotten = self._forgotten() | {_hash_of_key(key) for key in keys}
-        self._rewrite(self._forgotten_file, encoded_state({"keys": sorted(forgotten)}))
+        self.inventory.rewrite(self._forgotten_file, encoded_state({"keys": sorted(forgotten)}))
         removed, gone = 0, pl.DataFrame({"subscriber_key": sorted(keys)}, schema={"subscriber_key": pl.Int64})
         for model in tables_of("lake"):
             if "subscriber_key" in polars_schema(model):
@@ -149,6 +149,14 @@ class Lake:
         for leftover in self.root.rglob(f".*{TEMPORARY_SUFFIX}"):
             leftover.unlink()
         return removed
+
+    def keys_of_person(self, subscriber_key: int) -> set[int]:
+        """The key and all others that stand for an address of the same person."""
+        renamed = dict(self.latest(Renamed).select("address_key", "subscriber_key").collect().iter_rows())
+        person = renamed.get(subscriber_key, subscriber_key)
+        # The address of this person may have been that of somebody else, who is still known by it.
+        others = set(renamed.values()) - {person}
+        return {person} | {address for address, owner in renamed.items() if owner == person and address not in others}
 
     @property
     def _addresses_file(self) -> Path:
@@ -161,14 +169,6 @@ class Lake:
     def _forgotten(self) -> set[str]:
         return set(read_state(self._forgotten_file).get("keys", []))
 
-    def _keys_of_person(self, subscriber_key: int) -> set[int]:
-        """The key and all others that stand for an address of the same person."""
-        renamed = dict(self.latest(Renamed).select("address_key", "subscriber_key").collect().iter_rows())
-        person = renamed.get(subscriber_key, subscriber_key)
-        # The address of this person may have been that of somebody else, who is still known by it.
-        others = set(renamed.values()) - {person}
-        return {person} | {address for address, owner in renamed.items() if owner == person and address not in others}
-
     def _without_forgotten(self, rows: pl.DataFrame) -> pl.DataFrame:
         forgotten = self._forgotten()
         if not forgotten or "subscriber_key" not in rows.columns:
@@ -176,11 +176,6 @@ class Lake:
         gone = [key for key in rows["subscriber_key"].drop_nulls().unique() if _hash_of_key(key) in forgotten]
         # A row of nobody, such as the order of a guest, is kept.
         return rows.filter(~pl.col("subscriber_key").is_in(gone).fill_null(False))
-
-    def _rewrite(self, file: Path, body: bytes) -> None:
-        self.inventory.announce(file, body)
-        write_atomically(file, body)
-        self.inventory.add({file: body})
 
     def _remove(self, file: Path, gone: pl.DataFrame) -> int:
         """Rewrite a file without some rows, and return their number."""
@@ -191,7 +186,7 @@ class Lake:
             return 0
         body = _encode(kept)
         if kept.height and file == self._addresses_file:
-            self._rewrite(file, body)
+            self.inventory.rewrite(file, body)
             return removed
         self.inventory.remove(file)
         if kept.height:

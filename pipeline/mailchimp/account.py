@@ -6,22 +6,26 @@ item of the wrong shape stops it, and a listing that leaves out somebody who is 
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
+from pipeline.common import means
 from pipeline.common.errors import ContractBrokenError, NotFoundError, PagingError, RequestRefusedError
 from pipeline.mailchimp.client import MailchimpClient
 from pipeline.optimizations.changes import REFUSED, STATUS_OF, Change, Outcome, email_state
+from pipeline.schemas.lake import MAILABLE
 
 MEMBERS = "/lists/{list_id}/members"
 MEMBER = "/lists/{list_id}/members/{member_id}"
+MEMBER_TAGS = f"{MEMBER}/tags"
 MERGE_FIELDS = "/lists/{list_id}/merge-fields"
 EMAIL = "/automations/{workflow_id}/emails/{email_id}"
 ACTION_OF = {status: action for action, status in STATUS_OF.items()}
-REACHED = ("subscribed", "transactional", "pending")
-"""States of members who get mail."""
+BETWEEN_VALUES = " | "
+"""What stands between the values of somebody who has several tags of one prefix."""
 SPOT_CHECKS = 20
 """Known people whom a listing leaves out and who are asked for one by one; most of them are archived or deleted."""
 _SHAPE = "Nothing more is written. Run again later; if it stays so, the API changed its shape: update driptune."
@@ -33,19 +37,31 @@ class MailchimpAccount:
     Args:
         client: the client of the account.
         addresses: rows of `lake.addresses`.
+        clock: tells the time of the account.
     """
 
-    def __init__(self, client: MailchimpClient, addresses: pl.DataFrame) -> None:
+    def __init__(
+        self,
+        client: MailchimpClient,
+        addresses: pl.DataFrame,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._client = client
+        self._clock = clock
         self._member_ids = dict(addresses.select("subscriber_key", "member_id").iter_rows())
         self._keys = {member: key for key, member in self._member_ids.items()}
         self._lists: dict[int, str] = {}
+        self._without_field: dict[str, str] = {}
+
+    def now(self) -> datetime:
+        """The time by the account's clock."""
+        return self._clock()
 
     def members(self, field: str) -> pl.DataFrame:
-        """Everybody mail can be sent to, read now, with what a merge field holds.
+        """Everybody mail can be sent to, read now, with what a merge field holds or what tags with a prefix say.
 
         Returns:
-            `subscriber_key` (Int64) and `current` (String, null where the field is empty).
+            `subscriber_key` (Int64) and `current` (String, null where the field is empty or no tag has the prefix).
 
         Raises:
             ContractBrokenError: if an item has another shape than agreed.
@@ -54,14 +70,14 @@ class MailchimpAccount:
         """
         rows: list[tuple[int, str | None]] = []
         self._lists.clear()
-        projection = f"members.id,members.status,members.merge_fields.{field},total_items"
+        projection = f"members.id,members.status,members.{_part_of(field)},total_items"
         for audience in self._audiences():
             listed = set()
             for item in self._client.listing(MEMBERS, "members", {"fields": projection}, list_id=audience):
                 member_id, status, value = _member(item, MEMBERS, field)
                 listed.add(member_id)
                 key = self._keys.get(member_id)
-                if key is not None and status in REACHED and key not in self._lists:
+                if key is not None and status in MAILABLE and key not in self._lists:
                     rows.append((key, value or None))
                     self._lists[key] = audience
             self._refuse_left_out(audience, self._keys.keys() - listed)
@@ -84,17 +100,27 @@ class MailchimpAccount:
         return found
 
     def ensure_field(self, field: str) -> None:
-        """Make the merge field, of text, in every audience that has none.
+        """Make the merge field, of text, in every audience that has none. Tags need nothing made.
+
+        Where Mailchimp refuses, because an audience has as many fields as the plan allows, the members of this audience
+        are refused when they are written to, each with the reason.
 
         Raises:
             ContractBrokenError: if Mailchimp made a field of another name.
             SourceError: as the client.
         """
+        self._without_field.clear()
+        if means.tag_prefix(field) is not None:
+            return
         for audience in self._audiences():
             known = self._client.listing(MERGE_FIELDS, "merge_fields", list_id=audience)
             if field not in {one.get("tag") for one in known if isinstance(one, dict)}:
                 wanted = {"tag": field, "name": f"driptune {field}", "type": "text", "public": False}
-                made = self._client.write("POST", MERGE_FIELDS, wanted, list_id=audience)
+                try:
+                    made = self._client.write("POST", MERGE_FIELDS, wanted, list_id=audience)
+                except RequestRefusedError as error:
+                    self._without_field[audience] = f"{REFUSED}: no merge field {field} can be made, {error.what}"
+                    continue
                 if made.get("tag") != field:
                     what = f"Mailchimp did not make the merge field {field}"
                     advice = f"Make a text field with the tag {field} in Mailchimp, then run again."
@@ -136,7 +162,7 @@ class MailchimpAccount:
 
     def _is_reached(self, audience: str, member_id: str) -> bool:
         try:
-            return self._read_member(audience, member_id)[0] in REACHED
+            return self._read_member(audience, member_id)[0] in MAILABLE
         except NotFoundError:
             return False
 
@@ -145,14 +171,23 @@ class MailchimpAccount:
         if key not in self._lists:
             return Outcome.GONE
         audience, member_id = self._lists[key], self._member_ids[key]
+        if refusal := self._without_field.get(audience):
+            return refusal
+        if problem := means.too_long(change.field, change.after):
+            return f"{REFUSED}: {problem}"
         try:
             status, value = self._read_member(audience, member_id, change.field)
-            if status not in REACHED:
+            if status not in MAILABLE:
                 return Outcome.GONE
             if value != change.before:
                 return Outcome.TAKEN
-            body = {"merge_fields": {change.field: change.after}}
-            self._client.write("PATCH", MEMBER, body, list_id=audience, member_id=member_id)
+            ids = {"list_id": audience, "member_id": member_id}
+            if (prefix := means.tag_prefix(change.field)) is None:
+                self._client.write("PATCH", MEMBER, {"merge_fields": {change.field: change.after}}, **ids)
+            else:
+                # A value is no reason to start a flow: the write says so, as one of a synchronisation.
+                body = {"tags": _tag_changes(prefix, value, change.after), "is_syncing": True}
+                self._client.write("POST", MEMBER_TAGS, body, **ids)
         except NotFoundError:
             return Outcome.GONE
         except RequestRefusedError as error:
@@ -160,8 +195,8 @@ class MailchimpAccount:
         return Outcome.WRITTEN
 
     def _read_member(self, audience: str, member_id: str, field: str = "") -> tuple[str, str]:
-        """Status of a member, and what a merge field holds; empty text where it is empty."""
-        fields = "id,status" + (f",merge_fields.{field}" if field else "")
+        """Status of a member, and what a field holds; empty text where it is empty."""
+        fields = "id,status" + (f",{_part_of(field)}" if field else "")
         found = self._client.get(MEMBER, {"fields": fields}, list_id=audience, member_id=member_id)
         answered, status, value = _member(found, MEMBER, field)
         if answered != member_id:
@@ -169,8 +204,38 @@ class MailchimpAccount:
         return status, value
 
 
+def _part_of(field: str) -> str:
+    """Where an API member holds a field."""
+    return "tags" if means.tag_prefix(field) is not None else f"merge_fields.{field}"
+
+
+def _tag_changes(prefix: str, stands: str, wanted: str) -> list[dict[str, str]]:
+    """The tags to give and to take so that a member has the values that are wanted, and no other."""
+    old, new = _values(stands), _values(wanted)
+    return [
+        *({"name": means.tag_name(prefix, one), "status": "inactive"} for one in old if one not in new),
+        *({"name": means.tag_name(prefix, one), "status": "active"} for one in new if one not in old),
+    ]
+
+
+def _values(text: str) -> list[str]:
+    return text.split(BETWEEN_VALUES) if text else []
+
+
+def _tagged(item: Mapping[str, Any], endpoint: str, prefix: str) -> str:
+    """What the tags with a prefix say of an API member."""
+    tags = item.get("tags") or []
+    if not isinstance(tags, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("name"), str) for one in tags
+    ):
+        raise ContractBrokenError(endpoint, "this is not a list of tags", _SHAPE, "tags")
+    begins = f"{prefix}{means.BETWEEN}"
+    found = {one["name"].removeprefix(begins) for one in tags if one["name"].startswith(begins)}
+    return BETWEEN_VALUES.join(sorted(found))
+
+
 def _member(item: Any, endpoint: str, field: str) -> tuple[str, str, str]:
-    """Id, status and value of a merge field of an API member; an empty text where the field is empty.
+    """Id, status and value of a field of an API member; an empty text where the field is empty.
 
     Raises:
         ContractBrokenError: if one of them has another shape than agreed.
@@ -180,6 +245,8 @@ def _member(item: Any, endpoint: str, field: str) -> tuple[str, str, str]:
     for name in ("id", "status"):
         if not isinstance(item.get(name), str):
             raise ContractBrokenError(endpoint, "this is not a text", _SHAPE, name)
+    if (prefix := means.tag_prefix(field)) is not None:
+        return item["id"].lower(), item["status"], _tagged(item, endpoint, prefix)
     # Mailchimp writes an object without fields as an empty list, or as an empty text.
     fields = item.get("merge_fields") or {}
     if not isinstance(fields, dict):

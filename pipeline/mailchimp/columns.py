@@ -23,14 +23,14 @@ HELPERS: dict[str, pl.DataType | type[pl.DataType]] = {
 TITLE = Field("settings.title", read.free_text, required=False, default="")
 SUBJECT = Field("settings.subject_line", read.free_text, required=False, default="")
 MEMBER_LOCATION = {
-    "timezone": Field("location.timezone", read.text, required=False),
+    "timezone": Field("location.timezone", read.free_text, required=False),
     "gmt_offset_hours": Field("location.gmtoff", read.number, required=False),
-    "country_code": Field("location.country_code", read.text, required=False),
+    "country_code": Field("location.country_code", read.free_text, required=False),
 }
 ACCOUNT = {
     "account_id": Field("account_id", read.text),
     "account_name": Field("account_name", read.free_text, required=False, default=""),
-    "timezone": Field("account_timezone", read.text, required=False),
+    "timezone": Field("account_timezone", read.free_text, required=False),
 }
 AUDIENCES = {
     "audience_id": Field("id", read.text),
@@ -41,12 +41,12 @@ MEMBERS = {
     "member_id": Field("id", read.member_id, required=False),
     "contact_id": Field("contact_id", read.text, required=False),
     "email_address": Field("email_address", read.address, required=False),
-    "status": Field("status", read.text, required=False),
+    "status": Field("status", read.free_text, required=False),
     "timestamp_signup": Field("timestamp_signup", read.instant, required=False),
     "timestamp_opt": Field("timestamp_opt", read.instant, required=False),
     "last_changed_us": Field("last_changed", read.instant, required=False),
     **MEMBER_LOCATION,
-    "language": Field("language", read.text, required=False),
+    "language": Field("language", read.free_text, required=False),
     "member_rating": Field("member_rating", read.amount_of_things, required=False),
     "source": Field("source", read.free_text, required=False),
     "merge_fields": Field("merge_fields", read.mapping, required=False, default={}),
@@ -56,10 +56,11 @@ CAMPAIGNS = {
     "campaign_id": Field("id", read.text),
     "web_id": Field("web_id", read.identifier, required=False),
     "audience_id": Field("recipients.list_id", read.text, required=False, default=""),
-    "campaign_type": Field("type", read.text, required=False, default="regular"),
-    "status": Field("status", read.text),
+    "campaign_type": Field("type", read.free_text, required=False, default="regular"),
+    "status": Field("status", read.free_text),
     "title": TITLE,
     "subject_line": SUBJECT,
+    "preview_text": Field("settings.preview_text", read.free_text, required=False, default=""),
     "created_us": Field("create_time", read.instant, required=False),
     "sent_us": Field("send_time", read.instant, required=False),
     "emails_sent": Field("emails_sent", read.amount_of_things, required=False, default=0),
@@ -68,8 +69,8 @@ AUTOMATIONS = {
     "workflow_id": Field("id", read.text),
     "audience_id": Field("recipients.list_id", read.text, required=False, default=""),
     "title": TITLE,
-    "workflow_type": Field("trigger_settings.workflow_type", read.text, required=False),
-    "status": Field("status", read.text),
+    "workflow_type": Field("trigger_settings.workflow_type", read.free_text, required=False),
+    "status": Field("status", read.free_text),
     "created_us": Field("create_time", read.instant, required=False),
     "started_us": Field("start_time", read.instant, required=False),
     "emails_sent": Field("emails_sent", read.amount_of_things, required=False, default=0),
@@ -77,7 +78,7 @@ AUTOMATIONS = {
 AUTOMATION_EMAILS = {
     "step_id": Field("id", read.text),
     "position": Field("position", read.amount_of_things),
-    "status": Field("status", read.text),
+    "status": Field("status", read.free_text),
     "title": TITLE,
     "subject_line": SUBJECT,
     "delay": Field("delay", read.mapping, required=False, default={}),
@@ -111,6 +112,12 @@ REPORTS = {
     "last_click_us": Field("clicks.last_click", read.instant, required=False),
     "total_orders": Field("ecommerce.total_orders", read.amount_of_things, required=False, default=0),
     "total_revenue_cents": Field("ecommerce.total_revenue", read.cents, required=False, default=0),
+    "industry_type": Field("industry_stats.type", read.text, required=False),
+    "industry_open_rate": Field("industry_stats.open_rate", read.number, required=False),
+    "industry_click_rate": Field("industry_stats.click_rate", read.number, required=False),
+    "industry_bounce_rate": Field("industry_stats.bounce_rate", read.number, required=False),
+    "industry_unsubscribe_rate": Field("industry_stats.unsub_rate", read.number, required=False),
+    "industry_complaint_rate": Field("industry_stats.abuse_rate", read.number, required=False),
 }
 SENT_TO = {
     "member_id": Field("email_id", read.member_id),
@@ -118,7 +125,7 @@ SENT_TO = {
     "status": Field("status", read.one_of("sent", "hard", "soft", "syntax")),
 }
 FEED = {
-    "activity_type": Field("activity_type", read.text, required=False, default="sent"),
+    "activity_type": Field("activity_type", read.free_text, required=False, default="sent"),
     "campaign_id": Field("campaign_id", read.text, required=False),
     "sent_us": Field("created_at_timestamp", read.instant, required=False),
 }
@@ -130,8 +137,8 @@ ACTIVITY = {
     "action": Field("action", read.one_of("open", "click", "bounce")),
     "occurred_us": Field("timestamp", read.instant),
     "url": Field("url", read.free_text, required=False, default=""),
-    "bounce_kind": Field("type", read.text, required=False),
-    "ip": Field("ip", read.text, required=False),
+    "bounce_kind": Field("type", read.free_text, required=False),
+    "ip": Field("ip", read.free_text, required=False),
 }
 OPENER = {
     "member_id": Field("email_id", read.member_id),
@@ -164,7 +171,7 @@ ORDERS = {
     "total_cents": Field("order_total", read.cents),
     "tax_cents": Field("tax_total", read.cents, required=False, default=0),
     "shipping_cents": Field("shipping_total", read.cents, required=False, default=0),
-    "financial_status": Field("financial_status", read.text, required=False),
+    "financial_status": Field("financial_status", read.free_text, required=False),
     "processed_us": Field("processed_at_foreign", read.instant),
 }
 STORES = {

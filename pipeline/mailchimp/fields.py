@@ -13,6 +13,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from pipeline.common.errors import ContractBrokenError
+from pipeline.common.personal import without_addresses
 from pipeline.common.time import instant_us
 from pipeline.lake.store import QuarantinedRow
 from pipeline.mailchimp import paging
@@ -24,7 +25,6 @@ SHAPE_CHANGED_SHARE = 0.5
 NOTHING: tuple[Any, ...] = (None, "", [])
 _MEMBER_ID = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 _AMOUNT = re.compile(r"-?\d{1,15}(\.\d{1,12})?", re.ASCII)
-_ADDRESS = re.compile(r"[^\s\"'<>=&?/,;:()\[\]{}]+(?:@|%40)[^\s\"'<>=&?/,;:()\[\]{}]+", re.IGNORECASE)
 
 Read = Callable[[Any], Any]
 Item = dict[str, Any]
@@ -134,16 +134,7 @@ def text(value: Any) -> str:
 
 def free_text(value: Any) -> str:
     """Text that people wrote, without the addresses they wrote into it."""
-    return str(without_addresses(text(value)))
-
-
-def without_addresses(value: Any) -> Any:
-    """The text, or the texts within lists and objects, with every e-mail address replaced."""
-    if isinstance(value, str):
-        return _ADDRESS.sub("(address)", value) if "@" in value or "%40" in value else value
-    if isinstance(value, dict):
-        return {name: without_addresses(inner) for name, inner in value.items()}
-    return [without_addresses(inner) for inner in value] if isinstance(value, list) else value
+    return without_addresses(text(value))
 
 
 def instant(value: Any) -> int:

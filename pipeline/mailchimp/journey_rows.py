@@ -17,7 +17,7 @@ from pipeline.mailchimp import fields as read
 from pipeline.mailchimp.fields import NOTHING, BrokenError, Item, Read
 from pipeline.mailchimp.rows import Rows
 from pipeline.schemas.base import Table, identity, polars_schema
-from pipeline.schemas.lake import Journeys, JourneySteps
+from pipeline.schemas.journeys.lake import Journeys, JourneySteps
 from pipeline.schemas.vocabulary import JourneyStepKind
 
 _SECONDS_PER_HOUR = 3600

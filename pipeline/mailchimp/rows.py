@@ -14,11 +14,11 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.common.personal import without_addresses, without_person
 from pipeline.lake.keys import SubscriberKeys
 from pipeline.lake.keys import member_id as member_id_of
 from pipeline.lake.store import QuarantinedRow
 from pipeline.mailchimp import columns
-from pipeline.mailchimp import fields as read
 from pipeline.mailchimp.fields import Field, Item, Parsed, read_items
 from pipeline.schemas import lake as tables
 from pipeline.schemas.base import Table, identity, polars_schema
@@ -212,8 +212,7 @@ def _with_subscriber(frame: pl.DataFrame, keys: SubscriberKeys) -> pl.DataFrame:
 
 
 def _public_fields(fields: dict[str, Any], private: frozenset[str]) -> str:
-    public = {tag: value for tag, value in fields.items() if tag not in private}
-    return json.dumps(read.without_addresses(public), ensure_ascii=False, sort_keys=True)
+    return json.dumps(without_person(fields, private), ensure_ascii=False, sort_keys=True)
 
 
 def _external_id(fields: dict[str, Any], tag: str | None) -> str | None:
@@ -223,7 +222,7 @@ def _external_id(fields: dict[str, Any], tag: str | None) -> str | None:
 
 def _tag_names(tags: list[Any]) -> str:
     names = sorted(str(tag["name"]) for tag in tags if isinstance(tag, dict) and "name" in tag)
-    return json.dumps(read.without_addresses(names), ensure_ascii=False)
+    return json.dumps([without_addresses(name) for name in names], ensure_ascii=False)
 
 
 def _text_or_none(value: Any) -> str | None:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 from pipeline.config.approvals import load_approvals
-from pipeline.operations.soundness import note_ledger
+from pipeline.operations.soundness import note_ledger, refuse_lost_events
 from pipeline.operations.unknown_names import event_line
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.proposals import proposals_from
@@ -41,7 +41,9 @@ def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> 
     Raises:
         DefinitionsError: if approvals.yaml has mistakes.
         LedgerError: if the ledger cannot be written.
+        DamageError: if it lacks events that it had on the last night.
     """
+    refuse_lost_events(settings, ledger)
     approval_policy = load_approvals(settings.definitions)
     lapsed = expire_due(ledger, now)
     found, failures = standing_proposals(settings)

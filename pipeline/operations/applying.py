@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from pipeline.config.approvals import load_approvals
@@ -11,13 +11,14 @@ from pipeline.lake.store import Lake
 from pipeline.mailchimp.account import MailchimpAccount
 from pipeline.mailchimp.connection import connect
 from pipeline.operations.after_publication import standing_proposals
+from pipeline.operations.soundness import refuse_damaged_lake
 from pipeline.optimizations.account import apply as applications
 from pipeline.optimizations.account import rollback as rollbacks
 from pipeline.optimizations.account.writing import NotApplicableError, NotConfirmedError, plan
 from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.changes import ChangePlan, Outcome
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import IN_EFFECT, Record
+from pipeline.optimizations.record import IN_EFFECT, Record, in_charge
 from pipeline.published.reader import Tables, read_publication
 from pipeline.published.snapshot import Manifest
 from pipeline.schemas.vocabulary import RecordStatus as Status
@@ -28,7 +29,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class World:
-    """The account, the standing publication, and the first day that the publication does not cover."""
+    """The account, the standing publication, and the first day on which what is written now is in effect."""
 
     account: MailchimpAccount
     tables: Tables
@@ -42,14 +43,26 @@ def reach(settings: Settings) -> Iterator[World]:
     Raises:
         NotApplicableError: if nothing is published.
         SourceError: if the account cannot be reached.
+        DamageError: if the addresses are not as they were written.
     """
+    refuse_damaged_lake(settings)
     manifest = Manifest.read(settings.published_dir)
     if manifest is None:
         raise NotApplicableError("Nothing is published yet. Run driptune nightly first.")
     as_of = date.fromisoformat(manifest.as_of)
+    clock = _clock(settings, as_of)
     with connect(settings, as_of) as client:
-        account = MailchimpAccount(client, Lake(settings.lake_dir).addresses())
-        yield World(account, read_publication(settings.published_dir), as_of + timedelta(days=1))
+        account = MailchimpAccount(client, Lake(settings.lake_dir).addresses(), clock)
+        first_day = max(as_of + timedelta(days=1), clock().date())
+        yield World(account, read_publication(settings.published_dir), first_day)
+
+
+def _clock(settings: Settings, as_of: date) -> Callable[[], datetime]:
+    """The clock of the account. It stands at the end of the night for the sample account, and where one is set."""
+    if settings.is_sample or settings.as_of is not None:
+        stands = datetime.combine(as_of + timedelta(days=1), time(), UTC)
+        return lambda: stands
+    return lambda: datetime.now(UTC)
 
 
 def dry_run(settings: Settings, ledger: Ledger, optimization_id: str) -> ChangePlan:
@@ -85,7 +98,7 @@ def apply_due(settings: Settings, ledger: Ledger, *, now: datetime, tell: Tell) 
         SourceError: if Mailchimp cannot be reached.
     """
     records = ledger.records(Status.APPROVED, Status.APPLYING, Status.ROLLING_BACK, *IN_EFFECT)
-    kept = [record.optimization_id for record in records if record.is_kept_in_step]
+    kept = [record.optimization_id for record in in_charge(records)]
     due = [record for record in records if record.is_due]
     if not due and not kept:
         return

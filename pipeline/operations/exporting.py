@@ -24,6 +24,7 @@ EXPORTS = {
     "paths": "path_decisions",
     "content": "content_decisions",
     "stuck": "stuck_subscribers",
+    "holdouts": "holdout_members",
 }
 """What can be exported, and the published table that it is made of."""
 

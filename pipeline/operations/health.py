@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy.exc import DatabaseError
 
-from pipeline.common.errors import DriptuneError, LedgerError, SourceError, disk_trouble
+from pipeline.common.errors import ContractBrokenError, DriptuneError, LedgerError, SourceError, disk_trouble
 from pipeline.common.time import numbered_day
 from pipeline.config.approvals import load_approvals
 from pipeline.config.conflicts import load_conflict_rules
@@ -17,8 +17,8 @@ from pipeline.config.constraints import load_constraints
 from pipeline.config.decisions import load_decisions
 from pipeline.config.experiments import load_experiments
 from pipeline.config.flow_map import load_flow_map
+from pipeline.config.holdouts import load_holdouts
 from pipeline.config.mutes import load_mutes
-from pipeline.engine.reading import is_damaged
 from pipeline.lake.inventory import DamagedInventoryError
 from pipeline.lake.keys import KeyDamageError, load_keys
 from pipeline.lake.store import Lake
@@ -26,14 +26,14 @@ from pipeline.mailchimp.answers import items_of
 from pipeline.mailchimp.client import MailchimpClient
 from pipeline.mailchimp.connection import connect
 from pipeline.mailchimp.pulls.journeys import JOURNEYS, LIST
-from pipeline.operations.soundness import damage_in_words, lake_damage, lost_events
+from pipeline.operations.soundness import damage_found, lost_events
 from pipeline.operations.unknown_names import definition_findings, event_findings
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.published.reader import read_publication
 from pipeline.published.snapshot import (
     SNAPSHOT_NAME,
     Manifest,
-    kept_is_sound,
+    kept_manifest,
     parquet_damage,
     snapshot_damage,
     snapshots,
@@ -44,7 +44,16 @@ from pipeline.settings import Settings
 Finding = tuple[bool, str]
 # During a nightly the working file, the new publication and the old ones are on the disk at the same time.
 LEAST_FREE_BYTES = 2_000_000_000
-OTHER_DEFINITIONS = (load_constraints, load_mutes, load_experiments, load_decisions, load_conflict_rules)
+# Counts that differ and are named; the table `reconciliation` holds all.
+COUNTS_NAMED = 10
+OTHER_DEFINITIONS = (
+    load_constraints,
+    load_mutes,
+    load_experiments,
+    load_holdouts,
+    load_decisions,
+    load_conflict_rules,
+)
 RESTORE_LEDGER = (
     "Put it back from a backup. If there is none, move the folder ledger away and run driptune repair: what was "
     "decided is lost, and changes that were applied can no longer be rolled back."
@@ -55,7 +64,7 @@ PACKAGES = ("dagster", "duckdb", "polars", "pandera")
 def verification(settings: Settings) -> list[Finding]:
     """Whether publication, lake, key, working file and ledger are as they were written, and our counts Mailchimp's."""
     published = _publication(settings)
-    findings = [*published, *_lake(settings), _working_file(settings), *_ledger(settings)]
+    findings = [*published, *_lake(settings), *_ledger(settings)]
     path = settings.published_dir / "parquet" / "reconciliation.parquet"
     if all(is_good for is_good, _ in published) and path.exists():
         findings.append(_reconciled(pl.read_parquet(path, glob=False)))
@@ -89,19 +98,18 @@ def _publication(settings: Settings) -> list[Finding]:
         (damage is None, f"{name} {damage}. Run driptune restore." if damage else f"{name} is as published")
         for name, damage in damages.items()
     ]
-    kept = {path.name: kept_is_sound(path) for path in snapshots(folder)}
     findings += [
-        (False, f"snapshots/{name} is damaged. Delete it: an earlier night cannot be restored from it.")
-        for name, is_sound in kept.items()
-        if not is_sound
+        (False, f"snapshots/{path.name} is damaged. Delete it: an earlier night cannot be restored from it.")
+        for path in snapshots(folder)
+        if kept_manifest(path) is None
     ]
     return findings
 
 
 def _lake(settings: Settings) -> list[Finding]:
-    """Whether the lake is as it was written, and the key the one by which people are known in it."""
-    if damages := lake_damage(settings, every_byte=True):
-        return [(False, damage_in_words(damages))]
+    """Whether lake and working file are as they were written, and the key the one by which people are known."""
+    if found := damage_found(settings):
+        return [(False, text) for text in found]
     try:
         with open_ledger(settings) as ledger:
             load_keys(settings, ledger.key_fingerprint())
@@ -110,20 +118,24 @@ def _lake(settings: Settings) -> list[Finding]:
     except (DatabaseError, LedgerError):
         pass  # The finding on the ledger tells.
     files = sum(1 for _ in settings.lake_dir.glob("*/day=*/*.parquet"))
-    return [(True, f"lake: {files} files, the addresses and the key are as they were written")]
-
-
-def _working_file(settings: Settings) -> Finding:
-    name = settings.working_file.name
-    if is_damaged(settings.working_file):
-        return False, f"{name} is damaged. Run driptune repair: everything in it is rebuilt from the lake."
-    return True, f"{name} can be read"
+    return [(True, f"lake: {files} files, the addresses, the key and the working file are as they were written")]
 
 
 def _reconciled(reconciliation: pl.DataFrame) -> Finding:
-    unexplained = reconciliation.filter(pl.col("reason") == "unexplained").height
-    compared = f"{reconciliation.height} counts were compared with Mailchimp's reports"
-    return unexplained == 0, f"{compared}; {unexplained} differences are unexplained"
+    unexplained = reconciliation.filter(pl.col("reason") == "unexplained")
+    later = reconciliation.filter(pl.col("reason") == "after tonight")
+    told = f"{reconciliation.height} counts were compared with Mailchimp's reports; "
+    told += f"{unexplained.height} differences are unexplained{_named(unexplained)}"
+    if later.height:
+        told += f"; {later.height} hold what came after tonight{_named(later)}"
+    return unexplained.is_empty(), told
+
+
+def _named(counts: pl.DataFrame) -> str:
+    """Which counts these are; the first few by name."""
+    named = [f"{metric} of {source}" for source, metric in counts.select("campaign_id", "metric").iter_rows()]
+    more = f" and {len(named) - COUNTS_NAMED} more" if len(named) > COUNTS_NAMED else ""
+    return f" ({', '.join(named[:COUNTS_NAMED])}{more})" if named else ""
 
 
 def _ledger(settings: Settings) -> list[Finding]:
@@ -174,7 +186,10 @@ def _sources(settings: Settings) -> list[Finding]:
     """What could not be read on the last night, and what went away, as far as it is not read again."""
     # Whether journeys can be read at all is asked anew by `_mailchimp`.
     is_told = (pl.col("state") != "read") & (pl.col("kind") != LIST)
-    held = Lake(settings.lake_dir).latest(Sources).filter(is_told).sort("kind", "source_id").collect()
+    try:
+        held = Lake(settings.lake_dir).latest(Sources).filter(is_told).sort("kind", "source_id").collect()
+    except (OSError, pl.exceptions.PolarsError):
+        return [(False, "What was noted of the sources cannot be read. Run driptune verify.")]
     failed = (pl.col("kind") == "journey") & (pl.col("state") == "failed")
     findings = [
         (row["state"] != "failed", f"{row['kind']} {row['name'] or row['source_id']}: {_found(row)}")
@@ -209,7 +224,10 @@ def _mailchimp(settings: Settings) -> list[Finding]:
     """Whether the account answers, and whether its journeys can be read."""
     try:
         with connect(settings, settings.resolve_as_of()) as client:
-            name = client.get("/", {"fields": "account_name"})["account_name"]
+            name = client.get("/", {"fields": "account_name"}).get("account_name")
+            if not isinstance(name, str):
+                advice = "This is not Mailchimp's API. Check DRIPTUNE_MAILCHIMP_URL."
+                raise ContractBrokenError("/", "this is missing or no text", advice, "account_name")
             journeys = _journeys(client)
     except SourceError as error:
         return [(False, str(error))]

@@ -21,6 +21,7 @@ from pipeline.decisions.night import Facts, moment_of, profiles_of
 from pipeline.decisions.profile import merge_field_names
 from pipeline.decisions.rules import evaluate_rules, explain_rules
 from pipeline.decisions.selection import decide_one
+from pipeline.decisions.targets import chosen_by
 from pipeline.engine.reading import read_column, read_tables
 from pipeline.lake.keys import load_keys
 from pipeline.lake.store import Lake
@@ -31,8 +32,6 @@ from pipeline.settings import Settings
 MEMBER_ID_DIGITS = 32
 """Hex digits of Mailchimp's member id. A key of a subscriber never has so many."""
 LARGEST_KEY = 2**63 - 1
-BY_RULES = "rules"
-"""What stands in `model_version` where no policy chose."""
 CHECKED_COLUMNS = ("arm", "is_default", "choice_probability", "model_version", "reasoning")
 """Columns in which the answer for one subscriber must equal the row of the night."""
 
@@ -146,11 +145,14 @@ class LastNight:
                 f"the night of {self.as_of} decided nothing for this subscriber at '{point_id}'",
                 "Who cannot be mailed gets no decision. At a new decision point the next driptune nightly decides.",
             )
-        version = BY_RULES if one.mode == "rules" else of_night["model_version"]
-        model = None if version == BY_RULES else self._models[point_id, version]
+        policy, version = chosen_by(of_night["model_version"], [arm.arm for arm in one.point.arms])
+        if policy is None and one.mode == "rules":
+            version = None
+        model = None if version is None else self._models[point_id, version]
         [profile] = person.profile.to_dicts()
         now = moment_of(self.as_of)
-        return Answer(decide_one(profile, one.point, model, now=now, as_of_day=self.as_of), of_night)
+        made = decide_one(profile, one.point, model, now=now, as_of_day=self.as_of, policy=policy)
+        return Answer(made, of_night)
 
     def explain(self, person: Person, rule_id: str) -> Explanation:
         """Why a rule holds for a subscriber, or does not.

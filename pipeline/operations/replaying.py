@@ -9,7 +9,8 @@ import polars as pl
 from pipeline.common.errors import SourceError
 from pipeline.common.names import with_nearest
 from pipeline.common.time import day_number, numbered_day
-from pipeline.decisions.log import model_from_text, replay
+from pipeline.decisions.log import model_from_text, point_from_text, replay
+from pipeline.decisions.targets import chosen_by
 from pipeline.lake.store import Lake
 from pipeline.schemas.lake import Decisions, PolicyModels
 from pipeline.settings import Settings
@@ -63,10 +64,11 @@ def replay_night(settings: Settings, point_id: str, night: date) -> Replayed:
 
 
 def _made_again(logged: pl.DataFrame, texts: dict[str, str]) -> Iterator[pl.DataFrame]:
-    for (version, _), rows in logged.partition_by("model_version", "definition", as_dict=True).items():
-        if version != "rules" and version not in texts:
-            raise SourceError("the lake", f"the policy {version} is missing", "Restore the lake from a backup.")
-        yield replay(rows, None if version == "rules" else model_from_text(texts[version]))
+    for (version, definition), rows in logged.partition_by("model_version", "definition", as_dict=True).items():
+        _, learnt = chosen_by(str(version), [arm.arm for arm in point_from_text(str(definition)).arms])
+        if learnt is not None and learnt not in texts:
+            raise SourceError("the lake", f"the policy {learnt} is missing", "Restore the lake from a backup.")
+        yield replay(rows, None if learnt is None else model_from_text(texts[learnt]))
 
 
 def _nothing_logged(known: pl.DataFrame, point_id: str, night: date) -> SourceError:

@@ -19,6 +19,7 @@ from pipeline.settings import Settings
 
 # Of more damaged files than this, some are named and the others counted.
 NAMED = 20
+WORKING_FILE_DAMAGED = "working.duckdb is damaged. Run driptune repair: everything in it is rebuilt from the lake."
 
 
 class DamageError(DriptuneError):
@@ -32,12 +33,21 @@ def sound_keys(settings: Settings, ledger: Ledger) -> SubscriberKeys:
         DamageError: if the ledger lacks events that it had.
         KeyDamageError: if the secret is lost or another one.
     """
-    if lost := lost_events(settings, ledger):
-        raise DamageError(lost)
+    refuse_lost_events(settings, ledger)
     keys = load_keys(settings, ledger.key_fingerprint())
     if not settings.is_sample:
         ledger.remember_key(fingerprint(load_secret(settings)))
     return keys
+
+
+def refuse_lost_events(settings: Settings, ledger: Ledger) -> None:
+    """Look whether the ledger is the one of the last night.
+
+    Raises:
+        DamageError: if it lacks events that it had.
+    """
+    if lost := lost_events(settings, ledger):
+        raise DamageError(lost)
 
 
 def lost_events(settings: Settings, ledger: Ledger) -> str | None:
@@ -65,11 +75,20 @@ def sound_lake(settings: Settings) -> Lake:
     Raises:
         DamageError: if one is not.
     """
+    refuse_damaged_lake(settings)
     lake = Lake(settings.lake_dir)
-    if damages := lake_damage(settings, every_byte=False):
-        raise DamageError(damage_in_words(damages))
     lake.inventory.take_stock()
     return lake
+
+
+def refuse_damaged_lake(settings: Settings) -> None:
+    """Look whether every file of the lake is there, by name and size; what is rewritten in place, by every byte.
+
+    Raises:
+        DamageError: if one is not.
+    """
+    if damages := lake_damage(settings, every_byte=False):
+        raise DamageError(damage_in_words(damages))
 
 
 def lake_damage(settings: Settings, *, every_byte: bool) -> list[Damage]:
@@ -81,6 +100,15 @@ def lake_damage(settings: Settings, *, every_byte: bool) -> list[Damage]:
         if not _is_json(file)
     ]
     return [*lake.inventory.damage(every_byte=every_byte), *unreadable]
+
+
+def damage_found(settings: Settings) -> list[str]:
+    """What is damaged in lake and working file, byte for byte, and what to do about it; a sentence each."""
+    damages = lake_damage(settings, every_byte=True)
+    found = [damage_in_words(damages)] if damages else []
+    if is_damaged(settings.working_file):
+        found.append(WORKING_FILE_DAMAGED)
+    return found
 
 
 def damage_in_words(damages: list[Damage]) -> str:

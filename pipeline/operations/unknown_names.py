@@ -17,6 +17,7 @@ from pipeline.common.time import day_number
 from pipeline.config.constraints import CONSTRAINTS_FILE, load_constraints
 from pipeline.config.decisions import RULES_FILE, load_decisions
 from pipeline.config.flow_map import load_flow_map
+from pipeline.config.holdouts import HOLDOUTS_FILE, load_holdouts
 from pipeline.config.mutes import MUTES_FILE, load_mutes
 from pipeline.decisions.profile import merge_field_names, profile_schema
 from pipeline.decisions.rules import compile_rule
@@ -152,17 +153,29 @@ def definition_findings(settings: Settings, tables: Tables) -> list[tuple[bool, 
     steps = {*tables["steps"].select("workflow_id", "step_id").rows()}
     steps |= {(flow.id, step.id) for flow in flows for step in flow.steps}
     problems = [
-        *_unknown_in_constraints(settings, workflows),
+        *_unknown_in_constraints(settings, workflows, steps),
+        *_unknown_in_holdouts(settings, workflows - campaigns),
         *_unknown_in_mutes(settings, workflows, steps),
         *_unknown_in_rules(settings, sorted(workflows - campaigns)),
     ]
     return [(False, problem) for problem in problems]
 
 
-def _unknown_in_constraints(settings: Settings, workflows: set[str]) -> Iterator[str]:
+def _unknown_in_constraints(settings: Settings, workflows: set[str], steps: set[tuple[str, str]]) -> Iterator[str]:
     for limits in load_constraints(settings.definitions).workflows:
         if limits.id not in workflows:
             yield f"{CONSTRAINTS_FILE}: there is no workflow {with_nearest(limits.id, workflows)}"
+            continue
+        known = {step for workflow, step in steps if workflow == limits.id}
+        for one in limits.steps:
+            if one.id not in known:
+                yield f"{CONSTRAINTS_FILE}: there is no step {with_nearest(one.id, known)} of {limits.id}"
+
+
+def _unknown_in_holdouts(settings: Settings, workflows: set[str]) -> Iterator[str]:
+    for one in load_holdouts(settings.definitions):
+        if one.workflow_id is not None and one.workflow_id not in workflows:
+            yield f"{HOLDOUTS_FILE}: there is no workflow {with_nearest(one.workflow_id, workflows)}"
 
 
 def _unknown_in_mutes(settings: Settings, workflows: set[str], steps: set[tuple[str, str]]) -> Iterator[str]:

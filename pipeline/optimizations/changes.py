@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.common.sticky_hash import uniform_hash
+from pipeline.common.sticky_hash import is_held_out
 from pipeline.optimizations.record import Record, canonical
 
 STATUS_OF = {"start": "sending", "pause": "paused"}
@@ -125,17 +125,6 @@ class ChangePlan:
         return [", ".join(counts), *examples]
 
 
-def is_held_out(keys: pl.Series, optimization_id: str, share: float) -> pl.Series:
-    """Who is kept out of a record's change, by a sticky hash: the same people every night.
-
-    Args:
-        keys: subscriber keys (Int64).
-        optimization_id: the record; two records never share a hold-out.
-        share: share of people kept out, 0-1.
-    """
-    return pl.Series("is_held_out", uniform_hash(keys, f"holdout/{optimization_id}") < share)
-
-
 def traces(writes: Iterable[Write]) -> dict[str, Trace]:
     """The trace of each subject, from a record's lines of the journal in their order."""
     found: dict[str, Trace] = {}
@@ -177,8 +166,10 @@ def member_changes(
 
     Args:
         record: one that writes a field; `after` names the field and either one `value` for all, or the published
-            table (`source`) and `column` it comes from; `holdout_value` is what those kept out hold. With neither, only
-            those kept out are marked: a person makes the change for the others.
+            table (`source`) and `column` it comes from, with the values of other columns (`where`) that its rows have.
+            Only `values` are written, where these are named. Those kept out hold `holdout_value`, or what the table
+            `holdout_source` says. With neither value nor source only those kept out are marked: a person makes the
+            change for the others.
         tables: published tables by name.
         held: what the field holds now, by subscriber key, of everybody in Mailchimp; empty text where it is empty.
         before: the record's traces.
@@ -191,15 +182,14 @@ def member_changes(
     wanted = _wanted(after, tables, members)
     keys = wanted["subscriber_key"]
     out = is_held_out(keys, record.optimization_id, record.proposal.holdout_share)
-    for_held_out = pl.lit(after.get("holdout_value"), dtype=pl.String)
     valued = wanted.with_columns(out).with_columns(
-        value=pl.when("is_held_out").then(for_held_out).otherwise(pl.col("value"))
+        value=pl.when("is_held_out").then("value_held_out").otherwise(pl.col("value"))
     )
     reached = valued.join(members, on="subscriber_key", how="inner").sort("subscriber_key")
     told = reached.filter(pl.col("value").is_not_null())
     rows = told.select(pl.col("subscriber_key").cast(pl.String), "current", "value").iter_rows()
     return _plan(
-        str(after["field"]),
+        record.proposal.field,
         rows,
         before,
         held_out=int(reached["is_held_out"].sum()),
@@ -308,10 +298,19 @@ def _wanted_of_email(record: Record) -> str:
 
 
 def _wanted(after: Mapping[str, Any], tables: Mapping[str, pl.DataFrame], members: pl.DataFrame) -> pl.DataFrame:
+    """What everybody is to hold, as `value`, and what they are to hold if they are kept out, as `value_held_out`."""
+    kept_out = pl.lit(after.get("holdout_value"), dtype=pl.String).alias("value_held_out")
     if "source" not in after:
-        return members.select("subscriber_key", value=pl.lit(after.get("value"), dtype=pl.String))
-    source = tables[after["source"]]
-    if point := after.get("decision_point_id"):
-        source = source.filter(pl.col("decision_point_id") == point)
-    value = pl.col(after.get("column", "arm")).cast(pl.String)
-    return source.select("subscriber_key", value=value).drop_nulls()
+        return members.select("subscriber_key", kept_out, value=pl.lit(after.get("value"), dtype=pl.String))
+    wanted = _from_table(after, tables[after["source"]], after.get("where", {}))
+    if "holdout_source" not in after:
+        return wanted.with_columns(kept_out)
+    others = _from_table(after, tables[after["holdout_source"]], after.get("holdout_where", {}))
+    return wanted.join(others.rename({"value": "value_held_out"}), on="subscriber_key", how="left")
+
+
+def _from_table(after: Mapping[str, Any], source: pl.DataFrame, where: Mapping[str, str]) -> pl.DataFrame:
+    rows = source.filter(pl.lit(True), *(pl.col(name) == value for name, value in where.items()))
+    values = rows.select("subscriber_key", value=pl.col(after.get("column", "arm")).cast(pl.String)).drop_nulls()
+    known = after.get("values")
+    return values if known is None else values.filter(pl.col("value").is_in(list(known)))

@@ -14,13 +14,15 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
+import polars as pl
 import sqlalchemy as sa
 
-from pipeline.optimizations.chain import append_event, read_record, refuse_moved
+from pipeline.common.time import instant_us
+from pipeline.optimizations.chain import append_event, as_event, read_record, refuse_moved
 from pipeline.optimizations.changes import Change, Write
 from pipeline.optimizations.record import Record, digest
 from pipeline.optimizations.states import OF_JOURNAL, Event
-from pipeline.optimizations.tables import erase_remains, reading, writing
+from pipeline.optimizations.tables import erase_remains, events, reading, writing
 from pipeline.optimizations.tables import journal as lines
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
 
@@ -61,13 +63,16 @@ class Journal:
             connection.execute(sa.insert(lines), [{**place, **row} for row in rows])
         return moved
 
-    def settle(self, record: Record, outcomes: Mapping[Place, str], *, now: datetime) -> Record:
+    def settle(
+        self, record: Record, outcomes: Mapping[Place, str], *, now: datetime, read_at: datetime | None = None
+    ) -> Record:
         """Note what came of whole batches of writes.
 
         Args:
             record: the record as it was read.
             outcomes: the outcome of every line of those batches.
             now: the time.
+            read_at: when the account was read back, by the account's clock; none = `now`.
 
         Returns:
             The record after the event.
@@ -78,7 +83,11 @@ class Journal:
         if not outcomes:
             return record
         told = [[*place, outcomes[place]] for place in sorted(outcomes)]
-        payload = {"revisions": sorted({revision for revision, _ in outcomes}), "outcomes": digest(told)}
+        payload = {
+            "revisions": sorted({revision for revision, _ in outcomes}),
+            "outcomes": digest(told),
+            "read_at": (read_at or now).isoformat(),
+        }
         of_line = [lines.c[name] == sa.bindparam(f"_{name}") for name in ("optimization_id", "revision", "position")]
         update = sa.update(lines).where(*of_line).values(outcome=sa.bindparam("_outcome"))
         names = ("_optimization_id", "_revision", "_position", "_outcome")
@@ -98,6 +107,31 @@ class Journal:
             Write(row.revision, row.position, row.subject, row.field, row.before, row.after, row.outcome)
             for row in rows
         ]
+
+    def settled(self) -> pl.DataFrame:
+        """Every line with a subject whose outcome is known, of all records, in the order in which they were noted.
+
+        Returns:
+            `optimization_id`, `subject`, `field`, `after`, `outcome`, and `read_us`, when the account was read back.
+        """
+        order = (lines.c.optimization_id, lines.c.revision, lines.c.position)
+        names = ("optimization_id", "revision", "subject", "field", "after", "outcome")
+        query = sa.select(*(lines.c[name] for name in names)).order_by(*order)
+        settlements = sa.select(events).where(events.c.event_type == EventType.WRITES_SETTLED)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.where(lines.c.outcome.is_not(None), lines.c.subject.is_not(None))).all()
+            settled = [as_event(row) for row in connection.execute(settlements)]
+        moments = [
+            (event.optimization_id, revision, _read_us(event))
+            for event in settled
+            for revision in event.payload.get("revisions", [event.revision])
+        ]
+        schema = {name: pl.Int64 if name == "revision" else pl.String for name in names}
+        told = pl.DataFrame([tuple(row) for row in rows], schema=schema, orient="row")
+        times = {"optimization_id": pl.String, "revision": pl.Int64, "read_us": pl.Int64}
+        read = pl.DataFrame(moments, schema=times, orient="row")
+        on = ["optimization_id", "revision"]
+        return told.join(read, on=on, how="inner", maintain_order="left").drop("revision")
 
     def outcomes(self, optimization_id: str) -> Counter[str]:
         """How many subjects had which outcome at their last line."""
@@ -127,6 +161,11 @@ class Journal:
             connection.execute(erased.values(subject=None, before=None, after=None, salt=None))
         erase_remains(self._engine)
         return len(places)
+
+
+def _read_us(event: Event) -> int:
+    told = event.payload.get("read_at")
+    return instant_us(datetime.fromisoformat(told) if told else event.occurred_at)
 
 
 def commitment(row: Mapping[str, Any]) -> str:

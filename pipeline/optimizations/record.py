@@ -5,7 +5,7 @@ Storing a record belongs to `ledger`, deciding about it to `review`.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -36,10 +36,14 @@ class _Frozen(BaseModel):
 
 
 class Measure(_Frozen):
-    """By what a change is to be judged: an outcome, and the days after a message within which it counts."""
+    """By what a change is to be judged: an outcome, and the days after a message within which it counts.
+
+    `step_ids` are the steps whose messages count, where these are not those of the proposal's own step.
+    """
 
     metric: MetricName
     window_days: int
+    step_ids: tuple[str, ...] = ()
 
 
 class Proposal(_Frozen):
@@ -93,6 +97,18 @@ class Proposal(_Frozen):
     def writes_field(self) -> bool:
         """Whether driptune writes a member field: the change itself, or who is kept out of one made by hand."""
         return "field" in self.after
+
+    @property
+    def field(self) -> str:
+        """The means by which driptune writes to members, as `pipeline.common.means` writes it."""
+        return str(self.after["field"])
+
+    @property
+    def is_written_to(self) -> tuple[bool, bool]:
+        """Whether driptune writes to those with the change, and to those kept out of it."""
+        has_value = "source" in self.after or "value" in self.after
+        has_other = "holdout_source" in self.after or "holdout_value" in self.after
+        return self.writes_field and has_value, self.writes_field and has_other
 
     @property
     def is_all_by_hand(self) -> bool:
@@ -161,3 +177,37 @@ class Record(_Frozen):
         """Whether it is approved and a person can make the change now: those kept out, if any, are marked."""
         is_ready = self.is_holdout_set if self.proposal.writes_field else self.status is Status.APPROVED
         return self.proposal.is_by_hand and is_ready and self.status in (Status.APPROVED, Status.APPLYING)
+
+
+def in_charge(records: Iterable[Record]) -> list[Record]:
+    """The records that are kept in step: of several that write the same field, the one applied last.
+
+    An earlier one is in charge again once the later one was taken back.
+    """
+    latest = {record.proposal.field: record for record in sorted(records, key=_applied) if record.is_kept_in_step}
+    return list(latest.values())
+
+
+def ends_of(records: Iterable[Record]) -> dict[str, date]:
+    """The day from which each record that has ended is no longer in effect, by id.
+
+    A record ends when it is rolled back, or when another one that writes the same field is applied after it.
+    """
+    ended: dict[str, date] = {}
+    standing: dict[str, Record] = {}
+    for record in sorted((one for one in records if one.applied_day), key=_applied):
+        assert record.applied_day is not None
+        if record.rolled_back_day is not None:
+            ended[record.optimization_id] = record.rolled_back_day
+        if not record.proposal.writes_field or record.proposal.kind is Kind.ROLLBACK:
+            continue
+        before = standing.get(record.proposal.field)
+        if before is not None:
+            day = min(record.applied_day, ended.get(before.optimization_id, record.applied_day))
+            ended[before.optimization_id] = day
+        standing[record.proposal.field] = record
+    return ended
+
+
+def _applied(record: Record) -> tuple[date, datetime]:
+    return record.applied_day or date.max, record.decided_at or record.created_at

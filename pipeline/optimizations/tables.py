@@ -156,7 +156,7 @@ def _sqlite(address: sa.URL) -> sa.Engine:
 
 def _upgrade(engine: sa.Engine) -> None:
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     newest = ScriptDirectory.from_config(config).get_current_head()
     with reading(engine) as connection:
         if MigrationContext.configure(connection).get_current_revision() == newest:

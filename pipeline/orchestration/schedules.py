@@ -1,13 +1,24 @@
 """The schedule of the nightly."""
 
 import dagster as dg
+from dagster._utils.schedules import is_valid_cron_schedule
 
+from pipeline.common.errors import ConfigurationError
 from pipeline.orchestration.jobs import nightly
 from pipeline.settings import Settings
 
 
 def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """Run the nightly at the configured time. A tick that is repeated starts no second run for a night."""
+    """Run the nightly at the configured time, in any zone, for the UTC day that was over last.
+
+    A tick that is repeated starts no second run.
+
+    Raises:
+        ConfigurationError: if the configured time is none.
+    """
+    if not is_valid_cron_schedule(settings.nightly_cron):
+        what = f"'{settings.nightly_cron}' is no cron schedule"
+        raise ConfigurationError("DRIPTUNE_NIGHTLY_CRON", what, "Write five fields such as '30 3 * * *'.")
 
     @dg.schedule(
         name="every_night",

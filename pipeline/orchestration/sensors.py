@@ -1,11 +1,14 @@
 """The sensors. They watch for failed runs, dead runs, new publications and approvals."""
 
+import json
 import logging
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import requests
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
 
 from pipeline.operations.after_publication import digest_lines, follow_publication
 from pipeline.optimizations.ledger import open_ledger
@@ -18,6 +21,8 @@ from pipeline.settings import Settings
 
 ALERT_TIMEOUT_SECONDS = 10
 SECONDS_BETWEEN_LOOKS = 60
+# A tick may be recorded as failed long after its time. Older failures are no news.
+TICKS_TOLD_FOR = timedelta(days=1)
 
 
 def failure_alert(settings: Settings) -> dg.SensorDefinition:
@@ -40,6 +45,50 @@ def failure_alert(settings: Settings) -> dg.SensorDefinition:
             send(settings.alert_webhook.get_secret_value(), alert, context.log)
 
     return alert_on_failure
+
+
+def tick_alert(settings: Settings) -> dg.SensorDefinition:
+    """Tell the log and the webhook of every tick that failed: it starts no run, so no run fails.
+
+    Of a sensor that fails again and again only the first failure is told.
+    """
+
+    @dg.sensor(
+        name="alert_on_failed_tick",
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells the log and the webhook in DRIPTUNE_ALERT_WEBHOOK that a schedule or sensor failed.",
+    )
+    def alert_on_failed_tick(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        told = set(json.loads(context.cursor or "[]"))
+        failed = list(_failed_ticks(context.instance, datetime.now(UTC)))
+        news = [(state, tick) for state, tick in failed if tick.tick_id not in told]
+        for state, tick in news:
+            alert = _tick_alert(state, tick)
+            context.log.error(alert["text"])
+            if settings.alert_webhook is not None:
+                send(settings.alert_webhook.get_secret_value(), alert, context.log)
+        context.update_cursor(json.dumps(sorted(tick.tick_id for _, tick in failed)))
+        return dg.SkipReason(f"{len(news)} failed ticks were told.")
+
+    return alert_on_failed_tick
+
+
+def _failed_ticks(instance: dg.DagsterInstance, now: datetime) -> Iterator[tuple[InstigatorState, InstigatorTick]]:
+    since = (now - TICKS_TOLD_FOR).timestamp()
+    for state in instance.all_instigator_state():
+        origin, selector = state.instigator_origin_id, state.selector_id
+        for tick in instance.get_ticks(origin, selector, after=since, statuses=[TickStatus.FAILURE]):
+            if state.instigator_type is InstigatorType.SCHEDULE or tick.consecutive_failure_count == 1:
+                yield state, tick
+
+
+def _tick_alert(state: InstigatorState, tick: InstigatorTick) -> dict[str, str]:
+    error = tick.error.cause or tick.error if tick.error else None
+    why = f" ({error.cls_name})" if error else ""
+    moment = datetime.fromtimestamp(tick.timestamp, UTC)
+    kind = state.instigator_type.value.lower()
+    return {"text": f"driptune: the {kind} '{state.instigator_name}' failed at {moment:%Y-%m-%d %H:%M} UTC{why}"}
 
 
 def propose(settings: Settings) -> dg.SensorDefinition:

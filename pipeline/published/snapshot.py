@@ -119,22 +119,29 @@ def content_hash(frame: pl.DataFrame) -> str:
 
 def snapshot_damage(path: Path, manifest: Manifest) -> str | None:
     """What is wrong with a snapshot that the manifest is of, to follow its name; none if it is as it was published."""
-    try:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            held = Manifest.of(connection, manifest.run_id, date.fromisoformat(manifest.as_of))
-    except (duckdb.Error, pl.exceptions.PolarsError, ValueError, OSError):
+    held = _held(path, manifest.run_id, date.fromisoformat(manifest.as_of))
+    if held is None:
         return "cannot be read" if path.exists() else "is missing"
     return None if held == manifest else "differs from the manifest"
 
 
-def kept_is_sound(snapshot: Path) -> bool:
-    """Whether a kept snapshot holds what its name says."""
+def kept_manifest(snapshot: Path) -> Manifest | None:
+    """The manifest of a kept snapshot; none if the snapshot does not hold what its name says."""
+    night, _, version = snapshot.stem.partition("_")
     try:
-        night, version = _named(snapshot)
+        held = _held(snapshot, f"restored-{version}", date.fromisoformat(night))
+    except ValueError:
+        return None
+    return held if held is not None and held.version == version else None
+
+
+def _held(snapshot: Path, run_id: str, night: date) -> Manifest | None:
+    """The manifest of what a snapshot holds; none if it cannot be read to its last row."""
+    try:
         with duckdb.connect(str(snapshot), read_only=True) as connection:
-            return Manifest.of(connection, "", night).version == version
-    except (duckdb.Error, pl.exceptions.PolarsError, ValueError, OSError):
-        return False
+            return Manifest.of(connection, run_id, night)
+    except (duckdb.Error, pl.exceptions.PolarsError, OSError):
+        return None
 
 
 def parquet_damage(published_dir: Path, table: PublishedTable) -> str | None:
@@ -205,22 +212,19 @@ def restore(published_dir: Path) -> date | None:
     Returns:
         The night that is published now; none if no snapshot is sound.
     """
-    standing = _readable(published_dir)
-    if standing is not None and snapshot_damage(published_dir / SNAPSHOT_NAME, standing) is None:
-        sound, night, version = published_dir / SNAPSHOT_NAME, date.fromisoformat(standing.as_of), standing.version
-    else:
-        kept = next(filter(kept_is_sound, reversed(snapshots(published_dir))), None)
-        if kept is None:
-            return None
-        sound, (night, version) = kept, _named(kept)
+    sound, manifest = published_dir / SNAPSHOT_NAME, _readable(published_dir)
+    if manifest is None or snapshot_damage(sound, manifest) is not None:
+        kept = ((one, kept_manifest(one)) for one in reversed(snapshots(published_dir)))
+        sound, manifest = next(((one, held) for one, held in kept if held), (sound, None))
+    if manifest is None:
+        return None
     (published_dir / "parquet").mkdir(parents=True, exist_ok=True)
     _remove_leftovers(published_dir)
     staged = [_stage_copy(sound, published_dir / SNAPSHOT_NAME)]
     with duckdb.connect(str(sound), read_only=True) as connection:
-        manifest = Manifest.of(connection, run_id=f"restored-{version}", as_of=night)
         staged += _stage_parquet(connection, published_dir, manifest)
     _swap(staged, published_dir, manifest)
-    return night
+    return date.fromisoformat(manifest.as_of)
 
 
 def _stage_snapshot(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest) -> Staged:
@@ -286,7 +290,7 @@ def _swap(staged: Sequence[Staged], published_dir: Path, manifest: Manifest) -> 
 
 def _keep_standing(published_dir: Path, standing: Manifest | None, keep: int) -> None:
     snapshot = published_dir / SNAPSHOT_NAME
-    if standing is not None and snapshot.exists():
+    if standing is not None and _opens(snapshot):
         folder = published_dir / "snapshots"
         folder.mkdir(exist_ok=True)
         target = folder / f"{standing.as_of}_{standing.version}.duckdb"
@@ -294,6 +298,15 @@ def _keep_standing(published_dir: Path, standing: Manifest | None, keep: int) ->
             os.link(snapshot, target)
     for old in snapshots(published_dir)[:-keep]:
         old.unlink()
+
+
+def _opens(snapshot: Path) -> bool:
+    """Whether a snapshot is there and a database. A closer look would take as long as publishing."""
+    try:
+        with duckdb.connect(str(snapshot), read_only=True) as connection:
+            return bool(mart_names(connection))
+    except duckdb.Error:
+        return False
 
 
 def _readable(published_dir: Path) -> Manifest | None:
@@ -306,11 +319,6 @@ def _readable(published_dir: Path) -> Manifest | None:
 def snapshots(published_dir: Path) -> list[Path]:
     """The kept snapshots, the oldest first. Each is named by its night and its version."""
     return sorted((published_dir / "snapshots").glob("*.duckdb"), key=lambda path: path.stat().st_mtime_ns)
-
-
-def _named(snapshot: Path) -> tuple[date, str]:
-    night, version = snapshot.stem.rsplit("_", 1)
-    return date.fromisoformat(night), version
 
 
 def _remove_leftovers(published_dir: Path) -> None:

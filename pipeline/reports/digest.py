@@ -14,6 +14,8 @@ from pipeline.schemas.vocabulary import RealisedOutcome as Kept
 WINDOW = "28d"
 # What went away is news for a week; reconciliation keeps it for good.
 NEWS = timedelta(days=7)
+# The list of journeys and the steps of each: a line of its own tells what could not be read of them.
+PROBED = ("journeys", "steps")
 KIND = {metric: kind for kind, metric in METRIC.items()}
 PEOPLE = {
     RENAMED: "renamed     {:,} members changed their address; each is still one person",
@@ -38,6 +40,8 @@ def summary(tables: Tables, waiting: int, events: str | None = None) -> list[str
     lines += _tests(tables["experiment_verdicts"])
     lines += _changes(tables["realised_lift"]) if "realised_lift" in tables else []
     lines += _stuck(tables["stuck_subscribers"])
+    if "journeys" in tables:
+        lines += _journeys(tables["journeys"], tables["journey_lint"], tables["reconciliation"])
     lines += _reconciliation(tables["reconciliation"])
     lines += _sources(tables["reconciliation"], date.fromisoformat(str(manifest["as_of"])))
     lines += _quarantine(tables["quarantine"])
@@ -107,6 +111,21 @@ def _stuck(stuck: pl.DataFrame) -> list[str]:
     return [f"  stuck       {stuck.height:,} people: {_counted(stuck, 'cause')}"]
 
 
+def _journeys(journeys: pl.DataFrame, lint: pl.DataFrame, reconciliation: pl.DataFrame) -> list[str]:
+    """What was read of journeys, what changed tonight, and what is wrong; one line, however much failed."""
+    current = journeys.filter("is_current")
+    changed = current.filter((pl.col("first_day") == pl.col("as_of_day")) & (pl.col("changes") != ""))
+    told = [f"{counted(current.height, 'journey is', 'journeys are')} known from Mailchimp"]
+    told += [f"{name} changed ({changes})" for name, changes in changed.select("name", "changes").iter_rows()]
+    told += [f"{_counted(lint, 'finding')} (table journey_lint)"] if lint.height else []
+    failed = reconciliation.filter(pl.col("metric").is_in(PROBED) & pl.col("reason").str.contains("^(not|never) read"))
+    if failed.height:
+        first = failed.sort("metric", "campaign_id").row(0, named=True)
+        what = "they were" if first["metric"] == PROBED[0] else f"{failed.height} of them were"
+        told.append(f"{what} {first['reason']} Flows come from flows.yaml and from what earlier nights read.")
+    return [f"  journeys    {'; '.join(told)}"] if current.height or failed.height else []
+
+
 def _reconciliation(reconciliation: pl.DataFrame) -> list[str]:
     explained = reconciliation.filter(~pl.col("reason").is_in(["equal", "unexplained"])).height
     unexplained = reconciliation.filter(pl.col("reason") == "unexplained").height
@@ -128,7 +147,8 @@ def _sources(reconciliation: pl.DataFrame, tonight: date) -> list[str]:
     for (since,), rows in gone.group_by("since", maintain_order=True):
         things = ", ".join(f"{kind} {name}" for kind, name in rows.select("kind", "name").iter_rows())
         lines.append(f"  gone        since {since}: {things}; what was read of them stays")
-    failed = told.filter(pl.col("reason").str.contains("^(not|never) read"))
+    is_probed = pl.col("metric").is_in(PROBED)
+    failed = told.filter(pl.col("reason").str.contains("^(not|never) read") & ~is_probed)
     for kind, source_id, reason in failed.select("kind", "campaign_id", "reason").iter_rows():
         lines.append(f"  kept        {kind} {source_id} {reason}")
     for metric, words in PEOPLE.items():

@@ -26,5 +26,5 @@ def sample_account(settings: Settings, as_of: date) -> Iterator[str]:
     account = generate(log=log)
     write_events(account, settings.sample_dir / "events", as_of)
     write_truth(account, settings.sample_dir / "truth.json", as_of)
-    with serve(account, as_of, log=log) as url:
+    with serve(account, as_of, log=log, refusal=settings.sample_refusal) as url:
         yield url

@@ -18,7 +18,7 @@ from pipeline.sample.account.generate import SampleAccount
 from pipeline.sample.account.plans import HELD_AT, STEPS
 from pipeline.sample.account.population import PLANS
 from pipeline.sample.account.stream import JOURNEYS, LAST_LATE_US, MALFORMED, event_stream
-from pipeline.sample.account.world import CURRENCY, PLANTED, PROFILES, SERIES
+from pipeline.sample.account.world import CURRENCY, EVERY_FLOW, PLANTED, PROFILES, SERIES
 from pipeline.sample.server.view import View, look
 
 Truth = dict[str, Any]
@@ -75,17 +75,17 @@ def _steps(view: View) -> list[Truth]:
         pl.col("person_open_us").count().alias("unique_human_opens"),
     )
     told = view.account.entries.filter(pl.col("workflow_id").is_in(JOURNEYS) & (pl.col("entered_us") < view.now_us))
-    # Without events of its own a step is entered when its message goes out, or when its queue shows the subscriber.
-    queued = view.queued.select("workflow_id", pl.col("next_step_id").alias("step_id"))
+    # Without events of its own a step is entered when its message goes out.
     entries = (
-        pl.concat([frame.select("workflow_id", "step_id") for frame in (told, queued, _untold(view))])
+        pl.concat([frame.select("workflow_id", "step_id") for frame in (told, _untold(view))])
         .group_by("workflow_id", "step_id")
         .agg(pl.len().alias("entries"))
     )
     steps = pl.DataFrame(
         [
             {"workflow_id": flow.workflow_id, "step_id": step.step_id, "campaign_id": flow.campaign_id(step)}
-            for flow, step in STEPS
+            for flow in EVERY_FLOW
+            for step in flow.steps
         ]
     )
     joined = (
@@ -119,7 +119,7 @@ def _standing(view: View) -> tuple[list[Truth], list[Truth]]:
         found = {name: row[name] for name in ("subscriber", "workflow_id", "step_id")}
         if not (row["is_held"] and row["cause"]):
             waiting.append(found)
-        elif row["cause"] != "removed":
+        else:
             wait = row["next_us"] + grace[row["workflow_id"], row["next_step_id"]] * HOUR_US
             is_over = wait < view.now_us
             (stuck if is_over else waiting).append({**found, **({"cause": row["cause"]} if is_over else {})})
@@ -216,4 +216,4 @@ def _profiles(view: View, key_of: dict[int, int]) -> dict[str, list[int]]:
 
 def _planted() -> Truth:
     """The parameters of everything planted."""
-    return {**asdict(PLANTED), "causes": sorted(HELD_AT.keys() - {"removed"}), "journeys": JOURNEYS}
+    return {**asdict(PLANTED), "causes": sorted(HELD_AT), "journeys": JOURNEYS}

@@ -15,3 +15,5 @@ from pipeline.schemas import (  # noqa: F401
     reductions,
     timing,
 )
+from pipeline.schemas.journeys import lake as journeys_lake  # noqa: F401
+from pipeline.schemas.journeys import marts as journeys_marts  # noqa: F401

@@ -67,7 +67,7 @@ class CohortMetrics(_Cohort):
 
 @table("marts.cohort_comparison", COHORT_KEY)
 class CohortComparison(_Cohort):
-    """One row per cohort, at the age at which all cohorts of the workflow are compared: its rate against their mean."""
+    """One row per cohort, at an age that it and others have reached: its rate against the median of the others."""
 
     age_weeks: pl.Int64 = column("Week since entry that is compared. Null if no week can be.", "weeks", nullable=True)
     cohorts_compared: pl.Int64 = count("Cohorts with enough entrants followed to that week.")
@@ -76,20 +76,20 @@ class CohortComparison(_Cohort):
     conversions: pl.Int64 = count("Those of `followed` who converted by then.")
     conversion_rate: pl.Float64 = share("conversions / followed. Null if nobody is followed.", interval=WILSON)
     is_mature: pl.Boolean = column("Every entrant is followed to that week.")
-    mean_rate: pl.Float64 = share("Conversion rate of all cohorts compared, weighted by `followed`.")
+    others_rate: pl.Float64 = share("Median conversion rate of the other cohorts by that week.")
     shrunk_rate: pl.Float64 = share("Rate of the cohort, drawn towards the others: posterior mean.", interval=POSTERIOR)
     relative_difference: pl.Float64 = column(
-        "Rate / mean rate - 1: posterior mean.", "ratio", nullable=True, interval=POSTERIOR
+        "Rate / the others' median rate - 1: posterior mean.", "ratio", nullable=True, interval=POSTERIOR
     )
-    above_probability: pl.Float64 = share("Probability that the rate lies more than a tenth above the mean.")
-    below_probability: pl.Float64 = share("Probability that the rate lies more than a tenth below the mean.")
+    above_probability: pl.Float64 = share("Probability that the rate lies more than a tenth above the others.")
+    below_probability: pl.Float64 = share("Probability that the rate lies more than a tenth below the others.")
     status: pl.String = column(STATUS)
     method: pl.String = method_name()
 
 
 @table("marts.cohort_insights", ("insight_id",))
 class CohortInsights(Table):
-    """One row per statement: a cohort differs clearly from the mean, or cohorts rise or fall from one to the next."""
+    """One row per statement: a cohort differs clearly from the others, or cohorts rise or fall from one to the next."""
 
     as_of_day: pl.Date = tonight()
     insight_id: pl.String = key("Insight kind, cohort type, workflow and cohort.")
@@ -102,7 +102,7 @@ class CohortInsights(Table):
     conversions: pl.Int64 = count("Conversions among `followed`.")
     followed: pl.Int64 = count("Entrants followed to that week.")
     effect: pl.Float64 = column(
-        "Rate / mean - 1; for a trend, change of the odds from cohort to cohort.", "ratio", interval="95%"
+        "Rate / the others' rate - 1; for a trend, change of the odds from cohort to cohort.", "ratio", interval="95%"
     )
     insight_probability: pl.Float64 = share("Probability that the statement is true; for a trend, 1 - p-value.")
     message: pl.String = column("The statement in words.")

@@ -77,6 +77,8 @@ class StepColumns(Table):
     kind: pl.String = word("What the step does.", vocabulary.StepKind)
     campaign_id: pl.String = key("Mailchimp campaign of the step. Null if it sends no e-mail.", nullable=True)
     status: pl.String = word("Whether the step is in use.", vocabulary.StepStatus)
+    subject: pl.String = column("Subject line of the e-mail. Null where it is not known.", nullable=True)
+    preview: pl.String = column("Preview text of the e-mail. Null where it is not known.", nullable=True)
 
 
 @table("core.steps", ("step_key",))
@@ -97,6 +99,8 @@ class CoreEdges(Table):
     valid_from_us: pl.Int64 = instant("First entry that this version applies to.")
     valid_to_us: pl.Int64 = instant("First entry that it no longer applies to.")
     is_default: pl.Boolean = column("The transition is taken where no route was recorded.")
+    edge_source: pl.String = word("How the transition is known.", vocabulary.EdgeSource)
+    observed_people: pl.Int64 = count("People who went an observed transition. Null for a planned one.", nullable=True)
 
 
 @table("core.zone_offsets", ("zone", "from_us"))
@@ -126,6 +130,20 @@ class CoreSubscribers(Table):
     member_rating: pl.Int64 = count("Mailchimp's rating of the member's activity.", nullable=True)
     merge_fields: pl.String = column("Merge fields, without those that name a person.", "JSON object")
     tags: pl.String = column("Names of the member's tags.", "JSON array")
+
+
+@table("core.written_values", ("means", "subscriber_key", "from_us"))
+class CoreWrittenValues(Table):
+    """One row per value that driptune wrote to a member, or found there, and the time for which it stood."""
+
+    means: pl.String = key("Merge field, or 'tag ' and the prefix of tags.")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    from_us: pl.Int64 = instant("When the account was read back and held the value.")
+    until_us: pl.Int64 = instant("When it held another value. Null while the value stands.", nullable=True)
+    value: pl.String = column("The value; empty where the field was emptied.")
+    optimization_id: pl.String = key("Record of the ledger under which it was written.")
+    proposed_kind: pl.String = word("What the record changes.", vocabulary.ProposalKind)
+    target: pl.String = column("Where the record changes it, such as a decision point or a test.")
 
 
 @table("core.sends", ("step_key", "subscriber_key"))

@@ -5,7 +5,9 @@ import polars as pl
 from pipeline.schemas.base import STEP, SUBSCRIBER, WORKFLOW, Table, Timestamp, table
 from pipeline.schemas.columns import WILSON, column, count, key, share, tonight, utc_day, word
 from pipeline.schemas.vocabulary import (
+    ChoiceKind,
     ConflictSeverity,
+    DecisionMode,
     LintFinding,
     LintSeverity,
     PolicyEstimator,
@@ -13,6 +15,9 @@ from pipeline.schemas.vocabulary import (
     RuleStatus,
 )
 
+SERVED = (
+    "The arm stands in the account tonight, by the journal of what was written, so the next message is served with it."
+)
 CLUSTERED = "95%, clustered by subscriber"
 OUTCOME = "conversions per decision"
 
@@ -30,8 +35,43 @@ class Decisions(Table, is_stamped=True):
     score_probability: pl.Float64 = share("Expected outcome under this arm. Null without a learning policy.")
     eligible_arms: pl.String = column("Arms that the rules allow this subscriber, separated by commas.")
     reasoning: pl.String = column("The rule that held, and what counted most for or against the arm, in log-odds.")
-    model_version: pl.String = column("Hash of the learning policy that chose, or 'rules'.")
+    model_version: pl.String = column("Hash of the learning policy that chose, 'rules', or the policy switched to.")
     rule_errors: pl.String = column("Rules that could not be answered, and why. Null if all could.", nullable=True)
+    is_served: pl.Boolean = column(SERVED)
+
+
+@table("marts.decision_points", ("decision_point_id",))
+class DecisionPoints(Table):
+    """One row per decision point and content block of the definitions: what is chosen there, and how it gets there."""
+
+    decision_point_id: pl.String = key("Decision point or content block.")
+    kind: pl.String = word("What is chosen.", ChoiceKind)
+    workflow_id: pl.String = key(WORKFLOW)
+    step_id: pl.String = key("Branching step, or the step whose e-mail has the content block.")
+    name: pl.String = column("What people call it. Null if the definitions do not say.", nullable=True)
+    description: pl.String = column("What it is for. Null if the definitions do not say.", nullable=True)
+    owner: pl.String = column("Who answers for it. Null if the definitions do not say.", nullable=True)
+    mode: pl.String = word("How an arm is chosen among the eligible ones.", DecisionMode)
+    default_arm: pl.String = column("Arm that is served when no arm is eligible or anything fails.")
+    arms: pl.String = column("Names of the arms.", "JSON array")
+    mailed_step_ids: pl.String = column("Steps whose messages an arm is served with.", "JSON array")
+    means: pl.String = column(
+        "What carries the arm to the flow: a merge field, or 'tag ' and the prefix of tags. Null without one.",
+        nullable=True,
+    )
+    outcome_days: pl.Int64 = count("Days after the message in which the goal of the workflow counts for the arm.")
+    as_of_day: pl.Date = tonight()
+
+
+@table("marts.policy_choices", ("decision_point_id", "policy", "subscriber_key"))
+class PolicyChoices(Table):
+    """One row per decision point, policy to switch to, and subscriber: the arm that this policy chooses."""
+
+    decision_point_id: pl.String = key("Decision point or content block.")
+    policy: pl.String = key("Policy, as `policy_values` names it.")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    arm: pl.String = column("Arm that the policy chooses.")
+    as_of_day: pl.Date = tonight()
 
 
 @table("marts.path_decisions", ("decision_point_id", "subscriber_key"))
@@ -74,8 +114,11 @@ class PolicyValues(Table):
     """One row per decision point, policy and estimator: what the policy would have brought, had it chosen."""
 
     decision_point_id: pl.String = key("Decision point or content block.")
-    policy: pl.String = key("Policy that is valued; 'rules' is choice by rules, priority and weight alone.")
-    decisions: pl.Int64 = count("Decisions in the log whose outcome is known.")
+    policy: pl.String = key(
+        "Policy that is valued: 'rules' chooses by rules, priority and weight alone; 'learnt' chooses what tonight's "
+        "learning policy holds for best; 'always ARM' chooses that arm wherever it is eligible."
+    )
+    decisions: pl.Int64 = count("Decisions in the log that were served and whose outcome is known.")
     subscribers: pl.Int64 = count("Subscribers behind those decisions.")
     effective_samples: pl.Float64 = column("Effective sample size of the importance weights.", "count", ge=0)
     logged_mean: pl.Float64 = column("Mean outcome of the policy that was logged.", OUTCOME)

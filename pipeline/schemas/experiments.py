@@ -9,6 +9,7 @@ from pipeline.schemas.vocabulary import Assigner, FieldSource, MetricKind, Metri
 TEST = "Test, as experiments.yaml names it."
 MEAN = "share or currency units"
 TOTAL = "events or currency units"
+MONEY = "currency units"
 ERROR = "standard errors"
 REPEATED = "holds on all nights at once"
 BY_KIND = "95%, Wilson for a rate, else normal"
@@ -22,11 +23,16 @@ class Experiments(Table, is_stamped=True):
     experiment_id: pl.String = key(TEST)
     workflow_id: pl.String = key(WORKFLOW)
     step_id: pl.String = key(STEP)
+    name: pl.String = column("What people call the test. Null if the definitions do not say.", nullable=True)
+    description: pl.String = column("What it is for. Null if the definitions do not say.", nullable=True)
     hypothesis: pl.String = column("What is expected and why, in the owner's words.")
     owner: pl.String = column("Who answers for the test.")
     arms: pl.String = column("Declared share of each arm, the control first.", "JSON object")
     assigned_by: pl.String = word("Who decides the arm of a subscriber.", Assigner)
-    arm_field: pl.String = column("Merge field that holds the arm or a winner. Null without one.", nullable=True)
+    arm_field: pl.String = column(
+        "What holds the arm or a winner: a merge field, or 'tag ' and the prefix of tags. Null without one.",
+        nullable=True,
+    )
     metrics: pl.String = column("Metrics with their kind, role and good direction.", "JSON array")
     primary_metric: pl.String = word("Metric that decides the test.", MetricName)
     minimum_lift: pl.Float64 = column("Smallest relative change worth having, in the good direction.", "ratio", gt=0)
@@ -58,6 +64,9 @@ class ExperimentAssignments(Table, is_stamped=True):
     arm: pl.String = column("Arm of the subscriber.")
     assigned_day: pl.Date = utc_day("First day on which a message of this arm could be sent.")
     assignment_probability: pl.Float64 = share("Declared share of the arm when it was assigned.", nullable=False)
+    is_served: pl.Boolean = column(
+        "The arm stands in the account tonight, by the journal of what was written, or the sender itself told it."
+    )
 
 
 @table("marts.experiment_results", ("experiment_id", "as_of_day", "metric", "arm"))
@@ -130,12 +139,53 @@ class ExperimentVerdicts(Table, is_stamped=True):
     plan_hash: pl.String = column("SHA-256 of the plan. Null without a plan.", nullable=True)
 
 
-@table("marts.member_field_values", ("field", "subscriber_key"))
+@table("marts.member_field_values", ("source_id", "subscriber_key"))
 class MemberFieldValues(Table, is_stamped=True):
-    """One row per merge field and subscriber: the value that Mailchimp should hold for a running test."""
+    """One row per test that driptune assigns, and subscriber: the value that Mailchimp is to hold for it."""
 
-    field: pl.String = key("Merge field, by its Mailchimp tag.")
+    field: pl.String = key("Merge field, or 'tag ' and the prefix of tags.")
     subscriber_key: pl.Int64 = key(SUBSCRIBER)
     value: pl.String = column("Value to write.")
     source_kind: pl.String = word("What asks for the value.", FieldSource)
     source_id: pl.String = key("Test that asks for the value.")
+
+
+@table("marts.holdouts", ("workflow_id",))
+class Holdouts(Table, is_stamped=True):
+    """One row per flow, and one for the whole account: attributed revenue beside what it really added."""
+
+    workflow_id: pl.String = key("Flow or automation. Null for all of them together.", nullable=True)
+    holdout_id: pl.String = key("Hold-out, as holdouts.yaml names it. Null without one.", nullable=True)
+    share: pl.Float64 = share("Share of subscribers who are held out. Null without a hold-out.")
+    start_day: pl.Date = utc_day("First day on which they get nothing. Null without a hold-out.", nullable=True)
+    subscribers: pl.Int64 = count("Subscribers who would have come in since then and are not held out.")
+    held_out: pl.Int64 = count("Subscribers who would have come in since then and are held out.")
+    held_out_messages: pl.Int64 = count("Messages that were delivered to them all the same.", nullable=True)
+    attributed_revenue_amount: pl.Float64 = column(
+        "Net revenue credited to messages to `subscribers`, view 'report'. Null without a hold-out.",
+        MONEY,
+        nullable=True,
+    )
+    revenue_per_subscriber_amount: pl.Float64 = column(
+        "All net revenue of `subscribers` per head, credited or not. Null if not compared.", MONEY, nullable=True
+    )
+    held_out_revenue_per_subscriber_amount: pl.Float64 = column(
+        "The same of `held_out`. Null if not compared.", MONEY, nullable=True
+    )
+    incremental_revenue_amount: pl.Float64 = column(
+        "subscribers x difference of both: revenue that would not have come otherwise. Null if `status` is not 'ok'.",
+        MONEY,
+        nullable=True,
+        interval=f"95%, {REPEATED}",
+    )
+    currency: pl.String = column("Currency of every amount of the row: the workspace's.", "ISO 4217")
+    status: pl.String = column("'ok', or why nothing is compared.")
+
+
+@table("marts.holdout_members", ("holdout_id", "subscriber_key"))
+class HoldoutMembers(Table, is_stamped=True):
+    """One row per hold-out and subscriber held out. It never changes who they are."""
+
+    holdout_id: pl.String = key("Hold-out, as holdouts.yaml names it.")
+    workflow_id: pl.String = key("Flow that they do not get. Null for all flows.", nullable=True)
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)

@@ -14,11 +14,13 @@ NIGHT = "The night that read the row."
 AUDIENCE = "Mailchimp audience (list)."
 CAMPAIGN = "Mailchimp campaign."
 AUTOMATION = "Classic automation."
-JOURNEY = "Journey."
 POINT = "Decision point or content block."
+INDUSTRY = "number as Mailchimp tells it, a share"
 # States of members that Mailchimp has no word for.
 NO_ADDRESS = "no address"
 DELETED = "deleted"
+# States of members whom a flow mails. Those of a cart or an order who never subscribed are mailed by flows on these.
+MAILABLE = ("subscribed", "transactional")
 
 
 @table("lake.account", ("account_id",))
@@ -86,6 +88,7 @@ class Campaigns(Table):
     status: pl.String = column("Mailchimp's status of the campaign, such as sent.")
     title: pl.String = column("Internal title.")
     subject_line: pl.String = column("Subject line.")
+    preview_text: pl.String = column("Preview text. Null where an older release read it.", nullable=True)
     created_us: pl.Int64 = instant("Creation.", nullable=True)
     sent_us: pl.Int64 = instant("Start of sending.", nullable=True)
     emails_sent: pl.Int64 = count("Messages sent so far.")
@@ -144,50 +147,6 @@ class RemovedSubscribers(Table):
     as_of_day: pl.Int64 = day_number(NIGHT)
 
 
-@table("lake.journeys", ("journey_id",))
-class Journeys(Table):
-    """One row per journey and night on which anything of it differed."""
-
-    journey_id: pl.String = key(JOURNEY)
-    name: pl.String = column("Name.")
-    status: pl.String = column("Mailchimp's status, such as sending or paused. Empty where it tells none.")
-    audience_id: pl.String = key(AUDIENCE)
-    started: pl.Int64 = count("Contacts that ever started it.", nullable=True)
-    in_progress: pl.Int64 = count("Contacts that are in it.", nullable=True)
-    completed: pl.Int64 = count("Contacts that completed it.", nullable=True)
-    first_started_us: pl.Int64 = instant("First start.", nullable=True)
-    last_started_us: pl.Int64 = instant("Latest start.", nullable=True)
-    can_reenter: pl.Boolean = column("Contacts may start it more than once.", nullable=True)
-    has_exit_condition: pl.Boolean = column("A condition of the whole journey takes contacts out.", nullable=True)
-    step_ids: pl.String = column("Ids of its steps in their order.", "JSON array")
-    as_of_day: pl.Int64 = day_number(NIGHT)
-
-
-@table("lake.journey_steps", ("journey_id", "step_id"))
-class JourneySteps(Table):
-    """One row per step of a journey and night on which anything of it differed."""
-
-    journey_id: pl.String = key(JOURNEY)
-    step_id: pl.String = key("Step of the journey.")
-    position: pl.Int64 = count("Place among the steps, from 1. Triggers come first.")
-    step_type: pl.String = column("Mailchimp's type of the step. Empty where it tells none.")
-    step_kind: pl.String = word("What the step does, by its type.", vocabulary.JourneyStepKind)
-    status: pl.String = column("Mailchimp's status, such as active or paused. Empty where it tells none.")
-    display_text: pl.String = column("What Mailchimp's app shows of the step.")
-    delay_hours: pl.Float64 = column("Wait of a delay.", "hours", nullable=True)
-    started_by: pl.String = column("Tag or event that a trigger reacts to.", nullable=True)
-    has_lost_tag: pl.Boolean = column("The trigger waits for a tag that no longer exists.")
-    campaign_id: pl.String = key("Campaign of the e-mail, and its report.", nullable=True)
-    web_id: pl.String = key("Number of that campaign in the addresses of Mailchimp's app.", nullable=True)
-    title: pl.String = column("Title of the e-mail.")
-    subject_line: pl.String = column("Subject line of the e-mail.")
-    preview_text: pl.String = column("Preview text of the e-mail.")
-    emails_sent: pl.Int64 = count("Messages sent so far.", nullable=True)
-    queue_count: pl.Int64 = count("Contacts that wait at the step.", nullable=True)
-    completed: pl.Int64 = count("Contacts that passed the step.", nullable=True)
-    as_of_day: pl.Int64 = day_number(NIGHT)
-
-
 @table("lake.reports", ("campaign_id",))
 class Reports(Table):
     """One row per campaign and night on which its report changed: Mailchimp's own totals; null where it tells none."""
@@ -210,6 +169,12 @@ class Reports(Table):
     last_click_us: pl.Int64 = instant("Latest click.", nullable=True)
     total_orders: pl.Int64 = count("Orders that Mailchimp credits to the campaign.")
     total_revenue_cents: pl.Int64 = column("Revenue that Mailchimp credits to the campaign.", "cents")
+    industry_type: pl.String = column("The account's industry.", nullable=True)
+    industry_open_rate: pl.Float64 = column("Average open rate of the industry.", INDUSTRY, nullable=True)
+    industry_click_rate: pl.Float64 = column("Average click rate of the industry.", INDUSTRY, nullable=True)
+    industry_bounce_rate: pl.Float64 = column("Average bounce rate of the industry.", INDUSTRY, nullable=True)
+    industry_unsubscribe_rate: pl.Float64 = column("Average unsubscribe rate of the industry.", INDUSTRY, nullable=True)
+    industry_complaint_rate: pl.Float64 = column("Average complaint rate of the industry.", INDUSTRY, nullable=True)
     as_of_day: pl.Int64 = day_number(NIGHT)
 
 
@@ -359,6 +324,10 @@ class Decisions(Table):
     is_default: pl.Boolean = column("The default arm is served.")
     choice_probability: pl.Float64 = share("Chance with which the arm was chosen.", nullable=False)
     rule_chances: pl.String = column("Chance of each arm by rules, priority and weight alone.", "JSON array")
+    eligible_arms: pl.String = column(
+        "Arms that the rules allowed, separated by commas. Null in rows of nights that did not keep them.",
+        nullable=True,
+    )
     model_version: pl.String = column("Hash of the learning policy that chose, or 'rules'.")
     definition: pl.String = column("The decision point as defined that night.", "YAML")
     profile: pl.String = column("What was known of the subscriber that night.", "JSON object")
@@ -421,5 +390,10 @@ class Sources(Table):
     announced: pl.Int64 = count("Rows that Mailchimp announced.", nullable=True)
     set_aside: pl.Int64 = count("Rows that broke their contract.")
     left_out: pl.Int64 = count("Good rows that are not kept: of later nights, before the first day, without any time.")
+    later: pl.String = column(
+        "Of a campaign, by what they count, the rows that its report may hold already and that belong to later nights. "
+        "A JSON object; null if there are none.",
+        nullable=True,
+    )
     detail: pl.String = column("Why it was not read, or not all of it. Empty if it was.")
     as_of_day: pl.Int64 = day_number(NIGHT)

@@ -66,6 +66,20 @@ class OptimizationEvents(Table):
     hash: pl.String = column("SHA-256 over this event and `previous_hash`.")
 
 
+@table("marts.deliveries", ("optimization_id", "day", "value", "outcome"))
+class Deliveries(Table):
+    """One row per record, day, value and outcome: to how many members a value was written, and what came of it."""
+
+    optimization_id: pl.String = key(RECORD)
+    proposed_kind: pl.String = word("What the record changes.", vocabulary.ProposalKind)
+    target: pl.String = column("Where it is changed, such as a decision point or a test.")
+    means: pl.String = key("Merge field, or 'tag ' and the prefix of tags.")
+    day: pl.Date = utc_day("Day on which the account was read back.")
+    value: pl.String = column("The value; empty where a field was emptied.")
+    outcome: pl.String = column("'written', 'held already', or why not.")
+    subscribers: pl.Int64 = count("Members with this value and outcome.")
+
+
 @table("marts.realised_lift", ("optimization_id", "as_of_day", "metric"))
 class RealisedLift(Table):
     """One row per applied change, night and metric: subscribers with the change against those kept out of it."""
@@ -99,3 +113,27 @@ class RealisedLift(Table):
     outcome: pl.String = word("What became of the promise.", vocabulary.RealisedOutcome)
     status: pl.String = column("'ok', or what is missing.")
     method: pl.String = method_name()
+
+
+@table("marts.learnings", ("source", "source_id"))
+class Learnings(Table, is_stamped=True):
+    """One row per finished test, and per applied change whose effect is known: what it taught, and where to try it."""
+
+    source: pl.String = word("What taught it: a test, or a change that was applied.", vocabulary.LearningSource)
+    source_id: pl.String = key("The test, as experiments.yaml names it, or the record of the ledger.")
+    question: pl.String = column("Hypothesis of the test, or the change in one line.")
+    workflow_id: pl.String = key("Workflow in which it held. Null if there are several.", nullable=True)
+    step_id: pl.String = key("Step at which it held. Null if there are several.", nullable=True)
+    metric: pl.String = column("Outcome that was compared.")
+    lift: pl.Float64 = column(
+        "Relative change that was measured. Null while unknown.", "ratio", nullable=True, interval=ALL_NIGHTS
+    )
+    outcome: pl.String = word("What came out.", vocabulary.Verdict | vocabulary.RealisedOutcome)
+    day: pl.Date = utc_day("Day of the verdict, or first whole day of the change.")
+    could_try: pl.String = column(
+        "Up to five steps of other active flows that are alike, as workflow/step. Null if none is.", nullable=True
+    )
+    alike: pl.Int64 = count("Number of such steps. Null if none is.", nullable=True)
+    suggestion: pl.String = column(
+        "What to plan there: a test, never a promise. Null if no step is alike.", nullable=True
+    )

@@ -89,7 +89,9 @@ class Anomalies(Table):
     cause_id: pl.String = key("What is taken for one cause. Each cause is reported once.")
     cause_scope: pl.String = word("How far the cause reaches.", vocabulary.CauseScope)
     cause_first_day: pl.Date = utc_day("First day of the cause.")
-    is_latest: pl.Boolean = column("The day is the last one scored for this metric: the anomaly still goes on.")
+    is_latest: pl.Boolean = column(
+        "The anomaly still goes on: its day is the last one scored for this metric; for a drift, of the last seven."
+    )
     is_muted: pl.Boolean = column("A mute of mutes.yaml applies on this day.")
     muted_until: pl.Date = utc_day("Last day of that mute. Null without one.", nullable=True)
     method: pl.String = method_name()

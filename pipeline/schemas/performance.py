@@ -14,12 +14,14 @@ from pipeline.schemas.lake import QuarantineColumns
 CURRENCY = "Currency of every amount of the row: the workspace's."
 MONEY = "currency units"
 PER_RECIPIENT = "revenue_amount / delivered. Null if nothing was delivered."
+ON_LOG_SCALE = "95%, on the log scale; null where fewer than three messages' worth of revenue is known"
 ENTRANTS = "Entries into the first of both steps that were routed to the second, in the days counted."
 LOST = "Entrants who left, or were still in the first step when planned delay and grace had passed."
 DROP_OFF = (
     "Share of entrants lost by the end of planned delay and grace. Those waiting are censored; a goal is no loss."
 )
 TIME = "Time from entry to the second step, of those who reach it. Null if too few do."
+LOCAL_HOUR = "local hour, 0-23"
 RECONCILED = "count; click_rate a share"
 EFFECTIVE = "95%, Wilson at effective numbers"
 
@@ -39,6 +41,12 @@ class Steps(StepColumns):
     next_step_id: pl.String = key("Default next step. Null after the last step.", nullable=True)
     planned_delay_hours: pl.Int64 = column("Planned delay before the default next step.", "hours", nullable=True)
     grace_hours: pl.Int64 = column("Time after that delay until a subscriber is stuck.", "hours", nullable=True)
+    quiet_from_hour: pl.Int64 = column("Begin of quiet hours. Null without any.", LOCAL_HOUR, nullable=True)
+    quiet_until_hour: pl.Int64 = column("End of quiet hours. Null without any.", LOCAL_HOUR, nullable=True)
+    allowed_weekdays: pl.String = column("Local days on which it may send, by comma.", "0-6, Monday = 0")
+    hourly_cap: pl.Int64 = count("Most recipients in one local hour. Null without a cap.", nullable=True)
+    next_step_source: pl.String = word("How the way to that step is known.", vocabulary.EdgeSource, nullable=True)
+    observed_people: pl.Int64 = count("People who went that way. Null if it is not an observed one.", nullable=True)
 
 
 @table("marts.calendar", ("day",))
@@ -90,6 +98,9 @@ class _Counts(Table):
     complaints: pl.Int64 = count("Complaints about the messages. A lower bound: not every mail provider reports them.")
     conversions: pl.Int64 = count("Conversions credited to the messages, attribution view 'report'.")
     revenue_amount: Amount = column("Net revenue of the orders among `conversions`.", MONEY)
+    squared_revenue: pl.Float64 = column(
+        "Sum of the squares of each message's part of it, from which intervals of means come.", f"{MONEY} squared", ge=0
+    )
     mailchimp_compat_conversions: pl.Int64 = count("Conversions credited in the view 'mailchimp_compat'.")
     mailchimp_compat_revenue_amount: Amount = column("Net revenue of the orders among them.", MONEY)
     currency: pl.String = column(CURRENCY, "ISO 4217")
@@ -131,7 +142,7 @@ class _Rates(_Counts):
     conversion_rate: pl.Float64 = share(
         "conversions / delivered. Null if there are fewer messages than conversions, or none.", interval=WILSON
     )
-    revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True)
+    revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True, interval=ON_LOG_SCALE)
     mature_sent: pl.Int64 = count("Messages old enough that their rates no longer change.")
     is_mature: pl.Boolean = column("Every message of the window is that old.")
     definition_version: pl.String = column(DEFINITION)
@@ -151,7 +162,7 @@ class StepMetrics(_Rates, _StepKey):
 
 
 @table("marts.step_links", ("workflow_id", "step_id", "window", "url"))
-class StepLinks(_StepKey):
+class StepLinks(_StepKey, is_stamped=True):
     """One row per step, link and window with messages: who clicked the link. Some links nobody clicked."""
 
     url: pl.String = column("Link, without what names a person. Links that unsubscribe are left out.")
@@ -162,8 +173,6 @@ class StepLinks(_StepKey):
     unique_human_clicks: pl.Int64 = count("Delivered messages in which a person clicked the link.")
     click_share: pl.Float64 = share("unique_human_clicks / their sum over the links of the step. Null without any.")
     human_click_rate: pl.Float64 = share("unique_human_clicks / delivered.", interval=WILSON)
-    as_of_day: pl.Date = tonight()
-    method: pl.String = method_name()
 
 
 @table("marts.workflow_metrics", ("workflow_id", "window"))
@@ -198,6 +207,20 @@ class MetricChanges(Table):
 class _TransitionKey(_WorkflowKey):
     from_step_id: pl.String = key("First step of the transition: the one that was entered.")
     to_step_id: pl.String = key("Second step of the transition: the one planned next.")
+
+
+@table("marts.industry", ("metric",))
+class Industry(Table, is_stamped=True):
+    """One row per rate that Mailchimp tells of the account's industry, beside the account's own."""
+
+    metric: pl.String = word("The rate, machines included, as Mailchimp counts it.", vocabulary.IndustryRate)
+    industry_type: pl.String = column("The account's industry, as Mailchimp names it.")
+    industry_rate: pl.Float64 = share("Average of the industry, as Mailchimp tells it.", nullable=False)
+    window: pl.String = word("Days up to tonight that are counted for the account.", vocabulary.Window)
+    numerator: pl.Int64 = count("Events of the account.")
+    denominator: pl.Int64 = count("Messages of the account: sent for bounces, else delivered.")
+    account_rate: pl.Float64 = share("numerator / denominator. Null without messages.", interval=WILSON)
+    comparison: pl.String = word("Where the account's interval lies.", vocabulary.IndustryComparison)
 
 
 @table("marts.funnel", ("workflow_id", "from_step_id", "to_step_id"))
@@ -302,7 +325,7 @@ class RevenueAttribution(_StepKey, is_stamped=True):
     revenue_share: pl.Float64 = column(
         "Share of the revenue that the view credits in the window.", "share", nullable=True
     )
-    revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True)
+    revenue_per_recipient_amount: pl.Float64 = column(PER_RECIPIENT, MONEY, nullable=True, interval=ON_LOG_SCALE)
 
 
 @table("marts.reconciliation", ("campaign_id", "metric"))

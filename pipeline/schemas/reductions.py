@@ -76,6 +76,7 @@ class CreditDays(_Step):
     conversions: pl.Int64 = count("Credited conversions.")
     orders: pl.Int64 = count("Those of them that are orders.")
     net_cents: pl.Int64 = column(NET, "cents")
+    squared_cents: pl.Int64 = column("Sum of the squares of the messages' credited revenue.", "cents squared")
 
 
 @table(
@@ -129,6 +130,20 @@ class CohortCells(Table):
     entrants: pl.Int64 = count("Entries into the workflow.")
     conversions: pl.Int64 = count("First conversions, unless an unsubscribe or complaint came before.")
     exits: pl.Int64 = count("First unsubscribes or complaints, unless a conversion came before.")
+
+
+@table("reductions.frequency_days", ("step_key", "day", "messages_7d", "messages_28d"))
+class FrequencyDays(_Step):
+    """Step, day of sending, and number of messages that the recipient had got in the 7 and 28 days before."""
+
+    day: pl.Int64 = day_number(SENT_DAY)
+    messages_7d: pl.Int64 = column("Delivered messages of the 7 days before; 10 = ten or more.", "count", ge=0, le=10)
+    messages_28d: pl.Int64 = column(
+        "Delivered messages of the 28 days before; 20 = twenty or more.", "count", ge=0, le=20
+    )
+    delivered: pl.Int64 = count("Messages that did not bounce.")
+    unique_human_clicks: pl.Int64 = count("Those of them with a click without a mark of a machine.")
+    unsubscribes: pl.Int64 = count("Those of them with an attributed unsubscribe.")
 
 
 @table("reductions.hours_of_week", ("workflow_key", "day", "local_hour_of_week"))

@@ -95,6 +95,28 @@ class EngagementHours(Table):
     method: pl.String = method_name()
 
 
+@table("marts.frequency_pressure", ("workflow_id", "period", "messages_from"))
+class FrequencyPressure(Table, is_stamped=True):
+    """One row per workflow, period and number of earlier messages: what came of the next one. It describes, no more."""
+
+    as_of_day: pl.Date = tonight()
+    first_day: pl.Date = utc_day("First day of sending that counts.")
+    last_day: pl.Date = utc_day("Last day of sending that counts: the last one whose rates no longer change.")
+    workflow_id: pl.String = key("Workflow of the next message. Null for the whole account.", nullable=True)
+    period: pl.String = word("Days in which messages before the next one are counted.", vocabulary.FrequencyPeriod)
+    messages_from: pl.Int64 = count("Least number of messages, of any workflow, that the recipient got in the period.")
+    messages_to: pl.Int64 = count("Largest number of them. Null where there is no upper end.", nullable=True)
+    delivered: pl.Int64 = count("Next messages that did not bounce.")
+    unique_human_clicks: pl.Int64 = count("Those of `delivered` with a click without a mark of a machine.")
+    unsubscribes: pl.Int64 = count("Those of `delivered` with an attributed unsubscribe.")
+    human_click_rate: pl.Float64 = share("unique_human_clicks / delivered.", interval=WILSON)
+    unsubscribe_rate: pl.Float64 = share("unsubscribes / delivered.", interval=WILSON)
+    expected_human_click_rate: pl.Float64 = share("Click rate that the rates of the same steps give.", nullable=False)
+    expected_unsubscribe_rate: pl.Float64 = share("The same of unsubscribes.", nullable=False)
+    identification: pl.String = word("What the comparison rests on.", vocabulary.Identification)
+    method: pl.String = method_name()
+
+
 @table("marts.send_time_clusters", ("cluster_id",))
 class SendTimeClusters(Table):
     """One row per cluster of subscribers who are active at alike hours."""
@@ -169,6 +191,7 @@ class SendTimeAssignments(Table):
     assigned_local_hour: pl.Int64 = column("Hour to send at.", HOUR, ge=0, le=23)
     is_randomised: pl.Boolean = column("The hour was drawn at random among the allowed ones.")
     choice_probability: pl.Float64 = share("Chance with which this hour was assigned, drawn or not.", nullable=False)
+    is_served: pl.Boolean = column("The hour stands in the account tonight, by the journal of what was written.")
     method: pl.String = method_name()
 
 

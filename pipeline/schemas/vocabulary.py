@@ -14,6 +14,21 @@ WorkflowStatus = Literal["active", "paused", "archived"]
 StepKind = Literal["email", "branch", "wait"]
 StepStatus = Literal["active", "paused", "deleted"]
 JourneyStepKind = Literal["trigger", "delay", "email", "action", "branch"]
+JourneyFinding = Literal[
+    "paused step with a queue",
+    "paused journey with a queue",
+    "lost trigger tag",
+    "no trigger",
+    "deleted audience",
+    "re-entry",
+    "no exit condition",
+    "unknown delay",
+    "shared e-mail",
+    "differs from the map",
+    "not in the map",
+    "not in Mailchimp",
+]
+EdgeSource = Literal["map", "mailchimp", "observed"]
 ZoneSource = Literal["member", "gmtoff", "default"]
 
 # Messages and what people and machines do with them.
@@ -69,6 +84,8 @@ BottleneckStatus = Literal[
 ]
 LossUnit = Literal["goals", "completions"]
 ComparedRate = Literal["human_click_rate", "conversion_rate", "unsubscribe_rate", "complaint_rate", "hard_bounce_rate"]
+IndustryRate = Literal["open_rate", "click_rate", "bounce_rate", "unsubscribe_rate", "complaint_rate"]
+IndustryComparison = Literal["above", "below", "no clear difference"]
 RateChange = Literal["up", "down", "no clear change", "not comparable"]
 # What Mailchimp's reports count, and what its listings announce.
 ReconciledMetric = Literal[
@@ -88,6 +105,9 @@ ReconciledMetric = Literal[
     "queue",
     "journeys",
     "steps",
+    "started",
+    "completed",
+    "queued",
     "orders",
     "table",
     "changed addresses",
@@ -103,14 +123,14 @@ RunStatus = Literal["success", "failure"]
 
 # Cohorts.
 CohortType = Literal["signup_date", "first_purchase", "subscription_plan", "member_field"]
-InsightKind = Literal["above mean", "below mean", "rising", "falling"]
+InsightKind = Literal["above others", "below others", "rising", "falling"]
 
 # Monitoring.
 SeriesKind = Literal["rate", "volume"]
 NightStatus = Literal["ok", "not enough data", "holiday", "not mature", "unknown", "nothing sent"]
 Direction = Literal["up", "down", "none"]
 LevelChange = Literal["new level", "former level", "drift"]
-ChangeMarker = Literal[LevelChange, "anomaly", "holiday"]
+ChangeMarker = Literal[LevelChange, "anomaly", "new version", "holiday"]
 AnomalyKind = Literal["night", "nights", "silence", "drift"]
 AnomalyScope = Literal["account", "step"]
 CauseScope = Literal["account", "workflow", "step"]
@@ -126,11 +146,13 @@ HourSource = Literal["subscriber", "current hour"]
 ScheduleSource = Literal["cluster", "current hour"]
 SendTimeStatus = Literal["ok", "not enough data", "no engagement"]
 ScheduleStatus = Literal["ok", "not enough data", "no allowed hour", "cap too small"]
+FrequencyPeriod = Literal["7d", "28d"]
 SendTimeEstimator = Literal["snips", "doubly robust"]
 SendTimeLiftStatus = Literal["ok", "cannot be estimated"]
 
 # Decisions and conflicts.
 DecisionMode = Literal["rules", "learn", "evaluate"]
+ChoiceKind = Literal["path", "content"]
 RuleStatus = Literal["ok", "dead", "error", "no subscribers"]
 LintFinding = Literal["missing default", "dead end", "loop", "unreachable", "dead rule", "rule in error", "overlapping"]
 LintSeverity = Literal["error", "warning"]
@@ -190,10 +212,11 @@ class Verdict(StrEnum):
     REFUSED = "refused"
     PLANNED = "planned"
     INVALID = "invalid"
-    HARM = "stopped for harm"
+    HARM = "harm"
     WINNER = "winner"
-    FUTILE = "futile"
     NO_DIFFERENCE = "no difference"
+    FUTILE = "futile"
+    NO_ANSWER = "ended without an answer"
     CONTINUE = "continue"
 
 
@@ -203,6 +226,7 @@ class ProposalKind(StrEnum):
 
     SEND_TIME = "send_time"
     DELAY = "delay"
+    EXPERIMENT_START = "experiment_start"
     EXPERIMENT_WINNER = "experiment_winner"
     PATH_POLICY = "path_policy"
     CONTENT_POLICY = "content_policy"
@@ -276,6 +300,9 @@ class LedgerEventType(StrEnum):
     WRITES_FORGOTTEN = "writes_forgotten"
     JOURNAL_ADOPTED = "journal_adopted"
     EXPORTED = "exported"
+
+
+LearningSource = Literal["test", "change"]
 
 
 class RealisedOutcome(StrEnum):

@@ -19,11 +19,11 @@ from tempfile import TemporaryDirectory
 import polars as pl
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from pipeline.common.sticky_hash import is_held_out
 from pipeline.common.words import lift
 from pipeline.lake.store import Lake
 from pipeline.mailchimp.account import MailchimpAccount
 from pipeline.mailchimp.connection import connect
-from pipeline.optimizations.changes import is_held_out
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.realised import in_a_word
 from pipeline.optimizations.record import IN_EFFECT, Record

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from pipeline.reports.pages.reference import ACCEPTANCE, ACCEPTANCE_COLUMNS
+from pipeline.reports.pages.reference import ACCEPTANCE
 from tests.acceptance import simulations
 
 
@@ -53,8 +53,8 @@ def keep(method: str, checks: Sequence[simulations.Check]) -> None:
         }
         for check in checks
     ]
-    others = pl.read_csv(ACCEPTANCE, schema=ACCEPTANCE_COLUMNS).filter(pl.col("method") != method)
-    pl.concat([others, pl.DataFrame(rows, schema=ACCEPTANCE_COLUMNS)]).sort("method", maintain_order=True).write_csv(
+    others = pl.read_csv(ACCEPTANCE).filter(pl.col("method") != method)
+    pl.concat([others, pl.DataFrame(rows, schema=others.schema)]).sort("method", maintain_order=True).write_csv(
         ACCEPTANCE
     )
 

@@ -114,7 +114,7 @@ def test_completions_rank_behind_conversions(daily: pl.DataFrame) -> None:
 
 def test_a_cohort_below_the_mean_counts_only_if_people_still_join_it(daily: pl.DataFrame) -> None:
     known = {"cohort_type": "subscription_plan", "workflow_id": "w", "age_weeks": 3, "below_probability": 0.95,
-             "mean_rate": 0.4, "shrunk_rate": 0.3, "shrunk_rate_low": 0.25, "shrunk_rate_high": 0.35,
+             "others_rate": 0.4, "shrunk_rate": 0.3, "shrunk_rate_low": 0.25, "shrunk_rate_high": 0.35,
              "status": "ok"}  # fmt: skip
     compared = rows(CohortComparison, {**known, "cohort": "basic"}, {**known, "cohort": "retired"})
     joined = CELLS.vstack(

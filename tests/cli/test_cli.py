@@ -174,3 +174,37 @@ def test_restore_says_when_nothing_is_kept(tmp_path: Path) -> None:
     result = driptune(tmp_path, "restore")
     assert result.returncode == 1
     assert "No older snapshot is kept" in result.stderr
+
+
+@needs_recordings
+def test_nights_before_the_data_publish_what_there_was(tmp_path: Path) -> None:
+    with serve_recordings() as url:
+        night = driptune(tmp_path, "nightly", "--as-of", "2025-12-31", **account(url))
+        days = driptune(tmp_path, "backfill", "--from", "2025-12-01", "--to", "2026-01-02", **account(url))
+    assert (night.returncode, night.stderr) == (0, "")
+    assert (days.returncode, days.stderr) == (0, "")
+    assert "nothing was sent in the last 28 days" in days.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nightly", "--as-of", "2999-01-01"], "2999-01-01 is not over yet. The last complete UTC day is 20"),
+        (["backfill", "--from", "2026-01-01", "--to", "9999-12-31"], "9999-12-31 is not over yet."),
+        (["backfill", "--from", "1999-01-01", "--to", "2026-01-01"], "1999-01-01 lies before every account."),
+        (["nightly", "--as-of", "0001-01-01"], "0001-01-01 lies before every account."),
+    ],
+)
+def test_nights_that_cannot_be_run_are_refused_in_a_sentence(tmp_path: Path, arguments: list[str], words: str) -> None:
+    result = driptune(tmp_path, *arguments)
+    assert result.returncode == 1
+    assert result.stderr.startswith(words)
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_schedule_that_is_none_is_told_in_a_sentence(tmp_path: Path) -> None:
+    result = driptune(tmp_path, "nightly", DRIPTUNE_NIGHTLY_CRON="at dawn")
+    assert result.returncode == 1
+    assert result.stderr == (
+        "DRIPTUNE_NIGHTLY_CRON: 'at dawn' is no cron schedule. Write five fields such as '30 3 * * *'.\n"
+    )

@@ -41,6 +41,15 @@ def test_a_workflow_overrides_what_it_names_and_keeps_the_rest(tmp_path: Path) -
     assert (constraints.frequency_cap.messages, constraints.frequency_cap.days) == (3, 7)
 
 
+def test_a_step_overrides_its_workflow(tmp_path: Path) -> None:
+    text = FILE + "    steps:\n      - {id: voucher, hourly_cap: 50}\n"
+    voucher = load(tmp_path, text).of_steps(STEPS).row(1)
+    assert voucher == ("win-back", "voucher", None, None, [6], 50)
+    twice = text + "      - {id: voucher, hourly_cap: 60}\n"
+    with pytest.raises(DefinitionsError, match="'voucher' is used twice"):
+        load(tmp_path, twice)
+
+
 def test_no_steps_have_no_rows(tmp_path: Path) -> None:
     assert load(tmp_path, FILE).of_steps(STEPS.clear()).is_empty()
 

@@ -104,3 +104,51 @@ def test_a_mistake_is_told_with_file_line_and_field(
     with pytest.raises(DefinitionsError) as told:
         load(tmp_path, **{kind: text.replace(old, new, 1)})
     assert message in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("deliver", "message"),
+    [
+        ("{field: route}", "line 5, fork.deliver.field: 'route' is not a merge field's name"),
+        ("{field: LONGERTHAN10}", "line 5, fork.deliver.field: 'LONGERTHAN10' is not a merge field's name"),
+        ("{tag: 'a: b'}", "line 5, fork.deliver.tag: 'a: b' is not the beginning of a tag"),
+        ("{field: A, tag: a}", "line 5, fork.deliver: names field and tag. Write one of field, tag, event and trigger"),
+        ("{}", "line 5, fork.deliver: names none of them. Write one of field, tag, event and trigger"),
+        ("{event: go}", "line 5, fork.deliver: an event or a trigger carries no value. Write a field or a tag"),
+        ("{event: x}", "line 5, fork.deliver.event: 'x' is not an event's name"),
+        ("{trigger: {journey: 0, step: 1}}", "line 5, fork.deliver.trigger.journey: '0' does not fit"),
+    ],
+)
+def test_a_means_that_mailchimp_cannot_carry_is_told(tmp_path: Path, deliver: str, message: str) -> None:
+    with pytest.raises(DefinitionsError) as told:
+        load(tmp_path, points=POINTS.replace("mode: learn", f"deliver: {deliver}"))
+    assert message in str(told.value)
+
+
+def test_a_value_that_is_too_long_for_its_means_is_told(tmp_path: Path) -> None:
+    long = POINTS.replace("mode: learn", "deliver: {field: ROUTE}").replace("id: a,", f"id: {'a' * 256},")
+    with pytest.raises(DefinitionsError, match="is too long: the value has 256 bytes, and a merge field takes 255"):
+        load(tmp_path, points=long)
+
+
+def test_one_means_carries_one_decision(tmp_path: Path) -> None:
+    blocks = BLOCKS.replace("default: plain", "default: plain\n    deliver: {field: ROUTE}")
+    points = POINTS.replace("mode: learn", "deliver: {field: ROUTE}")
+    with pytest.raises(DefinitionsError, match=r"line 6, hero\.deliver: 'fork' is delivered by the"):
+        load(tmp_path, points=points, blocks=blocks)
+
+
+@pytest.mark.parametrize(
+    ("written", "means"), [("{field: ROUTE}", "ROUTE"), ("{tag: the route}", "tag the route"), (None, None)]
+)
+def test_a_point_says_what_carries_its_arm(tmp_path: Path, written: str | None, means: str | None) -> None:
+    extra = f"deliver: {written}\n    name: Which way\n    owner: ann\n    default: b" if written else "default: b"
+    [point] = load(tmp_path, points=POINTS.replace("default: b", extra)).paths
+    assert point.means == means
+    assert (point.name, point.owner) == (("Which way", "ann") if written else (None, None))
+    assert point.mailed_step_ids == ("left", "right")
+
+
+def test_a_block_is_served_with_the_messages_of_its_step(tmp_path: Path) -> None:
+    [block] = load(tmp_path).content
+    assert block.mailed_step_ids == ("start",)

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from pipeline.common.errors import SourceError
 from pipeline.config.flow_map import FlowMap, load_flow_map, parse_duration
+from pipeline.config.mutes import load_mutes
 from pipeline.config.reader import DefinitionsError
 from pipeline.dimensions.flow_draft import initial_flow_map
-from pipeline.dimensions.flows import BEGINNING_US, END_US, dimensions, step_key, workflow_key
+from pipeline.dimensions.flows import dimensions
+from pipeline.dimensions.workflow import BEGINNING_US, END_US, step_key, workflow_key
 from pipeline.settings import Settings
 
 SETTINGS = Settings(_env_file=None)
@@ -69,14 +71,14 @@ def automations(*ids: str, status: str = "sending", title: str = "") -> pl.DataF
 def emails(*rows: tuple[str, str, int, float | None]) -> pl.DataFrame:
     schema = {"workflow_id": pl.String, "step_id": pl.String, "position": pl.Int64, "delay_hours": pl.Float64}
     return pl.DataFrame(list(rows), schema=schema, orient="row").with_columns(
-        status=pl.lit("sending"), title=pl.lit("")
+        status=pl.lit("sending"), title=pl.lit(""), subject_line=pl.lit("")
     )
 
 
 def campaigns(*rows: tuple[str, str, str, int], title: str = "News") -> pl.DataFrame:
     schema = {"campaign_id": pl.String, "campaign_type": pl.String, "status": pl.String, "emails_sent": pl.Int64}
     frame = pl.DataFrame(list(rows), schema=schema, orient="row")
-    return frame.with_columns(title=pl.lit(title), subject_line=pl.lit("Subject"))
+    return frame.with_columns(title=pl.lit(title), subject_line=pl.lit("Subject"), preview_text=pl.lit(""))
 
 
 def edges_of(made) -> list[tuple]:
@@ -200,6 +202,35 @@ def test_a_file_that_is_no_text_says_so(tmp_path):
     (tmp_path / "flows.yaml").write_bytes(b"flows: \xff")
     with pytest.raises(DefinitionsError, match="is not UTF-8 text"):
         load_flow_map(tmp_path)
+
+
+def aliases(levels: int, width: int) -> str:
+    """Lists of lists: each holds the one before `width` times."""
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * width)}]" for n in range(1, levels))]
+    return "\n".join([*lines, f"flows: *a{levels - 1}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (aliases(40, 10), "flows.yaml, line 6: is not YAML: with its aliases it holds more than 100,000 values"),
+        (aliases(3_000, 1), "flows.yaml, line 49: is not YAML: it is nested deeper than 50 levels"),
+        ("flows: " + "[" * 3_000 + "]" * 3_000, "flows.yaml, line 1: is not YAML: it is nested deeper than 50 levels"),
+        ("flows:\n" + "\n".join(f"{' ' * n}- " for n in range(3_000)), "line 51: is not YAML: it is nested deeper"),
+        ("\n".join(f"{' ' * n}k{n}:" for n in range(3_000)), "line 51: is not YAML: it is nested deeper"),
+        ("{a: " * 3_000 + "}" * 3_000, "flows.yaml, line 1: is not YAML: it is nested deeper than 50 levels"),
+        ("flows: &a [*a]", "flows.yaml, line 1: is not YAML: an anchor refers to itself"),
+    ],
+    ids=["many aliases", "deep aliases", "brackets", "dashes", "keys", "braces", "loop"],
+)
+def test_what_would_never_end_is_refused_in_a_sentence(tmp_path, text, said):
+    (mistake,) = mistakes(tmp_path, text)
+    assert said in mistake
+
+
+def test_ordinary_aliases_are_followed(tmp_path):
+    (tmp_path / "mutes.yaml").write_text("mutes:\n- &one {metric: sent, until: 2026-03-01, reason: known}\n- *one\n")
+    assert load_mutes(tmp_path).height == 2
 
 
 def ten(strategy: st.SearchStrategy) -> st.SearchStrategy[list]:

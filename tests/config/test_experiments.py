@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.analysis.experiments.draft import ExperimentDraft
-from pipeline.config.experiments import LONGEST_TAG, default_tag, load_experiments
+from pipeline.config.experiments import load_experiments
 from pipeline.config.reader import DefinitionsError
 from pipeline.schemas.vocabulary import Assigner, GuardrailName
 
@@ -55,7 +55,7 @@ def test_a_test_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert (first.start_day, first.end_day) == (date(2026, 3, 2), date(2026, 4, 5))
     assert first.shares == (("old", 0.5), ("new", 0.5))
     assert [metric.name for metric in first.metrics] == ["click", *GuardrailName]
-    assert (first.assigned_by, first.arm_field) == (Assigner.DRIPTUNE, default_tag("subject"))
+    assert (first.assigned_by, first.arm_field) == (Assigner.DRIPTUNE, None)
     assert [(metric.name, metric.role.value) for metric in second.metrics] == [
         ("revenue", "primary"),
         ("click", "secondary"),
@@ -65,9 +65,13 @@ def test_a_test_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert (second.assigned_by, second.arm_field, second.is_open_ended) == (Assigner.FIELD, "OFFER", True)
 
 
-def test_a_merge_tag_fits_mailchimp_whatever_the_id() -> None:
-    assert default_tag("x") == "ABX"
-    assert len(default_tag("a-very-long-name-of-a-test")) == LONGEST_TAG
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [("arm_field: ARM", "ARM"), ("deliver: {field: SETUP_TEST}", "SETUP_TEST"), ("deliver: {tag: hello}", "tag hello")],
+)
+def test_a_test_says_what_its_arms_are_written_to(tmp_path: Path, written: str, means: str) -> None:
+    [first, _] = load(tmp_path, FILE.replace("owner: ann", f"owner: ann\n    {written}\n    name: Subject", 1))
+    assert (first.arm_field, first.name) == (means, "Subject")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +90,13 @@ def test_a_merge_tag_fits_mailchimp_whatever_the_id() -> None:
         (FILE, "\n    arm_field: OFFER", "", "offer-amount.arm_field: is missing"),
         (FILE, "open_ended: true", "open_ended: true\n    end: 2026-09-01", "line 26, offer-amount.end: an open-ended"),
         (FILE, "owner: ann", "owner: ann\n    salt: x", "line 5, subject.salt: is not a known field"),
+        (FILE, "owner: ann", "owner: ann\n    deliver: {event: go}", "line 5, subject.deliver: an event or a trigger"),
+        (
+            FILE,
+            "arm_field: OFFER",
+            "arm_field: OFFER\n    deliver: {field: A}",
+            "offer-amount.arm_field: says the same",
+        ),
         (MEETING, "", "", "line 24, next.start: 'subject' runs on the same step at that time"),
     ],
 )
@@ -104,6 +115,7 @@ def test_two_tests_on_a_step_may_follow_each_other(tmp_path: Path) -> None:
 
 
 def test_two_tests_do_not_write_one_merge_field(tmp_path: Path) -> None:
-    both = FILE.replace("assigned_by: field\n    arm_field: OFFER", f"arm_field: {default_tag('subject')}")
-    with pytest.raises(DefinitionsError, match="'subject' uses the merge field ABSUBJECT already"):
+    one = FILE.replace("owner: ann", "owner: ann\n    deliver: {field: ARM}", 1)
+    both = one.replace("assigned_by: field\n    arm_field: OFFER", "arm_field: ARM")
+    with pytest.raises(DefinitionsError, match="'subject' uses the merge field ARM already"):
         load(tmp_path, both)

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.common.time import day_number, end_of_day_us
+from pipeline.common.time import DAY_US, HOUR_US, day_number, end_of_day_us, numbered_day
 from pipeline.decisions.learning import EVALUATION_FLOOR, FLOOR, fit_policy
 from pipeline.decisions.log import (
-    against_rules,
     learning_log,
     logged_decisions,
     model_from_text,
@@ -20,11 +19,14 @@ from pipeline.decisions.log import (
     point_from_text,
     point_text,
     replay,
+    served_decisions,
+    valued_decisions,
     waiting_before,
 )
 from pipeline.decisions.profile import FEATURES, FIELDS, from_text, profile_frame, to_text
 from pipeline.decisions.rule_definitions import parse_rule
 from pipeline.decisions.selection import Arm, DecisionPoint, decide, decide_one
+from pipeline.decisions.targets import chosen_by
 
 NIGHT = date(2026, 6, 1)
 NOW = datetime(2026, 6, 2)
@@ -104,37 +106,96 @@ def test_a_thousand_subscribers_get_the_same_answer_in_real_time() -> None:
     assert singly == batch
 
 
-def test_outcomes_count_within_the_horizon_and_once_it_has_passed() -> None:
-    people = profiles(4)
-    log = log_of(people).with_columns(is_default=pl.lit(False))
-    night = day_number(NIGHT)
-    days = [night, night + 1, night + HORIZON, night + HORIZON + 1]
-    conversions = pl.DataFrame({"subscriber_key": [0, 1, 2, 3], "day": days})
-    known = learning_log(log, conversions, as_of=NIGHT + timedelta(days=HORIZON), horizon_days=HORIZON)
-    assert known.sort("subscriber_key")["outcome"].to_list() == [0.0, 1.0, 1.0, 0.0]
-    assert known["is_matured"].all()
-    early = learning_log(log, conversions, as_of=NIGHT + timedelta(days=HORIZON - 1), horizon_days=HORIZON)
-    assert not early["is_matured"].any()
+def written_at(log: pl.DataFrame, moment_us: int, until_us: int | None = None) -> pl.DataFrame:
+    """The arms of a log as they stand in the account from a moment on."""
+    return pl.DataFrame(
+        {"subscriber_key": log["subscriber_key"], "value": log["arm"], "from_us": moment_us}
+    ).with_columns(until_us=pl.lit(until_us, dtype=pl.Int64))
 
 
-def test_a_subscriber_teaches_once_by_the_first_decision() -> None:
+def mailed(log: pl.DataFrame, sent_us: int, *, converted: bool = False) -> pl.DataFrame:
+    """A message to everybody of a log, as `message_outcomes` tells it."""
+    return log.select("subscriber_key").with_columns(
+        sent_us=pl.lit(sent_us, dtype=pl.Int64),
+        exposed_day=pl.lit(numbered_day(sent_us // DAY_US)),
+        is_converted=pl.lit(converted),
+    )
+
+
+MORNING_US = end_of_day_us(NIGHT) + 4 * HOUR_US
+NOON_US = end_of_day_us(NIGHT) + 12 * HOUR_US
+
+
+def learnt_from(log: pl.DataFrame, written: pl.DataFrame, outcomes: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    return learning_log(served_decisions(log, written, outcomes), as_of=as_of, window_days=HORIZON)
+
+
+def test_a_decision_is_served_only_if_its_arm_stood_before_the_message() -> None:
+    log = log_of(profiles(30))
+    messages = mailed(log, NOON_US)
+    assert served_decisions(log, written_at(log, MORNING_US), messages).height == log.height
+    assert served_decisions(log, written_at(log, NOON_US), messages).is_empty()
+    assert served_decisions(log, written_at(log, MORNING_US, NOON_US - 1), messages).is_empty()
+    other = written_at(log, MORNING_US).with_columns(value=pl.lit("another"))
+    assert served_decisions(log, other, messages).is_empty()
+    assert served_decisions(log, written_at(log, MORNING_US).clear(), messages).is_empty()
+
+
+def test_what_was_decided_after_the_message_did_not_serve_it() -> None:
+    later = log_of(profiles(30), night=NIGHT + timedelta(days=1))
+    assert served_decisions(later, written_at(later, MORNING_US), mailed(later, NOON_US)).is_empty()
+
+
+def test_an_outcome_counts_once_its_window_has_closed() -> None:
+    log = log_of(profiles(40)).with_columns(is_default=pl.lit(False))
+    written, messages = written_at(log, MORNING_US), mailed(log, NOON_US, converted=True)
+    exposed = numbered_day(NOON_US // DAY_US)
+    late = learnt_from(log, written, messages, exposed + timedelta(days=HORIZON))
+    assert late["outcome"].to_list() == [1.0] * log.height
+    assert late["is_matured"].all()
+    assert not learnt_from(log, written, messages, exposed + timedelta(days=HORIZON - 1))["is_matured"].any()
+
+
+def test_a_subscriber_teaches_once_by_the_first_message_that_was_served() -> None:
     log = pl.concat([log_of(profiles(30)), log_of(profiles(30), night=NIGHT + timedelta(days=1))])
-    learnt = learning_log(log, pl.DataFrame(schema={"subscriber_key": pl.Int64, "day": pl.Int64}),
-                          as_of=NIGHT, horizon_days=HORIZON)  # fmt: skip
-    assert learnt["subscriber_key"].is_unique().all()
-    assert set(learnt["night"]) == {day_number(NIGHT)}
+    first = log.filter(pl.col("night") == day_number(NIGHT))
+    messages = pl.concat([mailed(first, NOON_US), mailed(first, NOON_US + DAY_US)])
+    served = served_decisions(log, written_at(first, MORNING_US), messages)
+    assert served["subscriber_key"].is_unique().all()
+    assert set(served["night"]) == {day_number(NIGHT)}
+    assert set(served["sent_us"]) == {NOON_US}
 
 
-def test_rules_are_valued_by_the_chance_they_would_have_given() -> None:
+def test_policies_are_valued_by_the_chance_they_would_have_given() -> None:
     people = profiles(400)
-    log = log_of(people)
-    learnt = learning_log(log, pl.DataFrame(schema={"subscriber_key": pl.Int64, "day": pl.Int64}),
-                          as_of=NIGHT + timedelta(days=HORIZON), horizon_days=HORIZON)  # fmt: skip
-    valued = against_rules(learnt, POINT, model_of(people))
-    # Logged by the rules themselves: what they would have done is what was done.
-    assert valued["target_probability"].to_list() == pytest.approx(valued["choice_probability"].to_list())
+    log = log_of(people, model_of(people))
+    learnt = learnt_from(log, written_at(log, MORNING_US), mailed(log, NOON_US), NIGHT + timedelta(days=HORIZON + 2))
+    valued = valued_decisions(learnt, POINT)
+    assert set(valued["policy"]) == {"rules", "learnt", "always call", "always mail", "always wait"}
+    arms = dict(learnt.select("subscriber_key", "arm").iter_rows())
+    waits = valued.filter(pl.col("policy") == "always wait")
+    assert waits["target_probability"].to_list() == [float(arms[key] == "wait") for key in waits["subscriber_key"]]
+    chosen = valued.filter(pl.col("policy") == "learnt")
+    assert set(chosen["target_probability"]) == {0.0, 1.0}
     other = DecisionPoint("route", (*POINT.arms, Arm("new")), "wait")
-    assert against_rules(learnt, other, None).is_empty()
+    assert valued_decisions(learnt, other).is_empty()
+
+
+def test_what_the_rules_chose_is_not_valued_because_no_other_arm_had_a_chance() -> None:
+    log = log_of(profiles(400))
+    learnt = learnt_from(log, written_at(log, MORNING_US), mailed(log, NOON_US), NIGHT + timedelta(days=HORIZON + 2))
+    assert valued_decisions(learnt, POINT).is_empty()
+
+
+@pytest.mark.parametrize("policy", ["rules", "learnt", "always mail"])
+def test_what_a_policy_chose_that_was_switched_to_is_repeated_too(policy: str) -> None:
+    people = profiles(200)
+    model = model_of(people)
+    chosen = decide(people, POINT, model, now=NOW, as_of_day=NIGHT, policy=policy)
+    log = logged_decisions(chosen, people, POINT, now=NOW, as_of=NIGHT)
+    [version] = log["model_version"].unique()
+    assert chosen_by(version, [arm.arm for arm in POINT.arms])[0] == policy
+    assert replay(log, model if version.endswith(model.version) else None)["arm"].equals(log["arm"])
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(-3, 3)), max_size=12))

@@ -166,7 +166,7 @@ def test_two_equal_arms_are_told_apart_on_no_night(tables: dict[str, pl.DataFram
     # Futility may end it before the sixtieth night, and nothing is looked at after that.
     assert nights["as_of_day"].n_unique() >= 50
     assert not nights["is_significant"].any()
-    assert verdict["verdict"] in ("continue", "futile", "no difference")
+    assert verdict["verdict"] in ("continue", "futile", "no difference", "ended without an answer")
 
 
 def test_a_test_changed_after_its_start_is_refused_with_the_difference(
@@ -180,7 +180,8 @@ def test_a_test_changed_after_its_start_is_refused_with_the_difference(
         names = ("steps", "workflows", "messages", "conversions", "subscribers")
         facts = Facts(**{name: connection.sql(f"SELECT * FROM core.{name}").pl() for name in names})
     plans = Lake(settings.lake_dir).latest(lake.ExperimentPlans).collect()
-    registered = register(load_experiments(tmp_path), plans, facts, baseline_days=56, as_of_day=SAMPLE_TONIGHT)
+    drafts = load_experiments(tmp_path)
+    registered = register(drafts, plans, facts, {}, baseline_days=56, as_of_day=SAMPLE_TONIGHT)
     [refused] = [one for one in registered if one.draft.experiment_id == "setup-subject"]
     assert "minimum_lift 0.3 -> 0.4; window_days 7 -> 5" in refused.status
     assert refused.status.startswith("refused: the definition changed after the start")
@@ -188,14 +189,40 @@ def test_a_test_changed_after_its_start_is_refused_with_the_difference(
     assert refused.plan.window_days == 7
 
 
+def mailable(settings: Settings) -> pl.Series:
+    with duckdb.connect(str(settings.working_file), read_only=True) as connection:
+        people = connection.sql("SELECT subscriber_key, status FROM core.subscribers").pl()
+    assert people["status"].n_unique() > 1
+    return people.filter(pl.col("status") == "subscribed")["subscriber_key"]
+
+
+@pytest.mark.parametrize(
+    "name", ["send_time_assignments", "subscriber_send_times", "workflow_conflicts", "member_field_values"]
+)
+def test_nobody_is_in_a_plan_who_cannot_be_mailed(
+    tables: dict[str, pl.DataFrame], settings: Settings, name: str
+) -> None:
+    assert set(tables[name]["subscriber_key"]) <= set(mailable(settings))
+
+
+def test_before_anything_is_delivered_nothing_is_served(tables: dict[str, pl.DataFrame]) -> None:
+    for name in ("path_decisions", "content_decisions", "send_time_assignments"):
+        assert tables[name].height > 0
+        assert not tables[name]["is_served"].any()
+    drawn = tables["experiment_assignments"].filter(pl.col("experiment_id") == "tips-length")
+    assert not drawn["is_served"].any()
+    assert tables["deliveries"].is_empty()
+    assert tables["policy_values"].is_empty()
+
+
 @pytest.mark.parametrize("name", ["path_decisions", "content_decisions"])
-def test_decisions_cover_every_subscriber_and_count_the_defaults(
+def test_decisions_cover_everybody_who_can_be_mailed_and_count_the_defaults(
     tables: dict[str, pl.DataFrame], settings: Settings, name: str
 ) -> None:
     decisions = tables[name]
-    with duckdb.connect(str(settings.working_file), read_only=True) as connection:
-        everybody = connection.sql("SELECT subscriber_key FROM core.subscribers").pl()["subscriber_key"]
+    everybody = set(mailable(settings))
     for _, at_point in decisions.group_by("decision_point_id"):
-        assert at_point["subscriber_key"].sort().equals(everybody.sort())
+        assert set(at_point["subscriber_key"]) == everybody
+        assert at_point.height == len(everybody)
     assert decisions["choice_probability"].is_between(0, 1).all()
     assert (decisions["is_default"] == decisions["default_reason"].is_not_null()).all()

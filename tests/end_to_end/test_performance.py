@@ -92,14 +92,14 @@ def test_the_planted_cohorts_stand_out_and_no_other_does(
     tables: dict[str, pl.DataFrame], truth: dict[str, Any]
 ) -> None:
     insights = tables["cohort_insights"]
-    found = insights.filter((pl.col("insight_kind") == "above mean") & (pl.col("workflow_id") == "onboarding"))
+    found = insights.filter((pl.col("insight_kind") == "above others") & (pl.col("workflow_id") == "onboarding"))
     lifted = [
         ("signup_date", truth["planted"]["cohort_month"]),
         *(("subscription_plan", plan) for plan, lift in truth["planted"]["plan_lift"].items() if lift > 1),
     ]
     assert sorted(found.select("cohort_type", "cohort").rows()) == sorted(lifted)
-    above = insights.filter(pl.col("insight_kind") == "above mean").select("cohort_type", "cohort").rows()
-    below = insights.filter(pl.col("insight_kind") == "below mean").select("cohort_type", "cohort").rows()
+    above = insights.filter(pl.col("insight_kind") == "above others").select("cohort_type", "cohort").rows()
+    below = insights.filter(pl.col("insight_kind") == "below others").select("cohort_type", "cohort").rows()
     assert set(above) == set(lifted)
     # The mean holds the lifted month, so an early month may well lie below it; a plan or a later month does not.
     assert all(kind == "signup_date" and cohort < truth["planted"]["cohort_month"] for kind, cohort in below)

@@ -17,6 +17,7 @@ from tests.engine.world import (
     day_number,
     dimensions,
     engine,
+    random_nights,
     step_key,
 )
 
@@ -271,3 +272,42 @@ def test_a_link_counts_the_people_who_clicked_it_in_delivered_messages(story: St
     sql = "SELECT url, day, clicks, unique_clicks, unique_human_clicks FROM reductions.link_days ORDER BY 1"
     today = day_number(FIRST_DAY)
     assert story.answer(tmp_path, sql) == [(first, today, 3, 2, 1), (second, today, 1, 1, 1)]
+
+
+def test_messages_before_a_message_are_counted_to_the_instant(story: Story, tmp_path: Path):
+    """Seven days before to the second count, and one second more does not; bounced messages are none."""
+    late = START + 40 * DAY
+    story.sent(1, "flow-one", at_us=late)
+    story.sent(1, "flow-two", at_us=late - 7 * DAY)
+    story.sent(1, "flow-three", at_us=late - 7 * DAY - SECOND)
+    story.sent(1, "flow-four", at_us=late - 28 * DAY)
+    story.sent(1, "classic-c1", at_us=late - DAY, status="soft")
+    story.sent(1, "classic-c2", at_us=late - 28 * DAY - SECOND)
+    story.sent(2, "flow-one", at_us=late)
+    story.did(1, "click", late + HOUR, campaign_id="flow-one")
+    story.add(lake.Unsubscribes, campaign_id="flow-one", subscriber_key=2, occurred_us=late + HOUR)
+    sql = f"""
+    SELECT messages_7d, messages_28d, delivered, unique_human_clicks, unsubscribes
+    FROM reductions.frequency_days WHERE step_key = {ONE} ORDER BY 1"""
+    assert story.answer(tmp_path, sql) == [(0, 0, 1, 0, 1), (1, 3, 1, 1, 0)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_messages_before_a_message_are_those_that_a_plain_count_finds(seed: int, tmp_path: Path):
+    for night in random_nights(seed, 3, 250, subscribers=6):
+        night.write(Lake(tmp_path))
+    connection = connect(dimensions(6))
+    build_all(engine(connection, tmp_path))
+    plain = """
+    SELECT step_key, day, least(messages_7d, 10), least(messages_28d, 20), COUNT(*) FROM (
+      SELECT one.step_key, one.day, one.subscriber_key,
+        COUNT(*) FILTER (other.sent_us >= one.sent_us - 604800000000) AS messages_7d,
+        COUNT(other.sent_us) AS messages_28d
+      FROM core.sends AS one LEFT JOIN core.sends AS other
+        ON other.subscriber_key = one.subscriber_key AND other.bounce_kind IS NULL
+        AND other.sent_us >= one.sent_us - 2419200000000
+        AND (other.sent_us < one.sent_us OR (other.sent_us = one.sent_us AND other.step_key < one.step_key))
+      WHERE one.bounce_kind IS NULL GROUP BY ALL)
+    GROUP BY ALL ORDER BY ALL"""
+    found = "SELECT step_key, day, messages_7d, messages_28d, delivered FROM reductions.frequency_days ORDER BY ALL"
+    assert connection.execute(found).fetchall() == connection.execute(plain).fetchall()

@@ -45,7 +45,15 @@ def dimensions(subscribers: int) -> dict[type[Table], pl.DataFrame]:
     change_us = day_number(FIRST_DAY + timedelta(days=3)) * DAY
     flow = [step_key("flow", step) for step in STEPS["flow"]]
     classic = [step_key("classic", step) for step in STEPS["classic"]]
-    edge = {"workflow_key": workflow_key("flow"), "delay_version": 1, "grace_hours": 12, "is_default": True, **forever}
+    edge = {
+        "workflow_key": workflow_key("flow"),
+        "delay_version": 1,
+        "grace_hours": 12,
+        "is_default": True,
+        "edge_source": "map",
+        "observed_people": None,
+        **forever,
+    }
     workflows = [
         {
             "workflow_key": workflow_key(flow_id), "workflow_id": flow_id, "name": flow_id, "priority": 1,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.events.json_rows import CUT_ARRAY, NOT_JSON, read_json
+from pipeline.events.json_rows import CUT_ARRAY, NO_NUMBER, NOT_JSON, read_json
 from pipeline.events.raw import LONGEST_ROW, NOT_TEXT, TOO_LONG
 from tests.events.stream import content, event, faults, ids, read_bytes
 
@@ -135,3 +135,15 @@ def test_no_text_breaks_the_reader_and_an_event_behind_it_on_its_own_line_is_rea
     rows = read_json(noise.encode("latin-1") + b"\n" + json.dumps(event("1")).encode() + b"\n").rows
     assert rows["row"].is_unique().all()
     assert "1" in rows.filter(rows["fault"].is_null())["event_id"].to_list()
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "nan", "inf"])
+@pytest.mark.parametrize("field", ["revenue", "score", "properties"])
+def test_numbers_that_are_none_set_their_row_aside(tmp_path, word, field):
+    value = f'{{"score": [1, {word}]}}' if field == "properties" else word
+    bad = json.dumps(event("1") | {field: "here"}).replace('"here"', value)
+    good = json.dumps(event("2") | {"note": 'an \\"infinite\\" NaN: Infinity'})
+    for name, written in {"lines.ndjson": f"{bad}\n{good}\n", "array.json": f"[{bad},\n{good}]"}.items():
+        lake = read_bytes(tmp_path / name, name, written.encode())
+        assert ids(lake) == ["2"]
+        assert [reason for _, _, reason in faults(lake)] == [NO_NUMBER]

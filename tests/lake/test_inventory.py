@@ -1,5 +1,6 @@
 """What is deleted, cut, emptied, swapped or changed is found; what a crash leaves is not taken for damage."""
 
+import json
 import os
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -66,7 +67,7 @@ def files(lake: Lake) -> list[Path]:
 
 @pytest.mark.parametrize("damage", [delete, cut, empty, flip])
 def test_whatever_happens_to_a_file_is_found_and_named(lake: Lake, damage: Callable[[Path], None]) -> None:
-    assert len(files(lake)) == NIGHTS + 2
+    assert len(files(lake)) == NIGHTS + 3
     assert lake.inventory.damage(every_byte=True) == []
     for file in files(lake):
         whole = file.read_bytes()
@@ -110,6 +111,21 @@ def test_a_file_that_moved_to_another_day_is_missed_where_it_was(lake: Lake) -> 
     ]
 
 
+def test_a_deleted_inventory_is_missed_whole_or_in_part_and_listed_anew(lake: Lake) -> None:
+    for file in sorted(lake.inventory.folder.iterdir()):
+        whole = file.read_bytes()
+        file.unlink()
+        found = lake.inventory.damage(every_byte=False)
+        assert [one.file for one in found] == [file]
+        lake.inventory.give_up(found[0])
+        lake.inventory.take_stock()
+        assert lake.inventory.damage(every_byte=True) == []
+        assert json.loads(file.read_bytes()) == json.loads(whole)
+    for file in lake.inventory.folder.iterdir():
+        file.unlink()
+    assert len(lake.inventory.damage(every_byte=False)) == 3
+
+
 @pytest.mark.parametrize("damage", [cut, empty, flip])
 def test_a_damaged_inventory_is_found_and_nothing_is_written_by_it(lake: Lake, damage: Callable[[Path], None]) -> None:
     [listed] = lake.inventory.folder.glob("sends.json")
@@ -128,7 +144,7 @@ def test_two_lists_of_the_inventory_cannot_be_swapped(lake: Lake) -> None:
 
 
 def test_a_lake_of_an_older_release_is_listed_by_the_first_look(lake: Lake) -> None:
-    for file in lake.inventory.folder.iterdir():
+    for file in [*lake.inventory.folder.iterdir(), lake.root / "state" / "inventory.json"]:
         file.unlink()
     assert lake.inventory.damage(every_byte=False) == []
     lake.inventory.take_stock()
@@ -138,10 +154,10 @@ def test_a_lake_of_an_older_release_is_listed_by_the_first_look(lake: Lake) -> N
 
 
 def test_a_file_that_is_not_listed_must_hold_what_its_name_says(lake: Lake) -> None:
-    (lake.inventory.folder / "sends.json").unlink()
-    damaged, *_ = lake.files(tables.Sends)
+    listed, (damaged, *_) = lake.inventory.folder / "sends.json", lake.files(tables.Sends)
+    listed.unlink()
     flip(damaged)
-    assert [one.file for one in lake.inventory.damage(every_byte=False)] == [damaged]
+    assert [one.file for one in lake.inventory.damage(every_byte=False)] == [listed, damaged]
 
 
 STEPS = ("pipeline.common.files.os.replace", "pathlib.Path.unlink")
@@ -160,6 +176,18 @@ def test_a_crash_at_any_step_is_never_taken_for_damage(
     assert lake.inventory.damage(every_byte=True) == []
     lake.inventory.take_stock()
     assert lake.inventory.damage(every_byte=True) == []
+
+
+@pytest.mark.parametrize("passing", range(1, 9))
+def test_a_crash_while_the_inventory_begins_is_not_taken_for_damage(
+    tmp_path: Path, passing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = Lake(tmp_path / "new")
+    monkeypatch.setattr(STEPS[0], _crashing(STEPS[0], passing))
+    with pytest.raises(KeyboardInterrupt):
+        _work_for_ever(new)
+    monkeypatch.undo()
+    assert new.inventory.damage(every_byte=True) == []
 
 
 def _work_for_ever(lake: Lake) -> None:

@@ -62,6 +62,6 @@ def test_a_lake_of_an_older_release_has_had_a_secret(settings: Settings) -> None
 
 def test_the_fingerprint_does_not_tell_the_secret(settings: Settings) -> None:
     secret = load_secret(settings)
-    [note] = (settings.data_dir / "lake_inventory").iterdir()
+    note = settings.data_dir / "lake_inventory" / "secret_key.json"
     assert secret.hex() not in note.read_text()
     assert fingerprint(secret) in note.read_text()

@@ -107,6 +107,7 @@ class FakeAccount:
             "/lists": ("lists", [{"id": AUDIENCE, "name": "All", "date_created": "2026-01-01T00:00:00+00:00"}]),
             f"/lists/{AUDIENCE}/merge-fields": ("merge_fields", []),
             "/automations": ("automations", []),
+            "/customer-journeys/journeys": ("journeys", []),
             "/campaigns": ("campaigns", []),
             "/reports": ("reports", []),
             "/ecommerce/stores": ("stores", []),

@@ -104,6 +104,69 @@ def made_up() -> Iterator[tuple[WritableAccount, MailchimpAccount]]:
         yield made, reached(url, PEOPLE_OF_FAKE, retry_budget_seconds=0.2)
 
 
+def test_a_tag_takes_the_place_of_the_former_one_and_leaves_the_others(
+    made_up: tuple[WritableAccount, MailchimpAccount],
+) -> None:
+    made, account = made_up
+    made.tag(0, "route: nudge", "beta")
+    made.tag(1, "route: nudge", "route: power")
+    held = dict(account.members("tag route").iter_rows())
+    assert [held[subscriber(number)] for number in range(3)] == ["nudge", "nudge | power", None]
+    account.ensure_field("tag route")
+    keys = [str(subscriber(number)) for number in range(3)]
+    changes = [Change(key, "tag route", held[int(key)] or "", "power") for key in keys]
+    assert account.write_members(changes) == [Outcome.WRITTEN] * 3
+    assert [made.tags(number) for number in range(3)] == [{"beta", "route: power"}, {"route: power"}, {"route: power"}]
+    # What only carries a value starts no flow.
+    assert made.synchronised == {True}
+    back = [Change(key, "tag route", "power", held[int(key)] or "") for key in keys]
+    assert account.write_members(back) == [Outcome.WRITTEN] * 3
+    assert [made.tags(number) for number in range(2)] == [{"beta", "route: nudge"}, {"route: nudge", "route: power"}]
+    assert made.tags(2) == set()
+
+
+def test_a_tag_that_somebody_else_has_changed_is_left(made_up: tuple[WritableAccount, MailchimpAccount]) -> None:
+    made, account = made_up
+    account.members("tag route")
+    made.tag(0, "route: mine")
+    assert account.write_members([Change(str(subscriber(0)), "tag route", "", "power")]) == [Outcome.TAKEN]
+    assert made.tags(0) == {"route: mine"}
+
+
+def test_a_value_that_is_too_long_is_refused_alone(made_up: tuple[WritableAccount, MailchimpAccount]) -> None:
+    made, account = made_up
+    account.members("ARM")
+    long, short = "ä" * 128, "B"
+    changes = [Change(str(subscriber(number)), "ARM", "", value) for number, value in enumerate((long, short))]
+    outcomes = account.write_members(changes)
+    assert outcomes == ["refused: the value has 256 bytes, and a merge field takes 255", Outcome.WRITTEN]
+    assert made.values("ARM") == {1: short}
+
+
+def test_where_no_further_field_can_be_made_each_member_is_refused_with_the_reason(
+    made_up: tuple[WritableAccount, MailchimpAccount],
+) -> None:
+    made, account = made_up
+
+    def full(method: str, path: str, query: dict[str, str]) -> Break | None:
+        is_field = method == "POST" and path.endswith("/merge-fields")
+        return (lambda handler, page: send(handler, 400, b'{"title": "Too many fields"}')) if is_field else None
+
+    made.choose = full
+    account.members("ARM")
+    account.ensure_field("ARM")
+    [outcome] = account.write_members([Change(str(subscriber(0)), "ARM", "", "B")])
+    assert outcome.startswith("refused: no merge field ARM can be made")
+
+
+def test_nobody_is_written_to_who_cannot_be_mailed(made_up: tuple[WritableAccount, MailchimpAccount]) -> None:
+    made, account = made_up
+    states = ("subscribed", "transactional", "pending", "unsubscribed", "cleaned", "archived")
+    for one, status in zip(made.members, states, strict=False):
+        one["status"] = status
+    assert set(account.members("ARM")["subscriber_key"]) == {subscriber(0), subscriber(1), subscriber(6)}
+
+
 def test_only_who_still_holds_what_was_read_is_written(made_up: tuple[WritableAccount, MailchimpAccount]) -> None:
     made, account = made_up
     account.members("ARM")

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -27,6 +27,7 @@ class WritableAccount(FakeAccount):
     Attributes:
         choose: what breaks the answer to a request (method, path, query); none leaves it right.
         is_deaf: whether writes are answered well and forgotten.
+        synchronised: whether writes of tags said that they start no flow.
         writes: paths that were written to, in their order.
     """
 
@@ -37,6 +38,7 @@ class WritableAccount(FakeAccount):
         self.found[AUTOMATION]["status"] = "paused"  # type: ignore[call-overload, index]
         self.choose: Choose = lambda method, path, query: None
         self.is_deaf = False
+        self.synchronised: set[bool] = set()
         self.writes: list[str] = []
         self._lock = threading.Lock()
 
@@ -44,6 +46,14 @@ class WritableAccount(FakeAccount):
         """What a merge field holds, by number of the member; those who hold nothing are left out."""
         held = {number: one["merge_fields"].get(field, "") for number, one in enumerate(self.members)}
         return {number: value for number, value in held.items() if value}
+
+    def tags(self, number: int) -> set[str]:
+        """The tags of a member."""
+        return {one["name"] for one in self.members[number].get("tags", [])}
+
+    def tag(self, number: int, *names: str) -> None:
+        """A person's own edit: the member has these tags and no others."""
+        self.members[number]["tags"] = [{"id": place, "name": name} for place, name in enumerate(names)]
 
     def set(self, number: int, field: str, value: str) -> None:
         """A person's own edit."""
@@ -70,6 +80,8 @@ class WritableAccount(FakeAccount):
 
     def _written(self, path: str, body: Any) -> Any:
         self.writes.append(path)
+        if path.endswith("/tags"):
+            return self._tagged(path.removesuffix("/tags"), body)
         if path == f"/lists/{AUDIENCE}/merge-fields":
             made = {"merge_id": 1, "tag": body["tag"], "name": body["name"], "type": "text"}
             if not self.is_deaf:
@@ -81,6 +93,18 @@ class WritableAccount(FakeAccount):
         if found is not None and not self.is_deaf:
             found["merge_fields"] = {**found["merge_fields"], **body["merge_fields"]}
         return found
+
+    def _tagged(self, path: str, body: Any) -> Any:
+        found = self.find(path, {})
+        if found is None:
+            return None
+        self.synchronised.add(body.get("is_syncing", False))
+        number = self.members.index(found)
+        wanted = {one["name"]: one["status"] == "active" for one in body["tags"]}
+        if not self.is_deaf:
+            kept = self.tags(number) - {name for name, is_on in wanted.items() if not is_on}
+            self.tag(number, *sorted(kept | {name for name, is_on in wanted.items() if is_on}))
+        return {}
 
     def _email(self, path: str, body: Any) -> Any:
         email: Any = self.found[AUTOMATION]
@@ -94,13 +118,13 @@ class WritableAccount(FakeAccount):
         return answer
 
 
-def reached(url: str, people: int, **limits: Any) -> MailchimpAccount:
-    """The account at `url` as driptune reaches it, every request held against the contract."""
+def reached(url: str, people: int, keys: Sequence[int] | None = None, **limits: Any) -> MailchimpAccount:
+    """The account at `url` as driptune reaches it, its members known by `keys`; every request keeps the contract."""
     adapter = ContractAdapter(pool_maxsize=8) if CONTRACT.exists() else None
     client = MailchimpClient(url, API_KEY, settings=Settings(_env_file=None, **limits), adapter=adapter)  # type: ignore[call-arg]
-    keys = [subscriber(number) for number in range(people)]
+    known = [subscriber(number) for number in range(people)] if keys is None else keys
     ids = [member_id(number) for number in range(people)]
-    return MailchimpAccount(client, pl.DataFrame({"subscriber_key": keys, "member_id": ids}))
+    return MailchimpAccount(client, pl.DataFrame({"subscriber_key": known, "member_id": ids}))
 
 
 def _page(found: Any, query: dict[str, str]) -> dict[str, Any]:

@@ -15,13 +15,14 @@ from pipeline.schemas.vocabulary import ApplyKind
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.optimizations.conftest import NOW, POLICY
-from tests.worlds.applied import APPLIED_DAY, WINDOW_DAYS, Step, facts, night, record
+from tests.worlds.applied import APPLIED_DAY, WINDOW_DAYS, Step, facts, night, record, written
 
 BUSY = Step(per_day=1_500, lift=0.4)
 
 
 def measured(of: Record, step: Step, *, as_of: date | None = None, seed: int = 1) -> pl.DataFrame:
-    rows = realised_lift([of], facts(np.random.default_rng(seed), of, step), as_of_day=as_of or night(step))
+    world = facts(np.random.default_rng(seed), of, step)
+    rows = realised_lift([of], world, written(of, world), as_of_day=as_of or night(step))
     RealisedLift.validate(rows)
     return rows
 
@@ -66,15 +67,41 @@ def test_who_counts_was_mailed_on_a_whole_day_of_the_change_and_long_enough_a_me
     step = Step(per_day=50, days_after=10)
     of = record()
     found = facts(np.random.default_rng(1), of, step)
-    told = word(realised_lift([of], found, as_of_day=night(step)))
+    told = word(realised_lift([of], found, written(of, found), as_of_day=night(step)))
     # The day of the application itself does not count.
     assert told["exposures"] + told["held_out_exposures"] == 50 * (step.days_after - 1)
     late = found.subscribers.with_columns(
         signup_us=pl.when(pl.col("subscriber_key") % 2 == 0).then(found.messages["sent_us"]).otherwise("signup_us")
     )
     assert DAYS_UNTIL_REACHED > 0
-    fewer = word(realised_lift([of], type(found)(**{**vars(found), "subscribers": late}), as_of_day=night(step)))
+    later = type(found)(**{**vars(found), "subscribers": late})
+    fewer = word(realised_lift([of], later, written(of, found), as_of_day=night(step)))
     assert fewer["exposures"] + fewer["held_out_exposures"] == 25 * (step.days_after - 1)
+
+
+def test_a_message_counts_only_if_what_was_to_be_written_stood_when_it_was_sent() -> None:
+    step = Step(per_day=50, days_after=10)
+    of = record()
+    found = facts(np.random.default_rng(1), of, step)
+    stands = written(of, found)
+    halves = stands.filter(pl.col("subscriber_key") % 2 == 0)
+    told = word(realised_lift([of], found, halves, as_of_day=night(step)))
+    assert told["exposures"] + told["held_out_exposures"] == 25 * (step.days_after - 1)
+    removed = stands.with_columns(until_us=pl.col("from_us") + 1)
+    assert word(realised_lift([of], found, removed, as_of_day=night(step)))["exposures"] == 0
+
+
+def test_a_change_ends_where_another_one_takes_over_its_field() -> None:
+    first = record(1, promised=0.4)
+    day = APPLIED_DAY + timedelta(days=15)
+    after = {"field": "ARM1", "value": "C", "holdout_value": "B"}
+    second = record(2, after=after, applied_day=day)
+    world = facts(np.random.default_rng(3), first, BUSY)
+    rows = in_a_word(realised_lift([second, first], world, written(first, world), as_of_day=night(BUSY)))
+    days = dict(rows.select("optimization_id", "last_day").iter_rows())
+    assert days == {first.optimization_id: day - timedelta(days=1), second.optimization_id: None}
+    told = rows.row(by_predicate=pl.col("optimization_id") == first.optimization_id, named=True)
+    assert told["exposures"] + told["held_out_exposures"] == BUSY.per_day * 14
 
 
 def test_every_night_has_its_row_and_only_the_last_is_tonights() -> None:
@@ -101,7 +128,8 @@ def test_a_change_made_for_everybody_is_not_measured() -> None:
 def test_what_was_never_applied_or_promises_nothing_has_no_row() -> None:
     pending = record(status=Status.PENDING, applied_day=None)
     for of in (pending, record(measure=None), record(applied_day=night(BUSY) + timedelta(days=1))):
-        assert realised_lift([of], facts(np.random.default_rng(1), of, Step()), as_of_day=night(BUSY)).is_empty()
+        world = facts(np.random.default_rng(1), of, Step())
+        assert realised_lift([of], world, written(of, world), as_of_day=night(BUSY)).is_empty()
 
 
 def test_a_change_taken_back_keeps_what_was_learnt_until_then() -> None:
@@ -116,7 +144,8 @@ def test_a_change_taken_back_keeps_what_was_learnt_until_then() -> None:
 def test_several_changes_are_measured_each_against_its_own_hold_out() -> None:
     first, second = record(1, promised=0.4), record(2, promised=0.4)
     world = facts(np.random.default_rng(3), first, BUSY)
-    rows = in_a_word(realised_lift([first, second], world, as_of_day=night(BUSY)))
+    both = pl.concat([written(first, world), written(second, world)])
+    rows = in_a_word(realised_lift([first, second], world, both, as_of_day=night(BUSY)))
     outcomes = dict(rows.select("optimization_id", "outcome").iter_rows())
     assert outcomes[first.optimization_id] == "works"
     # The second one's hold-out is drawn apart from the first one's, so it sees none of its effect.
@@ -133,7 +162,8 @@ def test_what_works_is_verified_once_with_what_was_measured(ledger: Ledger) -> N
             of.optimization_id, event, actor="mara", now=NOW, expected_revision=stands.revision, payload=payload
         )
     applied = ledger.record(of.optimization_id)
-    rows = realised_lift([applied], facts(np.random.default_rng(1), of, BUSY), as_of_day=night(BUSY))
+    world = facts(np.random.default_rng(1), of, BUSY)
+    rows = realised_lift([applied], world, written(of, world), as_of_day=night(BUSY))
     assert verify_what_works(ledger, rows, now=NOW) == [of.optimization_id]
     assert verify_what_works(ledger, rows, now=NOW) == []
     verified = ledger.record(of.optimization_id)

@@ -16,17 +16,19 @@ from pipeline.settings import Settings
 
 CONTRACT = {
     "workflows", "steps", "calendar", "step_metrics_daily", "step_metrics", "workflow_metrics", "step_links",
+    "industry",
     "metric_changes",
     "funnel", "bottlenecks", "exit_reasons", "stuck_subscribers", "time_to_next_step", "revenue_attribution",
     "reconciliation", "runs", "quarantine", "data_dictionary",
     "delay_curves", "delay_recommendations", "send_time_clusters", "send_time_profiles", "subscriber_send_times",
-    "engagement_hours", "send_schedules", "send_time_assignments", "send_time_lift",
+    "engagement_hours", "frequency_pressure", "send_schedules", "send_time_assignments", "send_time_lift",
     "cohort_triangles", "cohort_metrics", "cohort_comparison", "cohort_insights",
     "experiments", "experiment_assignments", "experiment_results", "experiment_verdicts", "member_field_values",
+    "holdouts", "holdout_members",
     "anomaly_baselines", "anomalies", "metric_trends", "opportunities",
-    "workflow_conflicts", "conflict_replay", "capped_sends", "path_decisions", "content_decisions", "rule_coverage",
-    "decision_lint", "policy_values",
-    "optimizations", "optimization_events", "realised_lift",
+    "workflow_conflicts", "conflict_replay", "capped_sends", "decision_points", "path_decisions", "content_decisions",
+    "rule_coverage", "decision_lint", "policy_values", "policy_choices",
+    "optimizations", "optimization_events", "deliveries", "realised_lift", "learnings", "journeys", "journey_lint",
 }  # fmt: skip
 
 

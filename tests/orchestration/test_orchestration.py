@@ -1,4 +1,4 @@
-"""Schedule and alert by real runs on an ephemeral instance."""
+"""Alert and dead runs by real runs on an ephemeral instance."""
 
 import json
 from contextlib import ExitStack
@@ -10,10 +10,8 @@ import pytest
 from dagster._core.utils import make_new_run_id
 
 from pipeline.common.lock import exclusive
-from pipeline.definitions import build_defs
 from pipeline.orchestration.dead_runs import YOUNG, end_dead_nightlies
 from pipeline.orchestration.partitions import day_range, range_tags, tonight
-from pipeline.orchestration.schedules import nightly_schedule
 from pipeline.orchestration.sensors import failure_alert
 from pipeline.settings import SAMPLE_TONIGHT, Settings
 from tests.conftest import SECRET
@@ -53,21 +51,6 @@ def test_a_failed_run_is_told_to_the_webhook_by_names_only(webhook: tuple[str, l
 def test_a_webhook_that_does_not_answer_is_no_second_failure(caplog: pytest.LogCaptureFixture) -> None:
     evaluate_alert(Settings(alert_webhook=f"http://127.0.0.1:9/{SECRET}", _env_file=None))
     assert SECRET not in caplog.text
-
-
-def test_a_tick_asks_for_one_run_of_the_last_complete_day(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path, mailchimp_url="http://127.0.0.1:9/3.0", _env_file=None)
-    repository = build_defs(settings).get_repository_def()
-    with dg.instance_for_test() as instance:
-        context = dg.build_schedule_context(
-            instance=instance,
-            scheduled_execution_time=datetime(2026, 7, 2, 3, 30, tzinfo=UTC),
-            repository_def=repository,
-        )
-        data = nightly_schedule(settings).evaluate_tick(context)
-    [request] = data.run_requests
-    assert request.partition_key == "2026-07-01"
-    assert request.run_key == "nightly-2026-07-01"
 
 
 def test_tonight_is_the_runs_partition_or_the_end_of_its_range() -> None:

@@ -10,7 +10,16 @@ import polars as pl
 import pytest
 
 from pipeline.orchestration.resources.warehouse import session
-from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest, PublishError, content_hash, publish, restore
+from pipeline.published.snapshot import (
+    SNAPSHOT_NAME,
+    Manifest,
+    PublishError,
+    content_hash,
+    is_sound,
+    publish,
+    restore,
+    snapshots,
+)
 
 AS_OF = date(2026, 6, 29)
 READERS = 3
@@ -77,6 +86,61 @@ def test_only_the_newest_old_snapshots_are_kept_and_the_newest_restores(working,
     manifest = Manifest.read(folder)
     assert manifest is not None
     assert manifest.tables == marts(working, 4).tables
+
+
+def damage(file: Path, content: bytes = b"damaged") -> None:
+    file.unlink()
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", SNAPSHOT_NAME, "parquet/funnel.parquet", "parquet/steps.parquet"])
+def test_equal_content_is_published_again_where_the_standing_one_is_damaged(working, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "published"
+    manifest = marts(working, 1)
+    for content in (b"damaged", None):
+        publish(working, folder, manifest, keep=3)
+        (folder / name).unlink() if content is None else damage(folder / name, content)
+        assert publish(working, folder, manifest, keep=3)
+        assert is_sound(folder, manifest)
+
+
+def test_a_restore_passes_over_what_is_damaged_too(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    for value in range(4):
+        publish(working, folder, marts(working, value), keep=3)
+    oldest, *newer = snapshots(folder)
+    whole = oldest.read_bytes()
+    damage(folder / SNAPSHOT_NAME)
+    damage(newer[-1])
+    damage(newer[-2], whole)  # a sound snapshot of another night
+    assert restore(folder) == AS_OF
+    assert published_value(folder) == 0
+    damage(folder / SNAPSHOT_NAME)
+    damage(oldest)
+    assert restore(folder) is None
+
+
+def test_tonights_snapshot_is_restored_where_it_alone_is_sound(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    publish(working, folder, marts(working, 0), keep=3)
+    manifest = marts(working, 1)
+    publish(working, folder, manifest, keep=3)
+    damage(folder / "parquet" / "steps.parquet")
+    (folder / "parquet" / "funnel.parquet").unlink()
+    assert restore(folder) == AS_OF
+    assert published_value(folder) == 1
+    assert is_sound(folder, manifest)
+
+
+def test_what_is_no_database_is_not_kept_as_an_old_snapshot(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    publish(working, folder, marts(working, 0), keep=1)
+    publish(working, folder, marts(working, 1), keep=1)
+    damage(folder / SNAPSHOT_NAME)
+    publish(working, folder, marts(working, 2), keep=1)
+    damage(folder / SNAPSHOT_NAME)
+    assert restore(folder) is not None
+    assert published_value(folder) == 0
 
 
 def test_readers_see_one_version_while_publishing_goes_on(working, tmp_path: Path) -> None:

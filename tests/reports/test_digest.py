@@ -3,7 +3,7 @@
 import polars as pl
 
 from pipeline.reports.digest import summary
-from tests.worlds.published import Tables, account, row
+from tests.worlds.published import TONIGHT, Tables, account, row
 
 
 def changes(*nights: dict[str, object]) -> list[str]:
@@ -32,3 +32,27 @@ def test_harm_is_told_before_what_works() -> None:
 
 def test_before_anything_is_applied_there_is_no_line() -> None:
     assert changes() == []
+
+
+def journeys(failed: str | None = None, **changes: object) -> list[str]:
+    """The lines on one journey, and on what could not be read of the list of journeys."""
+    tables: Tables = account([("welcome", "Welcome")])
+    known = {"journey_id": "7", "version": 1, "name": "Hello", "is_current": True, "first_day": TONIGHT, "changes": ""}
+    tables["journeys"] = row("journeys", **{**known, **changes})
+    tables["journey_lint"] = row("journey_lint", journey_id="7", finding="re-entry")
+    if failed:
+        lost = row("reconciliation", campaign_id="journeys", metric="journeys", reason=f"not read since {failed}")
+        tables["reconciliation"] = pl.concat([tables["reconciliation"], lost])
+    return [line for line in summary(tables, waiting=0) if "journeys" in line]
+
+
+def test_what_changed_in_a_journey_and_what_is_wrong_is_one_line() -> None:
+    assert journeys(changes="delay in hours of step 3: 24 to 60", version=2) == [
+        "  journeys    1 journey is known from Mailchimp; Hello changed (delay in hours of step 3: 24 to 60); "
+        "1 re-entry (table journey_lint)"
+    ]
+
+
+def test_journeys_that_cannot_be_read_are_one_line_and_no_source_that_is_kept() -> None:
+    [line] = journeys("2026-06-28: Mailchimp answered 403.")
+    assert "they were not read since 2026-06-28: Mailchimp answered 403. Flows come from flows.yaml" in line

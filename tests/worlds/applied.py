@@ -8,8 +8,10 @@ import numpy as np
 import polars as pl
 
 from pipeline.analysis.experiments.exposures import Facts
+from pipeline.common.sticky_hash import is_held_out
 from pipeline.common.time import DAY_US, day_number
-from pipeline.optimizations.changes import is_held_out
+from pipeline.optimizations.account.written import written_values
+from pipeline.optimizations.changes import Outcome
 from pipeline.optimizations.record import Measure, Proposal, Record
 from pipeline.schemas.vocabulary import ApplyKind, MetricName, Risk
 from pipeline.schemas.vocabulary import ProposalKind as Kind
@@ -30,7 +32,7 @@ def record(number: int = 0, *, promised: float | None = 0.2, **changes: Any) -> 
         "workflow_id": "flow",
         "step_id": "hello",
         "before": {},
-        "after": {"field": "ARM", "value": "B", "holdout_value": "A"},
+        "after": {"field": f"ARM{number}", "value": "B", "holdout_value": "A"},
         "apply_kind": ApplyKind.MEMBER_FIELDS,
         "base_version": "1",
         "evidence": {},
@@ -97,6 +99,25 @@ def facts(rng: np.random.Generator, of: Record, step: Step) -> Facts:
         ),
         subscribers=pl.DataFrame({"subscriber_key": key, "signup_us": sent - 7 * DAY_US}),
     )
+
+
+def written(of: Record, world: Facts) -> pl.DataFrame:
+    """What the journal says of the change: everybody was written to a day after they signed up, from the first day on.
+
+    Rows of `core.written_values`.
+    """
+    people = world.subscribers
+    out = is_held_out(people["subscriber_key"], of.optimization_id, of.proposal.holdout_share)
+    told = {"after": of.proposal.after.get("value"), "out": of.proposal.after.get("holdout_value")}
+    settled = people.with_columns(out.alias("is_out")).select(
+        optimization_id=pl.lit(of.optimization_id),
+        subject=pl.col("subscriber_key").cast(pl.String),
+        field=pl.lit(of.proposal.after.get("field"), dtype=pl.String),
+        after=pl.when("is_out").then(pl.lit(told["out"], dtype=pl.String)).otherwise(pl.lit(told["after"])),
+        outcome=pl.lit(str(Outcome.WRITTEN)),
+        read_us=pl.max_horizontal(pl.col("signup_us") + DAY_US, pl.lit(day_number(APPLIED_DAY) * DAY_US)),
+    )
+    return written_values(settled.drop_nulls("after"), [of])
 
 
 def night(step: Step) -> date:

@@ -10,10 +10,10 @@ from pipeline.schemas.base import empty, find, polars_schema
 TONIGHT = date(2026, 6, 29)
 NAMES = (
     "workflows", "steps", "step_metrics", "experiments", "experiment_results", "experiment_verdicts",
-    "delay_recommendations", "delay_curves", "opportunities", "send_time_assignments", "send_time_lift",
-    "send_time_profiles", "send_time_clusters", "subscriber_send_times", "policy_values", "path_decisions",
-    "content_decisions", "conflict_replay", "stuck_subscribers", "anomalies", "metric_trends", "optimizations",
-    "realised_lift",
+    "member_field_values", "delay_recommendations", "delay_curves", "opportunities", "send_time_assignments",
+    "send_time_lift", "send_time_profiles", "send_time_clusters", "subscriber_send_times", "policy_values",
+    "path_decisions", "content_decisions", "decision_points", "decision_lint", "conflict_replay", "stuck_subscribers",
+    "anomalies", "metric_trends", "optimizations", "realised_lift",
 )  # fmt: skip
 Tables = dict[str, pl.DataFrame]
 
@@ -67,15 +67,37 @@ def send_times(is_lift_shown: bool = False, **changes: Any) -> Tables:
     }
 
 
-def a_policy(**changes: Any) -> Tables:
-    value = {
-        "decision_point_id": "path", "policy": "greedy", "status": "ok", "gain": 0.02, "gain_low": 0.01,
-        "gain_high": 0.03, "logged_mean": 0.1, "value_mean": 0.12,
-    }  # fmt: skip
+POINT = {
+    "decision_point_id": "path", "kind": "path", "workflow_id": "welcome", "step_id": "route", "mode": "learn",
+    "default_arm": "a", "arms": '["a", "b"]', "mailed_step_ids": '["left", "right"]', "means": "ROUTE",
+    "name": None, "outcome_days": 14,
+}  # fmt: skip
+
+
+def a_delivery(**changes: Any) -> Tables:
     return {
-        "policy_values": row("policy_values", **{**value, **changes}),
+        "decision_points": row("decision_points", **{**POINT, **changes}),
         "path_decisions": row("path_decisions", decision_point_id="path", arm="a"),
     }
+
+
+def a_policy(**changes: Any) -> Tables:
+    """A better policy at a point at which the delivery has been decided."""
+    value = {
+        "decision_point_id": "path", "policy": "always b", "status": "ok", "gain": 0.02, "gain_low": 0.01,
+        "gain_high": 0.03, "logged_mean": 0.1, "value_mean": 0.12, "method": "doubly robust",
+    }  # fmt: skip
+    return {**a_delivery(), "policy_values": row("policy_values", **{**value, **changes})}
+
+
+def a_planned_test(**changes: Any) -> Tables:
+    plan = {
+        "experiment_id": "subject", "status": "planned", "assigned_by": "driptune", "arms": '{"A": 0.5, "B": 0.5}',
+        "arm_field": "SETUP_TEST", "workflow_id": "welcome", "step_id": "hello", "planned_days": 28,
+        "planned_exposures": 4_000, "baseline_mean": 0.1, "minimum_lift": 0.2, "power": 0.9, "window_days": 7,
+    }  # fmt: skip
+    arms = [row("member_field_values", source_id="subject", value=arm) for arm in ("A", "B")]
+    return {"experiments": row("experiments", **{**plan, **changes}), "member_field_values": pl.concat(arms)}
 
 
 def a_conflict(**changes: Any) -> Tables:
@@ -134,6 +156,10 @@ MORE = (
     "metric_changes",
     "engagement_hours",
     "step_links",
+    "frequency_pressure",
+    "holdouts",
+    "industry",
+    "learnings",
 )
 
 
@@ -159,6 +185,11 @@ def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tab
     made["workflow_metrics"] = pl.concat([row("workflow_metrics", workflow_id=flow, **numbers) for flow in flows])
     made["metric_changes"] = pl.concat([_changed(flow, metric) for flow in (*flows, None) for metric in _CHANGES])
     made["engagement_hours"] = pl.concat([_engaged(flow, hour) for flow in (*flows, None) for hour in (8, 20, 21)])
+    made["frequency_pressure"] = pl.concat([_pressed(flow, most) for flow in (*flows, None) for most in (0, 7, None)])
+    made["holdouts"] = pl.concat([_held_out(flow) for flow in (*flows, None)])
+    clicks = {"account_rate": 0.2, "account_rate_low": 0.15, "account_rate_high": 0.26, "industry_rate": 0.021}
+    made["industry"] = row("industry", metric="click_rate", industry_type="Retail", comparison="above", **clicks)
+    made["learnings"] = pl.concat([_learnt(flow) for flow in flows])
     made["cohort_triangles"] = pl.concat([_followed(flow, week) for flow in flows for week in (0, 1, 2)])
     made["steps"] = pl.concat(
         [row("steps", workflow_id=flow, step_id=step, name=step) for flow in flows for step in STEPS]
@@ -205,6 +236,35 @@ def _clicked(flow: str, step: str, link: str) -> pl.DataFrame:
     counts = {"delivered": 1_200, "unique_human_clicks": people, "click_share": people / 240}
     named = {"workflow_id": flow, "step_id": step, "url": f"https://example.org/{link}", "window": "28d"}
     return row("step_links", **named, **counts, **rates)
+
+
+def _pressed(flow: str | None, most: int | None) -> pl.DataFrame:
+    """After no message, after 5 to 7, and after more in a week: the more before, the more unsubscribe by the next."""
+    start, rate = {0: (0, 0.002), 7: (5, 0.011), None: (8, 0.017)}[most]
+    ends = {"": 0.0, "_low": -0.001, "_high": 0.003}
+    rates = {f"unsubscribe_rate{end}": rate + more for end, more in ends.items()}
+    rates |= {f"human_click_rate{end}": 0.21 + more for end, more in ends.items()}
+    expected = {"expected_human_click_rate": 0.19, "expected_unsubscribe_rate": 0.006}
+    counts = {"messages_from": start, "messages_to": most, "delivered": 1_400}
+    return row("frequency_pressure", workflow_id=flow, period="7d", **counts, **rates, **expected)
+
+
+def _held_out(flow: str | None) -> pl.DataFrame:
+    """A flow that adds less than attribution says, and an account without a hold-out."""
+    if flow is None:
+        return row("holdouts", workflow_id=None, holdout_id=None, share=None, status="no hold-out")
+    added = {
+        f"incremental_revenue_amount{end}": value for end, value in (("", 800.0), ("_low", 90.0), ("_high", 1_510.0))
+    }
+    counts = {"subscribers": 4_750, "held_out": 250, "attributed_revenue_amount": 2_300.0}
+    return row("holdouts", workflow_id=flow, holdout_id="welcome-5", currency="USD", status="ok", **counts, **added)
+
+
+def _learnt(flow: str) -> pl.DataFrame:
+    """A subject that won, and another flow where it could be tested."""
+    result = {"outcome": "winner", "lift": 0.28, "lift_low": 0.04, "lift_high": 0.61, "metric": "conversion"}
+    place = {"workflow_id": flow, "step_id": "hello", "could_try": "cart/first", "alike": 1}
+    return row("learnings", source="test", source_id=flow, question="Does the next task help?", **result, **place)
 
 
 def _followed(flow: str, week: int) -> pl.DataFrame:

@@ -1,16 +1,17 @@
 """Records that write, an account in memory that can fail, and power cuts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import polars as pl
 
+from pipeline.common.sticky_hash import is_held_out
 from pipeline.optimizations import review
 from pipeline.optimizations.account import apply as applications
 from pipeline.optimizations.account import rollback as rollbacks
 from pipeline.optimizations.account.writing import BATCH
-from pipeline.optimizations.changes import Change, Outcome, is_held_out
+from pipeline.optimizations.changes import Change, Outcome
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import Proposal, Record
 from pipeline.optimizations.review import Seen
@@ -52,6 +53,7 @@ class InMemoryAccount:
         people: keys of those who get mail.
         refused: keys of those whose writes are refused.
         is_deaf: whether writes are accepted without effect.
+        clock: the time by the account.
         before_write: called before each single write, such as for an edit by a person.
     """
 
@@ -62,7 +64,11 @@ class InMemoryAccount:
         self.emails: dict[str, dict[str, Any]] = {"mail": {"status": "paused", "delay": {"amount": 1, "type": "day"}}}
         self.writes = 0
         self.is_deaf = False
+        self.clock = NOW
         self.before_write: Callable[[int], None] = lambda key: None
+
+    def now(self) -> datetime:
+        return self.clock
 
     def members(self, field: str) -> pl.DataFrame:
         held = self.fields.get(field, {})

@@ -17,7 +17,9 @@ from scipy.special import ndtr
 
 from pipeline.analysis.anomalies.state import (
     DISPERSION_DAYS,
+    LARGEST_RATE,
     RECOVERY_DAYS,
+    SLOW_FROM_NIGHTS,
     WARM_UP_DAYS,
     WINSOR,
     WINSOR_MEAN,
@@ -32,7 +34,7 @@ from pipeline.analysis.statistics import Array, Mask
 MOST_CENSORED_DAYS = 4
 ALARM_PROBABILITY = 1e-3
 CUSUM_ALLOWANCE = 0.5
-CUSUM_LIMIT = 8.0
+CUSUM_LIMIT = 6.5
 # A former level is restored when a day that is an alarm under the new level fits the former one this well.
 _RECOVERY_SCORE = 2.58
 
@@ -75,11 +77,13 @@ def predictive_score(kind: Kind, count: Array, exposure: Array, expected: Array,
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """The forecast as it stood before a day, for windows that begin with it."""
+    """The forecast as it stood before a day, for windows that begin with it; the slow one is for the long windows."""
 
     rate: Array
-    factors: Array
     error: Array
+    slow_rate: Array
+    slow_error: Array
+    factors: Array
 
 
 def replay(panel: Panel) -> Replay:
@@ -92,7 +96,7 @@ def replay(panel: Panel) -> Replay:
         Forecasts, scores and alarms. Cells that are not usable have score 0 and probability 1.
 
     An alarm is a night with a probability below 0.001. Days in a row that are alarms are kept apart; after four of them
-    they become the new level, since what goes on is no longer an exception.
+    they become the new level, since what goes on is no longer an exception. Days without any event never do.
     """
     days, series = panel.counts.shape
     state = Recursion(panel)
@@ -128,9 +132,11 @@ def _score_day(state: Recursion, today: int, out: Replay, snapshots: deque[_Snap
     for width in list(state.windows)[1:]:
         _score_window(state, today, width, scored, out, snapshots)
 
-    flagged = scored & (out.probability[today] < ALARM_PROBABILITY)
+    # What has stopped stays an alarm until something comes again, however little a single night of silence says.
+    is_silent = state.has_stopped & (day.count == 0)
+    flagged = scored & ((out.probability[today] < ALARM_PROBABILITY) | is_silent)
     flagged &= ~_recover(state, flagged, day, today, out)
-    renewed = flagged & (state.run >= MOST_CENSORED_DAYS)
+    renewed = flagged & (state.run >= MOST_CENSORED_DAYS) & ~is_silent
     state.restart(renewed)
     out.change[today][renewed] = 1
     flagged &= ~renewed
@@ -143,7 +149,14 @@ def _score_day(state: Recursion, today: int, out: Replay, snapshots: deque[_Snap
     state.learn(learnt, day)
     state.since_restart += usable
     state.former_age += 1
-    _advance_cusum(state, scored & learnt, score, day, today, out)
+    _advance_cusum(state, scored & learnt, _slow_score(state, day), day, today, out)
+
+
+def _slow_score(state: Recursion, day: Day) -> Array:
+    """Score of a night against the level that remembers longer, which a slow drift has not moved as far."""
+    rate, error = state.rate(state.slow), state.slow.variance / (state.slow.events + 0.5) ** 2
+    slow = _forecast(state.panel.kind, day.weekday, day.count, day.exposure, rate, day.factor, error)
+    return predictive_score(state.panel.kind, slow.count, slow.exposure, slow.expected, state.dispersion + slow.error)
 
 
 def _forecast_of(state: Recursion, today: int, snapshots: deque[_Snapshot]) -> Day:
@@ -153,7 +166,9 @@ def _forecast_of(state: Recursion, today: int, snapshots: deque[_Snapshot]) -> D
     factors, factor_error = state.factors()
     rate = state.rate(state.level)
     error = state.level.variance / (state.level.events + 0.5) ** 2
-    snapshots.append(_Snapshot(rate, factors, error + factor_error.mean(axis=0)))
+    shared = factor_error.mean(axis=0)
+    slow_error = state.slow.variance / (state.slow.events + 0.5) ** 2
+    snapshots.append(_Snapshot(rate, error + shared, state.rate(state.slow), slow_error + shared / 7, factors))
     exposure = np.where(panel.usable[today], panel.exposure[today], 1.0)
     count = np.where(panel.usable[today], panel.counts[today], 0.0)
     return _forecast(panel.kind, weekday, count, exposure, rate, factors[weekday], error + factor_error[weekday])
@@ -163,7 +178,7 @@ def _forecast(kind: Kind, weekday: int, count: Array, exposure: Array, rate: Arr
     expected = exposure * rate * factor
     if kind == "volume":
         return Day(weekday, count, exposure, factor, expected, np.ones_like(expected), error)
-    expected = np.minimum(expected, 0.98 * exposure)
+    expected = np.minimum(expected, LARGEST_RATE * exposure)
     return Day(weekday, count, exposure, factor, expected, 1 - expected / exposure, error)
 
 
@@ -184,14 +199,16 @@ def _score_window(
     free = panel.usable[nights] & ~out.flagged[nights]
     exposure = np.where(free, panel.exposure[nights], 0.0)
     counts = np.where(free, panel.counts[nights], 0.0)
-    expected = exposure * before.rate * before.factors[panel.weekday[nights]]
+    is_long = width >= SLOW_FROM_NIGHTS
+    rate, error = (before.slow_rate, before.slow_error) if is_long else (before.rate, before.error)
+    expected = exposure * rate * before.factors[panel.weekday[nights]]
     total, trials, count = expected.sum(axis=0), exposure.sum(axis=0), counts.sum(axis=0)
     known = scored & (free.sum(axis=0) >= 2) & (state.since_restart >= width) & (state.days >= WARM_UP_DAYS + width)
     total, trials, count = np.where(known, total, 1.0), np.where(known, trials, 2.0), np.where(known, count, 0.0)
     if panel.kind == "rate":
-        total = np.minimum(total, 0.98 * trials)
+        total = np.minimum(total, LARGEST_RATE * trials)
     complement = 1 - total / trials if panel.kind == "rate" else np.ones_like(total)
-    dispersion = state.dispersion * (expected**2).sum(axis=0) / total**2 + before.error
+    dispersion = state.dispersion * (expected**2).sum(axis=0) / total**2 + error
     variance = total * complement + total**2 * dispersion
     # Sums of nights that resemble their neighbours vary more than sums of independent nights.
     sums, weights = state.inflation[width]

@@ -24,8 +24,14 @@ _GAP_DAYS = 2
 # thirty years, the last never.
 SEVERITY_PROBABILITIES = {"medium": 1e-4, "high": 1e-6, "critical": 1e-9}
 SEVERITY_ORDER = ("low", "medium", "high", "critical")
-# The chance that a CUSUM of normal scores passes its limit on a given night: one divided by its average run length.
-_DRIFT_PROBABILITY = 1e-4
+# A drift by this factor, from one week to the week four weeks later, is grave, although no single night of it is.
+_GRAVE_FACTOR = 0.6
+_GRAVE_PROBABILITY = SEVERITY_PROBABILITIES["high"] / 2
+_WEEK_DAYS, _APART_DAYS = 7, 28
+# A drift is confirmed on one night. People are told of it for a week.
+_DRIFT_TOLD_DAYS = 7
+# The chance that a CUSUM passes its limit on a given night although nothing drifts, as the simulations measure it.
+_DRIFT_PROBABILITY = 7e-4
 
 
 def account_alerts(baselines: pl.DataFrame) -> pl.DataFrame:
@@ -136,7 +142,11 @@ def anomalies(baselines: pl.DataFrame, *, mutes: pl.DataFrame | None = None) -> 
             severity=_severity(),
         )
         .join(latest, on="metric", how="left")
-        .with_columns(is_latest=pl.col("day") == pl.col("latest_day"))
+        .with_columns(
+            is_latest=pl.when(pl.col("anomaly_kind") == "drift")
+            .then(pl.col("day") > pl.col("latest_day").dt.offset_by(f"-{_DRIFT_TOLD_DAYS}d"))
+            .otherwise(pl.col("day") == pl.col("latest_day"))
+        )
     )
     return conform(_mute(named, mutes).sort("day", "cause_id", "anomaly_id"), Anomalies)
 
@@ -211,11 +221,30 @@ def _step_rows(baselines: pl.DataFrame) -> pl.DataFrame:
         .otherwise(pl.lit("night"))
     )
     away = (pl.col("numerator") - pl.col("expected_events")).abs().round().cast(pl.Int64)
-    return flagged(baselines).with_columns(
+    graded = flagged(baselines).join(_far_drifts(baselines), on=["workflow_id", "step_id", "metric", "day"], how="left")
+    of_drift = pl.when(pl.col("is_far")).then(_GRAVE_PROBABILITY).otherwise(_DRIFT_PROBABILITY)
+    return graded.with_columns(
         scope=pl.lit("step"),
         anomaly_kind=kind,
-        tail_probability=pl.when(is_drift).then(pl.lit(_DRIFT_PROBABILITY)).otherwise("tail_probability"),
+        tail_probability=pl.when(is_drift).then(of_drift).otherwise("tail_probability"),
         affected=pl.coalesce("denominator", away).fill_null(0),
+    )
+
+
+def _far_drifts(baselines: pl.DataFrame) -> pl.DataFrame:
+    """`is_far` by series and day: its week differs from the week four weeks before by more than the grave factor."""
+    series = ["workflow_id", "step_id", "metric"]
+    per = pl.when(pl.col("metric_kind") == "volume").then("days").otherwise("denominators")
+    weeks = (
+        baselines.sort(*series, "day")
+        .rolling("day", period=f"{_WEEK_DAYS}d", group_by=[*series, "metric_kind"])
+        .agg(numerators=pl.col("numerator").sum(), denominators=pl.col("denominator").sum(), days=pl.len())
+        .select(*series, "day", level=pl.when(per > 0).then(pl.col("numerators") / per))
+    )
+    before = weeks.with_columns(pl.col("day").dt.offset_by(f"{_APART_DAYS}d")).rename({"level": "former"})
+    ratio = pl.col("level") / pl.col("former")
+    return weeks.join(before, on=[*series, "day"]).select(
+        *series, "day", is_far=(ratio <= _GRAVE_FACTOR) | (ratio >= 1 / _GRAVE_FACTOR)
     )
 
 

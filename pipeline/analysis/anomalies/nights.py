@@ -51,9 +51,9 @@ def anomaly_baselines(
     Returns:
         One row per day, step and metric, in the columns of `anomaly_baselines`. `expected_value` is the forecast, with
         its 95% band. `night_score` is the normal score of the night alone. `score` and `tail_probability` are the
-        strongest evidence among windows of one and three nights (for volumes also seven) that end with this night; the
-        probability accounts for the search among windows. `status` is 'ok', 'not enough data' (`days_needed` says how
-        many days are missing), 'holiday', 'not mature', 'unknown' or 'nothing sent'.
+        strongest evidence among windows of one, three, seven, 14 and 28 nights (for volumes up to seven) that end with
+        this night; the probability accounts for the search among windows. `status` is 'ok', 'not enough data'
+        (`days_needed` says how many days are missing), 'holiday', 'not mature', 'unknown' or 'nothing sent'.
     """
     known = daily.filter(pl.col("day") <= as_of_day)
     if known.is_empty():
@@ -74,16 +74,17 @@ def flagged(baselines: pl.DataFrame) -> pl.DataFrame:
     return baselines.filter(pl.col("is_anomaly") | (pl.col("change") == "drift"))
 
 
-def metric_trends(baselines: pl.DataFrame) -> pl.DataFrame:
+def metric_trends(baselines: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFrame:
     """The course of each metric, its expected band, and the days on which something changed.
 
     Args:
         baselines: rows of `anomaly_baselines`.
+        versions: rows of `journeys`; the first day of each version after the first one is marked.
 
     Returns:
         One row per day, step and metric, in the columns of `metric_trends`: the value of the day, `smoothed_value` (the
         counts of seven days pooled), the band, and `change_marker`: null, 'anomaly', 'new level', 'former level',
-        'drift' or 'holiday'.
+        'drift', 'new version' or 'holiday'.
     """
     series = [*_STEP, "metric"]
     ordered = baselines.sort(*series, "day").with_columns(pl.col("day").set_sorted())
@@ -95,13 +96,15 @@ def metric_trends(baselines: pl.DataFrame) -> pl.DataFrame:
         .then("change")
         .when("is_anomaly")
         .then(pl.lit("anomaly"))
+        .when(pl.col("is_new_version").fill_null(False))
+        .then(pl.lit("new version"))
         .when(pl.col("status") == "holiday")
         .then(pl.lit("holiday"))
     )
     per = pl.when(pl.col("metric_kind") == "volume").then("days").otherwise("denominators")
-    marked = ordered.join(pooled, on=[*series, "day"]).with_columns(
-        change_marker=marker, smoothed_value=pl.when(per > 0).then(pl.col("numerators") / per)
-    )
+    begun = versions.filter(pl.col("version") > 1).select("workflow_id", day="first_day", is_new_version=pl.lit(True))
+    known = ordered.join(pooled, on=[*series, "day"]).join(begun.unique(), on=["workflow_id", "day"], how="left")
+    marked = known.with_columns(change_marker=marker, smoothed_value=pl.when(per > 0).then(pl.col("numerators") / per))
     return conform(marked.sort(*series, "day"), MetricTrends)
 
 

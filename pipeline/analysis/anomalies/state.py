@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from pipeline.analysis.statistics import Array, Mask
 
 LEVEL_HALF_LIFE_DAYS = 21.0
+# Windows of two weeks and more are held against a level that remembers longer, as the other one would follow a decay.
+SLOW_HALF_LIFE_DAYS = 63.0
+SLOW_FROM_NIGHTS = 14
 # A weekday comes once a week and its pattern changes slowly, so 24 weeks halve its weight.
 WEEKDAY_HALF_LIFE_DAYS = 168.0
 WARM_UP_DAYS = 14
@@ -35,8 +38,14 @@ WINSOR = 9.0
 WINSOR_MEAN = 0.9951
 # Counts are cut at this many standard deviations before they change level and weekday factors.
 _BOUND = 3.0
-# The share of the alarm probability that each window of nights may spend.
-WINDOW_SHARES = {"rate": {1: 0.75, 3: 0.25}, "volume": {1: 0.5, 3: 0.25, 7: 0.25}}
+# What each window of nights may spend of the alarm probability. The windows of a rate overlap and their counts are
+# small, so that together they may spend more than one: what they cost in false incidents is on the methods page.
+WINDOW_SHARES = {
+    "rate": {1: 0.5, 3: 0.3, 7: 0.4, 14: 0.6, 28: 1.0},
+    "volume": {1: 0.5, 3: 0.25, 7: 0.25},
+}
+# A rate may be expected to be all but one, such as the delivery of a small clean list.
+LARGEST_RATE = 1 - 1e-4
 
 Kind = Literal["rate", "volume"]
 
@@ -101,7 +110,7 @@ class Level:
         """Levels before the first day."""
         return cls(np.zeros(series), np.zeros(series), np.zeros(series))
 
-    def decay(self, factor: float) -> None:
+    def decay(self, factor: Array) -> None:
         """Discount the sums."""
         self.events *= factor
         self.exposure *= factor
@@ -130,6 +139,7 @@ class Recursion:
 
     panel: Panel
     level: Level = field(init=False)
+    slow: Level = field(init=False)
     held: Level = field(init=False)
     former: Level = field(init=False)
 
@@ -138,7 +148,7 @@ class Recursion:
         series = self.panel.counts.shape[1]
         self.series = series
         self.fleets = int(self.panel.fleet.max(initial=-1)) + 1
-        self.level, self.held, self.former = (Level.nothing(series) for _ in range(3))
+        self.level, self.slow, self.held, self.former = (Level.nothing(series) for _ in range(4))
         self.weekday_events = np.zeros((7, series))
         self.weekday_expected = np.zeros((7, series))
         self.moment = np.zeros(series)
@@ -162,7 +172,7 @@ class Recursion:
         """Events per unit of exposure; half an event is added, so that a series without events does not forecast 0."""
         trial = 1.0 if self.panel.kind == "rate" else 0.0
         rate: Array = (level.events + 0.5) / np.maximum(level.exposure + trial, 1e-9)
-        return np.minimum(rate, 0.98) if self.panel.kind == "rate" else rate
+        return np.minimum(rate, LARGEST_RATE) if self.panel.kind == "rate" else rate
 
     def factors(self) -> tuple[Array, Array]:
         """Weekday factors (7, series), shrunk to the fleet's, and the relative variance of their error."""
@@ -211,7 +221,8 @@ class Recursion:
         # Mild anomalies raise no alarm, so they are bounded here, or they would pull the forecast towards them.
         reach = np.where(self.days >= WARM_UP_DAYS, _BOUND * np.sqrt(total), np.inf)
         count = np.clip(day.count, day.expected - reach, day.expected + reach)
-        self.add_to(self.level, where, day, count)
+        for level in (self.level, self.slow):
+            self.add_to(level, where, day, count)
         settled = where & (self.days >= 7)
         base = np.where(settled, weight, 0.0)
         self.weekday_events[day.weekday] += base * count
@@ -227,10 +238,11 @@ class Recursion:
         self.days += where
 
     def decay(self) -> None:
-        """Let one calendar day pass."""
-        daily = 0.5 ** (1 / LEVEL_HALF_LIFE_DAYS)
+        """Let one calendar day pass. The level of a series that has stopped is kept until it goes on."""
+        daily = np.where(self.has_stopped, 1.0, 0.5 ** (1 / LEVEL_HALF_LIFE_DAYS))
         slow = 0.5 ** (1 / WEEKDAY_HALF_LIFE_DAYS)
         self.level.decay(daily)
+        self.slow.decay(np.where(self.has_stopped, 1.0, 0.5 ** (1 / SLOW_HALF_LIFE_DAYS)))
         self.former.decay(daily)
         self.weekday_events *= slow
         self.weekday_expected *= slow
@@ -241,20 +253,30 @@ class Recursion:
             sums *= slow
             weights *= slow
 
+    @property
+    def has_stopped(self) -> Mask:
+        """Series whose run of alarms holds no event: nothing comes any more."""
+        stopped: Mask = (self.run > 0) & (self.held.events == 0)
+        return stopped
+
     def restart(self, where: Mask) -> None:
         """Make the days that were held back the new level, and remember the former one."""
         self.former.take(self.level, where)
         self.former_age[where] = 0
-        self.level.take(self.held, where)
+        self._set(self.held, where)
         self.since_restart[where] = 0
 
     def adopt(self, side: int, where: Mask) -> None:
         """Make the days since a CUSUM left zero the new level."""
-        self.level.take(self.since_cusum[side], where)
+        self._set(self.since_cusum[side], where)
         self.since_restart[where] = 0
 
     def recover(self, where: Mask) -> None:
         """Return to the former level."""
-        self.level.take(self.former, where)
+        self._set(self.former, where)
         self.former_age[where] = RECOVERY_DAYS + 1
         self.since_restart[where] = 0
+
+    def _set(self, level: Level, where: Mask) -> None:
+        self.level.take(level, where)
+        self.slow.take(level, where)

@@ -1,4 +1,4 @@
-"""Cohorts compared at equal age: which one is surely off the mean, and whether cohorts rise or fall.
+"""Cohorts compared at equal age: which one surely differs from the others, and whether cohorts rise or fall.
 
 Only entrants who are followed to that age count. The rates of each cohort by itself are made in `triangles`.
 """
@@ -26,7 +26,7 @@ MINIMUM_FOLLOWED = 50
 _SHARE_FOLLOWED = 2 / 3
 _SHARE_OF_PEOPLE = 1 / 2
 DIFFERENCE = 0.1
-"""Cohorts within a tenth of the mean are alike for any decision."""
+"""Cohorts within a tenth of the others are alike for any decision."""
 TREND_P_VALUE = 0.01
 """Below 5%, because a trend is tested every night for every workflow and cohort type."""
 MINIMUM_TREND_COHORTS = 5
@@ -69,9 +69,10 @@ def shrink(conversions: Array, followed: Array) -> pl.DataFrame:
         followed: number of entrants followed, per cohort; above zero.
 
     Returns:
-        One row per cohort, in columns of `cohort_comparison`: posterior means of its rate and of rate / mean - 1, each
-        with a 95% interval, and the probabilities of lying more than a tenth above and below the mean. They come from
-        4,000 draws with a fixed seed. The mean is that of the cohorts, weighted by entrants followed.
+        One row per cohort, in columns of `cohort_comparison`: posterior means of its rate and of rate / others' rate
+        - 1, each with a 95% interval, and the probabilities of lying more than a tenth above and below the others. They
+        come from 4,000 draws with a fixed seed. The others' rate is their median: one large cohort that is odd, such as
+        an import, would move a mean and make every other cohort look odd.
     """
     random = np.random.default_rng(SEED)
     mean, spread, weight = _hyperposterior(conversions, followed)
@@ -80,7 +81,7 @@ def shrink(conversions: Array, followed: Array) -> pl.DataFrame:
     first = conversions + (mean[chosen] * concentration)[:, None]
     second = followed - conversions + ((1 - mean[chosen]) * concentration)[:, None]
     draws = random.beta(first, second)
-    relative = draws / (draws @ (followed / followed.sum()))[:, None] - 1
+    relative = draws / _medians_of_others(draws) - 1
     columns = {
         "above_probability": (relative > DIFFERENCE).mean(axis=0),
         "below_probability": (relative < -DIFFERENCE).mean(axis=0),
@@ -89,6 +90,18 @@ def shrink(conversions: Array, followed: Array) -> pl.DataFrame:
         low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
         columns |= {name: drawn.mean(axis=0), f"{name}_low": low, f"{name}_high": high}
     return pl.DataFrame(columns)
+
+
+def _medians_of_others(values: Array) -> Array:
+    """For each value of a row, the median of the other values of the row."""
+    others = values.shape[1] - 1
+    ordered = np.sort(values, axis=1)
+    place = np.argsort(np.argsort(values, axis=1), axis=1)
+
+    def other(number: int) -> Array:
+        return np.take_along_axis(ordered, np.where(number < place, number, number + 1), axis=1)
+
+    return (other((others - 1) // 2) + other(others // 2)) / 2
 
 
 def _hyperposterior(conversions: Array, followed: Array) -> tuple[Array, Array, Array]:
@@ -176,45 +189,60 @@ def compared_age(triangles: pl.DataFrame) -> pl.DataFrame:
 
 
 def cohort_comparison(triangles: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
-    """Every cohort compared with the mean of its kind at the same age.
+    """Every cohort compared with the median of the others at the same age.
 
     Args:
         triangles: rows of `cohort_triangles`.
         as_of_day: tonight.
 
     Returns:
-        One row per cohort, in the columns of `cohort_comparison`. Of cohorts with too few entrants followed to that age
-        the table has the counts only, and `status` says how many are missing.
+        One row per cohort, in the columns of `cohort_comparison`. A cohort that is too young for the age at which most
+        are compared stands at the oldest age to which fifty, and half, of its own entrants are followed, and is held
+        against the others at that age. Of a cohort without such an age the table has the counts only, and `status` says
+        how many entrants are missing.
     """
     if triangles.is_empty():
         return empty(CohortComparison)
-    ages = compared_age(triangles)
-    placed = triangles.join(ages, on=_GROUP, how="left")
-    at_age = placed.filter(pl.col("age_weeks") == pl.col("compared_age").fill_null(0)).sort(*_GROUP, "cohort")
-    parts = [_compare(part) for part in at_age.partition_by(_GROUP, maintain_order=True)]
-    rows = pl.concat(parts, how="diagonal_relaxed").with_columns(
-        as_of_day=pl.lit(as_of_day), method=pl.lit(METHOD), age_weeks=pl.col("compared_age")
-    )
-    return conform(rows, CohortComparison)
+    placed = triangles.join(compared_age(triangles), on=_GROUP, how="left").sort(*_GROUP, "cohort", "age_weeks")
+    parts = [_compare(part) for part in placed.partition_by(_GROUP, maintain_order=True)]
+    rows = pl.concat(parts, how="diagonal_relaxed").with_columns(as_of_day=pl.lit(as_of_day), method=pl.lit(METHOD))
+    return conform(rows.sort(*_GROUP, "cohort"), CohortComparison)
 
 
 def _compare(part: pl.DataFrame) -> pl.DataFrame:
     """Rows of one workflow and cohort type."""
-    used = (pl.col("followed") >= MINIMUM_FOLLOWED) & pl.col("compared_age").is_not_null()
-    compared = part.filter(used)
+    is_counted = pl.col("followed") >= MINIMUM_FOLLOWED
+    is_half = pl.col("followed") >= _SHARE_OF_PEOPLE * pl.col("entrants")
+    own_age = pl.col("age_weeks").filter(is_counted & is_half).max().over("cohort")
+    reaches = (is_counted & (pl.col("age_weeks") == pl.col("compared_age"))).any().over("cohort")
+    placed = part.with_columns(age=pl.when(reaches).then("compared_age").otherwise(own_age))
+    found = []
+    for age in placed.get_column("age").drop_nulls().unique().sort():
+        compared = placed.filter(is_counted & (pl.col("age_weeks") == age))
+        if compared.height > 1:
+            # A plain median for the eye; the comparison itself takes that of the shrunk rates, draw by draw.
+            rates = compared.get_column("conversion_rate").to_numpy()[None, :]
+            shown = compared.hstack(shrink(*_counts(compared))).with_columns(
+                pl.Series("others_rate", _medians_of_others(rates)[0]),
+                cohorts_compared=pl.lit(compared.height),
+                status=pl.lit("ok"),
+            )
+            found.append(shown.filter(pl.col("age") == age))
+    done = [one for rows in found for one in rows.get_column("cohort")]
     missing = pl.lit(MINIMUM_FOLLOWED) - pl.col("followed")
     lacking = (
         pl.when(missing > 0)
         .then(pl.format("not enough data: {} more entrants followed needed", missing))
         .otherwise(pl.lit("not enough data: a second cohort of 50 needed"))
     )
-    rest = part.filter(~used).with_columns(status=lacking)
-    if compared.height:
-        conversions, followed = _counts(compared)
-        mean = float(conversions.sum() / followed.sum())
-        shown = compared.hstack(shrink(conversions, followed)).with_columns(mean_rate=mean, status=pl.lit("ok"))
-        rest = pl.concat([shown, rest], how="diagonal_relaxed")
-    return rest.with_columns(cohorts_compared=pl.lit(compared.height))
+    rest = placed.filter(
+        ~pl.col("cohort").is_in(done) & (pl.col("age_weeks") == pl.coalesce("age", "compared_age", pl.lit(0)))
+    ).with_columns(
+        status=lacking,
+        cohorts_compared=pl.lit(0),
+        age_weeks=pl.coalesce("age", "compared_age"),
+    )
+    return pl.concat([*found, rest], how="diagonal_relaxed")
 
 
 def _counts(rows: pl.DataFrame) -> tuple[Array, Array]:
@@ -223,19 +251,19 @@ def _counts(rows: pl.DataFrame) -> tuple[Array, Array]:
 
 
 def cohort_insights(comparison: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:
-    """What can be stated about cohorts: which one is off the mean, and whether cohorts rise or fall.
+    """What can be stated about cohorts: which one differs from the others, and whether cohorts rise or fall.
 
     Args:
         comparison: rows of `cohort_comparison`.
         as_of_day: tonight.
 
     Returns:
-        One row per statement, in the columns of `cohort_insights`. A cohort is off the mean if it differs from it by
-        more than a tenth with a probability above 0.9. A trend is stated for at least five cohorts of a type that has
-        an order, if its p-value is below 0.01.
+        One row per statement, in the columns of `cohort_insights`. A cohort differs from the
+        others if it lies more than a tenth off their median with a probability above 0.9. A trend is stated for at
+        least five cohorts of a type that has an order, all at one age, if its p-value is below 0.01.
     """
     compared = comparison.filter(pl.col("status") == "ok")
-    rows = [*_off_mean(compared), *_trends(compared)]
+    rows = [*_off_others(compared), *_trends(compared)]
     if not rows:
         return empty(CohortInsights)
     frame = pl.DataFrame(rows, infer_schema_length=None).with_columns(
@@ -247,21 +275,21 @@ def cohort_insights(comparison: pl.DataFrame, *, as_of_day: date) -> pl.DataFram
     return conform(frame.sort("insight_probability", "insight_id", descending=[True, False]), CohortInsights)
 
 
-def _off_mean(compared: pl.DataFrame) -> list[dict[str, object]]:
+def _off_others(compared: pl.DataFrame) -> list[dict[str, object]]:
     sure = pl.max_horizontal("above_probability", "below_probability") > STATED_PROBABILITY
     rows = []
     for row in compared.filter(sure).iter_rows(named=True):
         side = "above" if row["above_probability"] > row["below_probability"] else "below"
         rows.append(
             {
-                "insight_kind": f"{side} mean",
+                "insight_kind": f"{side} others",
                 **{name: row[name] for name in (*_GROUP, "cohort", "age_weeks", "conversions", "followed")},
                 "affected": row["entrants"],
                 **{f"effect{end}": row[f"relative_difference{end}"] for end in ("", "_low", "_high")},
                 "insight_probability": row[f"{side}_probability"],
                 "message": (
-                    f"{row['cohort']} converts {abs(row['relative_difference']):.0%} {side} the mean of "
-                    f"{row['cohorts_compared']} cohorts by week {row['age_weeks']}; {row['entrants']:,} people."
+                    f"{row['cohort']} converts {abs(row['relative_difference']):.0%} {side} the median of "
+                    f"the {row['cohorts_compared'] - 1} others by week {row['age_weeks']}; {row['entrants']:,} people."
                 ),
                 "method": METHOD,
             }
@@ -272,7 +300,8 @@ def _off_mean(compared: pl.DataFrame) -> list[dict[str, object]]:
 def _trends(compared: pl.DataFrame) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     ordered = compared.filter(pl.col("cohort_type").is_in(ORDERED_TYPES)).sort(*_GROUP, "cohort")
-    for part in ordered.partition_by(_GROUP, maintain_order=True):
+    at_one_age = ordered.filter(pl.col("age_weeks") == pl.col("age_weeks").max().over(_GROUP))
+    for part in at_one_age.partition_by(_GROUP, maintain_order=True):
         conversions, followed = _counts(part)
         if part.height < MINIMUM_TREND_COHORTS or not 0 < conversions.sum() < followed.sum():
             continue

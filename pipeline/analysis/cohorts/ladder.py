@@ -13,6 +13,8 @@ from scipy.stats import nbinom
 from pipeline.analysis.statistics import Array, Mask
 
 _PSEUDO_CONVERSIONS = 0.5
+MINIMUM_AT_RISK = 30
+"""A projection goes on to a week only if so many people were still to be won in it, in all cohorts together."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def triangle(groups: EntryGroups) -> dict[str, Array]:
         at_risk, member @ (closed * groups.conversions), member @ (closed * groups.exits), followed
     )
     entrants = np.repeat((member @ groups.entrants)[:, None], ages, axis=1)
-    projected, low, high = _project(groups, member, closed, converted)
+    projected, low, high = _project(groups, member, closed, converted, (closed * left).sum(axis=0))
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "entrants": entrants,
@@ -105,8 +107,10 @@ def _incidence(at_risk: Array, converted: Array, gone: Array, followed: Array) -
     return np.where(followed > 0, incidence, np.nan), size
 
 
-def _project(groups: EntryGroups, member: Array, closed: Mask, converted: Array) -> tuple[Array, Array, Array]:
-    """Conversions of all entrants by each age, with 95% prediction bounds."""
+def _project(
+    groups: EntryGroups, member: Array, closed: Mask, converted: Array, at_risk: Array
+) -> tuple[Array, Array, Array]:
+    """Conversions of all entrants by each age, with 95% prediction bounds; none past a week with few at risk."""
     ages = converted.shape[1]
     later = (closed[:, 1:] * converted[:, 1:]).sum(axis=0)
     earlier = (closed[:, 1:] * converted[:, :-1]).sum(axis=0)
@@ -144,7 +148,10 @@ def _project(groups: EntryGroups, member: Array, closed: Mask, converted: Array)
         variance = dispersion * (member @ chance + (member @ (likely[:, None] * error)) ** 2)
         certain = member @ given
     low, high = _prediction_bounds(mean, centre, variance)
-    is_usable = np.isfinite(mean) & ((member @ seen.astype(float)) > 0)[:, None]
+    is_carried = np.logical_and.accumulate(at_risk >= MINIMUM_AT_RISK)[None, :] | (
+        (member @ (~closed * groups.entrants[:, None])) == 0
+    )
+    is_usable = np.isfinite(mean) & ((member @ seen.astype(float)) > 0)[:, None] & is_carried
     bounds = [np.minimum(np.where(is_usable, value, np.nan), entrants) for value in (mean, low, high)]
     projected, below, above = (np.minimum(certain + value, entrants) for value in bounds)
     return projected, below, above

@@ -84,12 +84,16 @@ class ExperimentDraft(Definition):
     Attributes:
         end_day: last day of the test; none = the planned weeks and a quarter more.
         assigned_by: where the arms come from.
-        arm_field: merge field that holds the arm, written or read; with events the one a winner is written to, or none.
+        arm_field: the means that holds the arm, written or read, as `pipeline.common.means` writes it; with events the
+            one a winner is written to. None where nothing holds it.
+        name, description: what people call the test, and what it is for.
     """
 
     end_day: date | None
     assigned_by: Assigner
     arm_field: str | None
+    name: str | None = None
+    description: str | None = None
 
     @property
     def salt(self) -> str:

@@ -16,15 +16,15 @@ from pipeline.analysis.experiments.draft import ExperimentDraft
 from pipeline.analysis.experiments.metrics import MOMENTS, reduce_exposures
 from pipeline.analysis.experiments.plan import ExperimentPlan
 from pipeline.common.time import CENTS, DAY_US, day_number, day_of, to_date
+from pipeline.common.written import standing, stood_when_sent
 from pipeline.schemas import core
 from pipeline.schemas.base import empty
 from pipeline.schemas.experiments import ExperimentAssignments
-from pipeline.schemas.vocabulary import Assigner, MetricName
+from pipeline.schemas.lake import MAILABLE
+from pipeline.schemas.vocabulary import Assigner, MetricName, ProposalKind
 
 PRE_PERIOD_DAYS = 28
 """Days before an exposure whose revenue explains part of the revenue after it (CUPED); whole weeks."""
-
-MAILABLE = "subscribed"
 
 OUTCOMES = {
     MetricName.CLICK: "is_clicked",
@@ -54,29 +54,30 @@ class Facts:
 
 
 def message_outcomes(
-    facts: Facts, workflow_id: str | None, step_id: str | None, *, first: date, last: date, window_days: int
+    facts: Facts, workflow_id: str | None, step_ids: Sequence[str], *, first: date, last: date, window_days: int
 ) -> pl.DataFrame:
-    """What followed the messages of a step, of a workflow, or of all workflows.
+    """What followed the messages of steps, of a workflow, or of all workflows.
 
     Args:
         facts: core tables.
         workflow_id: the workflow; none = all except one-off campaigns.
-        step_id: the step; none = all steps of the workflow.
+        step_ids: the steps; empty = all steps of the workflow.
         first: first UTC day of sending.
         last: last UTC day of sending.
         window_days: outcomes count until this many days after the message.
 
     Returns:
-        One row per message: `subscriber_key`, `exposed_day` (Date), `is_clicked`, `is_converted`, `is_unsubscribed`,
-        `is_complained` (Boolean), `revenue`, and `revenue_before`, that of the 28 days before the message (null for
-        subscribers who were not there yet); amounts are in the workspace's currency. Bounced messages count, because a
-        subject can make a message bounce.
+        One row per message: `subscriber_key`, `sent_us`, `exposed_day` (Date), `is_clicked`, `is_converted`,
+        `is_unsubscribed`, `is_complained` (Boolean), `revenue`, and `revenue_before`, that of the 28 days before the
+        message (null for subscribers who were not there yet); amounts are in the workspace's currency. Bounced messages
+        count, because a subject can make a message bounce.
     """
-    keys = facts.steps.filter(_place(facts, workflow_id, step_id))
+    keys = facts.steps.filter(_place(facts, workflow_id, step_ids))
     sent = facts.messages.filter(pl.col("day").is_between(day_number(first), day_number(last))).join(
         keys.select("step_key"), on="step_key", how="semi"
     )
-    goals = facts.workflows.filter(pl.col("workflow_id") == workflow_id)["goal_event_type"].drop_nulls().to_list()
+    here = facts.workflows.filter(pl.col("workflow_id").eq_missing(workflow_id))
+    goals = here["goal_event_type"].drop_nulls().to_list()
     is_goal = pl.col("event_type").is_in(goals) if goals else pl.lit(True)
     since = pl.col("occurred_us") - pl.col("sent_us")
     is_after, is_before = (
@@ -88,7 +89,7 @@ def message_outcomes(
         facts.conversions.select("subscriber_key", "event_type", "occurred_us", "is_order", "net_cents")
         .join(sent.select("subscriber_key", "sent_us"), on="subscriber_key")
         .filter(is_after | is_before)
-        .group_by("subscriber_key")
+        .group_by("subscriber_key", "sent_us")
         .agg(
             is_converted=(is_after & is_goal).any(),
             revenue=cents(is_after & pl.col("is_order")).sum() / CENTS,
@@ -105,10 +106,11 @@ def message_outcomes(
     ]
     was_there = pl.col("signup_us") <= pl.col("sent_us") - PRE_PERIOD_DAYS * DAY_US
     return (
-        sent.join(bought, on="subscriber_key", how="left")
+        sent.join(bought, on=["subscriber_key", "sent_us"], how="left")
         .join(facts.subscribers.select("subscriber_key", "signup_us"), on="subscriber_key", how="left")
         .select(
             "subscriber_key",
+            "sent_us",
             *in_window,
             pl.col("is_converted").fill_null(False),
             pl.col("revenue").fill_null(0.0),
@@ -119,12 +121,12 @@ def message_outcomes(
     )
 
 
-def _place(facts: Facts, workflow_id: str | None, step_id: str | None) -> pl.Expr:
+def _place(facts: Facts, workflow_id: str | None, step_ids: Sequence[str]) -> pl.Expr:
     if workflow_id is None:
         flows = facts.workflows.filter(pl.col("kind") != "campaign")["workflow_id"]
         return pl.col("workflow_id").is_in(flows.implode())
     is_here = pl.col("workflow_id") == workflow_id
-    return is_here if step_id is None else is_here & (pl.col("step_id") == step_id)
+    return is_here & pl.col("step_id").is_in(list(step_ids)) if step_ids else is_here
 
 
 def told(
@@ -180,14 +182,15 @@ _TOLD = {"source": pl.String, "subscriber_key": pl.Int64, "arm": pl.String}
 
 
 def assignments(
-    drafts: Sequence[ExperimentDraft], facts: Facts, told: pl.DataFrame, *, as_of_day: date
+    drafts: Sequence[ExperimentDraft], facts: Facts, told: pl.DataFrame, written: pl.DataFrame, *, as_of_day: date
 ) -> pl.DataFrame:
-    """The arm of every subscriber in every test that has begun.
+    """The arm of every subscriber in every test that has begun, or that driptune could begin.
 
     Args:
-        drafts: the tests whose plan is frozen.
+        drafts: the tests whose plan is frozen, and those whose arms driptune draws once their start is approved.
         facts: core tables.
         told: rows of `told`.
+        written: rows of `core.written_values`.
         as_of_day: tonight.
 
     Returns:
@@ -198,7 +201,11 @@ def assignments(
         [
             empty(ExperimentAssignments),
             *(
-                (_drawn(draft, facts) if draft.assigned_by is Assigner.DRIPTUNE else _told(draft, told))
+                (
+                    _drawn(draft, facts, standing(of_test(written, draft.experiment_id), as_of_day))
+                    if draft.assigned_by is Assigner.DRIPTUNE
+                    else _told(draft, told)
+                )
                 .pipe(_dated, draft, facts, as_of_day)
                 .select(empty(ExperimentAssignments).columns)
                 for draft in drafts
@@ -207,20 +214,29 @@ def assignments(
     )
 
 
-def _drawn(draft: ExperimentDraft, facts: Facts) -> pl.DataFrame:
+def of_test(written: pl.DataFrame, experiment_id: str) -> pl.DataFrame:
+    """The arms written for a test, of rows of `core.written_values`."""
+    is_its = pl.col("proposed_kind") == ProposalKind.EXPERIMENT_START
+    return written.filter(is_its & (pl.col("target") == experiment_id))
+
+
+def _drawn(draft: ExperimentDraft, facts: Facts, stands: pl.DataFrame) -> pl.DataFrame:
     keys = facts.steps.filter((pl.col("workflow_id") == draft.workflow_id) & (pl.col("step_id") == draft.step_id))[
         "step_key"
     ]
     mailed = facts.messages.filter(
         pl.col("step_key").is_in(keys.to_list()) & (pl.col("day") >= day_number(draft.start_day))
     )
-    mailable = facts.subscribers.filter(pl.col("status") == MAILABLE)
+    mailable = facts.subscribers.filter(pl.col("status").is_in(MAILABLE))
     audience = pl.concat([mailable.select("subscriber_key"), mailed.select("subscriber_key")]).unique()
-    return assign_arms(
+    drawn = assign_arms(
         audience,
         experiment_id=draft.experiment_id,
         salt=draft.salt,
         shares=dict(draft.shares),
+    )
+    return drawn.join(stands.select("subscriber_key", "value"), on="subscriber_key", how="left").with_columns(
+        is_served=pl.col("value").eq_missing(pl.col("arm"))
     )
 
 
@@ -233,6 +249,7 @@ def _told(draft: ExperimentDraft, told: pl.DataFrame) -> pl.DataFrame:
         .join(shares, on="arm")
         .with_columns(
             experiment_id=pl.lit(draft.experiment_id),
+            is_served=pl.lit(True),
             method=pl.lit("as events told it first" if by_events else f"as merge field {source} held it first"),
         )
     )
@@ -254,13 +271,17 @@ def _dated(rows: pl.DataFrame, draft: ExperimentDraft, facts: Facts, as_of_day: 
     )
 
 
-def exposures(plan: ExperimentPlan, assigned: pl.DataFrame, facts: Facts, *, as_of_day: date) -> pl.DataFrame:
+def exposures(
+    plan: ExperimentPlan, assigned: pl.DataFrame, facts: Facts, written: pl.DataFrame | None, *, as_of_day: date
+) -> pl.DataFrame:
     """The messages of the step to assigned subscribers since the start, with their outcomes.
 
     Args:
         plan: the frozen plan.
         assigned: rows of `experiment_assignments`.
         facts: core tables.
+        written: for a test whose arms driptune draws, the arms written for it, as rows of `core.written_values`. A
+            message counts only if its arm stood in the account when it was sent. None where the sender has the arms.
         as_of_day: tonight.
 
     Returns:
@@ -270,7 +291,7 @@ def exposures(plan: ExperimentPlan, assigned: pl.DataFrame, facts: Facts, *, as_
     outcomes = message_outcomes(
         facts,
         plan.workflow_id,
-        plan.step_id,
+        (plan.step_id,),
         first=plan.start_day,
         last=as_of_day if plan.is_open_ended else min(as_of_day, plan.end_day),
         window_days=plan.window_days,
@@ -278,7 +299,11 @@ def exposures(plan: ExperimentPlan, assigned: pl.DataFrame, facts: Facts, *, as_
     arms = assigned.filter(pl.col("experiment_id") == plan.experiment_id).select(
         "experiment_id", "subscriber_key", "arm"
     )
-    return in_weeks(plan, outcomes.join(arms, on="subscriber_key", maintain_order="left"), as_of_day=as_of_day)
+    exposed = outcomes.join(arms, on="subscriber_key", maintain_order="left")
+    if written is not None:
+        served = stood_when_sent(exposed, written).filter(pl.col("value") == pl.col("arm"))
+        exposed = served.select(exposed.columns).sort("exposed_day", "subscriber_key")
+    return in_weeks(plan, exposed, as_of_day=as_of_day)
 
 
 def in_weeks(plan: ExperimentPlan, exposed: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:

@@ -161,29 +161,32 @@ def _rate_sums() -> dict[str, pl.Expr]:
 
 
 def _amount_sums() -> dict[str, pl.Expr]:
-    """Weighted means, variances and covariances of both arms, and the pooled sums from which the CUPED slope comes."""
+    """Weighted means, variances and covariances of both arms, and the pooled sums from which the CUPED slope comes.
+
+    The variances are those of both arms together in each stratum, as they are for rates. By itself a small arm misses
+    the rare large orders that its mean will once hold, and its difference would look surer than it is.
+    """
+    everyone = pl.col("exposures") + pl.col("exposures_0")
     enough = (pl.col("exposures") > 1) & (pl.col("exposures_0") > 1)
-    weight = pl.col("exposures") * pl.col("exposures_0") / (pl.col("exposures") + pl.col("exposures_0"))
-    pooled_second = (pl.col("second_sum") + pl.col("second_sum_0")) / (pl.col("exposures") + pl.col("exposures_0"))
-    sums = {"weighted_second": weight * pooled_second}
-    slope_cross, slope_square = [], []
+    weight = pl.col("exposures") * pl.col("exposures_0") / everyone
+    pooled = {name: pl.col(name) + pl.col(f"{name}_0") for name in MOMENTS}
+    value, second = pooled["value_sum"], pooled["second_sum"]
+    spread = {
+        "variance": (pooled["value_squares"] - value**2 / everyone).clip(lower_bound=0.0),
+        "second_variance": (pooled["second_squares"] - second**2 / everyone).clip(lower_bound=0.0),
+        "covariance": pooled["cross_sum"] - value * second / everyone,
+    }
+    sums = {"weighted_second": weight * second / everyone}
+    slopes: dict[str, list[pl.Expr]] = {"slope_cross": [], "slope_square": []}
     for side, ending in (("treated", ""), ("control", "_0")):
         n = pl.col(f"exposures{ending}")
-        value, second = pl.col(f"value_sum{ending}"), pl.col(f"second_sum{ending}")
-        within_value = (pl.col(f"value_squares{ending}") - value**2 / n).clip(lower_bound=0.0)
-        within_second = (pl.col(f"second_squares{ending}") - second**2 / n).clip(lower_bound=0.0)
-        within_cross = pl.col(f"cross_sum{ending}") - value * second / n
-        of_mean = weight**2 / (n * (n - 1))
-        sums |= {
-            f"{side}_sum": weight * value / n,
-            f"{side}_second": weight * second / n,
-            f"{side}_variance": of_mean * within_value,
-            f"{side}_second_variance": of_mean * within_second,
-            f"{side}_covariance": of_mean * within_cross,
-        }
-        slope_cross.append(within_cross)
-        slope_square.append(within_second)
-    sums |= {"slope_cross": slope_cross[0] + slope_cross[1], "slope_square": slope_square[0] + slope_square[1]}
+        own, own_second = pl.col(f"value_sum{ending}"), pl.col(f"second_sum{ending}")
+        of_mean = weight**2 / (n * (everyone - 1))
+        sums |= {f"{side}_sum": weight * own / n, f"{side}_second": weight * own_second / n}
+        sums |= {f"{side}_{name}": of_mean * value for name, value in spread.items()}
+        slopes["slope_cross"].append(pl.col(f"cross_sum{ending}") - own * own_second / n)
+        slopes["slope_square"].append((pl.col(f"second_squares{ending}") - own_second**2 / n).clip(lower_bound=0.0))
+    sums |= {name: treated + control for name, (treated, control) in slopes.items()}
     return _totals() | {name: pl.when(enough).then(value) for name, value in sums.items()}
 
 
@@ -199,7 +202,8 @@ def compare(sums: pl.DataFrame) -> pl.DataFrame:
         `log_lift_standard_error`; null where the data do not determine them.
 
     Rates are compared by Cochran-Mantel-Haenszel. Means are compared by the difference of Mantel-Haenszel weighted
-    means with variances within arms, after CUPED (Deng, Xu, Kohavi and Walker, 2013) with one slope for all strata.
+    means with the pooled variance of each stratum, after CUPED (Deng, Xu, Kohavi and Walker, 2013) with one slope for
+    all strata.
     Ratios are compared by the delta method (Deng, Knoblich and Lu, 2018).
     """
     have_amounts = "slope_square" in sums.columns

@@ -5,7 +5,7 @@ here: statistics, exposures and files.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, timedelta
 from typing import Any
@@ -13,15 +13,15 @@ from typing import Any
 import polars as pl
 
 from pipeline.analysis.experiments.draft import DRAFT_TEXT, ExperimentDraft
-from pipeline.analysis.experiments.exposures import MAILABLE, OUTCOMES, Facts, message_outcomes
+from pipeline.analysis.experiments.exposures import OUTCOMES, Facts, message_outcomes
 from pipeline.analysis.experiments.metrics import winsor_cap
 from pipeline.analysis.experiments.plan import PLAN_TEXT, ExperimentPlan, changed_fields, freeze_plan
 from pipeline.schemas.base import empty, polars_schema
 from pipeline.schemas.experiments import Experiments, ExperimentVerdicts, MemberFieldValues
-from pipeline.schemas.lake import ExperimentPlans
-from pipeline.schemas.vocabulary import Assigner, MetricName, Verdict
+from pipeline.schemas.lake import MAILABLE, ExperimentPlans
+from pipeline.schemas.vocabulary import Assigner, MetricName, ProposalKind, Verdict
 
-_WORDS_ONLY = {"owner"}
+_WORDS_ONLY = {"owner", "name", "description"}
 """What may change after the start, because it decides nothing."""
 
 _NAMES = {"shares": "arms", "start_day": "start", "end_day": "end", "is_open_ended": "open_ended"}
@@ -51,6 +51,11 @@ class Experiment:
     as_of_day: date
 
     @property
+    def can_be_started(self) -> bool:
+        """Whether driptune draws its arms, it has a plan, and only its start has to be approved."""
+        return self.draft.assigned_by is Assigner.DRIPTUNE and self.plan is not None and self.refusal is None
+
+    @property
     def status(self) -> str:
         """'planned', 'running' or 'ended', or why the test is refused."""
         if self.refusal is not None:
@@ -61,8 +66,26 @@ class Experiment:
         return "ended" if plan and not plan.is_open_ended and plan.end_day < self.as_of_day else "running"
 
 
+def start_days(records: pl.DataFrame, *, as_of_day: date) -> dict[str, date]:
+    """The day from which the arms of each test that driptune draws are written, by test.
+
+    Args:
+        records: rows of `optimizations`.
+        as_of_day: tonight.
+    """
+    is_start = (pl.col("kind") == ProposalKind.EXPERIMENT_START) & (pl.col("applied_day") <= as_of_day)
+    starts = records.filter(is_start).group_by("target").agg(pl.col("applied_day").min())
+    return dict(starts.iter_rows())
+
+
 def register(
-    drafts: Sequence[ExperimentDraft], frozen: pl.DataFrame, facts: Facts, *, baseline_days: int, as_of_day: date
+    drafts: Sequence[ExperimentDraft],
+    frozen: pl.DataFrame,
+    facts: Facts,
+    started: Mapping[str, date],
+    *,
+    baseline_days: int,
+    as_of_day: date,
 ) -> tuple[Experiment, ...]:
     """Every test of the file tonight, in the order of their start.
 
@@ -70,12 +93,14 @@ def register(
         drafts: the tests as written.
         frozen: rows of `lake.experiment_plans`.
         facts: core tables.
+        started: the day from which the arms of a test that driptune draws are written, by test.
         baseline_days: days before the start from which the sample is planned.
         as_of_day: tonight.
 
     Returns:
         One entry per draft. A test that starts tomorrow or earlier is frozen, with a plan from what was known before
-        its start. After that a changed definition is refused, with what differs, and the frozen plan stays in force.
+        its start. A test whose arms driptune draws starts when they are written, and not before its own day. After the
+        start a changed definition is refused, with what differs, and the frozen plan stays in force.
     """
     known = {row["experiment_id"]: row for row in frozen.iter_rows(named=True)}
     registered: list[Experiment] = []
@@ -85,10 +110,18 @@ def register(
             if standing.assigned_by is draft.assigned_by is Assigner.EVENTS:
                 # The field decides nothing before there is a winner, so it may be named later.
                 standing = replace(standing, arm_field=draft.arm_field)
+            if standing.assigned_by is Assigner.DRIPTUNE and draft.start_day <= standing.start_day:
+                # It started when its arms were written, which may have been later than planned.
+                draft = replace(draft, start_day=standing.start_day)
             plan: ExperimentPlan | None = PLAN_TEXT.validate_json(row["plan"])
             refusal = _removed(standing, facts) or _difference(standing, draft)
             registered.append(Experiment(standing, plan, True, refusal, as_of_day))
             continue
+        can_begin = True
+        if draft.assigned_by is Assigner.DRIPTUNE:
+            can_begin = draft.experiment_id in started
+            first = started.get(draft.experiment_id, as_of_day + timedelta(days=1))
+            draft = replace(draft, start_day=max(draft.start_day, first))
         refusal = _removed(draft, facts) or _taken(draft, registered)
         plan = None
         if refusal is None:
@@ -96,7 +129,7 @@ def register(
                 plan = _planned(draft, facts, baseline_days, as_of_day)
             except ValueError as error:
                 refusal = str(error)
-        is_frozen = plan is not None and draft.has_begun(as_of_day)
+        is_frozen = plan is not None and can_begin and draft.has_begun(as_of_day)
         registered.append(Experiment(draft, plan, is_frozen, refusal, as_of_day))
     return tuple(registered)
 
@@ -110,6 +143,9 @@ def _removed(draft: ExperimentDraft, facts: Facts) -> str | None:
 def _taken(draft: ExperimentDraft, earlier: Sequence[Experiment]) -> str | None:
     place = (draft.workflow_id, draft.step_id)
     for other in earlier:
+        if other.can_be_started and not other.is_frozen:
+            # Nobody knows whether its start will ever be approved.
+            continue
         if other.plan and (other.plan.workflow_id, other.plan.step_id) == place:
             if other.plan.is_open_ended:
                 return f"{other.plan.experiment_id} runs on this step without an end."
@@ -137,7 +173,7 @@ def _planned(draft: ExperimentDraft, facts: Facts, baseline_days: int, as_of_day
     last = min(draft.start_day - timedelta(days=1), as_of_day) - timedelta(days=draft.window_days)
     first = last - timedelta(days=baseline_days - 1)
     before = message_outcomes(
-        facts, draft.workflow_id, draft.step_id, first=first, last=last, window_days=draft.window_days
+        facts, draft.workflow_id, (draft.step_id,), first=first, last=last, window_days=draft.window_days
     )
     if before.is_empty():
         raise ValueError(f"nobody got this step from {first} to {last}, so no sample can be planned.")
@@ -194,7 +230,9 @@ def _row(one: Experiment, as_of_day: date) -> dict[str, Any]:
 
 
 def field_values(experiments: Sequence[Experiment], assigned: pl.DataFrame, facts: Facts) -> pl.DataFrame:
-    """The arms that driptune assigned in running tests, as merge-field values of everybody who can be mailed.
+    """The arms of tests that driptune draws, as values of everybody who can be mailed.
+
+    They are written once the start of a test is approved, and until the test has ended.
 
     Args:
         experiments: tonight's tests.
@@ -207,10 +245,10 @@ def field_values(experiments: Sequence[Experiment], assigned: pl.DataFrame, fact
     running = [
         (one.draft.experiment_id, one.draft.arm_field)
         for one in experiments
-        if one.is_frozen and one.draft.assigned_by is Assigner.DRIPTUNE and one.status != "ended"
+        if one.draft.assigned_by is Assigner.DRIPTUNE and one.status in ("planned", "running") and one.draft.arm_field
     ]
     fields = pl.DataFrame(running, schema={"experiment_id": pl.String, "field": pl.String}, orient="row")
-    mailable = facts.subscribers.filter(pl.col("status") == MAILABLE)
+    mailable = facts.subscribers.filter(pl.col("status").is_in(MAILABLE))
     return (
         assigned.join(fields, on="experiment_id")
         .join(mailable, on="subscriber_key", how="semi")
@@ -224,7 +262,7 @@ def field_values(experiments: Sequence[Experiment], assigned: pl.DataFrame, fact
             pl.lit("the sticky arm of the test").alias("method"),
         )
         .select(empty(MemberFieldValues).columns)
-        .sort("field", "subscriber_key")
+        .sort("source_id", "subscriber_key")
     )
 
 
@@ -265,6 +303,8 @@ def _stated(experiments: Sequence[Experiment], as_of_day: date) -> Iterator[dict
         if one.refusal is None and one.is_frozen:
             continue
         action = f"Nothing yet: the test starts on {one.draft.start_day}."
+        if one.draft.assigned_by is Assigner.DRIPTUNE:
+            action = "Nothing yet: the test starts when its start is approved. `driptune pending` lists it."
         if one.refusal is not None and one.is_frozen:
             action = "Restore what the test started with, or give the changed test an id of its own."
         elif one.refusal is not None:

@@ -19,7 +19,8 @@ _ACTIONS = {
     Verdict.INVALID: "Discard the results: arms did not receive their shares. Repair the assignment and start anew.",
     Verdict.HARM: "Send everyone the control: an arm does harm, and no other arm can reach the planned lift.",
     Verdict.FUTILE: "Stop: the planned lift is excluded. Keep the control and test something bolder.",
-    Verdict.NO_DIFFERENCE: "Keep the control: the planned sample showed no difference.",
+    Verdict.NO_DIFFERENCE: "Keep the control: whatever the difference is, it is smaller than the planned lift.",
+    Verdict.NO_ANSWER: "Keep the control: the sample was too small to tell. Plan a longer test or a larger change.",
 }
 
 METHOD = "first decisive night; lift shrunk by hierarchical normal prior"
@@ -43,10 +44,10 @@ def experiment_verdicts(
     Returns:
         One row per test, in the columns of `experiment_verdicts`. 'winner': an arm is claimed to be better; it is the
         one with the largest lift that no guardrail vetoes. 'futile': the intervals of all arms lie below the planned
-        lift. 'stopped for harm': the same, and an arm was worse on the primary metric or a guardrail by then. An arm
+        lift. 'harm': the same, and an arm was worse on the primary metric or a guardrail by then. An arm
         that does harm while others may still win is named in the action. 'invalid': a mismatch was found before the
-        decision. 'no difference': the last look came without a decision. `status` is 'refused' after the end of the
-        plan.
+        decision. 'no difference': the intervals of all arms lie within the planned lift on both sides. 'ended without
+        an answer': the last look came without a decision. `status` is 'refused' after the end of the plan.
     """
     frame = _plan_frame(plans)
     treatments = _arm_events(results, frame)
@@ -67,6 +68,7 @@ def _arm_events(results: pl.DataFrame, plans: pl.DataFrame) -> pl.DataFrame:
     is_worse = pl.col("is_significant") & (pl.col("z_score") * direction < 0)
     is_better = is_primary & pl.col("is_significant") & (pl.col("z_score") * direction > 0)
     best_possible = pl.when("is_increase_good").then("lift_high").otherwise(-pl.col("lift_low"))
+    is_same = (pl.col("lift_low") > -pl.col("minimum_lift")) & (pl.col("lift_high") < pl.col("minimum_lift"))
     is_harmful = is_worse & pl.col("role").is_in([MetricRole.PRIMARY, MetricRole.GUARDRAIL])
     return (
         results.join(plans.select("experiment_id", "minimum_lift"), on="experiment_id")
@@ -75,6 +77,7 @@ def _arm_events(results: pl.DataFrame, plans: pl.DataFrame) -> pl.DataFrame:
             better_day=pl.col("as_of_day").filter(is_better).min(),
             harm_day=pl.col("as_of_day").filter(is_harmful).min(),
             futile_day=pl.col("as_of_day").filter(is_primary & (best_possible < pl.col("minimum_lift"))).min(),
+            same_day=pl.col("as_of_day").filter(is_primary & is_same).min(),
         )
         .with_columns(
             better_day=pl.when(pl.col("harm_day").is_null() | (pl.col("harm_day") > pl.col("better_day"))).then(
@@ -101,6 +104,7 @@ def _decisions(
             harmful_arms=pl.col("arm").filter(pl.col("harm_day").is_not_null()).str.join(", "),
             first_harm_day=pl.col("harm_day").min(),
             futile_day=pl.when(pl.col("out_day").null_count() == 0).then(pl.col("out_day").max()),
+            same_day=pl.when(pl.col("same_day").null_count() == 0).then(pl.col("same_day").max()),
         )
         .with_columns(
             harmful_arms=pl.when(pl.col("first_harm_day").is_not_null()).then("harmful_arms"),
@@ -119,8 +123,9 @@ def _decisions(
         Verdict.INVALID: "invalid_day",
         Verdict.HARM: "harm_day",
         Verdict.WINNER: "winner_day",
+        Verdict.NO_DIFFERENCE: "same_day",
         Verdict.FUTILE: "futile_day",
-        Verdict.NO_DIFFERENCE: "last_day",
+        Verdict.NO_ANSWER: "last_day",
     }
     joined = (
         plans.join(by_test, on="experiment_id", how="left")
@@ -157,7 +162,8 @@ def _presented(decisions: pl.DataFrame, results: pl.DataFrame, as_of_day: date) 
             preference=pl.when(pl.col("is_vetoed") & (pl.col("verdict") == Verdict.WINNER))
             .then(-2.0)
             .when(pl.col("is_significant"))
-            .then(pl.col("lift") * direction)
+            # Without conversions of the control there is no relative lift, and the score tells which arm is best.
+            .then(pl.coalesce(pl.col("lift") * direction, pl.col("z_score") * direction))
             .otherwise((pl.col("lift") * direction).clip(upper_bound=0.0).fill_null(0.0) - 1.0)
         )
         .sort("experiment_id", "preference", "arm", descending=[False, True, False])
@@ -194,8 +200,11 @@ def _presented(decisions: pl.DataFrame, results: pl.DataFrame, as_of_day: date) 
 def _action() -> pl.Expr:
     """What to do, with the name of the arm to send or to stop sending."""
     expected = (pl.col("shrunk_lift") * 100).round(1)
+    is_winner = pl.col("verdict") == Verdict.WINNER
     return (
-        pl.when(pl.col("verdict") == Verdict.WINNER)
+        pl.when(is_winner & expected.is_null())
+        .then(pl.format("Send everyone arm {}: the control brought nothing. Keep a hold-out.", "arm"))
+        .when(is_winner)
         .then(pl.format("Send everyone arm {}: a change of {}% is to be expected. Keep a hold-out.", "arm", expected))
         .when((pl.col("verdict") == Verdict.CONTINUE) & pl.col("harmful_arms").is_not_null())
         .then(pl.format("Stop sending arm {}: it does harm. Let the other arms run.", "harmful_arms"))

@@ -24,6 +24,8 @@ METRIC: dict[SourceKind, str] = {
     "table": "table",
 }
 COMPARED = ("audience", "campaign", "store")
+# What single rows tell of the counts in a campaign's report.
+COUNTED_LATER = ("sent", "hard_bounces", "soft_bounces", "unsubscribes", "complaints", "opens", "clicks")
 MORE_IS_HELD = {
     "audience": "deleted or changed since",
     "campaign": "deleted members",
@@ -89,6 +91,27 @@ def collections(
         _note(guests, "store_id", OF_GUESTS, "kept, and credited to nobody"),
     ]
     return pl.concat([compared, *notes]).collect()
+
+
+def after_tonight(sources: pl.LazyFrame, *, as_of: date) -> pl.DataFrame:
+    """How much of each count a report may hold already that belongs to later nights.
+
+    Args:
+        sources: `lake.sources`, all versions.
+        as_of: tonight.
+
+    Returns:
+        One row per campaign with such rows: `campaign_id`, and the numbers named by `COUNTED_LATER`.
+    """
+    counts = pl.col("later").str.json_decode(pl.Struct(dict.fromkeys(COUNTED_LATER, pl.Int64)))
+    known = sources.filter((pl.col("as_of_day") <= day_number(as_of)) & (pl.col("kind") == "campaign"))
+    return (
+        _latest(known, ["source_id"])
+        .filter(pl.col("later").is_not_null())
+        .select(pl.col("source_id").alias("campaign_id"), counts.alias("counts"))
+        .unnest("counts")
+        .collect()
+    )
 
 
 def _latest(versions: pl.LazyFrame, key: list[str]) -> pl.LazyFrame:

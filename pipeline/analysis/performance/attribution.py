@@ -4,7 +4,8 @@ from datetime import date
 
 import polars as pl
 
-from pipeline.common.time import over_windows, to_amount, to_date
+from pipeline.analysis.statistics.intervals import mean_amount_with_interval
+from pipeline.common.time import CENTS, over_windows, to_amount, to_date
 from pipeline.schemas import performance
 from pipeline.schemas.base import conform
 
@@ -19,7 +20,7 @@ def revenue_attribution(
     Returns:
         One row per step, view of attribution and window of days of sending in which the view credits the step: the
         conversions, orders and net revenue (in `currency`) credited to the step's messages, its share of all revenue
-        that the view credits in the window, and the revenue per delivered message.
+        that the view credits in the window, and the revenue per delivered message with its interval.
     """
     names = steps.select("step_key", "workflow_id", "step_id")
     credits = over_windows(credit_days.with_columns(to_date("day")), "day", as_of)
@@ -28,7 +29,7 @@ def revenue_attribution(
     total = pl.col("net_cents").sum().over("view", "window")
     table = (
         credits.group_by("step_key", "view", "window")
-        .agg(pl.col("conversions", "orders", "net_cents").sum())
+        .agg(pl.col("conversions", "orders", "net_cents", "squared_cents").sum())
         .join(delivered, on=["step_key", "window"], how="left")
         .join(names, on="step_key")
         .with_columns(
@@ -36,9 +37,13 @@ def revenue_attribution(
             to_amount("net_cents").alias("revenue_amount"),
             revenue_share=pl.when(total > 0).then(pl.col("net_cents") / total),
         )
+        .with_columns(squared_revenue=pl.col("squared_cents") / CENTS**2)
         .with_columns(
-            revenue_per_recipient_amount=pl.when(pl.col("delivered") > 0).then(
-                pl.col("revenue_amount").cast(pl.Float64) / pl.col("delivered")
+            *mean_amount_with_interval(
+                "revenue_per_recipient_amount",
+                total="revenue_amount",
+                squares="squared_revenue",
+                trials="delivered",
             ),
             currency=pl.lit(currency),
             as_of_day=pl.lit(as_of),

@@ -74,7 +74,7 @@ def bottlenecks(
     is_ranked = has_loss & (graph.has_goals[graph.source] | ~graph.has_goals[graph.source][has_loss].any())
     low, high = np.full(len(loss), np.nan), np.full(len(loss), np.nan)
     low[has_loss], high[has_loss] = np.quantile(losses[:, has_loss], [0.025, 0.975], axis=0)
-    # Where no goal was seen the loss is zero, and every draw lies above it.
+    # Where nobody was lost at all, every draw lies above the estimate, which is zero.
     low, high = np.fmin(low, loss), np.fmax(high, loss)
     status = np.where(
         has_loss,

@@ -16,8 +16,13 @@ def workflows(workflows: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
     return conform(named.sort("workflow_id"), performance.Workflows)
 
 
-def steps(steps: pl.DataFrame, edges: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    """`marts.steps` from `core.steps` and `core.edges`: each step with its default next step, as planned tonight."""
+def steps(steps: pl.DataFrame, edges: pl.DataFrame, limits: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """`marts.steps` from `core.steps` and `core.edges`: each step with its default next step, as planned tonight.
+
+    Args:
+        limits: when each step may send, as constraints.yaml says: `quiet_from_hour`, `quiet_until_hour`,
+            `allowed_weekdays` (list) and `hourly_cap` by `workflow_id` and `step_id`.
+    """
     now = end_of_day_us(as_of) - 1
     names = steps.select(pl.col("step_key").alias("to_step_key"), pl.col("step_id").alias("next_step_id"))
     onward = (
@@ -30,11 +35,13 @@ def steps(steps: pl.DataFrame, edges: pl.DataFrame, as_of: date) -> pl.DataFrame
             "next_step_id",
             pl.col("delay_hours").alias("planned_delay_hours"),
             "grace_hours",
+            pl.col("edge_source").alias("next_step_source"),
+            "observed_people",
         )
     )
-    return conform(
-        steps.join(onward, on="step_key", how="left").sort("workflow_id", "position", "step_id"), performance.Steps
-    )
+    allowed = limits.with_columns(pl.col("allowed_weekdays").cast(pl.List(pl.String)).list.join(","))
+    named = steps.join(onward, on="step_key", how="left").join(allowed, on=["workflow_id", "step_id"], how="left")
+    return conform(named.sort("workflow_id", "position", "step_id"), performance.Steps)
 
 
 def calendar(step_days: pl.DataFrame, entry_days: pl.DataFrame, as_of: date, maturity_days: int) -> pl.DataFrame:

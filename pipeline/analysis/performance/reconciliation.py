@@ -27,6 +27,7 @@ def reconciliation(
     messages: pl.LazyFrame,
     engagements: pl.LazyFrame,
     collections: pl.DataFrame,
+    later: pl.DataFrame,
     *,
     as_of: date,
 ) -> pl.DataFrame:
@@ -36,15 +37,22 @@ def reconciliation(
         messages: `core.messages`, as evidence for reasons only.
         engagements: `core.engagements`, as evidence for reasons only.
         collections: members, recipients and orders compared with announced totals, as `collections` gives them.
+        later: what the reports may hold of later nights, as `after_tonight` gives it.
         as_of: tonight.
 
     Returns:
         The rows of `collections`, and one row per metric and campaign with a report or a message. `difference` is our
-        count minus the report's. The `reason` of the latter is the first that the evidence bears out: `equal`; `no
-        report`; `no messages` (none of the campaign was read); `capped at 1,000` (somebody reached the most opens or
-        clicks that Mailchimp returns); `bounced recipients` (Mailchimp counts their opens and clicks, while we count
-        those of delivered messages only); `deleted members` (the report still counts them, but their rows are gone);
-        `report newer than activity` and `activity newer than report` (by the latest open or click); `unexplained`.
+        count minus the report's. The `reason` of the latter is the first that the evidence bears out:
+        - `equal`.
+        - `no report`.
+        - `no messages`: none of the campaign was read.
+        - `after tonight`: the report is of the moment at which it was read, and so many rows were read that belong to
+          later nights.
+        - `capped at 1,000`: somebody reached the most opens or clicks that Mailchimp returns.
+        - `bounced recipients`: Mailchimp counts their opens and clicks, while we count those of delivered messages.
+        - `deleted members`: the report still counts them, but their rows are gone.
+        - `report newer than activity` and `activity newer than report`: by the latest open or click.
+        - `unexplained`.
         `hard_bounces` include malformed addresses; `unique_clicks` is compared with Mailchimp's
         `unique_subscriber_clicks`.
     """
@@ -54,11 +62,13 @@ def reconciliation(
     evidence = _evidence(messages, engagements, as_of).join(
         reports.select("campaign_id", "last_open_us", "last_click_us"), on="campaign_id", how="full", coalesce=True
     )
+    missing = -pl.col("difference").filter(pl.col("metric") == "sent").sum() - pl.col("later_sent").first().fill_null(0)
     of_reports = (
         compared.join(evidence, on="campaign_id", how="left")
+        .join(later.rename(lambda name: name if name == "campaign_id" else f"later_{name}"), "campaign_id", how="left")
         .with_columns(difference=pl.col("counted").fill_null(0) - pl.col("reported"))
         .with_columns(emailed=pl.col("reported").filter(pl.col("metric") == "sent").sum().over("campaign_id"))
-        .with_columns(missing=(-pl.col("difference").filter(pl.col("metric") == "sent").sum()).over("campaign_id"))
+        .with_columns(missing=missing.over("campaign_id"))
         .select("campaign_id", "metric", "counted", "reported", _reason().alias("reason"))
     )
     campaigns = steps.filter(pl.col("campaign_id").is_not_null()).select("campaign_id", "workflow_id", "step_id")
@@ -138,7 +148,8 @@ def _reason() -> pl.Expr:
     is_open, is_click = pl.col("metric").is_in(OPEN_METRICS), pl.col("metric").is_in(CLICK_METRICS)
     is_rate, is_total = pl.col("metric") == "click_rate", pl.col("metric").is_in(TOTALS)
     tolerance = pl.when(is_rate).then(RATE_TOLERANCE).otherwise(0.0)
-    short = pl.col("difference") < 0
+    short, lacking = pl.col("difference") < 0, -pl.col("difference")
+    later = _later()
     bounced = pl.when(is_open).then("bounced_openers").when(is_click).then("bounced_clickers").otherwise(0).fill_null(0)
     capped = pl.when(is_open).then("capped_opens").otherwise("capped_clicks").fill_null(0) > 0
     reported_last = pl.when(is_open).then("last_open_us").when(is_click).then("last_click_us")
@@ -151,11 +162,13 @@ def _reason() -> pl.Expr:
         .then(pl.lit("equal"))
         .when(pl.col("counted").is_null())
         .then(pl.lit("no messages"))
+        .when((later > 0) & (is_rate | (short & (lacking <= later))))
+        .then(pl.lit("after tonight"))
         .when(is_total & short & capped)
         .then(pl.lit("capped at 1,000"))
-        .when(short & ~is_total & (bounced > 0) & (is_rate | (-pl.col("difference") <= bounced)))
+        .when(short & ~is_total & (bounced > 0) & (is_rate | (lacking <= bounced + later)))
         .then(pl.lit("bounced recipients"))
-        .when(has_deleted & (is_rate | (short & (is_total | (-pl.col("difference") <= pl.col("missing") + bounced)))))
+        .when(has_deleted & (is_rate | (short & (is_total | (lacking <= pl.col("missing") + bounced + later)))))
         .then(pl.lit("deleted members"))
         .when(short & (reported_last > counted_last))
         .then(pl.lit("report newer than activity"))
@@ -163,3 +176,15 @@ def _reason() -> pl.Expr:
         .then(pl.lit("activity newer than report"))
         .otherwise(pl.lit("unexplained"))
     )
+
+
+def _later() -> pl.Expr:
+    """How many rows of later nights a count may hold. A rate moves with any row of its counts."""
+    of_metric: dict[str, tuple[str, ...]] = {metric: (metric,) for metric in (*COUNTED, *TOTALS)}
+    of_metric |= {"unique_opens": ("opens",), "unique_clicks": ("clicks",)}
+    of_metric |= {"click_rate": ("clicks", "sent", "hard_bounces", "soft_bounces")}
+    found = pl.lit(0, dtype=pl.Int64)
+    for metric, counts in of_metric.items():
+        rows = pl.sum_horizontal(f"later_{count}" for count in counts)
+        found = pl.when(pl.col("metric") == metric).then(rows).otherwise(found)
+    return found

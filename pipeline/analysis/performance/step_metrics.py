@@ -4,9 +4,9 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from pipeline.analysis.statistics.intervals import rate_with_interval, share_of
+from pipeline.analysis.statistics.intervals import mean_amount_with_interval, rate_with_interval, share_of
 from pipeline.common.rates import STEP_RATES
-from pipeline.common.time import AMOUNT, WINDOW_DAYS, over_windows, to_amount, to_date
+from pipeline.common.time import AMOUNT, CENTS, WINDOW_DAYS, over_windows, to_amount, to_date
 from pipeline.schemas import performance
 from pipeline.schemas.base import conform, polars_schema
 from pipeline.schemas.reductions import StepDays
@@ -14,6 +14,7 @@ from pipeline.schemas.reductions import StepDays
 MESSAGE_COUNTS = [name for name in polars_schema(StepDays) if name not in ("step_key", "workflow_key", "day")]
 AMOUNTS = ("revenue_amount", "mailchimp_compat_revenue_amount")
 COUNTS = ("entries", *MESSAGE_COUNTS, "conversions", "mailchimp_compat_conversions")
+SQUARES = "squared_revenue"
 
 
 def step_metrics_daily(
@@ -51,7 +52,10 @@ def step_metrics_daily(
     named = (
         facts.join(names, on="step_key")
         .with_columns(to_date("day"), to_amount("revenue_cents").alias("revenue_amount"))
-        .with_columns(to_amount("mailchimp_compat_revenue_cents").alias("mailchimp_compat_revenue_amount"))
+        .with_columns(
+            to_amount("mailchimp_compat_revenue_cents").alias("mailchimp_compat_revenue_amount"),
+            (pl.col("squared_cents") / CENTS**2).alias(SQUARES),
+        )
         .filter(pl.col("day") <= as_of)
         .with_columns(
             _known_human_opens(),
@@ -86,6 +90,7 @@ def _credits(credit_days: pl.DataFrame, view: str, prefix: str) -> pl.DataFrame:
         "day",
         pl.col("conversions").alias(f"{prefix}conversions"),
         pl.col("net_cents").alias(f"{prefix}revenue_cents"),
+        pl.col("squared_cents").alias(f"{prefix}squared_cents"),
     )
 
 
@@ -100,7 +105,7 @@ def _windowed(daily: pl.DataFrame, keys: list[str], as_of: date, *more: str) -> 
         .group_by(*keys, "window")
         .agg(
             pl.col(*counts).sum(),
-            pl.col(*AMOUNTS).sum(),
+            pl.col(*AMOUNTS, SQUARES).sum(),
             pl.col("sent").filter(pl.col("is_mature")).sum().alias("mature_sent"),
         )
     )
@@ -110,7 +115,7 @@ def _windowed(daily: pl.DataFrame, keys: list[str], as_of: date, *more: str) -> 
     grid = daily.group_by(keys).agg(pl.col("definition_version", "currency").first()).join(windows, how="cross")
     return (
         grid.join(sums, on=[*keys, "window"], how="left")
-        .with_columns(pl.col(*counts, "mature_sent").fill_null(0), pl.col(*AMOUNTS).cast(AMOUNT).fill_null(0))
+        .with_columns(pl.col(*counts, "mature_sent", SQUARES).fill_null(0), pl.col(*AMOUNTS).cast(AMOUNT).fill_null(0))
         .with_columns(_known_human_opens())
         .with_columns(*_rates(), as_of_day=pl.lit(as_of), is_mature=pl.col("mature_sent") == pl.col("sent"))
     )
@@ -128,7 +133,6 @@ def _rates() -> list[pl.Expr]:
     )
     machines_known = pl.col("unmarked_sent") == 0
     human_clicks = pl.col("unique_human_clicks")
-    revenue = pl.col("revenue_amount").cast(pl.Float64)
     return [
         *(column for rate in STEP_RATES for column in rate_with_interval(*rate[:3])),
         share_of(pl.col("unique_human_opens"), pl.col("delivered")).alias("human_open_rate_low"),
@@ -137,5 +141,10 @@ def _rates() -> list[pl.Expr]:
         pl.when(machines_known)
         .then(share_of(human_clicks, pl.col("unique_human_engagements")))
         .alias("click_to_open_rate_high"),
-        pl.when(pl.col("delivered") > 0).then(revenue / pl.col("delivered")).alias("revenue_per_recipient_amount"),
+        *mean_amount_with_interval(
+            "revenue_per_recipient_amount",
+            total="revenue_amount",
+            squares=SQUARES,
+            trials="delivered",
+        ),
     ]

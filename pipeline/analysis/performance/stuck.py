@@ -27,16 +27,18 @@ def stuck_subscribers(
     messages: pl.DataFrame,
     events: pl.DataFrame,
     automation_queue: pl.DataFrame,
+    journey_steps: pl.DataFrame,
     steps: pl.DataFrame,
     workflows: pl.DataFrame,
     *,
     as_of: date,
 ) -> pl.DataFrame:
-    """`marts.stuck_subscribers`, from the tables of `core` with these names and two of the lake.
+    """`marts.stuck_subscribers`, from the tables of `core` with these names and three of the lake.
 
     Args:
         events: the latest version of each event of `lake.events`.
         automation_queue: `lake.automation_queue` of every night.
+        journey_steps: the latest version of each step of `lake.journey_steps`.
 
     Returns:
         One row per subscriber and workflow whose latest stay in a step ran past its deadline by the end of tonight, and
@@ -44,7 +46,8 @@ def stuck_subscribers(
         sending after tonight still waits as intended and is left out. `cause` is the first that the evidence shows: the
         next step is deleted; it, the step itself or the workflow is paused; the step's message bounced; the subscriber
         entered the step at least three times; a `filter_failed` event; the planned sending in Mailchimp's queue has
-        passed. `stuck_hours` count from the deadline to the end of tonight.
+        passed, or Mailchimp counts people who wait at the next e-mail of the journey itself.
+        `stuck_hours` count from the deadline to the end of tonight.
     """
     now = end_of_day_us(as_of)
     held = (
@@ -53,6 +56,7 @@ def stuck_subscribers(
         .pipe(_with_queue, automation_queue, steps, now)
         .filter(pl.col("next_send_us").is_null() | (pl.col("next_send_us") < now))
         .pipe(_with_states, steps, workflows)
+        .pipe(_with_journey_queue, journey_steps, steps)
         .pipe(_with_marks, messages, events, workflows, now)
         .with_columns(_cause().alias("cause"))
     )
@@ -146,6 +150,13 @@ def _with_queue(stays: pl.DataFrame, automation_queue: pl.DataFrame, steps: pl.D
     return stays.join(planned, on=JOURNEY, how="left")
 
 
+def _with_journey_queue(stays: pl.DataFrame, journey_steps: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
+    """With `queue_count`, how many Mailchimp counts at the e-mail that is planned next; null where it counts nobody."""
+    queues = journey_steps.group_by("campaign_id").agg(pl.col("queue_count").max()).drop_nulls()
+    waiting = steps.join(queues, on="campaign_id").select(pl.col("step_key").alias("to_step_key"), "queue_count")
+    return stays.join(waiting, on="to_step_key", how="left")
+
+
 def _with_states(stays: pl.DataFrame, steps: pl.DataFrame, workflows: pl.DataFrame) -> pl.DataFrame:
     return (
         stays.join(step_names(steps, "to").drop("workflow_id"), on="to_step_key")
@@ -188,7 +199,7 @@ def _cause() -> pl.Expr:
         .then(pl.lit("loop"))
         .when("is_filtered")
         .then(pl.lit("failed filter"))
-        .when(pl.col("next_send_us").is_not_null())
+        .when(pl.col("next_send_us").is_not_null() | (pl.col("queue_count") > 0))
         .then(pl.lit("queue stall"))
         .otherwise(pl.lit("unknown"))
     )

@@ -12,6 +12,7 @@ import polars as pl
 
 from pipeline.common.sticky_hash import uniform_hash
 from pipeline.common.time import day_number, numbered_day
+from pipeline.common.written import stood_when_sent
 from pipeline.schemas.base import conform
 from pipeline.schemas.timing import SendTimeAssignments
 
@@ -20,11 +21,14 @@ PERIOD_DAYS = 28
 METHOD = "uniform draw for the share that explores, recommended hour for the rest"
 
 
-def assign_hours(subscribers: pl.DataFrame, *, share: float, allowed: Sequence[int], as_of_day: date) -> pl.DataFrame:
+def assign_hours(
+    subscribers: pl.DataFrame, stands: pl.DataFrame, *, share: float, allowed: Sequence[int], as_of_day: date
+) -> pl.DataFrame:
     """Assign every subscriber an hour for the period that tomorrow belongs to.
 
     Args:
         subscribers: rows of `subscriber_send_times`.
+        stands: the hours that stand in the account tonight, as rows of `core.written_values`.
         share: share of subscribers whose hour is drawn, 0-1; a hash of subscriber and period says who they are.
         allowed: local hours from which is drawn, each with the same probability.
         as_of_day: tonight.
@@ -50,8 +54,12 @@ def assign_hours(subscribers: pl.DataFrame, *, share: float, allowed: Sequence[i
             "choice_probability": probability,
         }
     ).filter(pl.col("assigned_local_hour") >= 0)
+    served = frame.join(
+        stands.select("subscriber_key", "value"), on="subscriber_key", how="left", maintain_order="left"
+    )
     return conform(
-        frame.with_columns(
+        served.with_columns(
+            is_served=pl.col("value").eq_missing(pl.col("assigned_local_hour").cast(pl.String)),
             as_of_day=pl.lit(as_of_day),
             period_first_day=pl.lit(numbered_day(PERIOD_DAYS * period)),
             method=pl.lit(METHOD),
@@ -71,19 +79,29 @@ def logged_assignments(assignments: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def sent_as_assigned(sends: pl.DataFrame, log: pl.DataFrame, *, used_from: date | None) -> pl.DataFrame:
+def sent_as_assigned(
+    sends: pl.DataFrame, log: pl.DataFrame, written: pl.DataFrame, *, followed: pl.DataFrame
+) -> pl.DataFrame:
     """Messages with the probability of their hour; null where the sender did not follow an earlier assignment.
 
     Args:
-        sends: one row per message: `subscriber_key`, `day` (number), `local_hour` and any other columns.
+        sends: one row per message: `subscriber_key`, `step_key`, `sent_us`, `day` (number), `local_hour` and any other
+            columns.
         log: rows of the lake's `send_time_assignments`.
-        used_from: first day on which the sender followed the assignments; none = not yet.
+        written: the hours that stood in the account, as rows of `core.written_values`.
+        followed: `step_key` of the steps whose flow sends at the assigned hour, and `followed_from`, the first day on
+            which it does.
 
     Returns:
-        The messages from `used_from` on, with `propensity`. While nothing is followed: all messages, without one.
+        The messages of these steps from that day on, with `propensity`. It is null unless the hour of the message was
+        assigned, was written, and stood when the message was sent. While no flow follows: all messages, without one.
     """
-    if used_from is None:
+    if followed.is_empty():
         return sends.with_columns(propensity=pl.lit(None, dtype=pl.Float64))
+    since = followed.with_columns(_from=pl.col("followed_from").to_physical().cast(pl.Int64)).drop("followed_from")
+    mine = sends.join(since, on="step_key").filter(pl.col("day") >= pl.col("_from")).drop("_from")
+    stood = stood_when_sent(mine.select("subscriber_key", "step_key", "sent_us"), written)
+    hours = stood.with_columns(_hour=pl.col("value").cast(pl.Int64, strict=False)).drop("value")
     assigned = log.select(
         "subscriber_key",
         "period",
@@ -91,11 +109,13 @@ def sent_as_assigned(sends: pl.DataFrame, log: pl.DataFrame, *, used_from: date 
         pl.col("choice_probability").alias("propensity"),
         pl.col("as_of_day").alias("assigned_day"),
     )
-    followed = sends.filter(pl.col("day") >= day_number(used_from)).with_columns(period=pl.col("day") // PERIOD_DAYS)
-    joined = followed.join(assigned, on=["subscriber_key", "period", "local_hour"], how="left", maintain_order="left")
-    return joined.with_columns(propensity=pl.when(pl.col("assigned_day") < pl.col("day")).then("propensity")).drop(
-        "assigned_day", "period"
+    joined = (
+        mine.with_columns(period=pl.col("day") // PERIOD_DAYS)
+        .join(assigned, on=["subscriber_key", "period", "local_hour"], how="left", maintain_order="left")
+        .join(hours, on=["subscriber_key", "step_key", "sent_us"], how="left", maintain_order="left")
     )
+    is_served = (pl.col("assigned_day") < pl.col("day")) & (pl.col("_hour") == pl.col("local_hour"))
+    return joined.with_columns(propensity=pl.when(is_served).then("propensity")).drop("assigned_day", "period", "_hour")
 
 
 def period_of(day: int) -> int:

@@ -20,12 +20,15 @@ def engaged_sends(messages: pl.DataFrame, *, as_of: date, days: int) -> pl.DataF
     """Messages of the last `days` days that did not bounce, from `core.messages`.
 
     Returns:
-        One row per message: `subscriber_key`, `day`, `local_hour` (0-23, of sending), and `is_engaged`: whether a
-        person opened or clicked it. Opens do not count where opens by machines cannot be told apart.
+        One row per message: `subscriber_key`, `step_key`, `sent_us`, `day`, `local_hour` (0-23, of sending), and
+        `is_engaged`: whether a person opened or clicked it. Opens do not count where opens by machines cannot be told
+        apart.
     """
     is_opened = pl.col("has_machine_marks") & (pl.col("human_opens") > 0)
     return messages.filter(is_recent(as_of, days) & pl.col("bounce_kind").is_null()).select(
         "subscriber_key",
+        "step_key",
+        "sent_us",
         "day",
         local_hour=pl.col("local_hour_of_week") % HOURS,
         is_engaged=is_opened | (pl.col("human_clicks") > 0),

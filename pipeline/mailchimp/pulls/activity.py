@@ -114,6 +114,9 @@ def pull_activity(
 def _gather(pull: Pull, activity: Activity, messages: pl.DataFrame) -> tuple[int, int]:
     """Gathers the rows of a campaign and returns how many wait for a later night, and how many were set aside."""
     campaign, recipients = activity.campaign, activity.recipients
+    unsubscribes, complaints = (
+        rows.frame for rows in activity.others if rows.model in (tables.Unsubscribes, tables.AbuseReports)
+    )
     sent = pull.add(parse.Rows(tables.Sends, messages, recipients.quarantined))
     opens = _with_known_marks(activity.opens, messages, campaign.sent_us)
     others = [activity.events, opens, *activity.others]
@@ -124,9 +127,31 @@ def _gather(pull: Pull, activity: Activity, messages: pl.DataFrame) -> tuple[int
         announced=activity.announced,
         set_aside=len(recipients.quarantined),
         left_out=recipients.frame.height - sent.rows,
+        later={
+            "sent": sent.later,
+            **_later_events(activity.events.frame, pull.end_us),
+            "unsubscribes": _later(unsubscribes, pull.end_us),
+            "complaints": _later(complaints, pull.end_us),
+        },
         detail=activity.shortfall,
     )
     return later, sum(len(rows.quarantined) for rows in (recipients, *others))
+
+
+def _later(rows: pl.DataFrame, end_us: int) -> int:
+    return rows.filter(pl.col("occurred_us") > end_us).height
+
+
+def _later_events(events: pl.DataFrame, end_us: int) -> dict[str, int]:
+    """How many opens, clicks and bounces belong to later nights."""
+    is_bounce = pl.col("action") == "bounce"
+    kinds = {
+        "opens": pl.col("action") == "open",
+        "clicks": pl.col("action") == "click",
+        "hard_bounces": is_bounce & (pl.col("bounce_kind") == "hard"),
+        "soft_bounces": is_bounce & (pl.col("bounce_kind") == "soft"),
+    }
+    return {metric: _later(events.filter(is_one), end_us) for metric, is_one in kinds.items()}
 
 
 def _window(pull: Pull, campaign: Campaign, *, later: int, set_aside: int) -> dict[str, Any]:

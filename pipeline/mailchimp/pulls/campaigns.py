@@ -16,11 +16,12 @@ from pipeline.schemas import lake as tables
 from pipeline.settings import Settings
 
 CAMPAIGN_FIELDS = (
-    "id,web_id,type,status,create_time,send_time,emails_sent,recipients.list_id,settings.title,settings.subject_line"
+    "id,web_id,type,status,create_time,send_time,emails_sent,recipients.list_id,settings.title,"
+    "settings.subject_line,settings.preview_text"
 )
 REPORT_FIELDS = (
     "id,send_time,emails_sent,bounces,unsubscribed,abuse_reports,opens.opens_total,opens.unique_opens,opens.last_open,"
-    "clicks,ecommerce"
+    "clicks,ecommerce,industry_stats"
 )
 
 

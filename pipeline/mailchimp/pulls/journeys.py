@@ -21,6 +21,7 @@ from pipeline.mailchimp.pulls.narrowing import answers, until
 from pipeline.mailchimp.pulls.pulling import STOPPING, Pull, PullSummary
 from pipeline.mailchimp.rows import Rows
 from pipeline.schemas import lake as tables
+from pipeline.schemas.journeys.lake import Journeys
 from pipeline.schemas.vocabulary import SourceKind
 from pipeline.settings import Settings
 
@@ -48,7 +49,7 @@ def pull_journeys(
 
 
 def _read_all(pull: Pull) -> None:
-    ever = dict(pull.lake.latest(tables.Journeys).select("journey_id", "name").collect().iter_rows())
+    ever = dict(pull.lake.latest(Journeys).select("journey_id", "name").collect().iter_rows())
     listed = _listed(pull.client)
     found = parse.journey_rows(listed)
     if listed and found.frame.is_empty():
@@ -59,13 +60,13 @@ def _read_all(pull: Pull) -> None:
     pull.sources.compare("journey", ever, set(found.frame["journey_id"]))
     journeys = until(found, pull.end_us, "first_started_us").frame
     steps = pull.client.map(partial(_steps_of, pull), journeys.select("journey_id", "name").rows())
-    known = dict(pull.lake.latest(tables.Journeys).select("journey_id", "step_ids").collect().iter_rows())
+    known = dict(pull.lake.latest(Journeys).select("journey_id", "step_ids").collect().iter_rows())
     step_ids = [
         known.get(journey_id, "[]") if one is None else parse.ids_as_text(one)
         for journey_id, one in zip(journeys["journey_id"], steps, strict=True)
     ]
     numbers = _campaigns_by_number(pull.lake)
-    pull.add(Rows(tables.Journeys, journeys.with_columns(pl.Series("step_ids", step_ids)), found.quarantined))
+    pull.add(Rows(Journeys, journeys.with_columns(pl.Series("step_ids", step_ids)), found.quarantined))
     for one in steps:
         if one is not None:
             pull.add(_resolved(one, numbers))

@@ -15,6 +15,7 @@ from pipeline.mailchimp import rows as parse
 from pipeline.mailchimp.client import MailchimpClient
 from pipeline.mailchimp.pulls.pulling import MOST_FAILING, STOPPING
 from pipeline.schemas import lake as tables
+from pipeline.schemas.journeys.lake import JourneySteps
 from pipeline.settings import Settings
 
 # Kinds that go to everybody at once; every other kind, documented or not, is sent one by one.
@@ -33,7 +34,7 @@ class Recipient:
 def journey_campaigns(lake: Lake, settings: Settings) -> set[str]:
     """Campaigns that are e-mails of a classic automation, a journey or a flow in the user's map: sent one by one."""
     of_automations = lake.latest(tables.AutomationEmails).select("step_id").collect()["step_id"]
-    of_journeys = lake.latest(tables.JourneySteps).select("campaign_id").drop_nulls().collect()["campaign_id"]
+    of_journeys = lake.latest(JourneySteps).select("campaign_id").drop_nulls().collect()["campaign_id"]
     flows = load_flow_map(settings.definitions).flows
     return {*of_automations, *of_journeys, *(step.campaign for flow in flows for step in flow.steps if step.campaign)}
 
@@ -54,7 +55,7 @@ def planned_hours(lake: Lake, settings: Settings) -> dict[str, float]:
             follows = (step["delay_action"] or "").startswith("previous_campaign")
             total = (total if follows else 0.0) + (step["delay_hours"] or 0.0)
             planned[step["step_id"]] = total
-    delays = lake.latest(tables.JourneySteps).sort("journey_id", "position").collect()
+    delays = lake.latest(JourneySteps).sort("journey_id", "position").collect()
     before = pl.col("delay_hours").fill_null(0.0).cum_sum().over("journey_id")
     emails = delays.with_columns(before.alias("hours")).drop_nulls("campaign_id")
     planned |= dict(emails.select("campaign_id", "hours").iter_rows())

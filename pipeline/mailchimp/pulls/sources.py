@@ -3,8 +3,10 @@
 Rows of `lake.sources`. The morning and the reconciliation tell them.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import date
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -67,10 +69,16 @@ class SourceBook:
         announced: int | None = None,
         set_aside: int = 0,
         left_out: int = 0,
+        later: Mapping[str, int] = MappingProxyType({}),
         detail: str = "",
     ) -> None:
-        """It was read tonight: so many rows were announced, broke their contract, and are not kept."""
-        counts = {"announced": announced, "set_aside": set_aside, "left_out": left_out}
+        """It was read tonight: so many rows were announced, broke their contract, and are not kept.
+
+        `later` tells what the rows of later nights count, as `lake.sources` holds it.
+        """
+        waiting = {metric: number for metric, number in later.items() if number}
+        told = json.dumps(waiting, sort_keys=True) if waiting else None
+        counts = {"announced": announced, "set_aside": set_aside, "left_out": left_out, "later": told}
         self._note(kind, source_id, name, state="read", since_day=None, detail=detail, **counts)
         night = self._as_of.isoformat()
         self._nights[f"{kind} {source_id}"] = max(night, self._nights.get(f"{kind} {source_id}", night))
@@ -110,12 +118,13 @@ class SourceBook:
             self._noted = {}
 
     def _row(self, kind: SourceKind, source_id: str) -> Row:
-        unknown = {"state": "read", "since_day": None, "announced": None, "set_aside": 0, "left_out": 0, "name": ""}
+        counts = {"announced": None, "set_aside": 0, "left_out": 0, "later": None}
+        unknown = {"state": "read", "since_day": None, "name": "", **counts}
         return self._noted.get((kind, source_id)) or self._known.get((kind, source_id)) or unknown
 
     def _note(self, kind: SourceKind, source_id: str, name: str, **told: Any) -> None:
         """Keeps the numbers of the last reading where none are told."""
         before = self._row(kind, source_id)
-        kept = {column: before[column] for column in ("announced", "set_aside", "left_out")}
+        kept = {column: before[column] for column in ("announced", "set_aside", "left_out", "later")}
         named = {"kind": kind, "source_id": source_id, "name": name or before["name"]}
         self._noted[kind, source_id] = {**kept, **told, **named}

@@ -43,16 +43,22 @@ Checkpoint = Callable[[str], None]
 
 
 class Account(Protocol):
-    """The mail account as writers need it. Every method raises a `SourceError` if the account does not answer well."""
+    """The mail account as writers need it. Every method raises a `SourceError` if the account does not answer well.
+
+    A `field` is a means, as `pipeline.common.means` writes it: a merge field, or tags with a prefix.
+    """
+
+    def now(self) -> datetime:
+        """The time by the account's clock."""
 
     def members(self, field: str) -> pl.DataFrame:
-        """`subscriber_key` (Int64) and `current` (String) value of a field, of everybody who gets mail now."""
+        """`subscriber_key` (Int64) and `current` (String) value of a field, of everybody who can be mailed now."""
 
     def email(self, workflow_id: str, email_id: str) -> Mapping[str, Any]:
         """An automation's e-mail as it stands now."""
 
     def ensure_field(self, field: str) -> None:
-        """Make the merge field if there is none."""
+        """Make the merge field if there is none. Where Mailchimp refuses, its members are refused one by one."""
 
     def write_members(self, changes: Sequence[Change]) -> list[str]:
         """Set the field of each member who still holds `before`.
@@ -176,7 +182,8 @@ class Writer:
             by_place[place] = outcome
             if write.subject is not None:
                 by_subject[write.subject] = outcome
-        return self.ledger.journal.settle(record, by_place, now=self.now), by_subject
+        settled = self.ledger.journal.settle(record, by_place, now=self.now, read_at=self._account.now())
+        return settled, by_subject
 
 
 @contextmanager
@@ -215,7 +222,7 @@ def plan_forward(
 
 def plan_way_back(record: Record, held: Mapping[str, str], before: Mapping[str, Trace]) -> ChangePlan:
     """What brings the account back to what stood before the record, as far as nobody else has set it since."""
-    field = str(record.proposal.after["field"]) if record.proposal.writes_field else email_field(record)
+    field = record.proposal.field if record.proposal.writes_field else email_field(record)
     return way_back(field, held, before)
 
 
@@ -229,7 +236,7 @@ def held_values(record: Record, account: Account) -> dict[str, str]:
     if not record.proposal.writes_field:
         email_id = str(after["email_id"])
         return {email_id: email_value(record, account.email(str(after["workflow_id"]), email_id))}
-    members = account.members(str(after["field"]))
+    members = account.members(record.proposal.field)
     if members.is_empty():
         raise NotApplicableError(
             "Mailchimp lists no member who gets mail, so nothing is written. Run the command again later; if it stays "

@@ -10,8 +10,9 @@ import polars as pl
 from pipeline.optimizations.proposals.anomalies import anomaly_proposals
 from pipeline.optimizations.proposals.coordination import coordination_proposals
 from pipeline.optimizations.proposals.delays import delay_proposals
+from pipeline.optimizations.proposals.deliveries import delivery_proposals
 from pipeline.optimizations.proposals.evidence import Publication
-from pipeline.optimizations.proposals.experiments import winner_proposals
+from pipeline.optimizations.proposals.experiments import start_proposals, winner_proposals
 from pipeline.optimizations.proposals.policies import policy_proposals
 from pipeline.optimizations.proposals.rollbacks import rollback_proposals
 from pipeline.optimizations.proposals.send_times import send_time_proposals
@@ -19,9 +20,11 @@ from pipeline.optimizations.proposals.stuck import stuck_proposals
 from pipeline.optimizations.record import Proposal
 
 ANALYSES: Sequence[Callable[[Publication], Iterator[Proposal]]] = (
+    start_proposals,
     winner_proposals,
     delay_proposals,
     send_time_proposals,
+    delivery_proposals,
     policy_proposals,
     coordination_proposals,
     stuck_proposals,
@@ -49,6 +52,13 @@ def proposals_from(
     for analysis in ANALYSES:
         try:
             found += list(analysis(publication))
-        except (KeyError, ValueError, pl.exceptions.PolarsError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+            pl.exceptions.PolarsError,
+        ) as error:
             failures.append(f"{analysis.__name__}: {type(error).__name__}")
     return found, failures

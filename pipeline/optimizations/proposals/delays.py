@@ -1,10 +1,12 @@
 """Delays that convert better than today's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import polars as pl
 
 from pipeline.charts.figures import delay_chart
+from pipeline.common.means import condition
 from pipeline.common.words import lift
 from pipeline.optimizations.proposals.evidence import BY_HAND, HELD_OUT, Publication, hold_out
 from pipeline.optimizations.record import Measure, Proposal
@@ -13,15 +15,20 @@ from pipeline.schemas.vocabulary import ProposalKind as Kind
 
 #: From the step before the wait: longer than any delay compared, as in the curves.
 DELAY_OUTCOME_DAYS = 14
+#: Delays to draw in a test where only one was used, as parts of today's.
+_DRAWN = (0.5, 1.0, 2.0)
 _TRANSITION = ["workflow_id", "from_step_id", "to_step_id"]
 
 
 def delay_proposals(publication: Publication) -> Iterator[Proposal]:
     """One proposal per transition whose delay should change or be tested.
 
-    Mailchimp's API cannot write the delay between two steps, so a person makes the change. Where no other delay can be
-    compared with today's there is no evidence for any, and nothing to decide: `opportunities` lists it.
+    Mailchimp's API cannot write the delay between two steps, so a person makes the change. Where only today's delay was
+    used and enough people enter, a test of several delays is proposed.
     """
+    alone = (pl.col("action") == "test") & (pl.col("status") == "single delay")
+    for row in publication["delay_recommendations"].filter(alone).sort(_TRANSITION).iter_rows(named=True):
+        yield _first_test(publication, row)
     recommended = publication["delay_recommendations"].filter(
         pl.col("action").is_in(["change", "test"]) & pl.col("recommended_delay_hours").is_not_null()
     )
@@ -34,10 +41,10 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
         names = f"{publication.step_name(workflow, start)} and {publication.step_name(workflow, end)}"
         verb = "wait" if is_change else "test waiting"
         target = f"{workflow}/{start}/{end}"
-        marked = hold_out(Kind.DELAY, target) if is_change else {}
+        marked = hold_out(f"delay {target}") if is_change else {}
         whom = (
-            f"Split before it: whoever has {marked['field']} = {marked['holdout_value']} keeps the {now} hours; "
-            f"set it to {best} hours for all others."
+            f"Split before it: where {condition(marked['field'], marked['holdout_value'])}, the {now} hours stay; set "
+            f"it to {best} hours for all others."
             if is_change
             else f"Set it to {best} hours for half of the entrants, drawn by lot."
         )
@@ -89,3 +96,46 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
             measure=Measure(metric=MetricName.CONVERSION, window_days=DELAY_OUTCOME_DAYS) if is_change else None,
             risk=Risk.MEDIUM if row["identification"] == "randomised" else Risk.HIGH,
         )  # fmt: skip
+
+
+def _first_test(publication: Publication, row: Mapping[str, Any]) -> Proposal:
+    """A test of delays where none but today's was ever used: it promises nothing, because nothing is known yet."""
+    workflow, start, end = (row[name] for name in _TRANSITION)
+    now = round(row["current_delay_hours"])
+    delays = sorted({max(1, round(now * part)) for part in _DRAWN})
+    drawn = ", ".join(f"{hours} h" for hours in delays)
+    names = f"{publication.step_name(workflow, start)} and {publication.step_name(workflow, end)}"
+    return Proposal(
+        kind=Kind.DELAY,
+        target=f"{workflow}/{start}/{end}",
+        title=f"{publication.workflow_name(workflow)}: test waiting {drawn} between {names}",
+        workflow_id=workflow,
+        step_id=start,
+        before={"delay_hours": now},
+        after={
+            "delays_hours": delays,
+            "instructions": [
+                f"Open '{workflow}' in your sender and go to the wait between '{start}' and '{end}'.",
+                f"Split the entrants by lot into {len(delays)} equal parts, who wait {drawn}.",
+                "Let the event `step_entered` tell `assigned_delay_hours` and `is_delay_randomised: true`.",
+                "Save, and mark this record as done: `delay_curves` compares the delays every night.",
+            ],
+        },
+        apply_kind=ApplyKind.MANUAL,
+        base_version=f"{now} h alone",
+        evidence=publication.evidence(
+            summary=f"All {row['entrants']:,} entrants waited {now} h, so nothing is known of another delay. As many "
+            "people enter as a test needs.",
+            source=f"marts.delay_recommendations where workflow_id = '{workflow}' and from_step_id = '{start}' "
+            f"and to_step_id = '{end}'",
+            rows=pl.DataFrame([{name: row[name] for name in (*_TRANSITION, "entrants", "conversions")}]),
+            at=(workflow, end),
+            n=row["entrants"],
+            effect=None,
+            method=row["method"],
+            identification="not identified",
+            window="conversions within the horizon after the step, matured entrants",
+        ),
+        holdout_share=BY_HAND,
+        risk=Risk.MEDIUM,
+    )

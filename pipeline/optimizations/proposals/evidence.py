@@ -7,9 +7,8 @@ from typing import Any
 import polars as pl
 
 from pipeline.charts.vega import Figure
+from pipeline.common.means import of_tag
 from pipeline.common.words import share
-from pipeline.optimizations.record import digest
-from pipeline.schemas.vocabulary import ProposalKind as Kind
 
 #: Complaints at which mailbox providers begin to filter, and at which they block.
 COMPLAINT_WARNING, COMPLAINT_STOP = 0.001, 0.003
@@ -21,12 +20,16 @@ HELD_OUT, BY_HAND = 0.1, 0.0
 #: Days after a message in which an outcome counts, where no test has said how many.
 OUTCOME_DAYS = 7
 MOST_ROWS = 12
-KEPT_OUT = "out"
+KEPT_OUT = "kept out"
 
 
-def hold_out(kind: Kind, target: str) -> dict[str, str]:
-    """The member field in which those are marked who are kept out of a change made by hand."""
-    return {"field": f"KEEP{digest([kind, target])[:6].upper()}", "holdout_value": KEPT_OUT}
+def hold_out(change: str) -> dict[str, str]:
+    """The tag by which those are known who are kept out of a change made by hand.
+
+    >>> hold_out("delay welcome/hello/tips")
+    {'field': 'tag delay welcome/hello/tips', 'holdout_value': 'kept out'}
+    """
+    return {"field": of_tag(change), "holdout_value": KEPT_OUT}
 
 
 @dataclass(frozen=True)

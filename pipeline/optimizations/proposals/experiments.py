@@ -1,4 +1,4 @@
-"""Winners of tests: send everybody the better arm, and keep some on the control to see whether it holds."""
+"""Tests: write the arms of one that is planned; send everybody the better arm of one that has a winner."""
 
 import json
 from collections.abc import Iterator
@@ -7,11 +7,80 @@ from typing import Any
 import polars as pl
 
 from pipeline.charts.figures import experiment_chart
+from pipeline.common.means import condition, in_words
 from pipeline.common.words import lift
-from pipeline.optimizations.proposals.evidence import HELD_OUT, Publication, hold_out
+from pipeline.optimizations.proposals.deliveries import first_a_means
+from pipeline.optimizations.proposals.evidence import BY_HAND, HELD_OUT, Publication, hold_out
 from pipeline.optimizations.record import Measure, Proposal
-from pipeline.schemas.vocabulary import ApplyKind, Risk
+from pipeline.schemas.vocabulary import ApplyKind, Assigner, Risk
 from pipeline.schemas.vocabulary import ProposalKind as Kind
+
+LONGEST_PLAN_DAYS = 180
+"""A test whose sample takes longer answers too late to be started."""
+
+
+def start_proposals(publication: Publication) -> Iterator[Proposal]:
+    """One proposal per planned test whose arms driptune draws, and whose sample comes together in time."""
+    is_drawn = (pl.col("assigned_by") == Assigner.DRIPTUNE) & (pl.col("status") == "planned")
+    planned = publication["experiments"].filter(is_drawn & (pl.col("planned_days") <= LONGEST_PLAN_DAYS))
+    for row in planned.sort("experiment_id").iter_rows(named=True):
+        yield _start(publication, row)
+
+
+def _start(publication: Publication, row: dict[str, Any]) -> Proposal:
+    name, means = row["experiment_id"], row["arm_field"]
+    arms: dict[str, float] = json.loads(row["arms"])
+    control, *others = arms
+    drawn = publication["member_field_values"].filter(pl.col("source_id") == name)
+    step = row["step_id"]
+    place = f"{publication.workflow_name(row['workflow_id'])}, {publication.step_name(row['workflow_id'], step)}"
+    if means is None:
+        apply_kind, title = ApplyKind.MANUAL, f"{place}: say how the arms of '{name}' reach the step, then it can start"
+        after: dict[str, Any] = {"instructions": first_a_means("the arms", "experiments.yaml", name)}
+    else:
+        each = "; ".join(f"arm {arm} if {condition(means, arm)}" for arm in others)
+        steps = [
+            f"At the step '{step}', send {each}; and arm {control}, the control, to everybody else.",
+            "Build this before you approve. driptune then writes the arms, every night for newcomers, until the test "
+            "ends. A message counts from when its arm stood in the account.",
+        ]
+        apply_kind, title = ApplyKind.MEMBER_FIELDS, f"{place}: start the test '{name}', its arms in {in_words(means)}"
+        after = {
+            "field": means,
+            "source": "member_field_values",
+            "column": "value",
+            "where": {"source_id": name},
+            "values": list(arms),
+            "instructions": steps,
+        }
+    shares = ", ".join(f"{arm} {share:.0%}" for arm, share in arms.items())
+    return Proposal(
+        kind=Kind.EXPERIMENT_START,
+        target=name,
+        title=title,
+        workflow_id=row["workflow_id"],
+        step_id=step,
+        before={"arms": "drawn, and written to nobody"},
+        after=after,
+        apply_kind=apply_kind,
+        base_version=f"{row['arms']} at {row['workflow_id']}/{step}",
+        evidence=publication.evidence(
+            summary=f"{row['hypothesis']} Arms: {shares}. It takes {row['planned_exposures']:,} people, "
+            f"{row['planned_days']} days of this step, to find {row['minimum_lift']:+.0%} of {row['primary_metric']} "
+            f"(now {row['baseline_mean']:.3g}) with a chance of {row['power']:.0%}.",
+            source=f"marts.experiments where experiment_id = '{name}'",
+            rows=drawn.group_by("value").agg(subscribers=pl.len()).sort("value"),
+            at=(row["workflow_id"], step),
+            n=drawn.height,
+            effect=None,
+            method=row["method"],
+            identification="not identified",
+            window=f"{row['window_days']} days after each message",
+        ),
+        # The control is what the other arms are compared with.
+        holdout_share=BY_HAND,
+        risk=Risk.MEDIUM,
+    )
 
 
 def winner_proposals(publication: Publication) -> Iterator[Proposal]:
@@ -34,10 +103,10 @@ def _winner(publication: Publication, row: dict[str, Any]) -> Proposal:
     if field:
         apply_kind, after = ApplyKind.MEMBER_FIELDS, {"field": field, "value": winner, "holdout_value": control}
     else:
-        marked = hold_out(Kind.EXPERIMENT_WINNER, name)
+        marked = hold_out(f"test {name}")
         steps = [
             f"Open the step '{row['step_id']}' of '{row['workflow_id']}' in your sender.",
-            f"Send arm {winner} to everybody but those with {marked['field']} = {marked['holdout_value']}: "
+            f"Send arm {winner} to everybody, but where {condition(marked['field'], marked['holdout_value'])}: "
             f"they keep arm {control}.",
             "Save, and mark this record as done.",
         ]
@@ -54,8 +123,7 @@ def _winner(publication: Publication, row: dict[str, Any]) -> Proposal:
         base_version=str(row["plan_hash"]),
         evidence=publication.evidence(
             summary=f"{row['hypothesis']} The test decided on {row['decided_day']} that arm {winner} beats "
-            f"{control} on {row['primary_metric']}: measured {lift(row['lift'])}, "
-            f"to be expected {lift(row['shrunk_lift'])}, because measured winners promise more than they keep.",
+            f"{control} on {row['primary_metric']}: {_measured(row, last)}",
             source=f"marts.experiment_verdicts where experiment_id = '{name}'",
             rows=last.select("arm", "metric", "exposures", "metric_mean", "control_exposures", "control_metric_mean"),
             chart=experiment_chart(of_test),
@@ -75,4 +143,14 @@ def _winner(publication: Publication, row: dict[str, Any]) -> Proposal:
         holdout_share=HELD_OUT,
         measure=Measure(metric=row["primary_metric"], window_days=row["window_days"]),
         risk=Risk.MEDIUM,
+    )
+
+
+def _measured(row: dict[str, Any], last: pl.DataFrame) -> str:
+    """The difference in words: relative, or absolute where the control brought nothing."""
+    if row["lift"] is None:
+        return f"{last.item(0, 'metric_mean'):.4g} against {last.item(0, 'control_metric_mean'):.4g} for each message."
+    return (
+        f"measured {lift(row['lift'])}, to be expected {lift(row['shrunk_lift'])}, because measured winners promise "
+        "more than they keep."
     )

@@ -14,6 +14,16 @@ from pipeline.schemas.vocabulary import ProposalKind as Kind
 HOUR_FIELD = "SENDHOUR"
 
 
+STEPS = (
+    f"Before each e-mail that is to follow, split the flow by the merge field {HOUR_FIELD}, a local hour from 0 to 23. "
+    "Put into each branch a wait until that hour in the contact's time zone. Who holds nothing goes on as today.",
+    "Write into constraints.yaml, for all workflows or for one: `send_hours_from: 2026-07-01`, with the first day on "
+    "which its mail follows the hours. What the hours bring is counted from that day on, and from no earlier one.",
+    "Build this before you approve. driptune then writes the hours, every night and for newcomers.",
+)
+"""How the flows are built, and how it is told that they are."""
+
+
 def send_time_proposals(publication: Publication) -> Iterator[Proposal]:
     """One proposal for the account: mail at the assigned hours."""
     assigned, lift = publication["send_time_assignments"], publication["send_time_lift"]
@@ -38,7 +48,12 @@ def send_time_proposals(publication: Publication) -> Iterator[Proposal]:
         target="account",
         title=f"Mail {people:,} subscribers at their own hour" + ("" if is_known else f", {drawn:,} of them by lot"),
         before={"hour": "the hour at which each flow reaches the step"},
-        after={"field": HOUR_FIELD, "source": "send_time_assignments", "column": "assigned_local_hour"},
+        after={
+            "field": HOUR_FIELD,
+            "source": "send_time_assignments",
+            "column": "assigned_local_hour",
+            "instructions": list(STEPS),
+        },
         apply_kind=ApplyKind.MEMBER_FIELDS,
         base_version="lift known" if is_known else "exploring",
         evidence=publication.evidence(

@@ -6,6 +6,7 @@ import polars as pl
 from pandera.typing.polars import DataFrame
 
 from pipeline.charts.figures import conflict_chart
+from pipeline.common.mailable import only_mailable
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
 from pipeline.decisions import conflicts
@@ -29,10 +30,14 @@ def _conflict_summary(rows: pl.DataFrame) -> dict[str, Any]:
 
 @asset(marts.WorkflowConflicts, group="decisions", summary=_conflict_summary)
 def workflow_conflicts(
-    entries: DataFrame[core.CoreStepEntries], workflows: DataFrame[core.CoreWorkflows], night: Night
+    entries: DataFrame[core.CoreStepEntries],
+    workflows: DataFrame[core.CoreWorkflows],
+    subscribers: DataFrame[core.CoreSubscribers],
+    night: Night,
 ) -> pl.DataFrame:
-    """Conflicts of everybody who is in several workflows tonight, resolved by priority."""
-    inside = stays(entries, workflows, as_of=night.as_of, days=0).filter(pl.col("exited_day").is_null())
+    """Conflicts of everybody who is in several workflows tonight and can be mailed, resolved by priority."""
+    tonight = only_mailable(stays(entries, workflows, as_of=night.as_of, days=0), subscribers)
+    inside = tonight.filter(pl.col("exited_day").is_null())
     rules = load_conflict_rules(night.settings.definitions)
     return conflicts.workflow_conflicts(inside, workflows, rules, as_of_day=night.as_of)
 
@@ -78,7 +83,9 @@ def capped_sends(
     cap = load_constraints(night.settings.definitions).frequency_cap
     if cap is None or cap.days != 1:
         return empty(marts.CappedSends)
-    planned = planned_sends(entries, steps, edges, subscribers, zone_offsets, as_of=night.as_of)
+    planned = planned_sends(
+        only_mailable(entries, subscribers), steps, edges, subscribers, zone_offsets, as_of=night.as_of
+    )
     return _moved(planned, workflows, cap.messages, night)
 
 

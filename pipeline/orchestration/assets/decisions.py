@@ -1,23 +1,33 @@
 """Assets of decisions: which path and content everybody gets tonight, how rules and policies do, and the log."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+from pandera.typing.polars import DataFrame
 
-from pipeline.analysis.statistics.policy_values import policy_values
 from pipeline.charts.figures import decision_chart
 from pipeline.config.decisions import load_decisions
 from pipeline.decisions import night as nights
-from pipeline.decisions.night import DecisionNight, Facts
+from pipeline.decisions.night import DecisionNight, Delivered, Facts
 from pipeline.orchestration.asset import Latest, Night, asset
 from pipeline.orchestration.picture import image
+from pipeline.schemas import core, lake, loop
 from pipeline.schemas import decisions as marts
-from pipeline.schemas import lake
 
 
-def _decision_night(facts: Facts, log: pl.DataFrame, night: Night) -> DecisionNight:
-    definitions, horizon_days = load_decisions(night.settings.definitions), night.settings.decision_horizon_days
-    return nights.decision_night(definitions, facts, log, as_of=night.as_of, horizon_days=horizon_days)
+@dataclass(frozen=True)
+class Standing:
+    """The ledger as decisions read it."""
+
+    records: DataFrame[loop.Optimizations]
+    written: DataFrame[core.CoreWrittenValues]
+
+
+def _decision_night(facts: Facts, log: pl.DataFrame, standing: Standing, night: Night) -> DecisionNight:
+    definitions, window_days = load_decisions(night.settings.definitions), night.settings.decision_horizon_days
+    delivered = Delivered(standing.records, standing.written)
+    return nights.decision_night(definitions, facts, log, delivered, as_of=night.as_of, window_days=window_days)
 
 
 def _decision_summary(rows: pl.DataFrame) -> dict[str, Any]:
@@ -25,6 +35,7 @@ def _decision_summary(rows: pl.DataFrame) -> dict[str, Any]:
         "decision_points": rows["decision_point_id"].n_unique(),
         "subscribers": rows["subscriber_key"].n_unique(),
         "defaults": int(rows["is_default"].sum()),
+        "served": int(rows["is_served"].sum()),
         "with_rule_errors": rows["rule_errors"].count(),
         **image(decision_chart(rows)),
     }
@@ -55,29 +66,37 @@ def _value_summary(rows: pl.DataFrame) -> dict[str, Any]:
 
 
 @asset(
-    *(marts.PathDecisions, marts.ContentDecisions, marts.RuleCoverage, marts.DecisionLint, marts.PolicyValues),
+    *(marts.DecisionPoints, marts.PathDecisions, marts.ContentDecisions, marts.RuleCoverage, marts.DecisionLint),
+    *(marts.PolicyValues, marts.PolicyChoices),
     group="decisions",
-    summary=(_decision_summary, _decision_summary, _coverage_summary, _lint_summary, _value_summary),
+    summary=(
+        *(lambda rows: {"decision_points": rows.height, "with_a_means": rows["means"].count()}, _decision_summary),
+        *(_decision_summary, _coverage_summary, _lint_summary, _value_summary),
+        lambda rows: {"policies": rows.select("decision_point_id", "policy").n_unique()},
+    ),
 )
-def choose(facts: Facts, log: Latest[lake.Decisions], night: Night) -> tuple[pl.DataFrame, ...]:
-    """An arm for everybody at every decision point and content block."""
-    tonight = _decision_night(facts, log, night)
+def choose(facts: Facts, log: Latest[lake.Decisions], standing: Standing, night: Night) -> tuple[pl.DataFrame, ...]:
+    """An arm for everybody who can be mailed, at every decision point and content block."""
+    tonight = _decision_night(facts, log, standing, night)
+    values = nights.values(tonight)
     return (
+        nights.decision_points(tonight),
         nights.path_decisions(tonight),
         nights.content_decisions(tonight),
         nights.coverage(tonight),
         nights.lint(tonight, facts),
-        policy_values(nights.valued_log(tonight), as_of_day=night.as_of),
+        values,
+        nights.policy_choices(tonight, values),
     )
 
 
 @asset(lake.Decisions, group="decisions", kinds=("polars", "parquet"))
-def decision_log(facts: Facts, log: Latest[lake.Decisions], night: Night) -> pl.DataFrame:
-    """Decisions that are about to be served, kept with what was known, for learning and replay."""
-    return nights.log_rows(_decision_night(facts, log, night), facts)
+def decision_log(facts: Facts, log: Latest[lake.Decisions], standing: Standing, night: Night) -> pl.DataFrame:
+    """Decisions about those who come to the decision point next, kept with what was known, for learning and replay."""
+    return nights.log_rows(_decision_night(facts, log, standing, night), facts)
 
 
 @asset(lake.PolicyModels, group="decisions", kinds=("polars", "parquet"))
-def policy_models(facts: Facts, log: Latest[lake.Decisions], night: Night) -> pl.DataFrame:
+def policy_models(facts: Facts, log: Latest[lake.Decisions], standing: Standing, night: Night) -> pl.DataFrame:
     """Tonight's policies, kept for replay."""
-    return nights.model_rows(_decision_night(facts, log, night))
+    return nights.model_rows(_decision_night(facts, log, standing, night))

@@ -20,6 +20,7 @@ from pipeline.mailchimp.pulls.pulling import PullSummary
 from pipeline.orchestration.asset import Latest, Metadata, Night, asset, asset_key, preview
 from pipeline.schemas import lake as tables
 from pipeline.schemas.base import Table, identity
+from pipeline.schemas.journeys.lake import Journeys, JourneySteps
 
 # The client itself retries each call for minutes. The whole step is tried twice more before a person is told.
 RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -83,7 +84,7 @@ campaigns = _pulled("read_campaigns", pulls.pull_campaigns, tables.Campaigns, af
 journeys = _pulled(
     "read_journeys",
     pulls.pull_journeys,
-    *(tables.Journeys, tables.JourneySteps),
+    *(Journeys, JourneySteps),
     # An e-mail may tell no more than the number of its campaign.
     after=(tables.Audiences, tables.Campaigns),
     is_probe=True,
@@ -92,14 +93,14 @@ reports = _pulled(
     "read_reports",
     pulls.pull_reports,
     tables.Reports,
-    after=(tables.Campaigns, tables.AutomationEmails, tables.JourneySteps),
+    after=(tables.Campaigns, tables.AutomationEmails, JourneySteps),
 )
 activity = _pulled(
     "read_activity",
     pulls.pull_activity,
     *(tables.Sends, tables.EmailActivity, tables.OpenDetails, tables.ClickDetails),
     *(tables.Unsubscribes, tables.AbuseReports),
-    after=(tables.Reports, tables.AutomationEmails, tables.JourneySteps, tables.Members),
+    after=(tables.Reports, tables.AutomationEmails, JourneySteps, tables.Members),
 )
 orders = _pulled("read_orders", pulls.pull_orders, tables.Orders, after=(tables.Members,))
 

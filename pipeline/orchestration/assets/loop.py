@@ -3,15 +3,19 @@
 from typing import Any
 
 import polars as pl
+from pandera.typing.polars import DataFrame
 
+from pipeline.analysis.experiments import learnings
 from pipeline.analysis.experiments.exposures import Facts
 from pipeline.charts.figures import realised_chart
+from pipeline.optimizations.account.written import deliveries, written_values
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.published import optimization_events, optimizations
 from pipeline.optimizations.realised import in_a_word, realised_lift
 from pipeline.optimizations.record import IN_EFFECT
 from pipeline.orchestration.asset import Night, asset, preview
 from pipeline.orchestration.picture import image
+from pipeline.schemas import core, experiments, performance
 from pipeline.schemas import loop as marts
 from pipeline.schemas.vocabulary import RecordStatus as Status
 
@@ -45,7 +49,40 @@ def _realised_summary(rows: pl.DataFrame) -> dict[str, Any]:
     }
 
 
+@asset(
+    *(core.CoreWrittenValues, marts.Deliveries),
+    group="loop",
+    summary=(
+        lambda rows: {"values": rows.height, "standing": rows["until_us"].null_count()},
+        lambda rows: dict(rows.group_by("outcome").agg(pl.col("subscribers").sum()).sort("outcome").iter_rows()),
+    ),
+)
+def journal_tables(ledger: Ledger) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What was written to members until tonight, and for how long it stood."""
+    settled, records = ledger.journal.settled(), ledger.records()
+    return written_values(settled, records), deliveries(settled, records)
+
+
 @asset(marts.RealisedLift, group="loop", summary=_realised_summary)
-def realised(facts: Facts, ledger: Ledger, night: Night) -> pl.DataFrame:
+def realised(facts: Facts, written: DataFrame[core.CoreWrittenValues], ledger: Ledger, night: Night) -> pl.DataFrame:
     """What applied changes brought until tonight."""
-    return realised_lift(ledger.records(), facts, as_of_day=night.as_of)
+    return realised_lift(ledger.records(), facts, written, as_of_day=night.as_of)
+
+
+def _learnt_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    return {"learnings": rows.height, **dict(rows.group_by("outcome").len().sort("outcome").iter_rows())}
+
+
+@asset(marts.Learnings, group="loop", summary=_learnt_summary)
+def learnt(
+    tests: DataFrame[experiments.Experiments],
+    verdicts: DataFrame[experiments.ExperimentVerdicts],
+    records: DataFrame[marts.Optimizations],
+    realised: DataFrame[marts.RealisedLift],
+    steps: DataFrame[performance.Steps],
+    workflows: DataFrame[performance.Workflows],
+    night: Night,
+) -> pl.DataFrame:
+    """What tests and changes taught, and where else it could be tried."""
+    tonights = in_a_word(realised)
+    return learnings.learnings(tests, verdicts, records, tonights, steps, workflows, as_of=night.as_of)

@@ -15,6 +15,7 @@ from pipeline.orchestration.asset import Night, asset
 from pipeline.orchestration.picture import image
 from pipeline.schemas import cohorts, core, performance, reductions, timing
 from pipeline.schemas import monitoring as marts
+from pipeline.schemas.journeys.marts import PublishedJourneys
 
 
 def _baseline_summary(rows: pl.DataFrame) -> dict[str, Any]:
@@ -60,9 +61,9 @@ def _trend_summary(rows: pl.DataFrame) -> dict[str, Any]:
 
 
 @asset(marts.MetricTrends, group="monitoring", summary=_trend_summary)
-def trends(baselines: DataFrame[marts.AnomalyBaselines]) -> pl.DataFrame:
-    """The course of every metric with its expected band."""
-    return nights.metric_trends(baselines)
+def trends(baselines: DataFrame[marts.AnomalyBaselines], versions: DataFrame[PublishedJourneys]) -> pl.DataFrame:
+    """The course of every metric with its expected band, and the nights on which its journey changed."""
+    return nights.metric_trends(baselines, versions)
 
 
 def _best(rows: pl.DataFrame) -> dict[str, Any]:

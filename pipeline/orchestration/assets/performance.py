@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from pandera.typing.polars import DataFrame
 
+from pipeline.analysis import industry
 from pipeline.analysis.performance import (
     announced,
     attribution,
@@ -22,9 +23,13 @@ from pipeline.analysis.performance import (
     stuck,
     time_to_next_step,
 )
+from pipeline.analysis.performance.journey_counts import journey_counts
+from pipeline.config.constraints import load_constraints
 from pipeline.orchestration.asset import Latest, Night, Scan, asset
 from pipeline.schemas import core, lake, reductions
 from pipeline.schemas import performance as marts
+from pipeline.schemas.journeys.lake import JourneySteps
+from pipeline.schemas.journeys.marts import PublishedJourneys
 
 COUNTS = ("sent", "delivered", "unique_human_clicks", "conversions")
 
@@ -45,8 +50,9 @@ def workflows(workflows: DataFrame[core.CoreWorkflows], steps: DataFrame[core.Co
 
 @asset(marts.Steps, group="performance")
 def steps(steps: DataFrame[core.CoreSteps], edges: DataFrame[core.CoreEdges], night: Night) -> pl.DataFrame:
-    """Steps with their default way on."""
-    return dimensions.steps(steps, edges, night.as_of)
+    """Steps with their default way on, and when they may send."""
+    limits = load_constraints(night.settings.definitions).of_steps(steps)
+    return dimensions.steps(steps, edges, limits, night.as_of)
 
 
 @asset(marts.Calendar, group="performance")
@@ -105,6 +111,18 @@ def clicked_links(
 ) -> pl.DataFrame:
     """Clicks by link and person."""
     return links.step_links(link_days, step_days, click_details, steps, as_of=night.as_of)
+
+
+def _industry_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    return dict(rows.select("metric", "comparison").iter_rows())
+
+
+@asset(marts.Industry, group="performance", summary=_industry_summary)
+def beside_industry(
+    daily: DataFrame[marts.StepMetricsDaily], reports: Latest[lake.Reports], night: Night
+) -> pl.DataFrame:
+    """The account's rates beside those of its industry."""
+    return industry.industry(daily, reports, as_of=night.as_of)
 
 
 def _change_summary(changes: pl.DataFrame) -> dict[str, Any]:
@@ -211,6 +229,14 @@ def _causes(rows: pl.DataFrame) -> dict[str, Any]:
     return {"people": rows.height, "causes": rows["cause"].n_unique()}
 
 
+@dataclass(frozen=True)
+class Queues:
+    """Who waits, as Mailchimp shows it: by name in classic automations, by number in journeys."""
+
+    queue: Latest[lake.AutomationQueue]
+    journey_steps: Latest[JourneySteps]
+
+
 @asset(marts.StuckSubscribers, group="performance", summary=_causes)
 def stuck_subscribers(
     entries: DataFrame[core.CoreStepEntries],
@@ -219,14 +245,15 @@ def stuck_subscribers(
     subscribers: DataFrame[core.CoreSubscribers],
     messages: DataFrame[core.CoreMessages],
     events: Latest[lake.Events],
-    queue: Latest[lake.AutomationQueue],
+    waiting: Queues,
     steps: DataFrame[core.CoreSteps],
     workflows: DataFrame[core.CoreWorkflows],
     night: Night,
 ) -> pl.DataFrame:
     """Who is stuck tonight, where and why."""
+    queues = (waiting.queue, waiting.journey_steps)
     return stuck.stuck_subscribers(
-        entries, departures, conversions, subscribers, messages, events, queue, steps, workflows, as_of=night.as_of
+        entries, departures, conversions, subscribers, messages, events, *queues, steps, workflows, as_of=night.as_of
     )
 
 
@@ -245,6 +272,17 @@ class Listings:
     renamed: Scan[lake.Renamed]
 
 
+@dataclass(frozen=True)
+class JourneyPeople:
+    """Who is in which journey, by Mailchimp's count and by our facts."""
+
+    versions: DataFrame[PublishedJourneys]
+    journey_steps: Latest[JourneySteps]
+    step_entries: DataFrame[core.CoreStepEntries]
+    edges: DataFrame[core.CoreEdges]
+    subscribers: DataFrame[core.CoreSubscribers]
+
+
 @asset(marts.Reconciliation, group="performance", summary=_reasons)
 def reconciled(
     step_days: DataFrame[reductions.StepDays],
@@ -253,10 +291,13 @@ def reconciled(
     messages: DataFrame[core.CoreMessages],
     engagements: DataFrame[core.CoreEngagements],
     listings: Listings,
+    people: JourneyPeople,
     night: Night,
 ) -> pl.DataFrame:
-    """Our counts held against Mailchimp's reports and listings."""
-    listed = announced.collections(**vars(listings), as_of=night.as_of)
+    """Our counts held against Mailchimp's reports, listings and journeys."""
+    in_journeys = journey_counts(**vars(people), messages=messages.lazy(), steps=steps, as_of=night.as_of)
+    listed = pl.concat([announced.collections(**vars(listings), as_of=night.as_of), in_journeys])
+    later = announced.after_tonight(listings.sources, as_of=night.as_of)
     return reconciliation.reconciliation(
-        step_days, steps, reports, messages.lazy(), engagements.lazy(), listed, as_of=night.as_of
+        step_days, steps, reports, messages.lazy(), engagements.lazy(), listed, later, as_of=night.as_of
     )

@@ -11,15 +11,19 @@ from pipeline.analysis.delays.recommendations import analyse_delays
 from pipeline.analysis.send_time.engagement_hours import engagement_hours
 from pipeline.analysis.send_time.evaluation import evaluate_send_times
 from pipeline.analysis.send_time.exploration import assign_hours, logged_assignments, sent_as_assigned
+from pipeline.analysis.send_time.frequency import frequency_pressure
 from pipeline.analysis.send_time.inputs import activity_hours, audience, below_cap, engaged_sends
 from pipeline.analysis.send_time.schedule import allowed_hours, schedule_sends
 from pipeline.analysis.send_time.subscribers import SendTimes, analyse_send_times
 from pipeline.charts.figures import delay_chart, send_time_chart
+from pipeline.common.mailable import only_mailable
+from pipeline.common.written import standing
 from pipeline.config.constraints import load_constraints
-from pipeline.orchestration.asset import Latest, Night, asset
+from pipeline.orchestration.asset import Latest, Night, asset, preview
 from pipeline.orchestration.picture import image
 from pipeline.schemas import core, lake, reductions
 from pipeline.schemas import timing as marts
+from pipeline.schemas.vocabulary import ProposalKind
 from pipeline.settings import Settings
 
 LIFT_NUMBERS = ["status", "randomised_sends", "randomised_sends_needed", "exploration_share"]
@@ -72,6 +76,21 @@ def hours_of_engagement(
     return engagement_hours(hours_of_week, workflows, as_of=night.as_of, days=night.settings.send_time_days)
 
 
+def _pressure_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    account = rows.filter(pl.col("workflow_id").is_null() & (pl.col("period") == "7d")).sort("messages_from")
+    rates = ["messages_from", "delivered", "human_click_rate", "unsubscribe_rate", "expected_unsubscribe_rate"]
+    return {"the account, 7 days": preview(account.select(rates)), "messages": int(account["delivered"].sum())}
+
+
+@asset(marts.FrequencyPressure, group="timing", summary=_pressure_summary)
+def pressure_of_mail(
+    frequency_days: DataFrame[reductions.FrequencyDays], workflows: DataFrame[core.CoreWorkflows], night: Night
+) -> pl.DataFrame:
+    """How people take the next message after few or many."""
+    days, maturity_days = night.settings.send_time_days, night.settings.maturity_days
+    return frequency_pressure(frequency_days, workflows, as_of=night.as_of, days=days, maturity_days=maturity_days)
+
+
 def _allowed(settings: Settings) -> list[int]:
     quiet_from, quiet_until = load_constraints(settings.definitions).quiet_hours or (None, None)
     return allowed_hours(quiet_from, quiet_until)
@@ -114,11 +133,14 @@ def _subscriber_summary(subscribers: pl.DataFrame) -> dict[str, Any]:
     summary=(_cluster_summary, _profile_summary, _subscriber_summary),
 )
 def learn_send_times(
-    hours: DataFrame[reductions.SubscriberHours], messages: DataFrame[core.CoreMessages], night: Night
+    hours: DataFrame[reductions.SubscriberHours],
+    messages: DataFrame[core.CoreMessages],
+    subscribers: DataFrame[core.CoreSubscribers],
+    night: Night,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Clusters of alike days, their engagement by send hour, and the best allowed hour of each subscriber."""
+    """Clusters of alike days, their engagement by send hour, and the best allowed hour of those who can be mailed."""
     found = _send_times(hours, messages, night.settings, night.as_of)
-    return found.clusters, found.profiles, found.subscribers
+    return found.clusters, found.profiles, only_mailable(found.subscribers, subscribers)
 
 
 def _schedule_summary(schedules: pl.DataFrame) -> dict[str, Any]:
@@ -138,11 +160,12 @@ def schedules(
     entries: DataFrame[core.CoreStepEntries],
     messages: DataFrame[core.CoreMessages],
     steps: DataFrame[core.CoreSteps],
+    people: DataFrame[core.CoreSubscribers],
     night: Night,
 ) -> pl.DataFrame:
     """The hours at which to mail those who wait tonight, within the user's constraints."""
     constraints = load_constraints(night.settings.definitions)
-    expected = audience(entries, steps, as_of=night.as_of)
+    expected = only_mailable(audience(entries, steps, as_of=night.as_of), people)
     if cap := constraints.frequency_cap:
         expected = below_cap(expected, messages, as_of=night.as_of, most=cap.messages, days=cap.days)
     return schedule_sends(expected, subscribers, profiles, constraints.of_steps(steps), as_of_day=night.as_of)
@@ -154,13 +177,20 @@ def schedules(
     summary=lambda rows: {
         "assigned": rows.height,
         "drawn_by_lot": int(rows["is_randomised"].sum()),
+        "served": int(rows["is_served"].sum()),
         "period_first_day": str(rows["period_first_day"].max()),
     },
 )
-def assignments(subscribers: DataFrame[marts.SubscriberSendTimes], night: Night) -> pl.DataFrame:
+def assignments(
+    subscribers: DataFrame[marts.SubscriberSendTimes], written: DataFrame[core.CoreWrittenValues], night: Night
+) -> pl.DataFrame:
     """The hour for the sender to use: drawn by lot for a share, the recommended one for the rest."""
-    share = night.settings.send_time_exploration_share
-    return assign_hours(subscribers, share=share, allowed=_allowed(night.settings), as_of_day=night.as_of)
+    share, stands = night.settings.send_time_exploration_share, standing(_hours_of(written), night.as_of)
+    return assign_hours(subscribers, stands, share=share, allowed=_allowed(night.settings), as_of_day=night.as_of)
+
+
+def _hours_of(written: pl.DataFrame) -> pl.DataFrame:
+    return written.filter(pl.col("proposed_kind") == ProposalKind.SEND_TIME)
 
 
 @asset(lake.SendTimeAssignments, group="timing", kinds=("polars", "parquet"))
@@ -173,13 +203,18 @@ def assignment_log(assignments: DataFrame[marts.SendTimeAssignments]) -> pl.Data
 def lift(
     hours: DataFrame[reductions.SubscriberHours],
     messages: DataFrame[core.CoreMessages],
+    steps: DataFrame[core.CoreSteps],
     log: Latest[lake.SendTimeAssignments],
+    written: DataFrame[core.CoreWrittenValues],
     night: Night,
 ) -> pl.DataFrame:
     """What recommended hours bring, on messages whose hour was drawn after the recommended hours were learnt."""
-    used_from, days = night.settings.send_times_used_from, night.settings.send_time_days
-    sends = sent_as_assigned(engaged_sends(messages, as_of=night.as_of, days=days), log, used_from=used_from)
-    # Before the assigned hours are used there is nothing to evaluate, and no need to learn them.
-    before = min(used_from or date.min + timedelta(days=days), night.as_of) - timedelta(days=1)
-    learnt = _send_times(hours, messages, night.settings, before)
+    days = night.settings.send_time_days
+    followed = load_constraints(night.settings.definitions).following_hours(steps)
+    sends = sent_as_assigned(
+        engaged_sends(messages, as_of=night.as_of, days=days), log, _hours_of(written), followed=followed
+    )
+    # Before any flow follows the assigned hours there is nothing to evaluate, and no need to learn them.
+    first = min(followed["followed_from"].to_list(), default=date.min + timedelta(days=days))
+    learnt = _send_times(hours, messages, night.settings, min(first, night.as_of) - timedelta(days=1))
     return evaluate_send_times(sends, learnt.subscribers, learnt.profiles, as_of_day=night.as_of)

@@ -57,7 +57,10 @@ def _file(module: str) -> Path:
 
 
 CHAPTERS = (
-    Chapter("What was sent, and what came of it", ("analysis.performance", "analysis.statistics.intervals")),
+    Chapter(
+        "What was sent, and what came of it",
+        ("analysis.performance", "analysis.industry", "analysis.statistics.intervals"),
+    ),
     Chapter(
         "Where people drop off",
         (

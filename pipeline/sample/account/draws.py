@@ -1,9 +1,24 @@
-"""Chance that belongs to a slot or an order whether it comes about or not: what changes one leaves all others alone."""
+"""Chance that belongs to a slot or an order whether it comes about or not: what changes one leaves all others alone.
+
+`Frames` are what is drawn with it.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from pipeline.sample.account.world import Array
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames as in the account, or rows that are added to them."""
+
+    journeys: pl.DataFrame
+    entries: pl.DataFrame
+    messages: pl.DataFrame
+    activity: pl.DataFrame
 
 
 class Draws:

@@ -16,7 +16,7 @@ import polars as pl
 
 from pipeline.common.time import DAY_US, HOUR_US
 from pipeline.sample.account.commerce import Purchases, draw_orders, draw_organic
-from pipeline.sample.account.draws import Draws
+from pipeline.sample.account.draws import Draws, Frames
 from pipeline.sample.account.engagement import draw_activity
 from pipeline.sample.account.journeys import History, settle
 from pipeline.sample.account.plans import PLANTED_PEOPLE, STEPS, Plan, draw_plan
@@ -24,6 +24,8 @@ from pipeline.sample.account.population import Population, draw_population, pref
 from pipeline.sample.account.reactions import Reactions, draw_reactions
 from pipeline.sample.account.told import ARMS, TOLD, arms_of_slots, read_told
 from pipeline.sample.account.world import FIRST_US, FLOWS, LAST_US, NEVER_US, Array
+from pipeline.sample.archive import draw_archive
+from pipeline.sample.entered import draw_entered, read_entered
 
 DEFAULT_SEED = 20260629
 VISITS_PER_SUBSCRIBER = 9
@@ -62,17 +64,23 @@ def generate(seed: int = DEFAULT_SEED, log: Path | None = None) -> SampleAccount
     reactions = draw_reactions(generator, people, plan, arms)
     organic = draw_organic(generator, people)
     history = settle(plan, reactions, organic, people.size)
-    messages = _messages(plan, reactions, history)
+    messages, entries = _messages(plan, reactions, history), _entries(arms, plan, history)
+    activity = draw_activity(Draws(generator, len(plan.slot_us)), people, messages)
+    orders = draw_orders(generator, people, _purchases(plan, reactions, history, organic), _outside(people, plan))
+    world = Frames(_journeys(plan, history), entries, messages, activity)
+    parts = [world, draw_archive(seed, people, world)]
+    if log:
+        parts.append(draw_entered(seed, people, read_entered(log, people), history.unmailable_us, world))
     return SampleAccount(
         seed=seed,
         people=people,
         unmailable_us=history.unmailable_us,
         unmailable_reason=history.unmailable_reason,
-        journeys=_journeys(plan, history),
-        entries=_entries(arms, plan, history),
-        messages=messages,
-        activity=draw_activity(Draws(generator, len(plan.slot_us)), people, messages),
-        orders=draw_orders(generator, people, _purchases(plan, reactions, history, organic), _outside(people, plan)),
+        journeys=pl.concat([part.journeys for part in parts]),
+        entries=pl.concat([part.entries for part in parts]),
+        messages=pl.concat([part.messages for part in parts]),
+        activity=pl.concat([part.activity for part in parts]),
+        orders=orders,
         visits=_visits(generator, people),
     )
 

@@ -36,7 +36,6 @@ HELD_AT = {  # cause: flow, position at which the journey stands still
     "deleted target": (ONBOARDING, 3),
     "queue stall": (CART, 0),
     "loop": (ONBOARDING, 1),
-    "removed": (WELCOME, 1),  # not stuck: taken out by hand
 }
 NOT_HELD = 99
 # Who takes part: everybody is onboarded, for the delays there are compared; of the rest a demo needs fewer.
@@ -151,11 +150,11 @@ def _entrants(generator: np.random.Generator, people: Population, flow: Flow) ->
 
 
 def _planted_entrants(people: Population, flow: Flow) -> tuple[Array, Array, Array]:
-    """Those set aside: one flow each for the stuck, two on one day for the colliding, the welcome for the removed."""
+    """Those set aside: one flow each for the stuck, two on one day for the colliding, the welcome for the others."""
     aside = np.flatnonzero(people.is_planted)
     stuck = aside[: len(PLANTED_CAUSES)]
     colliding = aside[len(PLANTED_CAUSES) : len(PLANTED_CAUSES) + PLANTED.collisions]
-    removed = aside[len(PLANTED_CAUSES) + PLANTED.collisions :]
+    others = aside[len(PLANTED_CAUSES) + PLANTED.collisions :]
     start = us("2026-05-11T09:00")
     rows = [
         (person, start + number * 14 * HOUR_US, cause)
@@ -170,7 +169,7 @@ def _planted_entrants(people: Population, flow: Flow) -> tuple[Array, Array, Arr
         ]
     if flow is WELCOME:
         while_waiting = us("2026-06-25T09:00")
-        rows += [(one, while_waiting + number * HOUR_US, "removed") for number, one in enumerate(removed.tolist())]
+        rows += [(one, while_waiting + number * HOUR_US, "") for number, one in enumerate(others.tolist())]
     return (
         np.array([row[0] for row in rows], dtype=np.int64),
         np.array([row[1] for row in rows], dtype=np.int64),

@@ -59,7 +59,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Flow:
-    """A flow: a classic automation that Mailchimp shows, a journey that it does not, or a one-off campaign."""
+    """A journey whose steps events tell ('flow') or not ('journey'), a classic automation, or a one-off campaign."""
 
     workflow_id: str
     name: str
@@ -93,7 +93,7 @@ def _chain(*steps: Step) -> tuple[Step, ...]:
 WELCOME = Flow(
     mailchimp_id("automation welcome"),
     "Welcome series",
-    "automation",
+    "journey",
     "lifecycle",
     10,
     "signup",
@@ -108,7 +108,7 @@ WELCOME = Flow(
 CART = Flow(
     mailchimp_id("automation abandoned cart"),
     "Abandoned cart",
-    "automation",
+    "journey",
     "transactional",
     30,
     "cart_abandoned",
@@ -200,6 +200,22 @@ CAMPAIGNS = tuple(
 )
 SERIES = (WELCOME, CART, ONBOARDING, WINBACK)
 FLOWS = SERIES + CAMPAIGNS
+# What was in use before journeys. Its history lies before the world begins, and nothing of the world depends on it.
+REMINDER = Flow(
+    mailchimp_id("automation cart reminder"),
+    "Cart reminder of 2025",
+    "automation",
+    "transactional",
+    0,
+    "cart_abandoned",
+    None,
+    _chain(
+        Step(mailchimp_id("reminder 1"), "Still interested?", 4, loss=0.0),
+        Step(mailchimp_id("reminder 2"), "Last chance", 48, loss=0.0, open_rate=0.36),
+    ),
+    created_us=us("2025-09-15"),
+)
+EVERY_FLOW = (*FLOWS, REMINDER)
 
 
 @dataclass(frozen=True)

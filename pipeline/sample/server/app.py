@@ -25,12 +25,19 @@ from starlette.routing import Route
 from pipeline.sample.server.routes import Call, Endpoint, operations
 from pipeline.sample.server.shapes import Item, ProblemError, not_found
 from pipeline.sample.server.view import View, look
+from pipeline.settings import Refusal
 
 LARGEST_CONNECTIONS = 10
 KEY_SUFFIX = "-us1"
 
 
-def make_app(view: View, connections: Callable[[], int], fail_every: int = 0, log: Path | None = None) -> Starlette:
+def make_app(
+    view: View,
+    connections: Callable[[], int],
+    fail_every: int = 0,
+    log: Path | None = None,
+    refusal: Refusal = "none",
+) -> Starlette:
     """The application for one view of the account.
 
     Args:
@@ -38,6 +45,7 @@ def make_app(view: View, connections: Callable[[], int], fail_every: int = 0, lo
         connections: number of connections open now.
         fail_every: every so many requests one is throttled, 0 = never.
         log: file that keeps what is written.
+        refusal: how the reads of journeys fail or differ.
     """
     served = 0
 
@@ -66,9 +74,8 @@ def make_app(view: View, connections: Callable[[], int], fail_every: int = 0, lo
         detail = "The requested method and resource are not compatible."
         return _problem(ProblemError(405, "Method Not Allowed", detail))
 
-    routes = [
-        Route(f"/3.0{path}", answer(endpoint), methods=[method]) for method, path, endpoint in operations(view, log)
-    ]
+    answered = operations(view, log, refusal)
+    routes = [Route(f"/3.0{path}", answer(endpoint), methods=[method]) for method, path, endpoint in answered]
     return Starlette(routes=routes, exception_handlers={404: missing, 405: wrong_method})
 
 
@@ -104,14 +111,14 @@ def _json(status: int, body: Item, media_type: str = "application/json") -> Resp
 
 def main() -> None:
     """Serve what standard input describes, until it closes: a server never outlives who started it."""
-    account, as_of, port, fail_every, log = pickle.load(sys.stdin.buffer)
+    account, as_of, port, fail_every, log, refusal = pickle.load(sys.stdin.buffer)
     # Named TCP, because asyncio turns Nagle's delay off only for sockets that say so.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     listener.listen(64)
     server: uvicorn.Server
-    app = make_app(look(account, as_of), lambda: len(server.server_state.connections), fail_every, log)
+    app = make_app(look(account, as_of), lambda: len(server.server_state.connections), fail_every, log, refusal)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
     print(listener.getsockname()[1], flush=True)
     threading.Thread(target=_leave_with_parent, daemon=True).start()

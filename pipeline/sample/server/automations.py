@@ -1,20 +1,18 @@
 """Classic automations as the Marketing API shows them: their e-mails, queues and those taken out by hand."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import polars as pl
 
 from pipeline.common.time import DAY_US
-from pipeline.sample.account.world import AUDIENCE_ID, SERIES, Flow, Step
+from pipeline.sample.account.world import AUDIENCE_ID, REMINDER, Flow, Step
 from pipeline.sample.server.reports import AUDIENCE_NAME, ReportsApi
 from pipeline.sample.server.shapes import Item, not_found, page, text, within
 from pipeline.sample.server.view import View
 
 Query = Mapping[str, str]
-AUTOMATIONS = {flow.workflow_id: flow for flow in SERIES if flow.kind == "automation"}
-WORKFLOW_TYPES = {"signup": "welcomeSeries", "cart_abandoned": "abandonedCart"}
-DELAY_ACTIONS = {"signup": "signup", "cart_abandoned": "ecomm_abandoned_cart"}
+ARCHIVED = "archived"
+AUTOMATIONS = {REMINDER.workflow_id: REMINDER}
 
 
 class AutomationsApi:
@@ -27,13 +25,13 @@ class AutomationsApi:
         self.changes: dict[str, Item] = {}
 
     def automations(self, query: Query) -> Item:
-        """GET /automations: classic ones only; journeys cannot be read."""
+        """GET /automations: classic ones only."""
         made, started = within(query, "create_time"), within(query, "start_time")
         wanted = query.get("status")
         chosen = [
             self._automation(flow)
             for flow in AUTOMATIONS.values()
-            if made(flow.created_us) and started(flow.created_us + DAY_US) and wanted in (None, "sending")
+            if made(flow.created_us) and started(flow.created_us + DAY_US) and wanted in (None, ARCHIVED)
         ]
         return page(query, "automations", chosen)
 
@@ -51,30 +49,13 @@ class AutomationsApi:
         return self._email(*self.email_of(workflow_id, email_id))
 
     def queue(self, workflow_id: str, email_id: str) -> Item:
-        """GET /automations/{id}/emails/{id}/queue: who is waiting for this e-mail tonight."""
+        """GET /automations/{id}/emails/{id}/queue: nobody waits in what was archived."""
         self.email_of(workflow_id, email_id)
-        waiting = self._view.queued.filter(
-            (pl.col("workflow_id") == workflow_id) & (pl.col("next_step_id") == email_id)
-        )
-        items = [
-            {
-                "id": str(self._people.member_id[person]),
-                "workflow_id": workflow_id,
-                "email_id": email_id,
-                "list_id": AUDIENCE_ID,
-                "email_address": str(self._people.address[person]),
-                "next_send": text(moment),
-            }
-            for person, moment in waiting.select("subscriber", "next_us").iter_rows()
-        ]
-        return {"workflow_id": workflow_id, "email_id": email_id, "queue": items, "total_items": len(items)}
+        return {"workflow_id": workflow_id, "email_id": email_id, "queue": [], "total_items": 0}
 
     def queued(self, workflow_id: str, email_id: str, member_id: str) -> Item:
         """GET /automations/{id}/emails/{id}/queue/{hash}."""
-        for item in self.queue(workflow_id, email_id)["queue"]:
-            if item["id"] == member_id:
-                found: dict[str, Any] = item
-                return found
+        self.email_of(workflow_id, email_id)
         raise not_found()
 
     def removed(self, workflow_id: str) -> Item:
@@ -116,7 +97,7 @@ class AutomationsApi:
             "id": flow.workflow_id,
             "create_time": text(flow.created_us),
             "start_time": text(flow.created_us + DAY_US),
-            "status": "sending",
+            "status": ARCHIVED,
             "emails_sent": sum(total["sent"] for total in totals),
             "recipients": {"list_id": AUDIENCE_ID, "list_is_active": True, "list_name": AUDIENCE_NAME},
             "settings": {"title": flow.name, "from_name": AUDIENCE_NAME},
@@ -140,7 +121,7 @@ class AutomationsApi:
             "amount": amount,
             "type": unit if amount else "now",
             "direction": "after",
-            "action": DELAY_ACTIONS[flow.trigger] if first else "previous_campaign_sent",
+            "action": "ecomm_abandoned_cart" if first else "previous_campaign_sent",
         }
         return {
             "id": step.step_id,
@@ -151,7 +132,7 @@ class AutomationsApi:
             "create_time": text(flow.created_us),
             "start_time": text(flow.created_us + DAY_US),
             "archive_url": f"http://eepurl.example/{step.step_id}",
-            "status": changes.get("status", "sending"),
+            "status": changes.get("status", "paused"),
             "emails_sent": sent,
             "send_time": text(flow.created_us + DAY_US),
             "content_type": "template",
@@ -168,7 +149,7 @@ class AutomationsApi:
 
 def _trigger(flow: Flow) -> Item:
     return {
-        "workflow_type": WORKFLOW_TYPES[flow.trigger],
+        "workflow_type": "abandonedCart",
         "workflow_title": flow.name,
         "runtime": {"days": ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]},
         "workflow_emails_count": len(flow.steps),

@@ -9,12 +9,18 @@ from datetime import date
 from pathlib import Path
 
 from pipeline.sample.account.generate import SampleAccount
-from pipeline.settings import PACKAGE
+from pipeline.settings import PACKAGE, Refusal
 
 
 @contextmanager
 def serve(
-    account: SampleAccount, as_of: date, port: int = 0, *, fail_every: int = 0, log: Path | None = None
+    account: SampleAccount,
+    as_of: date,
+    port: int = 0,
+    *,
+    fail_every: int = 0,
+    log: Path | None = None,
+    refusal: Refusal = "none",
 ) -> Iterator[str]:
     """Serve the account as it stood at the end of `as_of`, until the block ends.
 
@@ -24,6 +30,7 @@ def serve(
         port: port on 127.0.0.1, 0 = any free one.
         fail_every: every so many requests one is answered 429, 0 = never.
         log: file that keeps what is written for the next server; none = it ends with this one.
+        refusal: how the reads of journeys fail or differ.
 
     Yields:
         Base URL, including `/3.0`.
@@ -36,7 +43,7 @@ def serve(
         assert process.stdin
         assert process.stdout
         try:
-            pickle.dump((account, as_of, port, fail_every, log), process.stdin)
+            pickle.dump((account, as_of, port, fail_every, log, refusal), process.stdin)
             process.stdin.flush()
             line = process.stdout.readline()
             if not line:

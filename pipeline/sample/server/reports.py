@@ -9,14 +9,25 @@ import polars as pl
 from pipeline.common.time import DAY_US
 from pipeline.sample.account.engagement import LINK_URLS
 from pipeline.sample.account.population import FIRST_NAMES
-from pipeline.sample.account.world import AUDIENCE_ID, CURRENCY, SERIES, Flow, Step, mailchimp_id
+from pipeline.sample.account.world import AUDIENCE_ID, CURRENCY, EVERY_FLOW, Flow, Step, mailchimp_id
 from pipeline.sample.server.shapes import Item, instant, not_found, page, text, within
 from pipeline.sample.server.totals import TOTALS, totals_by_campaign
 from pipeline.sample.server.view import View, campaigns_at
 
 Query = Mapping[str, str]
 AUDIENCE_NAME = "Northwind Outdoor"
-CAMPAIGN_TYPES = {"campaign": "regular", "automation": "automation-email", "flow": "automation-email"}
+CAMPAIGN_TYPES = {"campaign": "regular", **dict.fromkeys(("flow", "journey", "automation"), "automation-email")}
+
+INDUSTRY = {
+    "type": "Retail",
+    "open_rate": 0.361,
+    "click_rate": 0.021,
+    "bounce_rate": 0.009,
+    "unopen_rate": 0.63,
+    "unsub_rate": 0.002,
+    "abuse_rate": 0.0001,
+}
+"""Averages of the account's industry, as every report repeats them."""
 
 
 class ReportsApi:
@@ -227,7 +238,7 @@ class ReportsApi:
         return {"abuse_reports": items, "campaign_id": campaign_id, "total_items": len(items)}
 
     def _known(self, campaign_id: str) -> None:
-        if campaign_id not in self._campaigns and campaign_id not in {flow.workflow_id for flow in SERIES}:
+        if campaign_id not in self._campaigns and campaign_id not in {flow.workflow_id for flow in EVERY_FLOW}:
             raise not_found()
 
     def _page(self, campaign_id: str, query: Query, key: str, items: list[Any], make: Any) -> Item:
@@ -345,6 +356,7 @@ class ReportsApi:
                 "click_rate": _share(total["clickers"], delivered),
                 "last_click": text(total["last_click"]),
             },
+            "industry_stats": INDUSTRY,
             "list_stats": {"sub_rate": 20, "unsub_rate": 2, "open_rate": 38.5, "click_rate": 9.1},
             "ecommerce": {**_sales(total), "currency_code": CURRENCY},
             "delivery_status": {"enabled": False},

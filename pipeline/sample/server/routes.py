@@ -16,6 +16,7 @@ from pipeline.sample.server.shapes import Item, not_found, project
 from pipeline.sample.server.store import StoreApi
 from pipeline.sample.server.view import View
 from pipeline.sample.server.writes import WritesApi
+from pipeline.settings import Refusal
 
 MEMBER = "/lists/{list_id}/members/{hash}"
 AUTOMATION = "/automations/{workflow_id}"
@@ -38,18 +39,19 @@ Endpoint = Callable[[Call], Item | None]
 Operation = tuple[str, str, Endpoint]
 
 
-def operations(view: View, log: Path | None = None) -> list[Operation]:
+def operations(view: View, log: Path | None = None, refusal: Refusal = "none") -> list[Operation]:
     """Method, path and answer of every operation, the busiest first; an answer of none is 204 No Content.
 
     Args:
         view: what can be seen.
         log: file in which changes are kept, and from which earlier ones are repeated; none = they end with the server.
+        refusal: how the reads of journeys fail or differ.
     """
     reports = ReportsApi(view)
     account = AccountApi(view)
     automations = AutomationsApi(view, reports)
     store = StoreApi(view)
-    journeys = JourneysApi(view, account)
+    journeys = JourneysApi(view, account, reports, refusal)
     writes = WritesApi(account, automations, journeys, view.now_us)
     found: list[Operation] = [
         ("GET", f"{MEMBER}/activity-feed", _asked(account.activity_feed)),
@@ -77,6 +79,10 @@ def operations(view: View, log: Path | None = None) -> list[Operation]:
         ("GET", f"{EMAIL}/queue", _plain(automations.queue)),
         ("GET", f"{EMAIL}/queue/{{hash}}", _plain(automations.queued)),
         ("GET", f"{AUTOMATION}/removed-subscribers", _plain(automations.removed)),
+        ("GET", "/customer-journeys/journeys", _asked(journeys.journeys)),
+        ("GET", JOURNEY, _plain(journeys.journey)),
+        ("GET", f"{JOURNEY}/steps", _plain(journeys.steps)),
+        ("GET", JOURNEY_STEP, _plain(journeys.step)),
         ("GET", "/ecommerce/stores", _asked(store.stores)),
         ("GET", "/ecommerce/orders", lambda call: store.orders(None, call.query)),
         ("GET", "/ecommerce/stores/{store_id}/orders", _asked(store.orders)),

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import cached_property
 
 import numpy as np
 import polars as pl
 
 from pipeline.common.time import end_of_day_us
 from pipeline.sample.account.generate import SampleAccount
-from pipeline.sample.account.world import FLOWS, Array, Flow, Step
+from pipeline.sample.account.world import EVERY_FLOW, Array, Flow, Step
 
 
 @dataclass(frozen=True)
@@ -34,19 +33,6 @@ class View:
     def now(self) -> datetime:
         """The server's clock."""
         return datetime.fromtimestamp(self.now_us / 1e6, UTC)
-
-    @cached_property
-    def queued(self) -> pl.DataFrame:
-        """Entries into classic automations whose next e-mail is still to come, or stalled, tonight."""
-        ended = self.account.journeys.select("subscriber", "workflow_id", "exit_us")
-        entries = self.account.entries.filter(
-            (pl.col("kind") == "automation") & (pl.col("entered_us") < self.now_us) & (pl.col("cause") != "removed")
-        )
-        return entries.join(ended, on=["subscriber", "workflow_id"], maintain_order="left").filter(
-            (pl.col("exit_us").is_null() | (pl.col("exit_us") >= self.now_us))
-            & ((pl.col("next_us") >= self.now_us) | (pl.col("is_held") & pl.col("next_us").is_not_null()))
-            & pl.col("subscriber").is_in(self.members)
-        )
 
 
 def look(account: SampleAccount, as_of: date) -> View:
@@ -87,7 +73,7 @@ def campaigns_at(now_us: int) -> list[tuple[Flow, Step, str]]:
     """Flow, step and campaign id of every campaign that exists; deleted ones leave no tombstone."""
     return [
         (flow, step, campaign_id)
-        for flow in FLOWS
+        for flow in EVERY_FLOW
         for step in flow.steps
         if (campaign_id := flow.campaign_id(step)) and step.status != "deleted" and flow.created_us < now_us
     ]

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pipeline.sample.server.audiences import AccountApi
-from pipeline.sample.server.automations import WORKFLOW_TYPES, AutomationsApi
+from pipeline.sample.server.automations import AutomationsApi
 from pipeline.sample.server.journeys import JourneysApi
 from pipeline.sample.server.shapes import Item, ProblemError, invalid, not_found, page, text
 
-PATCHABLE_TYPES = ("abandonedBrowse", "abandonedCart", "emailFollowup", "singleWelcome")
 WRITABLE_ACTIONS = ("signup", "ecomm_abandoned_browse", "ecomm_abandoned_cart")
 DELAY_UNITS = ("now", "day", "hour", "week")
 MEMBER_STATUS = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional")
@@ -35,11 +34,9 @@ class WritesApi:
         self._batches: dict[str, Item] = {}
 
     def change_email(self, workflow_id: str, email_id: str, body: Any) -> Item:
-        """PATCH /automations/{id}/emails/{id}: the delay, where the kind of automation has a writable one."""
-        flow, _ = self._automations.email_of(workflow_id, email_id)
+        """PATCH /automations/{id}/emails/{id}: the delay, which this kind of automation lets be written."""
+        self._automations.email_of(workflow_id, email_id)
         given = _object(body)
-        if WORKFLOW_TYPES[flow.trigger] not in PATCHABLE_TYPES:
-            raise invalid(f"E-mails of this type of automation cannot be changed; only {', '.join(PATCHABLE_TYPES)}.")
         changes = self._automations.changes.setdefault(email_id, {})
         if "delay" in given:
             changes["delay"] = _delay(_object(given["delay"]))

@@ -21,6 +21,7 @@ from pipeline.charts.figures import realised_chart
 from pipeline.charts.vega import Figure
 from pipeline.common import words
 from pipeline.common.errors import LedgerError, SourceError
+from pipeline.common.means import in_words
 from pipeline.optimizations import review
 from pipeline.optimizations.approval_policy import ApprovalPolicy
 from pipeline.optimizations.changes import ChangePlan
@@ -37,7 +38,6 @@ from pipeline.schemas.vocabulary import MetricRole
 from pipeline.serving.inbox.sessions import SESSION_SECONDS, Sessions
 
 PREFIX = INBOX_PATH
-COOKIE = "driptune_inbox"
 TEMPLATES = Path(__file__).parent / "templates"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
@@ -47,7 +47,19 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-NOT_SHOWN = {"instructions", "field", "value", "holdout_value", "source", "column", "decision_point_id", "roll_back"}
+NOT_SHOWN = {
+    "instructions",
+    "field",
+    "value",
+    "values",
+    "holdout_value",
+    "source",
+    "column",
+    "where",
+    "holdout_source",
+    "holdout_where",
+    "roll_back",
+}
 """Parts of a change that the page tells in words of its own."""
 
 
@@ -104,7 +116,8 @@ class Inbox:
         if cookie is None:
             return self._page("login.html.j2", 403, token="", problem="This link was used before, or is too old.")
         response = RedirectResponse(f"{PREFIX}/", status_code=303, headers=HEADERS)
-        response.set_cookie(COOKIE, cookie, max_age=SESSION_SECONDS, path=PREFIX, httponly=True, samesite="strict")
+        name, lasts = self._sessions.cookie_name, SESSION_SECONDS
+        response.set_cookie(name, cookie, max_age=lasts, path=PREFIX, httponly=True, samesite="strict")
         return response
 
     async def _waiting(self, request: Request) -> Response:
@@ -187,7 +200,7 @@ class Inbox:
             actor = request.headers.get(policy.trusted_proxy_header)
             session = f"proxy {actor}"
         else:
-            session = request.cookies.get(COOKIE, "")
+            session = self._sessions.held(request.headers.getlist("cookie"))
             actor = self._sessions.actor(session)
         return (actor, session) if actor and policy.approver(actor) else (None, "")
 
@@ -218,7 +231,7 @@ def _changes(record: Record) -> list[tuple[str, str, str]]:
     names = [name for name in {**before, **after} if name not in NOT_SHOWN]
     rows = [(name.replace("_", " "), _text(before.get(name, "")), _text(after.get(name, ""))) for name in names]
     if record.proposal.writes_field:
-        rows.append((f"merge field {after['field']}", "as it stands", _field_words(after)))
+        rows.append((in_words(record.proposal.field), "as it stands", _field_words(after)))
     return rows
 
 
@@ -240,6 +253,8 @@ def _field_words(after: Mapping[str, Any]) -> str:
     parts = [f"{after['value']} for everybody"] if "value" in after else []
     if "source" in after:
         parts.append(f"each member's own, from {after['source']}")
+    if "holdout_source" in after:
+        parts.append(f"for those kept out their own from {after['holdout_source']}")
     if "holdout_value" in after:
         parts.append(f"{after['holdout_value']} for those kept out")
     return "; ".join(parts)

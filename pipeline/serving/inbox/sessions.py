@@ -4,7 +4,7 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
@@ -13,6 +13,7 @@ from pipeline.optimizations.review import Seen
 LINK_SECONDS = 15 * 60
 SESSION_SECONDS = 12 * 3600
 FORM_SECONDS = 3600
+COOKIE = "driptune_inbox"
 
 
 class Sessions:
@@ -21,6 +22,8 @@ class Sessions:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         secret = secrets.token_bytes(32)
+        # Every port of a host shares its cookies. What listens on another one cannot replace a cookie of unknown name.
+        self.cookie_name = f"{COOKIE}_{secrets.token_hex(8)}"
         self._cookies = URLSafeTimedSerializer(secret, salt="session")
         self._forms = URLSafeTimedSerializer(secret, salt="form")
         self._links: dict[str, tuple[str, float]] = {}
@@ -40,6 +43,18 @@ class Sessions:
         if not actor or self._clock() > ends:
             return None
         return self._cookies.dumps([actor, secrets.token_urlsafe(16)])
+
+    def held(self, cookies: Iterable[str]) -> str:
+        """The session among the cookies that a browser sent; empty if there is none.
+
+        Another port of this host may have planted cookies of the same name, which are none of our sessions.
+
+        Args:
+            cookies: the values of the request's Cookie headers.
+        """
+        pairs = (pair.strip().partition("=") for header in cookies for pair in header.split(";"))
+        values = (value for name, _, value in pairs if name == self.cookie_name)
+        return next((value for value in values if self.actor(value) is not None), "")
 
     def actor(self, cookie: str) -> str | None:
         """Who holds the cookie; none if this server did not make it, or if it is too old."""

@@ -182,20 +182,35 @@ def ramped(rng: np.random.Generator, replications: int) -> list[Check]:
     return [Check("type I error, ramped split", rate, 0.06, "<=", error)]
 
 
+def amounts(
+    rng: np.random.Generator, exposures: np.ndarray, buyers: float, sigma: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums and sums of squares of rare log-normal orders, capped at their 0.99 quantile as the product caps them."""
+    bought = rng.binomial(exposures, buyers)
+    orders = rng.lognormal(3.5, sigma, int(bought.sum())).clip(max=np.exp(3.5 + sigma * norm.ppf(0.99)))
+    cell = np.repeat(np.arange(bought.size), bought.ravel())
+    sums = [np.bincount(cell, weights=values, minlength=bought.size) for values in (orders, orders**2)]
+    return sums[0].reshape(bought.shape), sums[1].reshape(bought.shape)
+
+
 def revenue(rng: np.random.Generator, replications: int) -> list[Check]:
-    """Type I error of a mean of rare, log-normal amounts."""
-    nightly = 200
-    buys = rng.random((replications, NIGHTS, 2, nightly)) < 0.05
-    amount = np.minimum(rng.lognormal(3.5, 1.0, buys.shape), np.exp(3.5 + 2.326)) * buys
-    exposures = np.full((replications, NIGHTS, 2), nightly)
-    plan = make_plan((0.5, 0.5), nightly * 2 * NIGHTS, kind=MetricKind.MEAN)
-    results = experiment_results(
-        moments_of(exposures, amount.sum(axis=-1), (amount**2).sum(axis=-1)),
-        copies(plan, replications),
-        as_of_day=plan.end_day,
-    )
-    rate, error = _share(ever_claimed(results))
-    return [Check("type I error, revenue", rate, 0.06, "<=", error)]
+    """Type I error of a mean of rare, log-normal amounts, with a plan and open-ended, at equal and unequal shares."""
+    total = 24_000
+    checks = []
+    for control in (0.5, 0.2, 0.1):
+        for buyers in (0.02, 0.1):
+            for sigma in (1.0, 1.5, 2.0):
+                shares = (control, 1 - control)
+                exposures = rng.poisson(np.array(shares) * total / NIGHTS, (replications, NIGHTS, 2))
+                moments = moments_of(exposures, *amounts(rng, exposures, buyers, sigma))
+                for is_open_ended in (False, True):
+                    plan = replace(make_plan(shares, total, kind=MetricKind.MEAN), is_open_ended=is_open_ended)
+                    results = experiment_results(moments, copies(plan, replications), as_of_day=plan.end_day)
+                    rate, error = _share(ever_claimed(results))
+                    way = "open-ended" if is_open_ended else "planned"
+                    name = f"control {control:.0%}, {buyers:.0%} buy, sigma {sigma:g}, {way}"
+                    checks.append(Check(f"type I error, revenue, {name}", rate, 0.055, "<=", error))
+    return checks
 
 
 def sample_ratio(rng: np.random.Generator, replications: int) -> list[Check]:

@@ -8,7 +8,7 @@ from pipeline.analysis.experiments.verdicts import experiment_verdicts
 from pipeline.optimizations.realised import realised_lift
 from tests.acceptance.simulations import Check
 from tests.acceptance.simulations.experiments import copies, draw, make_plan, moments_of
-from tests.worlds.applied import Step, facts, night, record
+from tests.worlds.applied import Step, facts, night, record, written
 
 CYCLES = 1_000
 BASE, SPREAD = 0.05, 0.1
@@ -38,7 +38,10 @@ def realised(rng: np.random.Generator, promised: np.ndarray, truth: np.ndarray) 
     for number, (promise, true) in enumerate(zip(promised.tolist(), truth.tolist(), strict=True)):
         of = record(number, promised=promise)
         step = Step(**{**vars(STEP), "lift": true})
-        nights = realised_lift([of], facts(rng, of, step), as_of_day=night(step)).filter(pl.col("role") == "primary")
+        world = facts(rng, of, step)
+        nights = realised_lift([of], world, written(of, world), as_of_day=night(step)).filter(
+            pl.col("role") == "primary"
+        )
         holds = (pl.col("realised_lift_low") <= true) & (pl.col("realised_lift_high") >= true)
         last = nights.filter("is_latest").select("realised_lift", "outcome", is_covered=holds.fill_null(True))
         rows.append(

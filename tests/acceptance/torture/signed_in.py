@@ -17,7 +17,8 @@ from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import Proposal
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
 from pipeline.schemas.vocabulary import RecordStatus as Status
-from pipeline.serving.inbox.app import COOKIE, PREFIX
+from pipeline.serving.inbox.app import PREFIX
+from pipeline.serving.inbox.sessions import COOKIE
 from tests.acceptance.torture.installation import Installation
 from tests.mailchimp.loopback import send, serve
 from tests.optimizations.conftest import proposal
@@ -100,7 +101,16 @@ class Victim:
     @property
     def cookie(self) -> str:
         """Their session's cookie."""
-        return next((one["value"] for one in self.context.cookies() if one["name"] == COOKIE), "")
+        return self._held()[1]
+
+    @property
+    def cookie_name(self) -> str:
+        """The name of the sessions of this server."""
+        return self._held()[0]
+
+    def _held(self) -> tuple[str, str]:
+        cookies = ((one["name"], one["value"]) for one in self.context.cookies())
+        return next((one for one in cookies if one[0].startswith(COOKIE)), ("", ""))
 
     def sign_in(self) -> None:
         """Open the link and enter."""

@@ -5,7 +5,7 @@ import string
 from collections.abc import Callable, Iterator
 
 from pipeline.optimizations.review import Seen
-from pipeline.serving.inbox.app import COOKIE, PREFIX
+from pipeline.serving.inbox.app import PREFIX
 from pipeline.serving.inbox.sessions import Sessions
 from tests.acceptance.torture.signed_in import APPROVER, Target, Victim
 
@@ -61,7 +61,7 @@ def fields(token: str) -> dict[str, str]:
 
 def session(victim: Victim, cookie: str | None = None) -> dict[str, str]:
     """The header that carries the victim's session, or another."""
-    return {"Cookie": f"{COOKIE}={victim.cookie if cookie is None else cookie}"}
+    return {"Cookie": f"{victim.cookie_name}={victim.cookie if cookie is None else cookie}"}
 
 
 def _with_everything(host: str = "127.0.0.1:{port}", forwarded: str = "", origin: str = "", site: str = "") -> Attack:
@@ -156,7 +156,7 @@ def _fixed_session(victim: Victim, target: Target) -> bool:
     planted = "planted"
     given = victim.send("POST", f"{PREFIX}/login", {"token": victim.links[LATECOMER]}, **session(victim, planted))
     is_known = victim.send("GET", target.path, **session(victim, planted)).status < 400
-    return f"{COOKIE}={planted};" in given.cookies or not given.cookies or is_known
+    return f"{victim.cookie_name}={planted};" in given.cookies or not given.cookies or is_known
 
 
 def _signed_elsewhere(victim: Victim, target: Target) -> str:

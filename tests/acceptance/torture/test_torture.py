@@ -1,12 +1,16 @@
 """The smallest share of what `make torture` does, in every run of the tests."""
 
+import html
 import os
 import signal
 from pathlib import Path
 
-from tests.acceptance.torture.night_account import NIGHTS, write_events
-from tests.acceptance.torture.night_faults import EVENTS, Chooser, Fault, drawn, events_broken
+from tests.acceptance.torture.nights.account import NIGHTS, write_events
+from tests.acceptance.torture.nights.faults import EVENTS, Chooser, Fault, drawn, events_broken
+from tests.acceptance.torture.suites.canaries import TOKEN, planted
 from tests.acceptance.torture.suites.decisions import killed_writers
+from tests.acceptance.torture.suites.injections import NAMES, dangers
+from tests.acceptance.torture.traces import traces
 from tests.acceptance.torture.victims import Death, count_points, in_fork, run_and_kill
 
 
@@ -67,3 +71,17 @@ def test_a_broken_event_file_is_whole_again_after_its_night(tmp_path: Path) -> N
         with events_broken(path, [Fault("events", kind, at=0, stays=False)]):
             assert not path.exists() or path.read_bytes() != whole
         assert path.read_bytes() == whole
+
+
+def test_the_search_for_people_finds_what_is_planted_in_every_kind_of_file(tmp_path: Path) -> None:
+    assert planted(tmp_path / "planted").holds
+    assert traces([("clean", b"nobody is named here, canary or not")], TOKEN) == []
+
+
+def test_the_search_in_pages_finds_what_runs_and_passes_what_is_text() -> None:
+    for name in NAMES["HTML"][:2]:
+        assert dangers(f"<td>{name}</td>")
+        assert dangers(f"<td>{html.escape(name)}</td>") == []
+    assert dangers('<a href="javascript:alert(1)">x</a>') == ["a href"]
+    assert dangers('<p onclick="x()">x</p>') == ["p onclick"]
+    assert dangers('<a href="workflow-a.html">x</a>') == []

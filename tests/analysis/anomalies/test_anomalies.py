@@ -14,7 +14,10 @@ from pipeline.analysis.anomalies.nights import anomaly_baselines, metric_trends
 from pipeline.analysis.anomalies.state import WARM_UP_DAYS
 from pipeline.analysis.anomalies.tails import beta_binomial_score, negative_binomial_score, predictive_band
 from pipeline.common.rates import Rate
+from pipeline.schemas.base import empty
+from pipeline.schemas.journeys.marts import PublishedJourneys
 from tests.acceptance.simulations import anomalies as simulation
+from tests.worlds.facts import rows
 
 FIRST = date(2026, 1, 1)
 DAYS = 100
@@ -41,10 +44,12 @@ def history(steps: int = 1, sends: int = 400, rate: float = 0.03, days: int = DA
     )
 
 
-def without(frame: pl.DataFrame, column: str, since: int, until: int = DAYS, step: str = "s0") -> pl.DataFrame:
-    """The frame with one step's column set to zero on some days."""
+def without(
+    frame: pl.DataFrame, column: str, since: int, until: int = DAYS, step: str = "s0", left: float = 0.0
+) -> pl.DataFrame:
+    """The frame with a share of one step's column left on some days: none of it by default."""
     hit = pl.col("day").is_between(day(since), day(until), closed="left") & (pl.col("step_id") == step)
-    return frame.with_columns(pl.when(hit).then(0).otherwise(column).alias(column))
+    return frame.with_columns(pl.when(hit).then((pl.col(column) * left).cast(pl.Int64)).otherwise(column).alias(column))
 
 
 @pytest.mark.parametrize(("count", "trials", "rate", "dispersion"), [(0, 300, 0.02, 0.02), (14, 900, 0.006, 0.3)])
@@ -110,9 +115,17 @@ def test_days_after_tonight_change_nothing():
     assert cut.equals(anomaly_baselines(frame, as_of_day=early, rates=RATES, volumes=[]))
 
 
-def test_a_stop_is_found_counted_as_one_incident_and_its_end_is_no_second_one():
-    stopped = without(history(), "clicks", 70, 85)
+def test_a_stop_stays_one_incident_until_it_ends_however_long_it_lasts():
+    stopped = without(history(), "clicks", 50, 88)
     baselines = anomaly_baselines(stopped, as_of_day=TONIGHT, rates=RATES, volumes=[])
+    assert baselines.filter("is_anomaly")["day"].to_list() == [day(number) for number in range(50, 88)]
+    assert baselines.drop_nulls("change").is_empty()
+    assert anomalies(baselines)["incident_id"].n_unique() == 1
+
+
+def test_a_fall_that_lasts_is_one_incident_and_its_end_is_no_second_one():
+    lower = without(history(), "clicks", 70, 85, left=0.1)
+    baselines = anomaly_baselines(lower, as_of_day=TONIGHT, rates=RATES, volumes=[])
     alarms = baselines.filter("is_anomaly")["day"].to_list()
     assert alarms == [day(70 + late) for late in range(MOST_CENSORED_DAYS)]
     changes = baselines.drop_nulls("change").select("day", "change").rows()
@@ -145,7 +158,30 @@ def test_slow_decay_raises_a_drift_alarm():
     frame = history(sends=2_000).with_columns(clicks=random.binomial(2_000, falling), sent=pl.lit(2_000))
     baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
     assert "drift" in baselines["change"].to_list()
-    assert "drift" in anomalies(baselines)["anomaly_kind"].to_list()
+    drifts = anomalies(baselines).filter(pl.col("anomaly_kind") == "drift")
+    assert drifts.sort("day")["severity"].to_list()[-1] == "high"
+
+
+def test_a_drift_is_told_for_a_week_and_a_small_one_is_not_grave():
+    random = np.random.default_rng(9)
+    rate = np.where(np.arange(DAYS) < 40, 0.05, 0.04)
+    frame = history().with_columns(clicks=random.binomial(2_000, rate), sent=pl.lit(2_000))
+    baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
+    [confirmed] = baselines.filter(pl.col("change") == "drift")["day"].to_list()[:1]
+
+    def told(late: int) -> list[str]:
+        known = baselines.filter(pl.col("day") <= confirmed + timedelta(days=late))
+        found = anomalies(known).filter(pl.col("anomaly_kind") == "drift", "is_latest")
+        return found["severity"].to_list()
+
+    assert told(0) == told(6) == ["low"]
+    assert told(7) == []
+
+
+def test_a_rate_of_all_may_be_expected():
+    frame = history().with_columns(pl.col("sent").alias("clicks"))
+    baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
+    assert not baselines["is_anomaly"].any()
 
 
 def test_a_shift_too_small_for_single_nights_is_confirmed_by_drift_and_becomes_the_level():
@@ -193,7 +229,7 @@ def test_an_empty_frame_gives_empty_tables():
     baselines = anomaly_baselines(history().clear(), as_of_day=TONIGHT, rates=RATES, volumes=["sent"])
     assert baselines.is_empty()
     assert anomalies(baselines).is_empty()
-    assert metric_trends(baselines).is_empty()
+    assert metric_trends(baselines, empty(PublishedJourneys)).is_empty()
     assert notifications(anomalies(baselines)).is_empty()
 
 
@@ -226,12 +262,22 @@ def test_a_mute_holds_until_its_last_day(until, is_muted):
 
 
 def test_trends_pool_the_week_and_mark_changes():
-    frame = without(history(), "clicks", 70, 85)
-    trends = metric_trends(anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=["sent"]))
+    frame = without(history(), "clicks", 70, 85, left=0.1)
+    versions = empty(PublishedJourneys)
+    trends = metric_trends(anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=["sent"]), versions)
     rates = trends.filter((pl.col("metric") == "click_rate") & (pl.col("day") == day(60)))
     week = frame.filter(pl.col("day").is_between(day(54), day(60)))
     assert rates.item(0, "smoothed_value") == pytest.approx(week["clicks"].sum() / week["sent"].sum())
     assert {"anomaly", "new level", "former level"} <= set(trends["change_marker"])
+
+
+def test_trends_mark_the_night_on_which_a_journey_changed():
+    baselines = anomaly_baselines(history(), as_of_day=TONIGHT, rates=RATES, volumes=["sent"])
+    workflow = {"workflow_id": "w", "journey_id": "1"}
+    days = [{"version": 1, "first_day": day(40)}, {"version": 2, "first_day": day(60)}]
+    versions = rows(PublishedJourneys, *({**workflow, **one} for one in days), as_of_day=TONIGHT)
+    marked = metric_trends(baselines, versions).filter(pl.col("change_marker") == "new version")
+    assert set(marked["day"]) == {day(60)}
 
 
 def test_small_acceptance_simulation():
@@ -251,8 +297,15 @@ def test_a_rate_that_is_final_after_a_day_is_scored_up_to_yesterday_and_told_ton
 
 
 def test_entries_that_no_event_tells_are_not_watched():
-    entered = history().with_columns(entries=pl.col("sent"))
-    for kind, is_watched in (("flow", True), ("automation", False)):
+    """A journey has an event stream if its entries are not everywhere the messages sent."""
+    sent = pl.col("sent")
+    for kind, entries, is_watched in (
+        ("flow", sent, True),
+        ("automation", sent, False),
+        ("journey", sent, False),
+        ("journey", sent + 1, True),
+    ):
+        entered = history().with_columns(entries=entries)
         workflows = pl.DataFrame({"workflow_id": ["w"], "kind": [kind]})
         watched = watched_history(entered, workflows, as_of_day=TONIGHT)
         baselines = anomaly_baselines(watched, as_of_day=TONIGHT, rates=[], volumes=["entries", "sent"])

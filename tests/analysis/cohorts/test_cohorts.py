@@ -117,17 +117,42 @@ def test_a_young_cohort_is_projected_by_the_growth_of_the_old_ones_and_marked():
     assert (row["last_complete_age_weeks"], row["projected_age_weeks"], row["is_projected"]) == (0, 2, True)
 
 
-def test_cohorts_are_compared_at_an_age_most_have_reached():
+def test_a_young_cohort_is_compared_at_the_age_it_has_reached_and_the_others_at_theirs():
     frame = pl.concat([old_cohorts([100, 90, 110, 95]), cells(("young", 7, 0, 1_000, 300, 0))])
+    rows = compare(frame).sort("cohort")
+    assert rows["age_weeks"].to_list() == [9, 9, 9, 9, 0]
+    assert rows["cohorts_compared"].to_list() == [4, 4, 4, 4, 5]
+    assert insights(frame).select("insight_kind", "cohort").rows() == [("above others", "young")]
+
+
+def test_a_cohort_of_which_nobody_is_followed_long_enough_has_counts_only():
+    frame = pl.concat([old_cohorts([100, 90, 110, 95]), cells(("young", 3, 0, 1_000, 300, 0))])
     row = compare(frame).filter(pl.col("cohort") == "young").row(0, named=True)
     assert row["age_weeks"] == 9
     assert row["status"] == f"not enough data: {MINIMUM_FOLLOWED} more entrants followed needed"
     assert row["shrunk_rate"] is None
 
 
+def test_one_import_of_a_hundred_thousand_makes_no_other_cohort_an_insight():
+    usual = old_cohorts([50, 48, 53, 51, 47, 52])
+    imported = cells(("import", 70, 0, 100_000, 500, 0))
+    told = insights(pl.concat([usual, imported]))
+    assert told.select("insight_kind", "cohort").rows() == [("below others", "import")]
+
+
+def test_a_projection_ends_where_fewer_than_thirty_people_are_left_to_be_won():
+    def ahead(old: int) -> list[float | None]:
+        entered = cells(("old", 70, 0, old, old // 4, 0), ("old", 70, 1, 0, old // 4, 0), ("young", 7, 0, 500, 100, 0))
+        grown = cohort_triangles(entered, as_of_day=TONIGHT, weeks=3)
+        return grown.filter(pl.col("cohort") == "young")["projected_rate"].to_list()
+
+    assert None not in ahead(80)
+    assert ahead(56)[1:] == [pytest.approx(0.4), None]
+
+
 def test_a_cohort_far_off_is_named_with_the_people_affected():
     named = insights(old_cohorts([100, 95, 104, 98, 101, 170]))
-    assert named.select("insight_kind", "cohort", "affected").rows() == [("above mean", "c05", 1_000)]
+    assert named.select("insight_kind", "cohort", "affected").rows() == [("above others", "c05", 1_000)]
 
 
 def test_cohorts_that_are_alike_are_shrunk_together_and_nothing_is_said():
@@ -141,7 +166,7 @@ def test_cohorts_that_are_alike_are_shrunk_together_and_nothing_is_said():
 @pytest.mark.parametrize(("cohort_type", "kinds"), [("signup_date", {"rising"}), ("subscription_plan", set())])
 def test_a_trend_is_told_where_cohorts_have_an_order(cohort_type, kinds):
     told = insights(old_cohorts([80, 86, 90, 97, 103, 108, 115, 122], entrants=2_000, cohort_type=cohort_type))
-    assert {kind for kind in told["insight_kind"] if "mean" not in kind} == kinds
+    assert {kind for kind in told["insight_kind"] if "others" not in kind} == kinds
 
 
 def test_without_scatter_the_slope_is_that_of_logistic_regression():
@@ -191,7 +216,7 @@ def test_with_many_even_cohorts_shrinkage_nears_the_known_beta_posterior():
 def test_a_single_cohort_is_not_compared():
     row = compare(old_cohorts([100])).row(0, named=True)
     assert row["status"].startswith("not enough data")
-    assert row["mean_rate"] is None
+    assert row["others_rate"] is None
 
 
 @pytest.mark.parametrize("conversions", [[0, 0, 0, 0, 0, 0], [1_000] * 6])

@@ -45,26 +45,39 @@ def test_a_real_lift_wins_before_the_plan_ends_and_is_shown_shrunk():
     assert verdict["lift_low"] > 0
 
 
-def test_equal_arms_show_no_difference_at_the_planned_sample_and_nothing_after_it():
+def test_arms_that_nobody_can_tell_apart_end_without_an_answer_and_nothing_follows():
     results = experiment_results(constant(0.05, 0.05), [PLAN], as_of_day=END)
     last = simulation.START + timedelta(days=simulation.NIGHTS - 1 + simulation.WINDOW_DAYS)
     assert results["as_of_day"].max() == last
     assert results["information_fraction"][-1] == pytest.approx(1)
     verdict = verdict_of(constant(0.05, 0.05))
-    assert (verdict["verdict"], verdict["decided_day"]) == ("no difference", last)
+    assert (verdict["verdict"], verdict["decided_day"]) == ("ended without an answer", last)
     assert verdict["status"].startswith("refused")
 
 
 def test_a_planned_lift_that_the_interval_excludes_is_futile():
-    verdict = verdict_of(constant(0.05, 0.05), replace(PLAN, minimum_lift=0.3))
+    verdict = verdict_of(constant(0.05, 0.041), replace(PLAN, minimum_lift=0.3))
     assert verdict["verdict"] == "futile"
+    assert verdict["lift_low"] < -0.3
     assert verdict["lift_high"] < 0.3
+
+
+def test_no_difference_is_said_only_where_the_interval_lies_within_the_planned_lift():
+    verdict = verdict_of(constant(0.05, 0.05), replace(PLAN, minimum_lift=0.3))
+    assert verdict["verdict"] == "no difference"
+    assert -0.3 < verdict["lift_low"] < verdict["lift_high"] < 0.3
+
+
+def test_a_winner_over_a_control_without_conversions_has_no_lift_and_an_action():
+    verdict = verdict_of(constant(0.0, 0.05))
+    assert (verdict["verdict"], verdict["winner_arm"], verdict["lift"]) == ("winner", "b", None)
+    assert verdict["recommended_action"] == "Send everyone arm b: the control brought nothing. Keep a hold-out."
 
 
 def test_a_test_without_enough_traffic_ends_with_the_calendar():
     plan = replace(PLAN, planned_exposures=10 * PLAN.planned_exposures)
     verdict = verdict_of(constant(0.05, 0.052), plan)
-    assert verdict["verdict"] == "no difference"
+    assert verdict["verdict"] == "ended without an answer"
     assert verdict["decided_day"] == plan.end_day
     assert verdict_of(constant(0.05, 0.052), plan, END - timedelta(days=1))["verdict"] == "continue"
 
@@ -85,7 +98,7 @@ def test_a_metric_that_should_fall_wins_by_falling():
 def test_a_harmed_guardrail_vetoes_a_winner():
     moments = pl.concat([constant(0.05, 0.062), constant(0.01, 0.03, metric="unsubscribe")])
     verdict = verdict_of(moments, GUARDED)
-    assert verdict["verdict"] == "stopped for harm"
+    assert verdict["verdict"] == "harm"
     assert verdict["vetoed_by"] == "b: unsubscribe"
     quiet = pl.concat([constant(0.05, 0.07), constant(0.01, 0.01, metric="unsubscribe")])
     assert verdict_of(quiet, GUARDED)["verdict"] == "winner"
@@ -141,7 +154,7 @@ def test_too_little_to_compare_is_said_and_never_a_number(moments):
     assert results["status"].str.starts_with("not enough data").all()
     assert results.select(pl.col("lift", "lift_low", "lift_high", "z_score").is_null().all()).row(0) == (True,) * 4
     assert True not in results.select(pl.selectors.float().is_nan().any()).row(0)
-    assert verdict_of(moments)["verdict"] == "no difference"
+    assert verdict_of(moments)["verdict"] == "ended without an answer"
 
 
 def test_no_plan_gives_empty_tables():

@@ -134,3 +134,11 @@ def test_no_transitions_no_rows():
     assert bottlenecks(
         table, empty(ExitDays), empty(CreditDays), names, workflows, as_of=AS_OF, funnel_days=DAYS
     ).is_empty()
+
+
+def test_where_nobody_was_lost_the_interval_holds_the_estimate():
+    """The estimate is then zero, and every draw of the posterior lies above it."""
+    kept = ranked(taken(1, 2, 40, 0), taken(2, 3, 30, 0), taken(3, 4, 20, 0), ends=ended(4, 5, 15))
+    inside = pl.col("avoidable_loss").is_between("avoidable_loss_low", "avoidable_loss_high")
+    assert set(kept["avoidable_loss"]) == {0.0}
+    assert kept.filter(~inside).is_empty()

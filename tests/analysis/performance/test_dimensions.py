@@ -2,6 +2,7 @@ from datetime import date
 
 from pipeline.analysis.performance.dimensions import calendar, steps, workflows
 from pipeline.common.time import day_number, end_of_day_us
+from pipeline.config.constraints import Constraints
 from pipeline.schemas.base import empty
 from pipeline.schemas.core import CoreEdges
 from pipeline.schemas.reductions import EntryDays, StepDays
@@ -25,8 +26,11 @@ def test_a_step_shows_the_delay_planned_tonight():
         {**way, "delay_version": 2, "delay_hours": 36, "valid_from_us": tomorrow - 10, "valid_to_us": tomorrow},
         {**way, "delay_version": 3, "delay_hours": 72, "valid_from_us": tomorrow, "valid_to_us": tomorrow + 10},
     )
-    planned = steps(STEPS, edges, AS_OF).select("step_id", "next_step_id", "planned_delay_hours").rows()
+    found = steps(STEPS, edges, Constraints(quiet_hours="22-06", hourly_cap=500).of_steps(STEPS), AS_OF)
+    planned = found.select("step_id", "next_step_id", "planned_delay_hours").rows()
     assert planned == [("welcome", "tips", 36), ("tips", None, None)]
+    limits = found.select("quiet_from_hour", "quiet_until_hour", "allowed_weekdays", "hourly_cap").unique().rows()
+    assert limits == [(22, 6, "0,1,2,3,4,5,6", 500)]
 
 
 def test_the_calendar_runs_from_the_first_fact_to_tonight():

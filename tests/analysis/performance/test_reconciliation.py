@@ -1,10 +1,11 @@
+import json
 from datetime import date
 from typing import Any
 
 import polars as pl
 import pytest
 
-from pipeline.analysis.performance.announced import collections
+from pipeline.analysis.performance.announced import after_tonight, collections
 from pipeline.analysis.performance.reconciliation import ACTIVITY_CAP, reconciliation
 from pipeline.common.time import day_number
 from pipeline.schemas.base import empty
@@ -33,6 +34,7 @@ REPORTED = {
 NOTHING_LISTED = collections(
     *(empty(model).lazy() for model in (Sources, Members, Sends, Orders, Renamed)), as_of=AS_OF
 )
+NOTHING_LATER = after_tonight(empty(Sources).lazy(), as_of=AS_OF)
 COUNTED = {
     "sent": 50,
     "delivered": 50,
@@ -50,6 +52,7 @@ def compare(
     reported: dict[str, Any] | None = None,
     messages: pl.DataFrame | None = None,
     engagements: pl.DataFrame | None = None,
+    later: dict[str, int] | None = None,
 ) -> dict[str, dict[str, Any]]:
     facts = {"workflow_key": 1, "step_key": 1, "day": TONIGHT - 3, **COUNTED, **(counted or {})}
     table = reconciliation(
@@ -59,9 +62,15 @@ def compare(
         (empty(CoreMessages) if messages is None else messages).lazy(),
         (empty(CoreEngagements) if engagements is None else engagements).lazy(),
         NOTHING_LISTED,
+        NOTHING_LATER if later is None else after_tonight(read(later), as_of=AS_OF),
         as_of=AS_OF,
     )
     return {row["metric"]: row for row in table.iter_rows(named=True)}
+
+
+def read(later: dict[str, int]) -> pl.LazyFrame:
+    source = {"kind": "campaign", "source_id": "c1", "state": "read", "later": json.dumps(later), "as_of_day": TONIGHT}
+    return rows(Sources, source).lazy()
 
 
 def message(**more: Any) -> pl.DataFrame:
@@ -108,6 +117,7 @@ def test_a_report_without_messages_says_so():
         empty(CoreMessages).lazy(),
         empty(CoreEngagements).lazy(),
         NOTHING_LISTED,
+        NOTHING_LATER,
         as_of=AS_OF,
     )
     assert dict(table.select("metric", "reason").iter_rows())["sent"] == "no messages"
@@ -151,6 +161,38 @@ def test_a_campaign_without_report_is_listed():
         empty(CoreMessages).lazy(),
         empty(CoreEngagements).lazy(),
         NOTHING_LISTED,
+        NOTHING_LATER,
         as_of=AS_OF,
     )
     assert table["reason"].unique().to_list() == ["no report"]
+
+
+LATER = [
+    ("sent", {"sent": 49, "delivered": 49}, {"sent": 1}),
+    ("hard_bounces", {"hard_bounces": 0}, {"hard_bounces": 2}),
+    ("soft_bounces", {"soft_bounces": 0}, {"soft_bounces": 2}),
+    ("unsubscribes", {"unsubscribes": 1}, {"unsubscribes": 1}),
+    ("complaints", {"complaints": 0}, {"complaints": 1}),
+    ("opens", {"opens": 87}, {"opens": 3}),
+    ("unique_opens", {"unique_opens": 38}, {"opens": 2}),
+    ("clicks", {"clicks": 59}, {"clicks": 1}),
+    ("unique_clicks", {"unique_clicks": 30}, {"clicks": 3}),
+    ("click_rate", {"unique_clicks": 30}, {"clicks": 3}),
+]
+
+
+@pytest.mark.parametrize(("metric", "counted", "later"), LATER)
+def test_what_came_after_tonight_is_named_and_explains_no_more_than_its_number(metric, counted, later):
+    reported = {"hard_bounces": 2, "soft_bounces": 2}
+    standing = {"hard_bounces": 2, "soft_bounces": 2, **counted}
+    assert compare(standing, reported, later=later)[metric]["reason"] == "after tonight"
+    assert compare(standing, reported)[metric]["reason"] != "after tonight"
+    if metric != "click_rate":
+        fewer = {name: number - 1 for name, number in later.items()}
+        assert compare(standing, reported, later=fewer)[metric]["reason"] != "after tonight"
+
+
+def test_deleted_members_and_what_came_after_tonight_add_up():
+    """Of two messages that are missing one is of tomorrow, so one member was deleted, with an unsubscribe."""
+    table = compare({"sent": 48, "delivered": 48, "unsubscribes": 0}, later={"sent": 1, "unsubscribes": 1})
+    assert {table[metric]["reason"] for metric in ("sent", "unsubscribes")} == {"deleted members"}

@@ -15,6 +15,7 @@ from pipeline.schemas.core import (
     CoreSubscribers,
     CoreWorkflows,
 )
+from pipeline.schemas.journeys.lake import JourneySteps
 from pipeline.schemas.lake import AutomationQueue, Events
 from tests.worlds.facts import linear_flow, rows
 
@@ -51,6 +52,7 @@ def stuck(*entries: dict[str, Any], **frames: pl.DataFrame) -> pl.DataFrame:
         "messages": empty(CoreMessages),
         "events": empty(Events),
         "automation_queue": empty(AutomationQueue),
+        "journey_steps": empty(JourneySteps),
         "steps": STEPS,
         "workflows": WORKFLOWS,
     }
@@ -91,6 +93,15 @@ def test_the_cause_is_what_the_evidence_shows(cause: str):
     row = stuck(entry(10), **EVIDENCE[cause]).row(0, named=True)
     assert (row["cause"], row["step_id"], row["to_step_id"], row["entries"]) == (cause, "welcome", "tips", 1)
     assert row["stuck_hours"] == pytest.approx(7 * 24)
+
+
+@pytest.mark.parametrize(("waiting", "cause"), [(3, "queue stall"), (0, "unknown"), (None, "unknown")])
+def test_a_queue_at_the_next_email_of_a_journey_is_a_stall(waiting: int | None, cause: str):
+    """People in a delay wait as planned; those whom Mailchimp counts at the e-mail itself do not get on."""
+    steps = STEPS.with_columns(campaign_id=pl.lit("c") + pl.col("step_id"))
+    mail = {"journey_id": "7", "step_kind": "email", "campaign_id": "ctips", "queue_count": waiting}
+    found = stuck(entry(10), steps=steps, journey_steps=rows(JourneySteps, mail))
+    assert found["cause"].to_list() == [cause]
 
 
 def test_a_paused_workflow_pauses_its_steps():

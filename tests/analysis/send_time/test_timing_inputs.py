@@ -97,6 +97,8 @@ def test_an_open_engages_only_where_machines_are_known() -> None:
     messages = pl.DataFrame(
         {
             "subscriber_key": [1, 2, 3, 4],
+            "step_key": [7] * 4,
+            "sent_us": [8] * 4,
             "day": [DAY] * 4,
             "local_hour_of_week": [9, 24 + 9, 33, 57],
             "bounce_kind": [None, None, None, "hard"],
@@ -106,7 +108,7 @@ def test_an_open_engages_only_where_machines_are_known() -> None:
         }
     )
     found = engaged_sends(messages, as_of=TONIGHT, days=1)
-    assert found.drop("day").rows() == [(1, 9, True), (2, 9, False), (3, 9, True)]
+    assert found.drop("day", "step_key", "sent_us").rows() == [(1, 9, True), (2, 9, False), (3, 9, True)]
 
 
 def test_those_who_wait_or_are_queued_are_mailed_by_steps_that_mail() -> None:

@@ -1,10 +1,11 @@
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
-from pipeline.analysis.statistics.intervals import rate_with_interval, wilson_bounds
+from pipeline.analysis.statistics.intervals import mean_amount_with_interval, rate_with_interval, wilson_bounds
 
 COUNTS = st.integers(1, 10**9).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials)))
 
@@ -35,3 +36,36 @@ def test_effective_trials_need_not_be_whole():
     narrow = interval(2, 4)
     assert wide[0] < narrow["click_rate_low"]
     assert wide[1] > narrow["click_rate_high"]
+
+
+def means(amounts: list[np.ndarray], messages: int) -> pl.DataFrame:
+    """The mean amount of samples of messages, most of which earned nothing; each array is what the others earned."""
+    frame = pl.DataFrame(
+        {
+            "total": [float(sample.sum()) for sample in amounts],
+            "squares": [float((sample**2).sum()) for sample in amounts],
+            "messages": [messages] * len(amounts),
+        }
+    )
+    return frame.select(mean_amount_with_interval("mean", total="total", squares="squares", trials="messages"))
+
+
+@pytest.mark.parametrize("buyers", [12, 40, 150])
+@pytest.mark.parametrize(("spread", "least"), [(0.3, 0.94), (0.8, 0.94), (1.2, 0.92)])
+def test_the_interval_of_a_mean_of_mostly_zeros_holds_the_truth(buyers: int, spread: float, least: float):
+    """Orders come by chance and are log-normal; 2,000 worlds have a standard error of half a percent."""
+    source = np.random.default_rng(buyers)
+    messages, truth = 20_000, buyers / 20_000 * np.exp(spread**2 / 2)
+    worlds = [np.exp(spread * source.standard_normal(number)) for number in source.poisson(buyers, 2_000)]
+    found = means(worlds, messages).drop_nulls()
+    assert found.height > 0.85 * len(worlds)
+    held = found.select(((pl.col("mean_low") <= truth) & (pl.col("mean_high") >= truth)).mean()).item()
+    assert least <= held <= 0.998
+
+
+def test_two_orders_tell_no_interval_and_nothing_sent_no_mean():
+    one, none, back = means([np.array([10.0, 10.0]), np.array([]), np.array([-5.0, -4.0])], 100).rows()
+    assert one == (0.2, None, None)
+    assert none == (0.0, None, None)
+    assert back[1:] == (None, None)
+    assert means([np.array([])], 0).row(0) == (None, None, None)

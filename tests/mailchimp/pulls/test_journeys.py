@@ -8,6 +8,7 @@ import pytest
 from pipeline.mailchimp import client
 from pipeline.mailchimp import pulls as pull
 from pipeline.schemas import lake as tables
+from pipeline.schemas.journeys.lake import Journeys, JourneySteps
 from tests.mailchimp.fake_account import NIGHT, member, rows, served, subscriber
 from tests.mailchimp.journey_account import (
     PLACE,
@@ -40,7 +41,7 @@ def listed(night: Any) -> list[tuple[str, str | None]]:
 
 
 def steps_of(night: Any) -> dict[str, dict[str, Any]]:
-    return {row["step_id"]: row for row in rows(night, tables.JourneySteps)}
+    return {row["step_id"]: row for row in rows(night, JourneySteps)}
 
 
 @pytest.mark.parametrize("details", ["listed", "single", "number"])
@@ -50,7 +51,7 @@ def test_every_shape_that_was_seen_gives_the_same_journey(tmp_path, details, off
     account = account_of(details, offset_works=offset_works, has_total=has_total)
     with served(account, tmp_path) as night:
         night.run()
-    (journey,) = rows(night, tables.Journeys)
+    (journey,) = rows(night, Journeys)
     assert (journey["journey_id"], journey["name"], journey["step_ids"]) == (
         "7",
         "Journey 7",
@@ -104,11 +105,11 @@ def test_a_list_that_does_not_answer_keeps_the_last_one_and_costs_one_line(tmp_p
     account = account_of()
     with served(account, tmp_path) as night:
         night.run()
-        before = (rows(night, tables.Journeys), rows(night, tables.JourneySteps))
+        before = (rows(night, Journeys), rows(night, JourneySteps))
         account.instead[PLACE] = instead
         summary = night.pull(pull.pull_journeys, TOMORROW)
     assert len(summary.failures) == 1
-    assert (rows(night, tables.Journeys), rows(night, tables.JourneySteps)) == before
+    assert (rows(night, Journeys), rows(night, JourneySteps)) == before
     ((state, detail),) = listed(night)
     assert (state, bool(detail)) == ("failed", True)
 
@@ -127,7 +128,7 @@ def test_a_journey_that_fails_costs_itself(tmp_path, monkeypatch, instead):
     account.instead[f"{PLACE}/7/steps"] = instead
     with served(account, tmp_path) as night:
         night.run()
-        assert {row["journey_id"]: row["step_ids"] for row in rows(night, tables.Journeys)} == {
+        assert {row["journey_id"]: row["step_ids"] for row in rows(night, Journeys)} == {
             "7": "[]",
             "8": '["21", "22"]',
         }
@@ -135,7 +136,7 @@ def test_a_journey_that_fails_costs_itself(tmp_path, monkeypatch, instead):
         assert states == {"7": "failed", "8": "read"}
         del account.instead[f"{PLACE}/7/steps"]
         night.run(TOMORROW)
-    assert {row["journey_id"] for row in rows(night, tables.JourneySteps)} == {"7", "8"}
+    assert {row["journey_id"] for row in rows(night, JourneySteps)} == {"7", "8"}
 
 
 def test_a_step_of_nonsense_is_set_aside_and_the_others_are_read(tmp_path):
@@ -166,7 +167,7 @@ def test_what_is_missing_or_of_another_type_counts_as_not_told(tmp_path):
     )
     with served(account, tmp_path) as night:
         night.run()
-    (journey,) = rows(night, tables.Journeys)
+    (journey,) = rows(night, Journeys)
     told = ("started", "first_started_us", "can_reenter", "has_exit_condition")
     assert [journey[name] for name in told] == [None, None, None, False]
     found = steps_of(night)
@@ -185,7 +186,7 @@ def test_a_night_on_which_nothing_differs_makes_no_version(tmp_path):
         assert night.pull(pull.pull_journeys, TOMORROW).rows == {"journeys": 0, "journey_steps": 0}
         account.steps["7"][1] = delay(12, 72)
         assert night.pull(pull.pull_journeys, TOMORROW).rows == {"journeys": 0, "journey_steps": 1}
-    history = night.lake.scan(tables.JourneySteps).collect().filter(step_id="12").sort("as_of_day")
+    history = night.lake.scan(JourneySteps).collect().filter(step_id="12").sort("as_of_day")
     assert history["delay_hours"].to_list() == [24, 72]
 
 
@@ -196,7 +197,7 @@ def test_many_journeys_are_read_page_by_page(tmp_path):
         account.steps[str(number)] = [trigger(1)]
     with served(account, tmp_path) as night:
         night.pull(pull.pull_journeys)
-    assert len(rows(night, tables.Journeys)) == 2100
+    assert len(rows(night, Journeys)) == 2100
     assert len(account.asked_journeys()) <= 3 + 2100
 
 
@@ -209,4 +210,4 @@ def test_a_journey_that_is_listed_no_more_keeps_its_history(tmp_path):
         night.run(TOMORROW)
     states = {row["source_id"]: row["state"] for row in rows(night, tables.Sources) if row["kind"] == "journey"}
     assert states == {"7": "unlisted", "8": "read"}
-    assert {row["journey_id"] for row in rows(night, tables.Journeys)} == {"7", "8"}
+    assert {row["journey_id"] for row in rows(night, Journeys)} == {"7", "8"}

@@ -10,12 +10,12 @@ import pytest
 
 from pipeline.cli.nightly import run_night
 from pipeline.lake.store import Lake
-from pipeline.operations.health import diagnosis
+from pipeline.operations.health import diagnosis, verification
 from pipeline.published.reader import read_publication
 from pipeline.published.snapshot import RUN_TABLES
 from pipeline.reports.digest import summary
 from pipeline.settings import Settings
-from tests.mailchimp.fake_account import API_KEY, NIGHT, FakeAccount, click, member, opened, order, sms_only
+from tests.mailchimp.fake_account import API_KEY, NIGHT, FakeAccount, click, member, member_id, opened, order, sms_only
 from tests.mailchimp.loopback import serve
 
 PEOPLE = 20
@@ -33,6 +33,9 @@ def account() -> FakeAccount:
         for number in range(0, PEOPLE, 3):
             made.add_activity(f"news{day}", number, opened(f"2026-06-{day}T09:00:00+00:00"))
             made.add_activity(f"news{day}", number, click(f"2026-06-{day}T09:05:00+00:00"))
+    after = f"{TONIGHT + timedelta(days=1)}T01:00:00+00:00"
+    made.found["/reports/news10/unsubscribed"] = ("unsubscribes", [{"email_id": member_id(1), "timestamp": after}])
+    made.found["/reports"][1][0]["unsubscribed"] = 1
     made.add_store("shop", order("o1", "2026-06-28T09:30:00+00:00"), order("o2", "2026-06-12T09:30:00+00:00"))
     made.add_store("outlet", order("x1", "2026-06-27T09:30:00+00:00"))
     return made
@@ -126,3 +129,12 @@ def test_nobody_is_doubled_and_doctor_tells_what_went_away(nights: tuple[Setting
         "campaign news28: no longer in Mailchimp since 2026-06-30; what was read of it stays",
         "store The outlet: no longer in Mailchimp since 2026-06-30; what was read of it stays",
     ]
+
+
+def test_what_came_after_tonight_is_a_named_reason_and_no_failure(nights: tuple[Settings, Settings]) -> None:
+    for settings in nights:
+        findings = verification(settings)
+        assert [text for is_good, text in findings if not is_good] == []
+        (compared,) = [text for _, text in findings if "were compared" in text]
+        assert "; 0 differences are unexplained; " in compared
+        assert compared.endswith("1 hold what came after tonight (unsubscribes of news10)")

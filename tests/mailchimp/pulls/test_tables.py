@@ -95,8 +95,8 @@ def test_personal_merge_fields_are_not_stored(account, tmp_path):
     with served(account, tmp_path, external_id_field="CRM") as night:
         night.run()
     (stored,) = rows(night, tables.Members)
-    assert stored["merge_fields"] == '{"BOSS": "write to (address), soon", "PLAN": "pro"}'
-    assert stored["tags"] == '["(address)", "vip"]'
+    assert stored["merge_fields"] == '{"BOSS": "write to (removed), soon", "PLAN": "pro"}'
+    assert stored["tags"] == '["(removed)", "vip"]'
     assert night.lake.addresses()["external_id"].to_list() == ["c-17"]
 
 
@@ -195,7 +195,7 @@ def test_addresses_within_links_are_not_stored(account, tmp_path):
     account.add_activity("news", 1, click("2026-06-20T12:00:00+00:00", url))
     with served(account, tmp_path) as night:
         night.run()
-    assert rows(night, tables.EmailActivity)[0]["url"] == "https://example.com/?u=(address)&mail=(address)&page=2"
+    assert rows(night, tables.EmailActivity)[0]["url"] == "https://example.com/?u=(removed)&mail=(removed)&page=2"
 
 
 def test_unsubscribes_and_complaints_have_their_own_places(account, tmp_path):
@@ -209,7 +209,7 @@ def test_unsubscribes_and_complaints_have_their_own_places(account, tmp_path):
     with served(account, tmp_path) as night:
         night.run()
     (left,), (complained,) = rows(night, tables.Unsubscribes), rows(night, tables.AbuseReports)
-    assert left["reason"] == "ask me at (address)"
+    assert left["reason"] == "ask me at (removed)"
     assert {left["subscriber_key"], complained["subscriber_key"]} == {subscriber(1)}
     assert {left["occurred_us"], complained["occurred_us"]} == {instant(time)}
     assert rows(night, tables.EmailActivity) == []

@@ -1,6 +1,7 @@
 """What is asked for and how often: gate, windows, paging and requests; facts of the API, one test each, over HTTP."""
 
 import base64
+import json
 import logging
 from datetime import date, timedelta
 
@@ -17,9 +18,11 @@ from tests.mailchimp.fake_account import (
     AUDIENCE,
     NIGHT,
     FakeAccount,
+    Night,
     automation_email,
     click,
     member,
+    member_id,
     opened,
     report,
     rows,
@@ -107,6 +110,25 @@ def test_what_lies_after_the_night_waits_for_its_own(account, tmp_path):
         calls = len(account.requests)
         night.pull(pull.pull_activity, date(2026, 7, 9))
         assert len(account.requests) == calls
+
+
+def test_what_a_report_may_hold_of_later_nights_is_counted(account, tmp_path):
+    account.add_campaign("news", [1, 2], "2026-06-01T10:00:00+00:00")
+    account.add_activity("news", 1, opened("2026-06-02T00:00:00+00:00"), opened("2026-06-12T00:00:00+00:00"))
+    account.add_activity("news", 1, {"action": "bounce", "type": "hard", "timestamp": "2026-06-13T00:00:00+00:00"})
+    for name, key, field in (("unsubscribed", "unsubscribes", "timestamp"), ("abuse-reports", "abuse_reports", "date")):
+        late = [{"email_id": member_id(one), field: f"2026-06-1{one}T00:00:00+00:00"} for one in (1, 2)]
+        account.found[f"/reports/news/{name}"] = (key, late)
+    with served(account, tmp_path) as night:
+        night.run(date(2026, 6, 11))
+        assert later(night) == {"opens": 1, "hard_bounces": 1, "unsubscribes": 1, "complaints": 1}
+        night.run(date(2026, 6, 13))
+        assert later(night) == {}
+
+
+def later(night: Night) -> dict[str, int]:
+    versions = [row for row in rows(night, tables.Sources) if row["source_id"] == "news"]
+    return json.loads(max(versions, key=lambda row: row["as_of_day"])["later"] or "{}")
 
 
 def test_a_night_before_the_windows_reads_nothing(account, tmp_path):

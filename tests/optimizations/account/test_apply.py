@@ -7,11 +7,12 @@ from typing import Any
 import polars as pl
 import pytest
 
+from pipeline.common.sticky_hash import is_held_out
 from pipeline.optimizations import review
 from pipeline.optimizations.account.apply import keep_in_step
 from pipeline.optimizations.account.writing import NotApplicableError, NotConfirmedError, plan
 from pipeline.optimizations.chain import StaleRecordError
-from pipeline.optimizations.changes import Outcome, is_held_out
+from pipeline.optimizations.changes import Outcome
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.review import DecisionRefusedError, Seen
 from pipeline.schemas.vocabulary import RecordStatus as Status

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pipeline.common.errors import LedgerError, SourceError, UnavailableError
+from pipeline.common.sticky_hash import is_held_out
 from pipeline.optimizations import review
 from pipeline.optimizations.account import apply as applications
 from pipeline.optimizations.account import rollback as rollbacks
 from pipeline.optimizations.account import writing
-from pipeline.optimizations.changes import is_held_out
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import IN_EFFECT, Proposal, Record
 from pipeline.optimizations.review import Seen

@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.config.experiments import LONGEST_TAG
+from pipeline.analysis.delays.recommendations import analyse_delays
+from pipeline.common.means import LONGEST_TAG, tag_name, tag_prefix
 from pipeline.optimizations.proposals import proposals_from
 from pipeline.optimizations.record import Proposal
 from pipeline.schemas.vocabulary import ApplyKind
@@ -18,11 +19,14 @@ from tests.worlds.published import (
     Tables,
     a_conflict,
     a_delay,
+    a_delivery,
+    a_planned_test,
     a_policy,
     a_winner,
     an_anomaly,
     harm_done,
     nothing,
+    row,
     send_times,
     somebody_stuck,
 )
@@ -38,7 +42,8 @@ CASES: list[tuple[Callable[..., Tables], Kind, ApplyKind]] = [
     (a_winner, Kind.EXPERIMENT_WINNER, ApplyKind.MEMBER_FIELDS),
     (a_delay, Kind.DELAY, ApplyKind.MANUAL),
     (send_times, Kind.SEND_TIME, ApplyKind.MEMBER_FIELDS),
-    (a_policy, Kind.PATH_POLICY, ApplyKind.MEMBER_FIELDS),
+    (a_delivery, Kind.PATH_POLICY, ApplyKind.MEMBER_FIELDS),
+    (a_planned_test, Kind.EXPERIMENT_START, ApplyKind.MEMBER_FIELDS),
     (a_conflict, Kind.COORDINATION, ApplyKind.MANUAL),
     (somebody_stuck, Kind.STUCK, ApplyKind.API_PATCH),
     (an_anomaly, Kind.ANOMALY, ApplyKind.MANUAL),
@@ -70,7 +75,8 @@ def test_each_kind_is_proposed_with_evidence_that_is_json(
         (a_winner, {"lift": 0.4, "shrunk_lift": 0.28}),
         (a_delay, {"improvement": 0.29, "entrants": 10_800}),
         (send_times, {"randomised_sends": 300}),
-        (a_policy, {"gain": 0.021, "decisions": 900}),
+        (a_delivery, {"mode": "evaluate"}),
+        (a_planned_test, {"planned_exposures": 4_100, "baseline_mean": 0.11}),
         (a_conflict, {"subscribers": 51}),
         (somebody_stuck, {"stuck_hours": 123.0}),
         (an_anomaly, {"value": 3.0, "tail_probability": 1e-4}),
@@ -102,8 +108,10 @@ def test_another_base_is_another_record(tables: Callable[..., Tables], changes: 
         (a_winner, {"verdict": "continue"}),
         (a_delay, {"action": "keep"}),
         (a_delay, {"action": "test", "recommended_delay_hours": None, "improvement": None}),
-        (a_policy, {"gain_low": -0.01}),
-        (a_policy, {"policy": "rules"}),
+        (a_planned_test, {"status": "running"}),
+        (a_planned_test, {"assigned_by": "field"}),
+        (a_planned_test, {"planned_days": 210}),
+        (a_planned_test, {"planned_days": None}),
         (a_conflict, {"resolution": "allow"}),
         (an_anomaly, {"is_muted": True}),
         (an_anomaly, {"is_latest": False}),
@@ -122,12 +130,58 @@ def test_a_winner_promises_the_shrunk_lift_and_keeps_the_control_for_comparison(
 
 
 @pytest.mark.parametrize("tables", [a_winner(arm_field=None), a_delay()])
-def test_who_is_kept_out_of_a_change_made_by_hand_is_marked_in_a_field_that_its_steps_name(tables: Tables) -> None:
+def test_who_is_kept_out_of_a_change_made_by_hand_is_marked_by_a_tag_that_its_steps_name(tables: Tables) -> None:
     [found] = proposed(tables)
     assert (found.apply_kind, found.holdout_share) == (ApplyKind.MANUAL, 0.1)
-    assert found.after["holdout_value"] == "out"
-    assert any(f"{found.after['field']} = out" in step for step in found.after["instructions"])
-    assert len(found.after["field"]) <= LONGEST_TAG
+    prefix = tag_prefix(found.after["field"])
+    assert prefix is not None
+    tag = tag_name(prefix, found.after["holdout_value"])
+    assert any(f"the tag is '{tag}'" in step for step in found.after["instructions"])
+    assert len(tag) <= LONGEST_TAG
+
+
+def test_a_point_with_a_fault_is_not_delivered() -> None:
+    fault = {"decision_lint": row("decision_lint", decision_point_id="path", severity="error")}
+    assert proposed({**a_delivery(), **fault}) == []
+    assert len(proposed({**a_delivery(), "decision_lint": fault["decision_lint"].clear()})) == 1
+
+
+def test_a_delivery_promises_nothing_and_its_hold_out_keeps_the_default() -> None:
+    [found] = proposed(a_delivery())
+    assert (found.expected_lift, found.holdout_share, found.after["holdout_value"]) == (None, 0.1, "a")
+    assert "No lift is promised" in found.evidence["summary"]
+    assert found.measure is not None
+    assert (found.measure.window_days, found.measure.step_ids) == (14, ("left", "right"))
+    assert any("'b' if the merge field ROUTE is b" in step for step in found.after["instructions"])
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        (a_delivery(means=None), "deliver: {field: PATH}"),
+        (a_planned_test(arm_field=None), "deliver: {field: SUBJECT}"),
+    ],
+)
+def test_without_a_means_the_record_says_what_to_write_down_first(tables: Tables, said: str) -> None:
+    [found] = proposed(tables)
+    assert found.is_all_by_hand
+    assert said in found.after["instructions"][0]
+
+
+def test_a_switch_is_proposed_beside_the_delivery_with_the_promise_that_is_measured() -> None:
+    [delivery, switch] = proposed(a_policy())
+    assert switch.after["policy"] == "always b"
+    assert (switch.kind, switch.target) == (delivery.kind, delivery.target)
+    assert (switch.workflow_id, switch.step_id, switch.measure) == ("welcome", "route", delivery.measure)
+    assert (switch.expected_lift, switch.expected_lift_low) == (pytest.approx(0.2), pytest.approx(0.1))
+    assert switch.optimization_id != delivery.optimization_id
+
+
+@pytest.mark.parametrize(
+    "tables", [a_policy(gain_low=-0.01), {**a_policy(), **a_delivery(means=None)}, a_policy(status="cannot")]
+)
+def test_no_switch_is_proposed_where_the_gain_is_not_sure_or_nothing_carries_it(tables: Tables) -> None:
+    assert [found.after.get("policy") for found in proposed(tables)] == [None]
 
 
 def test_harm_done_by_hand_is_taken_back_by_hand() -> None:
@@ -150,6 +204,24 @@ def test_a_delay_to_be_tested_promises_nothing() -> None:
     [found] = proposed(a_delay(action="test", identification="observational"))
     assert found.expected_lift is None
     assert (found.holdout_share, found.measure, found.after.get("field")) == (0.0, None, None)
+
+
+def test_where_one_delay_alone_was_used_and_enough_enter_a_test_of_several_is_proposed() -> None:
+    """The rows are those of the analysis itself: 12,000 people who all waited 48 hours."""
+    outcomes = pl.DataFrame(
+        {
+            "workflow_id": "welcome", "from_step_id": "hello", "to_step_id": "tips", "assigned_delay_hours": 48,
+            "segment": "all", "entry_block": [0, 1], "is_randomised": False, "entrants": [6_000, 6_000],
+            "conversions": [600, 630],
+        }
+    )  # fmt: skip
+    now = outcomes.head(1).select("workflow_id", "from_step_id", "to_step_id", current_delay_hours=pl.lit(48.0))
+    found = analyse_delays(outcomes, now, as_of_day=date(2026, 6, 29))
+    [made] = proposed({"delay_recommendations": found.recommendations, "delay_curves": found.curves})
+    assert made.after["delays_hours"] == [24, 48, 96]
+    assert (made.expected_lift, made.holdout_share, made.is_all_by_hand) == (None, 0.0, True)
+    few = analyse_delays(outcomes.head(1), now, as_of_day=date(2026, 6, 29))
+    assert proposed({"delay_recommendations": few.recommendations, "delay_curves": few.curves}) == []
 
 
 def test_one_broken_table_keeps_no_other_from_being_told() -> None:

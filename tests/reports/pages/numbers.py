@@ -36,7 +36,7 @@ def _values(name: str, table: pl.DataFrame, source: str, workflow_id: str | None
             pl.col("prevailing_workflow_id") == workflow_id if "prevailing_workflow_id" in table.columns else False
         )
         rows = rows.filter((pl.col("workflow_id") == workflow_id) | prevails)
-    elif name == "engagement_hours":
+    elif name in ("engagement_hours", "frequency_pressure", "holdouts"):
         rows = rows.filter(pl.col("workflow_id").is_null())
     yield from (float(value) for column in rows.select(selectors.numeric()) for value in column.drop_nulls())
     if name == "stuck_subscribers":

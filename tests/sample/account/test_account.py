@@ -190,11 +190,10 @@ def test_the_committed_flow_map_describes_the_world() -> None:
             flow.trigger,
             flow.goal,
         )
-        if flow.kind == "flow":
-            assert [(one.id, one.name, one.kind, one.status, one.campaign) for one in written.steps] == [
-                (one.step_id, one.name, one.kind, one.status, flow.campaign_id(one)) for one in flow.steps
-            ]
-            assert [(one.delay or 0) for one in written.steps] == [one.delay_hours for one in flow.steps]
-            assert [(one.grace or Settings().default_grace_hours) for one in written.steps] == [
-                one.grace_hours for one in flow.steps
-            ]
+        assert [(one.id, one.name, one.kind, one.status, one.campaign) for one in written.steps] == [
+            (one.step_id, one.name, one.kind, one.status, flow.campaign_id(one)) for one in flow.steps
+        ]
+        assert [(one.delay or 0) for one in written.steps] == [one.delay_hours for one in flow.steps]
+        assert [(one.grace or Settings().default_grace_hours) for one in written.steps] == [
+            one.grace_hours for one in flow.steps
+        ]

@@ -5,19 +5,24 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from urllib.parse import urlsplit
 
+import polars as pl
 import pytest
 import requests
 
+from pipeline.common.time import end_of_day_us
+from pipeline.lake.keys import SAMPLE_SECRET, SubscriberKeys
 from pipeline.sample.account.generate import SampleAccount
-from pipeline.sample.account.world import AUDIENCE_ID, CAMPAIGNS, CART, PLANTED, WELCOME
+from pipeline.sample.account.world import AUDIENCE_ID, CAMPAIGNS, CART, PLANTED, REMINDER, WELCOME
 from pipeline.sample.server.process import serve
 from pipeline.sample.server.view import look
 from pipeline.sample.truth import truth
-from pipeline.settings import SAMPLE_TONIGHT
+from pipeline.settings import SAMPLE_TONIGHT, Refusal
 
 MEMBERS = f"/lists/{AUDIENCE_ID}/members"
 NEWSLETTER = CAMPAIGNS[7].workflow_id
 TOO_MANY = 14
+JOURNEY_PATH = "/customer-journeys/journeys"
+KINDS = ("delay", "action-send_email")
 
 
 class Api:
@@ -118,14 +123,30 @@ def test_the_feed_knows_when_automations_sent(api: Api, account: SampleAccount) 
     assert message["campaign_id"] in {item["campaign_id"] for item in feed}
 
 
-def test_the_queue_holds_the_waiting_and_the_stalled(api: Api, account: SampleAccount) -> None:
+def test_the_queues_of_journeys_count_the_waiting_and_the_stalled(api: Api, account: SampleAccount) -> None:
+    """Who waits as planned is counted at a delay, and who does not get on at the e-mail itself."""
     known = truth(account, SAMPLE_TONIGHT)
-    expected = sum(row["workflow_id"] == CART.workflow_id for row in known["waiting"] + known["stuck"])
-    path = f"/automations/{CART.workflow_id}/emails/{{}}/queue"
-    queued = [item for step in CART.steps for item in api.get(path.format(step.step_id))["queue"]]
-    overdue = [item for item in queued if item["next_send"][:10] <= SAMPLE_TONIGHT.isoformat()]
-    assert len(queued) == expected
-    assert len(overdue) == PLANTED.stuck["queue stall"]
+    mine = [row for row in known["waiting"] + known["stuck"] if row["workflow_id"] == CART.workflow_id]
+    (cart,) = [one for one in api.get(JOURNEY_PATH)["journeys"] if one["journey_name"] == CART.name]
+    steps = api.get(f"{JOURNEY_PATH}/{cart['id']}/steps")["steps"]
+    queues = {kind: sum(one["stats"]["queue_count"] for one in steps if one["step_type"] == kind) for kind in KINDS}
+    view = look(account, SAMPLE_TONIGHT)
+    keys = SubscriberKeys(SAMPLE_SECRET)
+    mailable = {
+        keys.of_member_id(str(account.people.member_id[one]))
+        for one in view.members.tolist()
+        if view.status[one] == "subscribed"
+    }
+    assert sum(queues.values()) == sum(row["subscriber_key"] in mailable for row in mine)
+    assert queues["action-send_email"] == PLANTED.stuck["queue stall"]
+
+
+def test_the_old_automation_is_archived_and_tells_who_was_taken_out(api: Api) -> None:
+    (old,) = api.get("/automations")["automations"]
+    assert (old["id"], old["status"]) == (REMINDER.workflow_id, "archived")
+    emails = api.get(f"/automations/{old['id']}/emails")["emails"]
+    assert [one["emails_sent"] for one in emails] == [160, 160 - PLANTED.removed]
+    assert api.get(f"/automations/{old['id']}/removed-subscribers")["total_items"] == PLANTED.removed
 
 
 def test_unknown_values_of_a_filter_find_nothing_and_fail_nothing(api: Api) -> None:
@@ -184,3 +205,43 @@ def test_the_clock_hides_what_has_not_happened(api: Api, account: SampleAccount)
     assert all(date.fromisoformat(one["opens"]["last_open"][:10]) <= day for one in reports)
     assert all(one["send_time"] == "" for one in drafts)
     assert len(reports) < len(api.get("/reports", count=100)["reports"])
+
+
+def test_journeys_tell_their_steps_and_who_waits_where(api: Api, account: SampleAccount) -> None:
+    """Of the onboarding: started, in progress and completed are the world's, and all who wait are in a queue."""
+    known = {one["journey_name"]: one for one in api.get(JOURNEY_PATH, count=100)["journeys"]}
+    assert set(known) == {"Welcome series", "Abandoned cart", "Onboarding", "Win-back"}
+    onboarding = known["Onboarding"]
+    stays = look(account, SAMPLE_TONIGHT).account.journeys.filter(
+        (pl.col("workflow_id") == "onboarding") & (pl.col("entered_us") < end_of_day_us(SAMPLE_TONIGHT))
+    )
+    assert onboarding["stats"]["started"] == stays.height
+    steps = api.get(f"{JOURNEY_PATH}/{onboarding['id']}/steps")["steps"]
+    kinds = [step["step_type"] for step in steps]
+    assert kinds[:3] == ["trigger-signup", "trigger-api", "action-send_email"]
+    assert kinds.count("condition-if_else") == 1
+    for step in steps:
+        assert api.get(f"{JOURNEY_PATH}/{onboarding['id']}/steps/{step['id']}") == step
+    emails = [step["action_details"]["email"] for step in steps if "action_details" in step]
+    sent = {one["id"]: api.get(f"/reports/{one['id']}")["emails_sent"] for one in emails}
+    assert {one["id"]: one["emails_sent"] for one in emails} == sent
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [("forbidden", 403), ("missing", 404), ("other shape", 200), ("single details", 200), ("no offset", 200)],
+)
+def test_reads_of_journeys_can_be_refused(account: SampleAccount, refusal: Refusal, status: int) -> None:
+    with serve(account, SAMPLE_TONIGHT, refusal=refusal) as url:
+        asked = Api(url)
+        listed = asked.response(JOURNEY_PATH, count=2, offset=2)
+        assert listed.status_code == status
+        if refusal in ("single details", "no offset"):
+            ids = [one["id"] for one in listed.json()["journeys"]]
+            assert ids == ([503, 504] if refusal == "single details" else [501, 502])
+            steps = asked.get(f"{JOURNEY_PATH}/501/steps")["steps"]
+            assert any("action_details" in step for step in steps) is (refusal == "no offset")
+            single = asked.get(f"{JOURNEY_PATH}/501/steps/{steps[1]['id']}")
+            assert single["action_details"]["email"]["id"] == WELCOME.steps[0].step_id
+        elif status == 200:
+            assert "journeys" not in listed.json()

@@ -1,13 +1,16 @@
 """What the stand-in server lets be written, and what it refuses as Mailchimp does."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 import requests
 
-from pipeline.sample.account.generate import SampleAccount
-from pipeline.sample.account.world import AUDIENCE_ID, CART, WELCOME, WINBACK
+from pipeline.common.time import HOUR_US, end_of_day_us
+from pipeline.sample.account.generate import SampleAccount, generate
+from pipeline.sample.account.world import AUDIENCE_ID, REMINDER, WINBACK
 from pipeline.sample.server.journey_steps import (
     API_TRIGGER,
     EVENT_TRIGGER,
@@ -20,7 +23,7 @@ from pipeline.sample.server.process import serve
 from pipeline.sample.server.view import look
 from pipeline.settings import SAMPLE_TONIGHT
 
-EMAIL = f"/automations/{CART.workflow_id}/emails/{CART.steps[0].step_id}"
+EMAIL = f"/automations/{REMINDER.workflow_id}/emails/{REMINDER.steps[0].step_id}"
 DELAY = {"amount": 6, "type": "hour", "direction": "after", "action": "ecomm_abandoned_cart"}
 
 
@@ -42,11 +45,6 @@ def call(url: str, method: str, path: str, body: object = None) -> requests.Resp
 def test_the_delay_of_an_abandoned_cart_can_be_changed(url: str) -> None:
     assert call(url, "PATCH", EMAIL, {"delay": DELAY}).json()["delay"] == DELAY
     assert call(url, "GET", EMAIL).json()["delay"] == DELAY
-
-
-def test_the_delay_of_a_welcome_series_cannot(url: str) -> None:
-    path = f"/automations/{WELCOME.workflow_id}/emails/{WELCOME.steps[1].step_id}"
-    assert call(url, "PATCH", path, {"delay": DELAY}).status_code == 400
 
 
 def test_a_delay_after_the_previous_mail_cannot_be_written(url: str) -> None:
@@ -97,6 +95,13 @@ def entered(url: str) -> list[tuple[int, int, str, str]]:
     return [(one["journey_id"], one["step_id"], one["member_id"], one["by"]) for one in found]
 
 
+def outsiders(account: SampleAccount) -> list[int]:
+    """Subscribed people who never were in the win-back."""
+    view = look(account, SAMPLE_TONIGHT)
+    inside = set(account.journeys.filter(workflow_id=WINBACK.workflow_id)["subscriber"])
+    return [one for one in view.members.tolist() if view.status[one] == "subscribed" and one not in inside]
+
+
 def test_tags_events_and_triggers_let_people_in_once(account: SampleAccount) -> None:
     """Each of the three starts of the win-back is used by one person, twice; the second time lets nobody in."""
     winback = next(one for one in JOURNEYS if one.flow is WINBACK)
@@ -108,8 +113,7 @@ def test_tags_events_and_triggers_let_people_in_once(account: SampleAccount) -> 
     assert tag
     assert event
     assert api
-    view = look(account, SAMPLE_TONIGHT)
-    people = [one for one in view.members.tolist() if view.status[one] == "subscribed"][:3]
+    people = outsiders(account)[:3]
     ids = [str(account.people.member_id[one]) for one in people]
     place = f"/lists/{AUDIENCE_ID}/members"
     trigger = f"/customer-journeys/journeys/{winback.number}/steps/{api.number}/actions/trigger"
@@ -147,3 +151,31 @@ def test_what_was_received_is_told_by_the_next_server_too(account: SampleAccount
     with serve(account, SAMPLE_TONIGHT, log=log) as url:
         assert call(url, "GET", "/record").json() == told
     assert [one["body"] for one in told["received"]] == [tags]
+
+
+def test_whoever_is_let_in_gets_the_mail_of_the_journey_from_then_on(account: SampleAccount, tmp_path: Path) -> None:
+    """One by tag and, a week later, one by event: their mail follows the delays, and nothing else changes."""
+    log = tmp_path / "writes.ndjson"
+    first, second = (str(account.people.member_id[one]) for one in outsiders(account)[:2])
+    later = SAMPLE_TONIGHT + timedelta(days=7)
+    with serve(account, SAMPLE_TONIGHT, log=log) as url:
+        tags = {"tags": [{"name": WINBACK_TAG, "status": "active"}]}
+        call(url, "POST", f"/lists/{AUDIENCE_ID}/members/{first}/tags", tags)
+    once = generate(log=log)
+    with serve(once, later, log=log) as url:
+        call(url, "POST", f"/lists/{AUDIENCE_ID}/members/{second}/events", {"name": RELEASE_EVENT})
+    twice = generate(log=log)
+    people = outsiders(account)[:2]
+    for person, night in zip(people, (SAMPLE_TONIGHT, later), strict=True):
+        mail = twice.messages.filter((pl.col("subscriber") == person) & (pl.col("workflow_id") == "win-back"))
+        hours = [(sent - end_of_day_us(night)) / HOUR_US for sent in mail.sort("sent_us")["sent_us"]]
+        assert hours == [0, 120, 240]
+        assert mail["step_id"].to_list() == ["miss-you", "voucher", "last-call"]
+    for before, after, added in ((account, once, 3), (once, twice, 3)):
+        assert after.messages.height == before.messages.height + added
+        assert (
+            after.messages.join(before.messages, on=before.messages.columns, how="anti", nulls_equal=True).height
+            == added
+        )
+        assert before.activity.join(after.activity, on=after.activity.columns, how="anti", nulls_equal=True).is_empty()
+        assert after.orders.equals(before.orders)

@@ -20,8 +20,8 @@ from pipeline.schemas.vocabulary import ApplyKind, Risk
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.serving.guard import Guard
-from pipeline.serving.inbox.app import COOKIE, PREFIX, Inbox
-from pipeline.serving.inbox.sessions import LINK_SECONDS, Sessions
+from pipeline.serving.inbox.app import PREFIX, Inbox
+from pipeline.serving.inbox.sessions import COOKIE, LINK_SECONDS, Sessions
 from tests.optimizations.conftest import proposal
 from tests.worlds.published import row
 
@@ -240,8 +240,20 @@ def test_nothing_is_decided_by_a_get_nor_from_another_site(mara: TestClient, led
 def test_a_made_up_cookie_is_nobody(ledger: Ledger, sessions: Sessions) -> None:
     client = browser(ledger, sessions)
     for cookie in ("mara", '["mara","x"]', Sessions().redeem("none") or "x.y.z"):
-        client.cookies.set(COOKIE, cookie, path=PREFIX)
+        client.cookies.set(sessions.cookie_name, cookie, path=PREFIX)
         assert client.get(f"{PREFIX}/").status_code == 401
+
+
+def test_planted_cookies_of_another_port_lock_nobody_out(ledger: Ledger, sessions: Sessions, mara: TestClient) -> None:
+    name, session = next(iter(mara.cookies.items()))
+    assert name not in {Sessions().cookie_name, COOKIE}
+    elsewhere = Sessions()
+    stranger = elsewhere.redeem(elsewhere.link_token("mara"))
+    for planted in (f"{name}=x", f"{name}={stranger}", f'{name}="', f"{COOKIE}=x; {name}", f"{name}==;;"):
+        for cookies in (f"{planted}; {name}={session}", f"{name}={session}; {planted}"):
+            answer = browser(ledger, sessions).get(f"{PREFIX}/", headers={"Cookie": cookies})
+            assert answer.status_code == 200
+        assert browser(ledger, sessions).get(f"{PREFIX}/", headers={"Cookie": planted}).status_code == 401
 
 
 def test_somebody_taken_off_the_list_is_out_at_once(ledger: Ledger, sessions: Sessions) -> None:

@@ -1,15 +1,81 @@
 """Tests of a workflow's steps and what they say."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 
 from pipeline.charts.choices import largest_test
 from pipeline.charts.figures import experiment_chart
+from pipeline.common.words import NOT_KNOWN
 from pipeline.published.reader import Tables
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Section
+
+
+def learnings(rows: pl.DataFrame) -> Section | None:
+    """What was learnt, the latest first, and where else it could be tried.
+
+    Args:
+        rows: rows of `learnings`, of one workflow or of the whole account.
+    """
+    if rows.is_empty():
+        return None
+    table = [
+        [
+            Cell(row["question"]),
+            Cell(f"{row['workflow_id']}/{row['step_id']}" if row["step_id"] else row["workflow_id"] or "several"),
+            Cell(row["metric"]),
+            cells.lift(row, "lift"),
+            Cell(row["outcome"]),
+            Cell(row["could_try"] or "nowhere alike"),
+        ]
+        for row in rows.sort("day", "source_id", descending=[True, False]).iter_rows(named=True)
+    ]
+    header = ("question", "held at", "outcome of", "result (95%)", "verdict", "could be tested at")
+    words = (
+        "Finished tests, and applied changes whose effect is known. What held at one step is no promise at another: "
+        "plan a test there."
+    )
+    return Section("learnings", "What was learnt", words, header, table, source="learnings")
+
+
+def holdout(rows: pl.DataFrame) -> Section | None:
+    """Attributed revenue beside what the hold-out shows that was really added.
+
+    Args:
+        rows: rows of `holdouts`, of one workflow or of the whole account.
+    """
+    defined = rows.filter(pl.col("holdout_id").is_not_null())
+    if defined.is_empty():
+        return None
+    table = [
+        [
+            Cell(row["holdout_id"]),
+            cells.number(row["subscribers"]),
+            cells.number(row["held_out"]),
+            _money(row, "attributed_revenue_amount"),
+            _money(row, "incremental_revenue_amount"),
+            Cell(row["status"]),
+        ]
+        for row in defined.iter_rows(named=True)
+    ]
+    header = ("hold-out", "people", "held out", "attributed", "really added (95%)", "status")
+    words = (
+        "What people bought in all, against as many people who are held out. Attribution also credits what would have "
+        "come anyway. The interval holds on all mornings, so look as often as you like."
+    )
+    return Section("holdout", "What it really adds", words, header, table, source="holdouts")
+
+
+def _money(row: Mapping[str, Any], name: str) -> Cell:
+    value, low, high = (row.get(f"{name}{end}") for end in ("", "_low", "_high"))
+    if value is None:
+        return Cell(NOT_KNOWN)
+    told = f"{value:,.0f} {row['currency']}"
+    return Cell(told if low is None else f"{told} ({low:,.0f} to {high:,.0f})", value)
 
 
 def tests(flow: Flow, tables: Tables) -> Section | None:

@@ -99,6 +99,32 @@ def links(flow: Flow) -> Section | None:
     return Section("links", "What people click", words, header, table, source="step_links, window 28d")
 
 
+def industry(rows: pl.DataFrame) -> Section | None:
+    """The account's rates beside those of its industry.
+
+    Args:
+        rows: the table `industry`.
+    """
+    if rows.is_empty():
+        return None
+    table = [
+        [
+            Cell(NAMES.get(row["metric"], row["metric"].replace("_", " "))),
+            cells.rate(row, "account_rate"),
+            Cell(share(row["industry_rate"]), row["industry_rate"]),
+            Cell(row["comparison"]),
+        ]
+        for row in rows.iter_rows(named=True)
+    ]
+    kind = rows.item(0, "industry_type")
+    words = (
+        f"90 days beside Mailchimp's average for the industry '{kind}'. Machines are counted on both sides. Mailchimp "
+        "does not say whose mail the average is made of."
+    )
+    header = ("rate", "your account (95%)", "industry", "your account is")
+    return Section("industry", "Beside your industry", words, header, table, source="industry")
+
+
 def steps(flow: Flow) -> Section:
     """The steps side by side over 28 days."""
     rows = flow.rows("step_metrics").filter((pl.col("window") == WINDOW) & (pl.col("delivered") > 0))

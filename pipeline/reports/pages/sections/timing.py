@@ -60,6 +60,41 @@ def hours(rows: pl.DataFrame) -> Section | None:
     return Section("hours", "When mail is clicked", words, header, table, source="engagement_hours", grid=grid)
 
 
+def pressure(rows: pl.DataFrame) -> Section | None:
+    """What came of the next message after few or many messages in a week.
+
+    Args:
+        rows: rows of `frequency_pressure`, of one workflow or of the whole account.
+    """
+    week = rows.filter(pl.col("period") == "7d").sort("messages_from")
+    if week.is_empty():
+        return None
+    first = week.row(0, named=True)
+    words = (
+        f"Messages from {first['first_day']} to {first['last_day']}, by the number of messages that the person had got "
+        "in the 7 days before. 'Expected' is what the rates of the same steps would give, however many came before. "
+        "People with much mail differ from those with little, so these numbers describe and are no advice."
+    )
+    table = [
+        [
+            Cell(_class(row), row["messages_from"]),
+            cells.number(row["delivered"]),
+            cells.rate(row, "human_click_rate"),
+            Cell(share(row["expected_human_click_rate"]), row["expected_human_click_rate"]),
+            cells.rate(row, "unsubscribe_rate"),
+            Cell(share(row["expected_unsubscribe_rate"]), row["expected_unsubscribe_rate"]),
+        ]
+        for row in week.iter_rows(named=True)
+    ]
+    header = ("messages before", "delivered", "clicked (95%)", "expected", "unsubscribed (95%)", "expected")
+    return Section("pressure", "After few or many messages", words, header, table, source="frequency_pressure")
+
+
+def _class(row: Mapping[str, Any]) -> str:
+    start, end = row["messages_from"], row["messages_to"]
+    return f"{start} or more" if end is None else f"{start}" if start == end else f"{start} to {end}"
+
+
 def delays(flow: Flow) -> Section | None:
     """Conversion by delay, at the transition whose delays differ most surely."""
     curves = telling_transition(flow.rows("delay_curves")).sort("delay_hours")

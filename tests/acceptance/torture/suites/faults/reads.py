@@ -24,8 +24,8 @@ from pipeline.mailchimp.pulls.pulling import PullSummary
 from pipeline.schemas.base import Table, identity, polars_schema, tables_of
 from pipeline.schemas.lake import Quarantine, Sources
 from tests.acceptance.torture import Row
-from tests.acceptance.torture.night_account import NIGHTS, account, hurry, write_definitions
-from tests.acceptance.torture.night_faults import LIES
+from tests.acceptance.torture.nights.account import NIGHTS, account, hurry, write_definitions
+from tests.acceptance.torture.nights.faults import LIES
 from tests.mailchimp.breaking import KINDS, BreakingAccount
 from tests.mailchimp.fake_account import API_KEY, ORDER, Night, member_id
 from tests.mailchimp.faults import BODY_CAP, PERSON, Break

@@ -13,12 +13,12 @@ from typing import Any
 import polars as pl
 
 from pipeline.common.errors import DriptuneError, SourceError
+from pipeline.common.sticky_hash import is_held_out
 from pipeline.mailchimp import client as mailchimp
 from pipeline.mailchimp import paging
 from pipeline.mailchimp.account import MailchimpAccount
 from pipeline.optimizations.account.apply import apply
 from pipeline.optimizations.account.rollback import roll_back
-from pipeline.optimizations.changes import is_held_out
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Status
 from tests.acceptance.torture import Row

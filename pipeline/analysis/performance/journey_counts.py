@@ -1,0 +1,142 @@
+"""Whether our counts of people in journeys agree with those that Mailchimp shows, and the reason where they do not."""
+
+from datetime import date
+
+import polars as pl
+
+from pipeline.common.time import end_of_day_us
+from pipeline.schemas import lake
+
+# Subscribers in these states get no mail, so they wait for nothing.
+GONE = ["unsubscribed", "cleaned", "archived", lake.NO_ADDRESS, lake.DELETED]
+WAITING_FIRST, LEFT_EARLY, DELETED = "waiting for the first e-mail", "left before the first e-mail", "deleted members"
+NEWER = "journey newer than the night"
+NO_STEP, NO_EXITS, OTHER_END = "waiting for a deleted step", "exits are not told", "other ends of the flow"
+JOURNEY = ["workflow_key", "subscriber_key"]
+
+
+def journey_counts(
+    versions: pl.DataFrame,
+    journey_steps: pl.DataFrame,
+    step_entries: pl.DataFrame,
+    messages: pl.LazyFrame,
+    steps: pl.DataFrame,
+    edges: pl.DataFrame,
+    subscribers: pl.DataFrame,
+    *,
+    as_of: date,
+) -> pl.DataFrame:
+    """One row per journey and metric: `campaign_id` (the journey), `metric`, `counted`, `reported`, `reason`.
+
+    Args:
+        versions: rows of `marts.journeys`; the latest version of each journey that is a workflow is compared.
+        journey_steps: latest rows of `lake.journey_steps`.
+        step_entries: `core.step_entries`, and so are the tables with the names of the other arguments.
+        messages: `core.messages`.
+        steps: `core.steps`.
+        edges: `core.edges`.
+        subscribers: `core.subscribers`.
+        as_of: tonight.
+
+    Started are those who ever entered a step, completed those who entered a last one, and queued those whose latest
+    entry has come to no end. The reason is the first that the evidence bears out: `equal`; `no total announced`;
+    `journey newer than the night` (somebody started after it: Mailchimp tells the count of now);
+    `deleted members` (as many messages as that are no longer shown); `waiting for the first e-mail` (as many wait in
+    delays before it); `left before the first e-mail` (all its mail is read, so whoever got none left before);
+    `waiting for a deleted step`; `exits are not told` (no event says who left); `other ends of the flow` (it has
+    branches that end without a last e-mail); `unexplained`.
+    """
+    now = end_of_day_us(as_of)
+    current = versions.filter(pl.col("is_current") & pl.col("workflow_id").is_not_null())
+    keys = steps.select("workflow_id", "workflow_key").unique()
+    told = ("journey_id", "workflow_id", "branches", "started", "completed", "queued", "sent")
+    is_newer = (pl.col("last_started_at").dt.timestamp("us") >= now).fill_null(False).alias("is_newer")
+    known = current.select(*told, is_newer).join(keys, on="workflow_id")
+    mine = step_entries.filter((pl.col("entered_us") < now) & (pl.col("entry_source") != "queue")).join(
+        known.select("workflow_key"), on="workflow_key", how="semi"
+    )
+    last = steps.filter(pl.col("status") != "deleted").join(
+        edges.select(pl.col("from_step_key").alias("step_key")), on="step_key", how="anti"
+    )
+    gone = subscribers.filter(pl.col("status").is_in(GONE)).select("subscriber_key")
+    deleted = steps.filter(pl.col("status") == "deleted").select(pl.col("step_key").alias("to_step_key"))
+    inside = (
+        mine.sort("entered_us")
+        .unique(JOURNEY, keep="last", maintain_order=True)
+        .filter((pl.col("outcome") == "timeout") | (pl.col("outcome_us") >= now))
+        .join(gone, on="subscriber_key", how="anti")
+    )
+    exits = mine.filter(pl.col("outcome") == "lost").group_by("workflow_key").len("exits")
+    sent = messages.group_by("workflow_key").len("our_sent").collect()
+    facts = [
+        _people(mine, "our_started"),
+        _people(mine.join(last, on="step_key", how="semi"), "our_completed"),
+        _people(inside, "our_queued"),
+        _people(inside.join(deleted, on="to_step_key", how="semi"), "lost_way"),
+        exits,
+        sent,
+    ]
+    counted = known.join(_waiting_first(journey_steps), on="journey_id", how="left")
+    for fact in facts:
+        counted = counted.join(fact, on="workflow_key", how="left")
+    ours = ("our_started", "our_completed", "our_queued", "our_sent", "lost_way", "exits", "waiting_first")
+    counted = counted.with_columns(pl.col(ours).fill_null(0))
+    counted = counted.with_columns(missing=(pl.col("sent") - pl.col("our_sent")).fill_null(0))
+    rows = [
+        counted.select(
+            pl.col("journey_id").alias("campaign_id"),
+            pl.lit(metric).alias("metric"),
+            pl.col(f"our_{metric}").cast(pl.Float64).alias("counted"),
+            pl.col(metric).cast(pl.Float64).alias("reported"),
+            _reason(metric).alias("reason"),
+        )
+        for metric in ("started", "completed", "queued", "sent")
+    ]
+    return pl.concat(rows)
+
+
+def _people(entries: pl.DataFrame, name: str) -> pl.DataFrame:
+    return entries.group_by("workflow_key").agg(pl.col("subscriber_key").n_unique().cast(pl.Int64).alias(name))
+
+
+def _waiting_first(journey_steps: pl.DataFrame) -> pl.DataFrame:
+    """How many wait in each journey before its first e-mail went out to them."""
+    first = pl.col("position").filter(pl.col("step_kind") == "email").min().over("journey_id")
+    before = journey_steps.filter(pl.col("position") <= first)
+    return before.group_by("journey_id").agg(pl.col("queue_count").sum().alias("waiting_first"))
+
+
+def _reason(metric: str) -> pl.Expr:
+    short = pl.col(metric) - pl.col(f"our_{metric}")
+    missing, explained = pl.col("missing"), pl.lit("unexplained")
+    if metric == "started":
+        explained = (
+            pl.when((short > 0) & (short <= pl.col("waiting_first")))
+            .then(pl.lit(WAITING_FIRST))
+            .when((short > 0) & (missing <= 0))
+            .then(pl.lit(LEFT_EARLY))
+            .otherwise(explained)
+        )
+    elif metric == "queued":
+        explained = (
+            pl.when((short > 0) & (short <= pl.col("waiting_first")))
+            .then(pl.lit(WAITING_FIRST))
+            .when((-short > 0) & (-short <= pl.col("lost_way")))
+            .then(pl.lit(NO_STEP))
+            .when((-short > 0) & (pl.col("exits") == 0))
+            .then(pl.lit(NO_EXITS))
+            .otherwise(explained)
+        )
+    elif metric == "completed":
+        explained = pl.when(pl.col("branches") > 0).then(pl.lit(OTHER_END)).otherwise(explained)
+    return (
+        pl.when(pl.col(metric).is_null())
+        .then(pl.lit("no total announced"))
+        .when(short == 0)
+        .then(pl.lit("equal"))
+        .when("is_newer")
+        .then(pl.lit(NEWER))
+        .when((missing > 0) & (short.abs() <= missing))
+        .then(pl.lit(DELETED))
+        .otherwise(explained)
+    )

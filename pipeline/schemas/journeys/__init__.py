@@ -1,0 +1,1 @@
+"""Tables of journeys: as read from Mailchimp (`lake`), and as published (`marts`)."""

@@ -1,0 +1,91 @@
+"""Our counts of people in a journey against Mailchimp's: equal, or the reason that the evidence bears out."""
+
+from datetime import date, datetime
+
+import polars as pl
+import pytest
+
+from pipeline.analysis.performance.journey_counts import journey_counts
+from pipeline.common.time import DAY_US, end_of_day_us
+from pipeline.schemas.core import CoreEdges, CoreMessages, CoreStepEntries, CoreSubscribers
+from pipeline.schemas.journeys.lake import JourneySteps
+from pipeline.schemas.journeys.marts import PublishedJourneys
+from tests.worlds.facts import linear_flow, rows
+
+AS_OF = date(2026, 6, 29)
+NOW = end_of_day_us(AS_OF)
+_, STEPS = linear_flow("hello", "tips")
+EDGES = rows(CoreEdges, {"workflow_key": 1, "from_step_key": 1, "to_step_key": 2, "delay_version": 1})
+
+
+def compared(
+    *, waiting_first: int = 0, exits: int = 0, last_started_at: datetime | None = None, **told: int
+) -> dict[str, str]:
+    """Reasons by metric: of ten people who got the first e-mail, six got the last one, and four wait or left."""
+    outcomes = [("advanced", -1)] * 6 + [("lost", -1)] * exits + [("timeout", 1)] * (4 - exits)
+    first = [
+        {"subscriber_key": person, "step_key": 1, "outcome": outcome, "outcome_us": NOW + sign * DAY_US}
+        for person, (outcome, sign) in enumerate(outcomes)
+    ]
+    last = [
+        {"subscriber_key": person, "step_key": 2, "outcome": "completed", "outcome_us": NOW - 1} for person in range(6)
+    ]
+    entries = [{**row, "entered_us": NOW - (4 - row["step_key"]) * DAY_US} for row in (*first, *last)]
+    sent = [{"subscriber_key": row["subscriber_key"], "step_key": row["step_key"]} for row in entries]
+    reported = {"started": 10, "completed": 6, "queued": 4 - exits, "sent": 16, **told}
+    journey: dict[str, object] = {
+        "journey_id": "7",
+        "workflow_id": "flow",
+        "is_current": True,
+        "version": 1,
+        **reported,
+    }
+    journey |= {**reported, "last_started_at": last_started_at}
+    positions = [{"step_id": "1", "position": 1, "step_kind": "delay", "queue_count": waiting_first}]
+    positions += [{"step_id": "2", "position": 2, "step_kind": "email", "queue_count": 0}]
+    found = journey_counts(
+        rows(PublishedJourneys, journey, first_day=AS_OF, as_of_day=AS_OF),
+        rows(JourneySteps, *positions, journey_id="7"),
+        rows(CoreStepEntries, *entries, workflow_key=1, entry_source="sent_to"),
+        rows(CoreMessages, *sent, workflow_key=1).lazy(),
+        STEPS,
+        EDGES,
+        rows(CoreSubscribers, *({"subscriber_key": person, "status": "subscribed"} for person in range(10))),
+        as_of=AS_OF,
+    )
+    assert found.select("campaign_id").unique().rows() == [("7",)]
+    return dict(found.select("metric", "reason").iter_rows())
+
+
+def test_every_count_of_a_plain_journey_is_equal():
+    assert set(compared(exits=1).values()) == {"equal"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "told", "reason"),
+    [
+        ("started", {"started": 12, "waiting_first": 2}, "waiting for the first e-mail"),
+        ("started", {"started": 12}, "left before the first e-mail"),
+        ("started", {"started": 12, "sent": 18}, "deleted members"),
+        ("started", {"started": 9}, "unexplained"),
+        ("queued", {"queued": 6, "waiting_first": 2}, "waiting for the first e-mail"),
+        ("queued", {"queued": 2}, "exits are not told"),
+        ("queued", {"queued": 1, "exits": 1}, "unexplained"),
+        ("completed", {"completed": 5}, "unexplained"),
+        ("sent", {"sent": 17}, "deleted members"),
+        ("sent", {"sent": 15}, "unexplained"),
+    ],
+)
+def test_a_difference_has_the_reason_that_the_evidence_bears_out(metric: str, told: dict[str, int], reason: str):
+    assert compared(**told)[metric] == reason
+
+
+def test_a_journey_that_somebody_started_since_the_night_tells_the_count_of_now():
+    assert compared(started=12, last_started_at=datetime(2026, 6, 30, 3))["started"] == "journey newer than the night"
+    assert compared(started=9, last_started_at=datetime(2026, 6, 29, 3))["started"] == "unexplained"
+
+
+def test_what_mailchimp_does_not_tell_is_compared_with_nothing():
+    found = compared(started=None)  # type: ignore[arg-type]
+    assert found["started"] == "no total announced"
+    assert pl.Series(list(found.values())).value_counts().height == 2

@@ -1,0 +1,31 @@
+"""What the doctor says of an address that answers, and not as Mailchimp does."""
+
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from pipeline.operations.health import diagnosis
+from pipeline.settings import Settings
+from tests.mailchimp.fake_account import API_KEY
+from tests.mailchimp.loopback import send, serve
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"account_name": 5}', b'{"account_name": null}', b"[]", b"null", b""])
+def test_an_answer_of_another_shape_is_told_in_a_sentence(tmp_path: Path, body: bytes) -> None:
+    def answer(handler: BaseHTTPRequestHandler, path: str, query: dict[str, str]) -> None:
+        send(handler, 200, body)
+
+    with serve(answer) as url:
+        findings = diagnosis(
+            Settings(
+                data_dir=tmp_path,
+                mailchimp_url=url,
+                MAILCHIMP_API_KEY=API_KEY,
+                retry_budget_seconds=0.1,
+                _env_file=None,
+            )  # type: ignore[call-arg]
+        )
+    (told,) = [text for is_good, text in findings if not is_good]
+    assert told.startswith("/")
+    assert "DRIPTUNE_MAILCHIMP_URL" in told or "something between here and Mailchimp" in told
