@@ -51,7 +51,8 @@ def released_steps(starts: Sequence[FlowStart], steps: pl.DataFrame) -> pl.DataF
         The columns of `FlowStart` with `step_key`, `step_id` and `position`.
     """
     schema = {"workflow_id": pl.String, "start": pl.String, "first_wait_hours": pl.Int64, "most": pl.Int64}
-    flows = pl.DataFrame([vars(one) for one in starts], schema=schema)
+    rows = [(one.workflow_id, one.start, one.first_wait_hours, one.most) for one in starts]
+    flows = pl.DataFrame(rows, schema=schema, orient="row")
     mailing = steps.filter((pl.col("kind") == "email") & (pl.col("status") != "deleted")).sort("position")
     first = mailing.unique("workflow_id", keep="first", maintain_order=True).filter(pl.col("status") == "active")
     return flows.join(first.select("workflow_id", "step_key", "step_id", "position"), on="workflow_id", how="inner")
