@@ -20,8 +20,30 @@ def _changed(change: Callable[[Page], Any]) -> Break:
     return answer
 
 
+def _key(page: Page) -> str:
+    return next(key for key, value in page.items() if isinstance(value, list))
+
+
 def _items(page: Page) -> list[Any]:
-    return next(value for value in page.values() if isinstance(value, list))
+    found: list[Any] = page[_key(page)]
+    return found
+
+
+def _items_as_object(page: Page) -> None:
+    page[_key(page)] = {}
+
+
+def _without_items(page: Page) -> None:
+    del page[_key(page)]
+
+
+def _numbers(page: Page) -> None:
+    page[_key(page)] = list(range(len(_items(page))))
+
+
+def _nothing_but_nulls(page: Page) -> None:
+    for one in _items(page) if any(isinstance(value, list) for value in page.values()) else [page]:
+        one.update(dict.fromkeys(one))
 
 
 def _no_items(page: Page) -> None:
@@ -59,6 +81,10 @@ KINDS: dict[str, Break] = {
     "an empty object": lambda handler, page: send(handler, 200, b"{}"),
     "an empty page that announces more": tolerant(_changed(_no_items)),
     "a short page that announces more": tolerant(_changed(_first_item_only)),
+    "items as an object": tolerant(_changed(_items_as_object)),
+    "no items": tolerant(_changed(_without_items)),
+    "numbers as items": tolerant(_changed(_numbers)),
+    "nothing but nulls": tolerant(_changed(_nothing_but_nulls)),
     "a null item": tolerant(_changed(_null_item)),
     "ids of others": tolerant(_changed(_ids_of_others)),
 }

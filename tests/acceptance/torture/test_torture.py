@@ -5,10 +5,12 @@ import os
 import signal
 from pathlib import Path
 
-from tests.acceptance.torture.suites.canaries import TOKEN, planted
+from tests.acceptance.torture.nights.account import NIGHTS, write_events
+from tests.acceptance.torture.nights.faults import EVENTS, Chooser, Fault, drawn, events_broken
 from tests.acceptance.torture.suites.decisions import killed_writers
-from tests.acceptance.torture.suites.injections import NAMES, dangers
-from tests.acceptance.torture.traces import traces
+from tests.acceptance.torture.suites.texts.canaries import TOKEN, planted
+from tests.acceptance.torture.suites.texts.injections import NAMES, dangers
+from tests.acceptance.torture.suites.texts.traces import traces
 from tests.acceptance.torture.victims import Death, count_points, in_fork, run_and_kill
 
 
@@ -42,6 +44,33 @@ def test_what_a_fork_could_not_tell_is_an_error() -> None:
     assert in_fork(lambda: "told") == "told"
     assert in_fork(dying) == "error: ended by signal 9"
     assert in_fork(lambda: str(1 / 0)).startswith("error ZeroDivisionError")
+
+
+def test_a_seed_draws_its_faults_and_many_seeds_draw_all_kinds() -> None:
+    nights = [drawn(seed, has_disk=True) for seed in range(200)]
+    assert nights[7] == drawn(7, has_disk=True)
+    assert {len(faults) for faults in nights} == {1, 2, 3, 4, 5}
+    assert {fault.place for faults in nights for fault in faults} == {
+        *("answer", "events", "disk", "clock", "kill", "command")
+    }
+    assert {fault.kind for faults in nights for fault in faults if fault.place == "events"} == set(EVENTS)
+
+
+def test_an_answer_is_broken_once_or_from_then_on() -> None:
+    once, stays = (Fault("answer", "503", at=0.5, stays=stays) for stays in (False, True))
+    asked = ["/lists", "/reports", "/lists", "/reports", "/reports"]
+    for fault, broken in ((once, [3]), (stays, [3, 4])):
+        chooser = Chooser([fault], requests=6)
+        assert [place for place, path in enumerate(asked) if chooser(path, {}) is not None] == broken
+
+
+def test_a_broken_event_file_is_whole_again_after_its_night(tmp_path: Path) -> None:
+    path = write_events(tmp_path, NIGHTS[0])
+    whole = path.read_bytes()
+    for kind in EVENTS:
+        with events_broken(path, [Fault("events", kind, at=0, stays=False)]):
+            assert not path.exists() or path.read_bytes() != whole
+        assert path.read_bytes() == whole
 
 
 def test_the_search_for_people_finds_what_is_planted_in_every_kind_of_file(tmp_path: Path) -> None:

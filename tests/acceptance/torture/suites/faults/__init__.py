@@ -1,1 +1,1 @@
-"""Suites of faults of every kind: in what an application reads and writes, in what a pull reads, in whole nights."""
+"""Suites of faults: of answers to what reads and writes an account, of event files, of disks, of whole nights."""

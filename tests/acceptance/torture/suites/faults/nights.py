@@ -31,8 +31,8 @@ from pipeline.schemas.base import Table
 from pipeline.schemas.lake import Events
 from pipeline.settings import Settings
 from tests.acceptance.torture import Row
-from tests.acceptance.torture.night_account import NIGHTS, account, hurry, write_definitions, write_events
-from tests.acceptance.torture.night_faults import (
+from tests.acceptance.torture.nights.account import NIGHTS, account, hurry, write_definitions, write_events
+from tests.acceptance.torture.nights.faults import (
     Chooser,
     Fault,
     disk_broken,

@@ -12,20 +12,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import polars as pl
 
 from pipeline.common.errors import SourceError
+from pipeline.common.time import day_number
 from pipeline.mailchimp import pulls
 from pipeline.mailchimp.paging import Listing
 from pipeline.mailchimp.pulls.pulling import PullSummary
-from pipeline.schemas.base import Table, polars_schema, tables_of
+from pipeline.schemas.base import Table, identity, polars_schema, tables_of
 from pipeline.schemas.lake import Quarantine, Sources
 from tests.acceptance.torture import Row
-from tests.acceptance.torture.night_account import NIGHTS, account, hurry, write_definitions
-from tests.acceptance.torture.night_faults import LIES
+from tests.acceptance.torture.nights.account import NIGHTS, account, hurry, write_definitions
+from tests.acceptance.torture.nights.faults import LIES
 from tests.mailchimp.breaking import KINDS, BreakingAccount
 from tests.mailchimp.fake_account import API_KEY, ORDER, Night, member_id
 from tests.mailchimp.faults import BODY_CAP, PERSON, Break
@@ -124,9 +124,9 @@ class _Trial:
             night.pull(pull, NIGHT)
             found = dict.fromkeys(endpoint_of(path) for path, _ in self._right.requests)
             self.endpoints += [(pull, endpoint) for endpoint in found]
-            self._held[pull, NIGHT] = _rows(night)
+            self._held[pull, NIGHT] = _rows(night, NIGHT)
             later = shutil.copytree(folder, self._folder / "later")
-            self._held[pull, LAST_NIGHT] = _rows(_after(Night(later, url), pull))
+            self._held[pull, LAST_NIGHT] = _rows(_after(Night(later, url), pull), LAST_NIGHT)
             shutil.rmtree(later)
 
     def cases(self) -> Sequence[Case]:
@@ -202,7 +202,7 @@ class _Trial:
 
     def _differing(self, night: Night, case: Case, when: date) -> list[str]:
         held = self._held[case.pull, when]
-        return [model.__name__ for model, rows in _rows(night).items() if not rows.equals(held[model])]
+        return [model.__name__ for model, rows in _rows(night, when).items() if not rows.equals(held[model])]
 
     def _lies(self, case: Case) -> bool:
         """Whether nobody can see that the answer is wrong."""
@@ -235,10 +235,12 @@ def _after(night: Night, pull: Pull) -> Night:
     return night
 
 
-def _rows(night: Night) -> dict[type[Table], pl.DataFrame]:
-    """What is held, but for the night that read it."""
+def _rows(night: Night, as_of: date) -> dict[type[Table], pl.DataFrame]:
+    """What is held, but for the night that read it; of what is told anew every night, that night's alone."""
     found = {}
     for model in OF_ACCOUNT:
-        rows: Any = night.lake.latest(model).drop("as_of_day").collect()
-        found[model] = rows.sort(rows.columns)
+        rows = night.lake.latest(model).collect()
+        if "as_of_day" in identity(model).natural_key:
+            rows = rows.filter(pl.col("as_of_day") == day_number(as_of))
+        found[model] = rows.drop("as_of_day").sort(sorted(set(rows.columns) - {"as_of_day"}))
     return found

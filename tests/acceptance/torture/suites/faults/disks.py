@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.acceptance.torture import Row
 from tests.acceptance.torture.installation import Installation
+from tests.acceptance.torture.nights.faults import fill, mounted
 from tests.acceptance.torture.state import unopenable_publication
 from tests.acceptance.torture.victims import account
 from tests.mailchimp.fake_account import NIGHT
@@ -31,7 +32,7 @@ def measure(quick: bool) -> Iterator[Row]:
         return
     with (
         tempfile.TemporaryDirectory(prefix="driptune-torture-") as name,
-        _disk(Path(name) / "disk", DISK) as disk,
+        mounted(Path(name) / "disk", DISK) as disk,
         serve(account().answer) as url,
     ):
         place = Installation(disk / "account", url)
@@ -41,7 +42,7 @@ def measure(quick: bool) -> Iterator[Row]:
         for left in LEFT_KILOBYTES[1:3] if quick else LEFT_KILOBYTES:
             night += timedelta(days=1)
             filler = disk / "filler"
-            _fill(filler, left * 1024)
+            fill(filler, left * 1024)
             code, said = place.nightly(night)
             failed += code != 0
             unclear += _unclear(code, said)
@@ -79,7 +80,7 @@ def _single_folders(quick: bool) -> Iterator[Row]:
             night += timedelta(days=1)
             home = place.settings.data_dir / folder
             with _moved(home) as disk:
-                _fill(disk / ".filler", 0)
+                fill(disk / ".filler", 0)
                 code, said = place.nightly(night)
                 if _unclear(code, said) or unopenable_publication(place.settings):
                     unclear[folder] = said
@@ -87,8 +88,8 @@ def _single_folders(quick: bool) -> Iterator[Row]:
                 code, said = place.nightly(night)
                 if code or place.run("verify")[0]:
                     stuck[folder] = said
-        with _disk(Path(name) / "temporary", OWN_DISK) as disk:
-            _fill(disk / "filler", 0)
+        with mounted(Path(name) / "temporary", OWN_DISK) as disk:
+            fill(disk / "filler", 0)
             place.environment["TMPDIR"] = str(disk)
             code, said = place.nightly(night + timedelta(days=1))
             if _unclear(code, said):
@@ -105,7 +106,7 @@ def _moved(home: Path) -> Iterator[Path]:
     """A folder on a small disk of its own, for the time of the block."""
     aside = home.with_name(f"{home.name}.aside")
     home.rename(aside)
-    with _disk(home, OWN_DISK):
+    with mounted(home, OWN_DISK):
         shutil.copytree(aside, home, dirs_exist_ok=True)
         yield home
         shutil.rmtree(aside)
@@ -118,23 +119,6 @@ def _unclear(code: int, said: str) -> list[str]:
     """The words of a failed night if they are no clear message: one that names the disk and is no traceback."""
     is_clear = "Traceback" not in said and any(word in said.lower() for word in ("space", "disk", "read-only"))
     return [] if code == 0 or (code == 1 and is_clear) else [said]
-
-
-@contextmanager
-def _disk(place: Path, size: str) -> Iterator[Path]:
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
-def _fill(filler: Path, left: int) -> None:
-    free = os.statvfs(filler.parent)
-    size = free.f_bavail * free.f_frsize - left
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
 
 
 def _must(told: tuple[int, str]) -> None:

@@ -85,7 +85,7 @@ def write_events(folder: Path, night: date) -> Path:
         if number % 3 == 0:
             rows.append(_event(night, number, "purchase", day, order_id=f"e{night:%d}{number}", revenue="12.50"))
     path = folder / f"{night.isoformat()}.ndjson"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
