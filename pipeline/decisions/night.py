@@ -15,7 +15,7 @@ from pipeline.analysis.experiments import exposures
 from pipeline.analysis.statistics.policy_values import policy_values
 from pipeline.common.mailable import only_mailable
 from pipeline.common.sticky_hash import is_held_out
-from pipeline.common.time import day_number, numbered_day
+from pipeline.common.time import DAY_US, day_number, numbered_day
 from pipeline.common.written import standing
 from pipeline.decisions.learning import PolicyModel, fit_policy
 from pipeline.decisions.lint import lint_decision_points, rule_coverage
@@ -179,7 +179,8 @@ def decision_night(
     for one in (*definitions.paths, *definitions.content):
         name = one.point.decision_point_id
         mine = log.filter((pl.col("decision_point_id") == name) & (pl.col("night") < day_number(as_of)))
-        served = served_decisions(mine, delivered.chosen_for(name), _outcomes(one, facts, mine, as_of, window_days))
+        written = delivered.chosen_for(name)
+        served = served_decisions(mine, written, _outcomes(one, facts, written, as_of, window_days))
         learnt[name] = learning_log(served, as_of=as_of, window_days=window_days)
         if one.mode != "rules" or LEARNT in delivered.policies(name):
             models[name] = fit_policy(learnt[name], arms=[arm.arm for arm in one.point.arms], features=FEATURES)
@@ -212,15 +213,17 @@ def profiles_of(facts: Facts, merge_fields: list[str], *, as_of: date) -> pl.Dat
     )
 
 
-def _outcomes(one: DecisionDefinition, facts: Facts, log: pl.DataFrame, as_of: date, window_days: int) -> pl.DataFrame:
-    """What followed the messages that an arm may have been served with, as a record's lift is measured later."""
-    nights = log["night"]
+def _outcomes(
+    one: DecisionDefinition, facts: Facts, written: pl.DataFrame, as_of: date, window_days: int
+) -> pl.DataFrame:
+    """What followed the messages since the first arm was written, as a record's lift is measured later."""
+    first_us: int | None = written["from_us"].min()  # type: ignore[assignment]
     read = exposures.Facts(facts.steps, facts.workflows, facts.messages, facts.conversions, facts.subscribers)
     return exposures.message_outcomes(
         read,
         one.workflow_id,
         one.mailed_step_ids,
-        first=numbered_day(int(nights.min())) if nights.len() else as_of,  # type: ignore[arg-type]
+        first=as_of + timedelta(days=1) if first_us is None else numbered_day(first_us // DAY_US),
         last=as_of,
         window_days=window_days,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy.exc import DatabaseError
 
-from pipeline.common.errors import ContractBrokenError, DriptuneError, LedgerError, SourceError, disk_trouble
+from pipeline.common.errors import ContractBrokenError, DriptuneError, LedgerError, SourceError, disk_trouble, scrub
 from pipeline.common.time import numbered_day
 from pipeline.config.approvals import load_approvals
 from pipeline.config.conflicts import load_conflict_rules
@@ -231,7 +231,7 @@ def _mailchimp(settings: Settings) -> list[Finding]:
             journeys = _journeys(client)
     except SourceError as error:
         return [(False, str(error))]
-    who = "the sample account answers" if settings.is_sample else f"Mailchimp answers for the account '{name}'"
+    who = "the sample account answers" if settings.is_sample else f"Mailchimp answers for the account '{scrub(name)}'"
     return [(True, who), (True, journeys)]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.common.errors import LedgerError
+from pipeline.common.errors import LedgerError, disk_trouble
 from pipeline.optimizations.account.lock import Hold, account_lock
 from pipeline.optimizations.approval_policy import POLICY_ACTOR, ApprovalPolicy
 from pipeline.optimizations.binding import grown_worse, terms
@@ -50,6 +50,8 @@ class Ledger:
                 "Install it beside driptune; for PostgreSQL: pip install 'psycopg[binary]'"
             ) from None
         except sa.exc.SQLAlchemyError as error:
+            if words := disk_trouble(error):
+                raise LedgerError(f"The ledger cannot be opened. {words}") from None
             raise LedgerError(
                 f"The ledger cannot be opened ({type(error).__name__}). Check DRIPTUNE_LEDGER_URL, and that the "
                 "database answers or the file is a ledger."

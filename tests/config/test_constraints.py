@@ -1,3 +1,4 @@
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -41,6 +42,21 @@ def test_a_workflow_overrides_what_it_names_and_keeps_the_rest(tmp_path: Path) -
     assert (constraints.frequency_cap.messages, constraints.frequency_cap.days) == (3, 7)
 
 
+@pytest.mark.parametrize(
+    ("top", "own", "followed"),
+    [
+        ("", "", []),
+        ("send_hours_from: 2026-07-01\n", "", [(1, date(2026, 7, 1)), (2, date(2026, 7, 1))]),
+        ("", "    send_hours_from: 2026-07-03\n", [(2, date(2026, 7, 3))]),
+    ],
+)
+def test_flows_follow_the_hours_from_the_day_that_the_file_names(
+    tmp_path: Path, top: str, own: str, followed: list[tuple[int, date]]
+) -> None:
+    steps = STEPS.with_columns(step_key=pl.Series([1, 2]))
+    assert load(tmp_path, top + FILE + own).following_hours(steps).rows() == followed
+
+
 def test_a_step_overrides_its_workflow(tmp_path: Path) -> None:
     text = FILE + "    steps:\n      - {id: voucher, hourly_cap: 50}\n"
     voucher = load(tmp_path, text).of_steps(STEPS).row(1)
@@ -63,6 +79,7 @@ def test_no_steps_have_no_rows(tmp_path: Path) -> None:
         ("[Mon, Fri]", "[Monday]", "constraints.yaml, line 2, allowed_days[0]: 'Monday' is not known"),
         ("[Mon, Fri]", "[]", "constraints.yaml, line 2, allowed_days:"),
         ("hourly_cap: 500", "hourly_cap: 0", "constraints.yaml, line 3, hourly_cap:"),
+        ("hourly_cap: 500", "send_hours_from: soon", "line 3, send_hours_from: 'soon' does not fit. Write a day"),
         ("messages: 3", "mails: 3", "frequency_cap"),
         ("  - id: win-back", "  - id: win-back\n  - id: win-back", "'win-back' is used twice"),
     ],

@@ -29,3 +29,13 @@ def test_an_answer_of_another_shape_is_told_in_a_sentence(tmp_path: Path, body: 
     (told,) = [text for is_good, text in findings if not is_good]
     assert told.startswith("/")
     assert "DRIPTUNE_MAILCHIMP_URL" in told or "something between here and Mailchimp" in told
+
+
+def test_an_account_that_is_called_by_an_address_is_told_without_it(tmp_path: Path) -> None:
+    def answer(handler: BaseHTTPRequestHandler, path: str, query: dict[str, str]) -> None:
+        send(handler, 200, b'{"account_name": "of ann%40example.com", "journeys": [], "total_items": 0}')
+
+    with serve(answer) as url:
+        settings = Settings(data_dir=tmp_path, mailchimp_url=url, MAILCHIMP_API_KEY=API_KEY, _env_file=None)  # type: ignore[call-arg]
+        told = [text for _, text in diagnosis(settings)]
+    assert "Mailchimp answers for the account 'of (removed)'" in told

@@ -1,6 +1,7 @@
 """The ledger on SQLite and PostgreSQL: idempotent, append-only, one winner, and every edit found."""
 
 import dataclasses
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -243,6 +244,18 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
 def test_a_file_that_is_no_ledger_is_told_in_words(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_text("something else, long enough to be looked at as a database header")
     with pytest.raises(LedgerError, match=r"cannot be opened .*DRIPTUNE_LEDGER_URL"):
+        Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite")
+
+
+@pytest.mark.parametrize("words", ["database or disk is full", "disk I/O error"])
+def test_a_ledger_whose_disk_is_full_is_not_told_to_be_something_else(
+    tmp_path: Path, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(url: str) -> None:
+        raise sa.exc.OperationalError("BEGIN IMMEDIATE", {}, sqlite3.OperationalError(words))
+
+    monkeypatch.setattr("pipeline.optimizations.ledger.open_engine", refuse)
+    with pytest.raises(LedgerError, match=r"cannot be opened\. The disk of DRIPTUNE_DATA_DIR is full.*Free space"):
         Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite")
 
 

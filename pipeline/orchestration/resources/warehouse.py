@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import polars as pl
+from dagster_duckdb import DuckDBResource
 
 from pipeline.common.errors import DriptuneError
 from pipeline.common.lock import DEFAULT_WAIT_SECONDS, POLL_SECONDS, WarehouseBusyError, exclusive, holders
@@ -26,6 +27,41 @@ OPEN_ELSEWHERE_SECONDS = 30.0
 
 class WarehouseDamagedError(DriptuneError):
     """The working file cannot be opened."""
+
+
+class WorkingFile(DuckDBResource):
+    """Dagster's DuckDB resource, which says what is damaged and who has the file open, and closes what failed."""
+
+    @contextmanager
+    def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The connection to the file.
+
+        Raises:
+            WarehouseBusyError: if another program has the file open for longer than a command that reads it needs.
+            WarehouseDamagedError: if the file is no database any more.
+        """
+        with closing(self._connect()) as connection:
+            yield connection
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        file = Path(self.database)
+        deadline = time.monotonic() + OPEN_ELSEWHERE_SECONDS
+        while True:
+            try:
+                return duckdb.connect(self.database, config=self.connection_config)
+            except duckdb.Error as error:
+                if is_damage(error):
+                    raise WarehouseDamagedError(
+                        f"{file.name} is damaged. Run driptune repair: everything in it is rebuilt from the lake."
+                    ) from error
+                if "Could not set lock" not in str(error):
+                    raise
+                if time.monotonic() >= deadline:
+                    raise WarehouseBusyError(
+                        f"{file.name} is open elsewhere{holders(file)}. Only a nightly may use this file. Close the "
+                        f"other program, and let it read published/{SNAPSHOT_NAME}. Then start again."
+                    ) from error
+            time.sleep(POLL_SECONDS)
 
 
 class Warehouse:
@@ -77,32 +113,13 @@ def session(working_file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         WarehouseBusyError: as `open_warehouse`.
         WarehouseDamagedError: as `open_warehouse`.
     """
+    database = WorkingFile(database=str(working_file), connection_config={"memory_limit": MEMORY_LIMIT})
     with (
         exclusive(working_file.with_suffix(".lock"), DEFAULT_WAIT_SECONDS),
-        closing(_connect(working_file)) as connection,
+        database.get_connection() as connection,
     ):
         os.chmod(working_file, 0o600)
         # The order of rows has no meaning in any table, and keeping it costs memory.
         connection.execute("SET preserve_insertion_order = false")
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
-
-
-def _connect(working_file: Path) -> duckdb.DuckDBPyConnection:
-    deadline = time.monotonic() + OPEN_ELSEWHERE_SECONDS
-    while True:
-        try:
-            return duckdb.connect(str(working_file), config={"memory_limit": MEMORY_LIMIT})
-        except duckdb.Error as error:
-            if is_damage(error):
-                raise WarehouseDamagedError(
-                    f"{working_file.name} is damaged. Run driptune repair: everything in it is rebuilt from the lake."
-                ) from error
-            if "Could not set lock" not in str(error):
-                raise
-            if time.monotonic() >= deadline:
-                raise WarehouseBusyError(
-                    f"{working_file.name} is open elsewhere{holders(working_file)}. Only a nightly may use this file. "
-                    f"Close the other program, and let it read published/{SNAPSHOT_NAME}. Then start again."
-                ) from error
-        time.sleep(POLL_SECONDS)

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ class StoredAccount:
     def set(self, subscriber: int, value: str) -> None:
         """An edit by a person."""
         self._database.execute("INSERT OR REPLACE INTO held VALUES (?, ?)", [subscriber, value])
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
     def members(self, field: str) -> pl.DataFrame:
         held = self.values()

@@ -200,6 +200,13 @@ def test_a_lift_of_hours_is_promised_only_once_it_is_known() -> None:
     assert exploring.optimization_id != known.optimization_id
 
 
+def test_hours_come_with_the_steps_to_build_and_the_day_to_write_down() -> None:
+    [found] = proposed(send_times())
+    told = " ".join(found.after["instructions"])
+    assert "split the flow by the merge field SENDHOUR" in told
+    assert "`send_hours_from: " in told
+
+
 def test_a_delay_to_be_tested_promises_nothing() -> None:
     [found] = proposed(a_delay(action="test", identification="observational"))
     assert found.expected_lift is None
