@@ -5,7 +5,7 @@ Only shape and sense are checked here. Rules are evaluated in `pipeline/decision
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,8 +74,8 @@ class PathChoice(Choice):
         return Arm(self.id, rules[self.rule] if self.rule else None, self.priority, self.weight, self.to)
 
 
-class Point(Described):
-    """A branch of a workflow. The `default` path is taken when no path is eligible or anything fails."""
+class Decision(Described):
+    """Where one of several arms is chosen. The `default` is taken when no arm is eligible or anything fails."""
 
     id: Name
     workflow: Name
@@ -83,6 +83,11 @@ class Point(Described):
     mode: DecisionMode = "rules"
     default: Name
     deliver: Deliver | None = None
+
+
+class Point(Decision):
+    """A branch of a workflow."""
+
     paths: tuple[PathChoice, ...] = Field(min_length=1)
 
 
@@ -93,30 +98,20 @@ class Points(Definition):
 
     def mistakes(self, known: _Known | None) -> Iterator[Mistake]:
         """Ids that are written twice, and rules, steps and targets that do not exist."""
-        rules, flows, taken = known or _NOTHING
-        yield from repeated_ids(self.decision_points, "decision_points")
-        yield from shared_means(self.decision_points, "decision_points", taken)
+        yield from _decision_mistakes("decision_points", self.decision_points, "paths", known or _NOTHING)
+        _, flows, _ = known or _NOTHING
         for number, point in enumerate(self.decision_points):
-            here = ("decision_points", number)
-            yield from value_mistakes(here, point.deliver, (path.id for path in point.paths))
-            yield from _choice_mistakes(here, "paths", point.default, point.paths, rules)
-            yield from _step_mistakes(here, point.workflow, point.step, flows)
             targets = _targets(flows, point.workflow, point.step)
             for place, path in enumerate(point.paths):
                 if targets is not None and path.to not in targets:
                     advice = f"Write one of {', '.join(targets)}." if targets else "Add a step to flows.yaml."
-                    yield (*here, "paths", place, "to"), f"'{path.to}' does not come after '{point.step}'. {advice}"
+                    where = ("decision_points", number, "paths", place, "to")
+                    yield where, f"'{path.to}' does not come after '{point.step}'. {advice}"
 
 
-class Block(Described):
+class Block(Decision):
     """A place in the e-mail of a step whose content varies."""
 
-    id: Name
-    workflow: Name
-    step: Name
-    mode: DecisionMode = "rules"
-    default: Name
-    deliver: Deliver | None = None
     variations: tuple[Choice, ...] = Field(min_length=1)
 
 
@@ -127,14 +122,7 @@ class Blocks(Definition):
 
     def mistakes(self, known: _Known | None) -> Iterator[Mistake]:
         """Ids that are written twice, and rules and steps that do not exist."""
-        rules, flows, taken = known or _NOTHING
-        yield from repeated_ids(self.content_blocks, "content_blocks")
-        yield from shared_means(self.content_blocks, "content_blocks", taken)
-        for number, block in enumerate(self.content_blocks):
-            here = ("content_blocks", number)
-            yield from value_mistakes(here, block.deliver, (one.id for one in block.variations))
-            yield from _choice_mistakes(here, "variations", block.default, block.variations, rules)
-            yield from _step_mistakes(here, block.workflow, block.step, flows)
+        yield from _decision_mistakes("content_blocks", self.content_blocks, "variations", known or _NOTHING)
 
 
 def load_decisions(folder: Path) -> DecisionDefinitions:
@@ -157,7 +145,7 @@ def load_decisions(folder: Path) -> DecisionDefinitions:
 
 
 def _definition(
-    one: Point | Block, choices: tuple[Choice, ...], rules: dict[str, Rule], *, is_path: bool
+    one: Decision, choices: tuple[Choice, ...], rules: dict[str, Rule], *, is_path: bool
 ) -> DecisionDefinition:
     arms = tuple(choice.arm(rules) for choice in choices)
     floor = EVALUATION_FLOOR if one.mode == "evaluate" else FLOOR
@@ -178,6 +166,17 @@ def _definition(
 def _location(place: str) -> Location:
     """The parts of a place such as 'all[1].operator'."""
     return tuple(int(index) if index else name for name, index in _PART.findall(place))
+
+
+def _decision_mistakes(key: str, decisions: Sequence[Decision], arms: str, known: _Known) -> Iterator[Mistake]:
+    rules, flows, taken = known
+    yield from repeated_ids(decisions, key)
+    yield from shared_means(decisions, key, taken)
+    for number, one in enumerate(decisions):
+        choices: tuple[Choice, ...] = getattr(one, arms)
+        yield from value_mistakes((key, number), one.deliver, (choice.id for choice in choices))
+        yield from _choice_mistakes((key, number), arms, one.default, choices, rules)
+        yield from _step_mistakes((key, number), one.workflow, one.step, flows)
 
 
 def _choice_mistakes(

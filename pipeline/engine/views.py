@@ -59,7 +59,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, schema: str, files: Sequ
 def create_view(connection: duckdb.DuckDBPyConnection, schema: str, name: str, files: Sequence[LakeFile]) -> None:
     """Make the view `SCHEMA.NAME` of one lake table."""
     paths = [str(file.path) for file in files if file.table == name]
-    connection.execute(f"CREATE OR REPLACE VIEW {schema}.{name} AS {_select(lake_tables()[name], paths)}")
+    connection.execute(f"CREATE OR REPLACE VIEW {schema}.{name} AS {_select(connection, lake_tables()[name], paths)}")
 
 
 def column_types(model: type[Table]) -> dict[str, str]:
@@ -67,11 +67,15 @@ def column_types(model: type[Table]) -> dict[str, str]:
     return {name: DUCKDB_TYPES[str(dtype)] for name, dtype in polars_schema(model).items()}
 
 
-def _select(model: type[Table], paths: list[str]) -> str:
+def _select(connection: duckdb.DuckDBPyConnection, model: type[Table], paths: list[str]) -> str:
     types = column_types(model)
     if not paths:
         columns = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in types.items())
         return f"SELECT {columns} WHERE FALSE"
     # DuckDB takes every path for a pattern.
     listed = ", ".join("'" + glob.escape(path).replace("'", "''") + "'" for path in paths)
-    return f"SELECT {', '.join(types)} FROM read_parquet([{listed}], hive_partitioning = false)"
+    rows = f"FROM read_parquet([{listed}], hive_partitioning = false, union_by_name = true)"
+    # Files of an older release may lack a column, and after an upgrade all of them may.
+    held = {name for name, *_ in connection.execute(f"DESCRIBE SELECT * {rows}").fetchall()}
+    columns = ", ".join(name if name in held else f"CAST(NULL AS {kind}) AS {name}" for name, kind in types.items())
+    return f"SELECT {columns} {rows}"

@@ -20,6 +20,7 @@ from pipeline.orchestration import assets
 from pipeline.orchestration.asset import asset_key
 from pipeline.orchestration.resources.warehouse import Warehouse
 from pipeline.schemas.base import Table, conform, empty, tables_of
+from pipeline.schemas.cohorts import CohortTriangles
 from pipeline.schemas.core import CoreEdges, CoreStepEntries, CoreSteps, CoreWorkflows
 from pipeline.schemas.lake import AutomationEmails, Automations
 from pipeline.schemas.timing import DelayRecommendations
@@ -29,8 +30,8 @@ PEOPLE = 10
 WORKFLOWS = ("onboarding", "7e7273f71b")
 # These come from one asset and name each other, so one never lacks what another one has.
 DIMENSIONS = {CoreWorkflows, CoreSteps, CoreEdges, Automations, AutomationEmails}
-# No delay is recommended where none is in use.
-KNOWN = {(DelayRecommendations, "current_delay_hours")}
+# No delay is recommended where none is in use, and a rate of people who are followed is known.
+KNOWN = {(DelayRecommendations, "current_delay_hours"), (CohortTriangles, "conversion_rate")}
 ROOMS = ("lake", "core", "reductions", "marts")
 # These tell of the run itself, or run SQL, whose models have a test of their own.
 OF_THE_RUN = {"build_facts_and_reductions", "marts__runs", "published__email_warehouse"}

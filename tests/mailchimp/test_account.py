@@ -18,7 +18,7 @@ from pipeline.optimizations.changes import Change, Outcome
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import canonical
 from pipeline.sample.account.generate import SampleAccount, generate
-from pipeline.sample.account.world import CART
+from pipeline.sample.account.world import REMINDER
 from pipeline.sample.server.process import serve
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import SAMPLE_TONIGHT, Settings
@@ -72,9 +72,9 @@ def test_a_field_is_made_and_written_and_the_next_server_knows(
         assert dict(account_at(url, sample).members("SENDHOUR").iter_rows()) == wanted
 
 
-def test_an_email_is_paused_started_and_delayed(account: MailchimpAccount) -> None:
-    workflow, email = CART.workflow_id, CART.steps[0].step_id
-    for before, after in (("sending", "paused"), ("paused", "sending")):
+def test_an_email_is_started_paused_and_delayed(account: MailchimpAccount) -> None:
+    workflow, email = REMINDER.workflow_id, REMINDER.steps[0].step_id
+    for before, after in (("paused", "sending"), ("sending", "paused"), ("paused", "sending")):
         assert account.write_email(workflow, Change(email, "status", before, after)) == Outcome.WRITTEN
         assert account.email(workflow, email)["status"] == after
     delay = {"action": "ecomm_abandoned_cart", "amount": 6, "direction": "after", "type": "hour"}

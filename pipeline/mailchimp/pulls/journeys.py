@@ -3,6 +3,8 @@
 Whatever fails costs itself. What earlier nights read stays, and one line says what was not read tonight.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -59,8 +61,8 @@ def _read_all(pull: Pull) -> None:
         raise ContractBrokenError(JOURNEYS, what, _SHAPE, "journeys")
     pull.sources.compare("journey", ever, set(found.frame["journey_id"]))
     journeys = until(found, pull.end_us, "first_started_us").frame
-    steps = pull.client.map(partial(_steps_of, pull), journeys.select("journey_id", "name").rows())
     known = dict(pull.lake.latest(Journeys).select("journey_id", "step_ids").collect().iter_rows())
+    steps = pull.client.map(partial(_steps_of, pull, known), journeys.select("journey_id", "name").rows())
     step_ids = [
         known.get(journey_id, "[]") if one is None else parse.ids_as_text(one)
         for journey_id, one in zip(journeys["journey_id"], steps, strict=True)
@@ -89,15 +91,18 @@ def _listed(client: MailchimpClient) -> list[Any]:
             return list(found.values())
 
 
-def _steps_of(pull: Pull, journey: tuple[str, str]) -> Rows | None:
+def _steps_of(pull: Pull, known: Mapping[str, str], journey: tuple[str, str]) -> Rows | None:
     """The steps of a journey; none if they could not be read."""
     journey_id, name = journey
     is_there = partial(answers, pull.client, JOURNEY, journey_id=journey_id)
-    return pull.attempt("journey", journey_id, name, partial(_steps, pull, journey_id, name), is_there)
+    before = len(json.loads(known.get(journey_id, "[]")))
+    return pull.attempt("journey", journey_id, name, partial(_steps, pull, journey_id, name, before), is_there)
 
 
-def _steps(pull: Pull, journey_id: str, name: str) -> Rows:
+def _steps(pull: Pull, journey_id: str, name: str, before: int) -> Rows:
     items = items_of(pull.client.probe(STEPS, {}, journey_id=journey_id), "steps", STEPS)
+    if before and not items:
+        raise ContractBrokenError(STEPS, f"no step is listed, and {before} were read before", _SHAPE, "steps")
     steps = parse.step_rows(journey_id, [_whole(pull.client, journey_id, item) for item in items])
     if items and steps.frame.is_empty():
         raise ContractBrokenError(STEPS, "no step has an id", _SHAPE, "steps.id")

@@ -11,7 +11,14 @@ from tests.acceptance.torture.victims import settings_of
 from tests.checkout import PROJECT_ROOT
 from tests.mailchimp.fake_account import API_KEY
 
-COMMAND = "from pipeline.cli.main import main; main()"
+# An older release had the command in another place.
+COMMAND = """
+try:
+    from pipeline.cli.main import main
+except ImportError:
+    from pipeline.cli import main
+main()
+"""
 
 
 class Installation:

@@ -139,6 +139,17 @@ def test_a_journey_that_fails_costs_itself(tmp_path, monkeypatch, instead):
     assert {row["journey_id"] for row in rows(night, JourneySteps)} == {"7", "8"}
 
 
+def test_a_journey_whose_steps_are_empty_all_at_once_keeps_those_it_had(tmp_path):
+    account = account_of()
+    with served(account, tmp_path) as night:
+        night.run()
+        before = (rows(night, Journeys), rows(night, JourneySteps))
+        account.instead[f"{PLACE}/7/steps"] = odd({"steps": []})
+        (failure,) = night.pull(pull.pull_journeys, TOMORROW).failures
+    assert "5 were read before" in str(failure)
+    assert (rows(night, Journeys), rows(night, JourneySteps)) == before
+
+
 def test_a_step_of_nonsense_is_set_aside_and_the_others_are_read(tmp_path):
     account = account_of()
     account.steps["7"] += [None, "step", {"step_type": "delay"}]
