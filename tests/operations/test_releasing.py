@@ -13,7 +13,6 @@ from click.testing import CliRunner
 
 from pipeline.cli.main import main
 from pipeline.common.sticky_hash import is_held_out
-from pipeline.lake.keys import load_keys
 from pipeline.lake.store import Lake
 from pipeline.operations import applying, releasing
 from pipeline.optimizations import review
@@ -27,7 +26,7 @@ from pipeline.optimizations.review import Seen
 from pipeline.published.snapshot import Manifest, PublishedTable
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
-from tests.mailchimp.fake_account import API_KEY, member_id
+from tests.mailchimp.fake_account import API_KEY, member_id, subscriber
 from tests.mailchimp.loopback import send, serve
 from tests.mailchimp.writable_account import WritableAccount
 from tests.optimizations.conftest import NOW, POLICY
@@ -50,8 +49,7 @@ class Place:
         self.monkeypatch = monkeypatch
         self.told: list[str] = []
         monkeypatch.setattr(releasing, "account_clock", lambda settings, as_of: lambda: self.now)
-        keys = load_keys(settings)
-        self.keys = [keys.of_member_id(member_id(number)) for number in range(PEOPLE)]
+        self.keys = [subscriber(number) for number in range(PEOPLE)]
         remember(settings, self.keys)
 
     def publish(self, tables: Tables) -> None:
@@ -112,7 +110,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     with serve(account.answer) as url:
         monkeypatch.setenv("DRIPTUNE_DATA_DIR", str(tmp_path))
         monkeypatch.setenv("DRIPTUNE_MAILCHIMP_URL", url)
-        monkeypatch.setenv("DRIPTUNE_RETRY_BUDGET_SECONDS", "0.2")
+        monkeypatch.setenv("DRIPTUNE_RETRY_BUDGET_SECONDS", "3")
         monkeypatch.setenv("MAILCHIMP_API_KEY", API_KEY)
         yield Place(Settings(_env_file=None), account, monkeypatch)  # type: ignore[call-arg]
 
@@ -275,6 +273,15 @@ def test_who_is_too_late_is_told_and_not_let_in_by_a_burst(place: Place) -> None
     place.now += timedelta(hours=37)
     assert place.release() == f"{name}: {PEOPLE} late"
     assert place.account.writes == []
+
+
+def test_while_somebody_else_writes_to_the_account_nobody_is_let_in(place: Place) -> None:
+    name = place.put_in_effect(waiting(place))
+    place.monkeypatch.setattr(ticks, "BUSY_SECONDS", 0.1)
+    with open_ledger(place.settings) as other, other.one_writer():
+        assert place.release().startswith(f"{name}: nobody was let in.")
+    assert place.account.writes == []
+    assert place.release() == f"{name}: {PEOPLE} released"
 
 
 def test_a_flow_whose_start_was_changed_since_is_not_released(place: Place) -> None:
