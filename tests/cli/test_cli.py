@@ -173,7 +173,7 @@ def test_verify_finds_a_damaged_publication(published: Path) -> None:
 def test_restore_says_when_nothing_is_kept(tmp_path: Path) -> None:
     result = driptune(tmp_path, "restore")
     assert result.returncode == 1
-    assert "No older snapshot is kept" in result.stderr
+    assert "No snapshot is kept that is sound" in result.stderr
 
 
 @needs_recordings

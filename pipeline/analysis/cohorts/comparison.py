@@ -93,7 +93,11 @@ def shrink(conversions: Array, followed: Array) -> pl.DataFrame:
 
 
 def _medians_of_others(values: Array) -> Array:
-    """For each value of a row, the median of the other values of the row."""
+    """For each value of a row, the median of the other values of the row.
+
+    Of an even number of others two lie in the middle. The value is held against the nearer of them, or against itself
+    between them: their mean would move with one odd cohort where there are few.
+    """
     others = values.shape[1] - 1
     ordered = np.sort(values, axis=1)
     place = np.argsort(np.argsort(values, axis=1), axis=1)
@@ -101,7 +105,7 @@ def _medians_of_others(values: Array) -> Array:
     def other(number: int) -> Array:
         return np.take_along_axis(ordered, np.where(number < place, number, number + 1), axis=1)
 
-    return (other((others - 1) // 2) + other(others // 2)) / 2
+    return np.clip(values, other((others - 1) // 2), other(others // 2))
 
 
 def _hyperposterior(conversions: Array, followed: Array) -> tuple[Array, Array, Array]:

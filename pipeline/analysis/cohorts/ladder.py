@@ -60,7 +60,7 @@ def triangle(groups: EntryGroups) -> dict[str, Array]:
     gone = np.cumsum(groups.exits, axis=1)
     left = groups.entrants[:, None] - converted - gone + groups.conversions + groups.exits
     followed = member @ (closed * groups.entrants[:, None])
-    at_risk = member @ (closed * left)
+    at_risk = np.maximum(member @ (closed * left), 0.0)
     incidence, size = _incidence(
         at_risk, member @ (closed * groups.conversions), member @ (closed * groups.exits), followed
     )

@@ -45,7 +45,7 @@ def learnings(
         that are alike: of the same kind, and as well the first step of their flow, or a later one. `suggestion` says
         what to plan there.
     """
-    tests = verdicts.filter(pl.col("verdict").is_in(FINISHED)).join(
+    tests = verdicts.filter(pl.col("verdict").is_in(FINISHED) & pl.col("decided_day").is_not_null()).join(
         experiments.select("experiment_id", question="hypothesis"), on="experiment_id"
     )
     changes = realised.filter(pl.col("outcome").is_in(MEASURED)).join(

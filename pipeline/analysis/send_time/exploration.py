@@ -100,7 +100,7 @@ def sent_as_assigned(
         return sends.with_columns(propensity=pl.lit(None, dtype=pl.Float64))
     since = followed.with_columns(_from=pl.col("followed_from").to_physical().cast(pl.Int64)).drop("followed_from")
     mine = sends.join(since, on="step_key").filter(pl.col("day") >= pl.col("_from")).drop("_from")
-    stood = stood_when_sent(mine.select("subscriber_key", "step_key", "sent_us"), written)
+    stood = stood_when_sent(mine.select("subscriber_key", "step_key", "sent_us").unique(), written)
     hours = stood.with_columns(_hour=pl.col("value").cast(pl.Int64, strict=False)).drop("value")
     assigned = log.select(
         "subscriber_key",

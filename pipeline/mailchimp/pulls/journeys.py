@@ -82,9 +82,10 @@ def _listed(client: MailchimpClient) -> list[Any]:
         before = len(found)
         body = client.probe(JOURNEYS, {"count": PAGE_SIZE, "offset": before} if before else {"count": PAGE_SIZE})
         page = items_of(body, "journeys", JOURNEYS)
-        for place, item in enumerate(page, before):
+        for item in page:
             known_by = parse.identifier(item.get("id")) if isinstance(item, dict) else None
-            found.setdefault(known_by or f"item {place}", item)
+            # What has no id is known by all that it says, so that the same page again brings nothing new.
+            found.setdefault(known_by or json.dumps(item, sort_keys=True), item)
         total = announced_total(body, JOURNEYS)
         is_whole = total is not None and len(page) < PAGE_SIZE and len(found) >= total
         if is_whole or len(found) == before:

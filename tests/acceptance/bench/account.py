@@ -236,7 +236,7 @@ def dimensions(scale: Scale) -> dict[type[Table], pl.DataFrame]:
             {
                 "workflow_key": w + 1, "from_step_key": 1000 + w * 10 + k, "to_step_key": 1001 + w * 10 + k,
                 "delay_version": 1, "delay_hours": 24 + 12 * (w % 3), "grace_hours": 48, "valid_from_us": -(2**61),
-                "valid_to_us": 2**61, "is_default": True,
+                "valid_to_us": 2**61, "is_default": True, "edge_source": "map", "observed_people": None,
             }
             for w, count in flows
             for k in range(count - 1)

@@ -101,10 +101,14 @@ def _numbered(compared: pl.DataFrame) -> list[dict[str, int]]:
 
 
 def _median_of_others(grown: pl.DataFrame, rates: Floats, row: dict[str, int]) -> float:
-    """The median of the true rates of the other cohorts with enough entrants followed to the row's age."""
+    """The median of the true rates of the other cohorts with enough entrants followed to the row's age.
+
+    Of two in the middle it is the nearer one.
+    """
     there = grown.filter((pl.col("age_weeks") == row["age_weeks"]) & (pl.col("followed") >= MINIMUM_FOLLOWED))
     numbers = there["cohort"].str.slice(1).cast(pl.Int64).to_numpy()
-    return float(np.median(rates[numbers[numbers != row["number"]]]))
+    others = np.sort(rates[numbers[numbers != row["number"]]])
+    return float(np.clip(rates[row["number"]], others[(len(others) - 1) // 2], others[len(others) // 2]))
 
 
 def run(scale: float = 1.0, seed: int = 5_000) -> list[Check]:

@@ -140,6 +140,11 @@ def test_one_import_of_a_hundred_thousand_makes_no_other_cohort_an_insight():
     assert told.select("insight_kind", "cohort").rows() == [("below others", "import")]
 
 
+def test_one_odd_plan_of_three_makes_no_other_plan_an_insight():
+    told = insights(old_cohorts([100, 105, 170], cohort_type="subscription_plan"))
+    assert told.select("insight_kind", "cohort").rows() == [("above others", "c02")]
+
+
 def test_a_projection_ends_where_fewer_than_thirty_people_are_left_to_be_won():
     def ahead(old: int) -> list[float | None]:
         entered = cells(("old", 70, 0, old, old // 4, 0), ("old", 70, 1, 0, old // 4, 0), ("young", 7, 0, 500, 100, 0))
