@@ -11,10 +11,10 @@ from pipeline.operations.forgetting import finish_forgetting
 from pipeline.operations.soundness import sound_keys, sound_lake
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.orchestration import assets
-from pipeline.orchestration.jobs import apply_changes, nightly
+from pipeline.orchestration.jobs import apply_changes, nightly, release_people
 from pipeline.orchestration.partitions import tonight
 from pipeline.orchestration.resources.warehouse import Warehouse, open_warehouse
-from pipeline.orchestration.schedules import nightly_schedule
+from pipeline.orchestration.schedules import nightly_schedule, release_schedule
 from pipeline.orchestration.sensors import apply_approved, end_dead_runs, failure_alert, propose, tick_alert
 from pipeline.settings import Settings
 
@@ -26,8 +26,8 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
     """
     return dg.Definitions(
         assets=dg.load_assets_from_package_module(assets),
-        jobs=[nightly, apply_changes],
-        schedules=[nightly_schedule(settings)],
+        jobs=[nightly, apply_changes, release_people],
+        schedules=[nightly_schedule(settings), release_schedule(settings)],
         sensors=[sensor(settings) for sensor in (failure_alert, tick_alert, end_dead_runs, propose, apply_approved)],
         resources={
             "settings": settings,

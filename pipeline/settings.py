@@ -140,6 +140,12 @@ class Settings(BaseSettings):
         default=10,
         description="Recipients from whose messages one IP address clicks in a day to be taken for a scanner.",
     )
+    release_late_hours: int = Field(
+        default=36,
+        ge=1,
+        description="Hours after the decided moment in which somebody is still let into a flow. Events are read once a "
+        "night, so a moment may be a day old when it becomes known.",
+    )
     max_connections: int = Field(
         default=8, ge=1, le=10, description="Mailchimp allows ten. Two are left to other programs."
     )
@@ -214,6 +220,11 @@ class Settings(BaseSettings):
     def reports_dir(self) -> Path:
         """The pages of the morning."""
         return self.data_dir / "reports"
+
+    @property
+    def stop_file(self) -> Path:
+        """While this file exists, nobody is let into a flow."""
+        return self.data_dir / "releases.stopped"
 
     @property
     def exports_dir(self) -> Path:

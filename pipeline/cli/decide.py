@@ -27,6 +27,7 @@ APPLIED = {
     "api_patch": "driptune changes the e-mail in Mailchimp",
     "member_fields": "driptune writes a field of each member",
     "manual": "a person makes the change by hand",
+    "release": "driptune lets people into the flow, and mail to them starts",
 }
 
 

@@ -20,6 +20,7 @@ from pipeline.cli.apply import apply_command, rollback
 from pipeline.cli.conflicts import conflicts
 from pipeline.cli.decide import decide_commands
 from pipeline.cli.export import export
+from pipeline.cli.release import release_command
 from pipeline.cli.subscribers import decide, explain, replay
 from pipeline.common.errors import DriptuneError, disk_trouble
 from pipeline.settings import Settings
@@ -258,7 +259,7 @@ def simulate_decisions(subscribers: int) -> None:
     _report(list(check_decisions(Settings(), subscribers)))
 
 
-for command in (conflicts, *decide_commands, apply_command, rollback, decide, explain, replay, export):
+for command in (conflicts, *decide_commands, apply_command, release_command, rollback, decide, explain, replay, export):
     main.add_command(command)
 
 

@@ -72,6 +72,11 @@ class Deliver(Definition):
         """What carries a value, as `pipeline.common.means` writes it; none for an event or a trigger."""
         return of_tag(self.tag) if self.tag else self.field
 
+    @property
+    def start(self) -> dict[str, Any] | None:
+        """What lets a person into a flow: a trigger, an event or a tag; none for a merge field."""
+        return None if self.field else self.model_dump(exclude_none=True)
+
     def mistakes(self, known: Any) -> Iterator[Mistake]:
         """Not exactly one of the four."""
         named = [name for name in Deliver.model_fields if getattr(self, name) is not None]

@@ -12,7 +12,7 @@ from fractions import Fraction
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -21,6 +21,8 @@ from pipeline.config.reader import Definition, Mistake, Name, load_definition, r
 from pipeline.schemas.vocabulary import StepKind, StepStatus, WorkflowStatus
 
 FLOWS_FILE = "flows.yaml"
+RELEASED_AT_MOST = 1_000
+"""People let into a flow by one approval, where the flow map names no number: as many as a mistake may reach."""
 _HOURS_PER_UNIT = {"minute": Fraction(1, 60), "hour": Fraction(1), "day": Fraction(24), "week": Fraction(168)}
 _DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*(minute|hour|day|week)s?", re.ASCII)
 
@@ -76,6 +78,7 @@ class Flow(Described):
     """One flow. A classic automation may be listed under its id, and a journey under any id with its number.
 
     Without steps those of Mailchimp are meant. What an entry says of a journey overrides what Mailchimp says.
+    `released_by: driptune` lets people in by the start in `deliver`, at most `release_at_most` of them by one approval.
     """
 
     id: Name
@@ -86,6 +89,8 @@ class Flow(Described):
     goal: Name | None = None
     status: WorkflowStatus = "active"
     deliver: Deliver | None = None
+    released_by: Literal["driptune"] | None = None
+    release_at_most: int = Field(default=RELEASED_AT_MOST, ge=1)
     steps: list[Step] = Field(default_factory=list)
 
     @model_validator(mode="before")
@@ -118,7 +123,12 @@ class Flow(Described):
         # A graph with unknown steps cannot be checked.
         if not found and self.steps:
             found = [*self._graph_mistakes(), *self._branch_mistakes()]
-        return [*found, *self._step_mistakes()]
+        return [*found, *self._step_mistakes(), *self._release_mistakes()]
+
+    def _release_mistakes(self) -> Iterator[Mistake]:
+        if self.released_by and not (self.deliver and self.deliver.start):
+            text = "nothing says how people are let in. Write `deliver` with a trigger, an event or a tag beside it."
+            yield ("released_by",), text
 
     def _unknown_steps(self) -> Iterator[Mistake]:
         known = {step.id for step in self.steps}

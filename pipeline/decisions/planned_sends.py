@@ -45,15 +45,8 @@ def planned_sends(
         .select("subscriber_key", "planned_us", step_key="to_step_key")
         .join(mailing.select("step_key", "workflow_id", "step_id"), on="step_key")
         .join(subscribers.select("subscriber_key", "zone"), on="subscriber_key")
-        .sort("planned_us")
     )
-    local = due.join_asof(
-        zone_offsets.select("zone", "offset_us", planned_us="from_us").sort("planned_us"),
-        on="planned_us",
-        by="zone",
-        # Both sides are sorted above. Polars cannot check that by group and would warn.
-        check_sortedness=False,
-    ).with_columns(pl.col("offset_us").fill_null(0))
+    local = with_offsets(due, zone_offsets, "planned_us")
     return (
         local.with_columns(planned_at=pl.col("planned_us").cast(pl.Datetime("us")))
         .unique(["subscriber_key", "workflow_id", "step_id"], keep="first", maintain_order=True)
@@ -65,4 +58,19 @@ def planned_sends(
             local_day=(pl.col("planned_us") + pl.col("offset_us")).cast(pl.Datetime("us")).dt.date(),
         )
         .sort("subscriber_key", "planned_at", "workflow_id", "step_id")
+    )
+
+
+def with_offsets(rows: pl.DataFrame, zone_offsets: pl.DataFrame, instant: str) -> pl.DataFrame:
+    """The rows in the order of an instant, with the `offset_us` of their `zone` then; 0 in a zone that is not known."""
+    return (
+        rows.sort(instant)
+        .join_asof(
+            zone_offsets.select("zone", "offset_us", pl.col("from_us").alias(instant)).sort(instant),
+            on=instant,
+            by="zone",
+            # Both sides are sorted above. Polars cannot check that by group and would warn.
+            check_sortedness=False,
+        )
+        .with_columns(pl.col("offset_us").fill_null(0))
     )

@@ -126,6 +126,22 @@ class MailchimpClient:
         """
         return self._insist(method, endpoint, None, body, ids, self._budget_end())
 
+    def write_once(
+        self, method: str, endpoint: str, body: dict[str, Any] | None = None, /, **ids: str
+    ) -> dict[str, Any]:
+        """Make a call that must not be made twice: there is one attempt, whatever comes of it.
+
+        Args, returns and raises: as `write`; after a `TransientError` other than a `ThrottledError` nobody knows
+        whether the call had an effect.
+        """
+        return self._attempt(
+            method, endpoint, self._url(endpoint, ids), None, body, self._settings.call_deadline_seconds
+        )
+
+    def _url(self, endpoint: str, ids: dict[str, str]) -> str:
+        filled = endpoint.format(**{name: quote(value, safe="") for name, value in ids.items()})
+        return (self._base_url + filled).rstrip("/")
+
     def _budget_end(self) -> float:
         """The moment (monotonic seconds) at which a call that begins now is given up."""
         return time.monotonic() + self._settings.retry_budget_seconds
@@ -141,8 +157,7 @@ class MailchimpClient:
         is_patient: bool = True,
     ) -> dict[str, Any]:
         """Make attempts until one succeeds or `ends` has come; without patience, none after one that took too long."""
-        filled = endpoint.format(**{name: quote(value, safe="") for name, value in ids.items()})
-        url = (self._base_url + filled).rstrip("/")
+        url = self._url(endpoint, ids)
         cause: errors.TransientError | None = None
         for attempt in itertools.count():
             # A machine that is busy may sleep longer than told, and come back after the end.

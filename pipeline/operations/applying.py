@@ -50,14 +50,14 @@ def reach(settings: Settings) -> Iterator[World]:
     if manifest is None:
         raise NotApplicableError("Nothing is published yet. Run driptune nightly first.")
     as_of = date.fromisoformat(manifest.as_of)
-    clock = _clock(settings, as_of)
+    clock = account_clock(settings, as_of)
     with connect(settings, as_of) as client:
         account = MailchimpAccount(client, Lake(settings.lake_dir).addresses(), clock)
         first_day = max(as_of + timedelta(days=1), clock().date())
         yield World(account, read_publication(settings.published_dir), first_day)
 
 
-def _clock(settings: Settings, as_of: date) -> Callable[[], datetime]:
+def account_clock(settings: Settings, as_of: date) -> Callable[[], datetime]:
     """The clock of the account. It stands at the end of the night for the sample account, and where one is set."""
     if settings.is_sample or settings.as_of is not None:
         stands = datetime.combine(as_of + timedelta(days=1), time(), UTC)

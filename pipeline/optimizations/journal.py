@@ -133,6 +133,22 @@ class Journal:
         on = ["optimization_id", "revision"]
         return told.join(read, on=on, how="inner", maintain_order="left").drop("revision")
 
+    def noted(self, field: str) -> pl.DataFrame:
+        """Every line about a field, of all records, whether or not it has an outcome.
+
+        Returns:
+            `optimization_id`, `subject` (null once forgotten), `outcome` (null while nobody has heard of one), and
+            `noted_at` (Datetime, UTC), when the line was noted.
+        """
+        at_event = (lines.c.optimization_id == events.c.optimization_id) & (lines.c.revision == events.c.revision)
+        columns = (lines.c.optimization_id, lines.c.subject, lines.c.outcome, events.c.occurred_at)
+        query = sa.select(*columns).join(events, at_event).where(lines.c.field == field)
+        with reading(self._engine) as connection:
+            rows = [tuple(row) for row in connection.execute(query)]
+        names = ("optimization_id", "subject", "outcome", "noted_at")
+        told = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+        return told.with_columns(pl.col("noted_at").str.to_datetime("%+", time_unit="us", time_zone="UTC"))
+
     def outcomes(self, optimization_id: str) -> Counter[str]:
         """How many subjects had which outcome at their last line."""
         latest = {write.subject: write for write in self.writes(optimization_id) if write.subject is not None}

@@ -62,8 +62,11 @@ class Ledger:
         self._engine.dispose()
 
     @contextmanager
-    def one_writer(self) -> Iterator[Hold]:
+    def one_writer(self, wait_seconds: float | None = None) -> Iterator[Hold]:
         """Hold the lock of the account, whose records nobody else moves by writing to it until the block ends.
+
+        Args:
+            wait_seconds: how long to wait for another writer; none = as long as an application may take.
 
         Yields:
             A function to be called before each batch of writes; it raises if the lock was lost.
@@ -72,7 +75,7 @@ class Ledger:
             AccountBusyError: if another process writes to the account for too long.
             LedgerError: if the ledger was edited. Nothing is written by such a ledger.
         """
-        with account_lock(self._engine) as hold:
+        with account_lock(self._engine, wait_seconds) as hold:
             if problems := self.verify():
                 raise LedgerError(
                     f"{problems[0]} So the ledger was edited, and nothing is written by it. Restore it from a backup; "

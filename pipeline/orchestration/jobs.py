@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from pipeline.operations.applying import apply_due
+from pipeline.operations.releasing import release_due
 from pipeline.optimizations.ledger import Ledger
 from pipeline.settings import Settings
 
@@ -40,3 +41,22 @@ def write_changes(
 def apply_changes() -> None:
     """Apply one record after the other, in one step."""
     write_changes()
+
+
+@dg.op(description="Lets into the flows that driptune releases whoever is due now, each person once.")
+def let_people_in(
+    context: dg.OpExecutionContext, ledger: dg.ResourceParam[Ledger], settings: dg.ResourceParam[Settings]
+) -> None:
+    """Let in who is due."""
+    release_due(settings, ledger, context.log.info)
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    config=CALM,
+    description="Lets people into flows at the moment that was decided, under approved records only.",
+    tags={"dagster/max_runtime": str(MAX_RUNTIME_SECONDS)},
+)
+def release_people() -> None:
+    """Let people in, in one step."""
+    let_people_in()

@@ -1,11 +1,17 @@
-"""The schedule of the nightly."""
+"""The schedules: of the nightly, and of the releases between two nights."""
 
 import dagster as dg
 from dagster._utils.schedules import is_valid_cron_schedule
 
 from pipeline.common.errors import ConfigurationError
-from pipeline.orchestration.jobs import nightly
+from pipeline.optimizations.account.releasing import releases_in_charge
+from pipeline.optimizations.ledger import open_ledger
+from pipeline.optimizations.record import IN_EFFECT
+from pipeline.orchestration.jobs import nightly, release_people
 from pipeline.settings import Settings
+
+# Often enough for the best hour, and seldom enough that a tick ends before the next one.
+RELEASE_CRON = "*/10 * * * *"
 
 
 def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
@@ -33,3 +39,23 @@ def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
         return dg.RunRequest(run_key=f"nightly-{as_of}", partition_key=as_of.isoformat())
 
     return every_night
+
+
+def release_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """Let people into flows every ten minutes. No run is started while no release is in effect, or all are stopped."""
+
+    @dg.schedule(
+        name="every_ten_minutes",
+        job=release_people,
+        cron_schedule=RELEASE_CRON,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Lets people into the flows that driptune releases.",
+    )
+    def every_ten_minutes(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        with open_ledger(settings) as ledger:
+            records = releases_in_charge(ledger.records(*IN_EFFECT))
+        if not records or settings.stop_file.exists():
+            return dg.SkipReason("No release is in effect, or releases are stopped.")
+        return dg.RunRequest(run_key=f"release-{context.scheduled_execution_time:%Y-%m-%dT%H:%M}")
+
+    return every_ten_minutes

@@ -10,6 +10,7 @@ from pipeline.common.words import counted, lift, share
 from pipeline.optimizations.realised import in_a_word
 from pipeline.published.reader import Tables
 from pipeline.schemas.vocabulary import RealisedOutcome as Kept
+from pipeline.schemas.vocabulary import ReleaseOutcome
 
 WINDOW = "28d"
 # What went away is news for a week; reconciliation keeps it for good.
@@ -39,6 +40,7 @@ def summary(tables: Tables, waiting: int, events: str | None = None) -> list[str
     lines += _alarms(tables["anomalies"])
     lines += _tests(tables["experiment_verdicts"])
     lines += _changes(tables["realised_lift"]) if "realised_lift" in tables else []
+    lines += _releases(tables["releases"]) if "releases" in tables else []
     lines += _stuck(tables["stuck_subscribers"])
     if "journeys" in tables:
         lines += _journeys(tables["journeys"], tables["journey_lint"], tables["reconciliation"])
@@ -103,6 +105,13 @@ def _changes(realised: pl.DataFrame) -> list[str]:
         promise = "" if row["promised_lift"] is None else f", promised {lift(row['promised_lift'])}"
         told += f"; {row['optimization_id']}: {row['metric']} {found}{promise}"
     return [f"  changes     {told}"]
+
+
+def _releases(releases: pl.DataFrame) -> list[str]:
+    """How many people were let into flows so far, and what became of the others."""
+    counts = dict(releases.group_by("outcome").agg(pl.col("subscribers").sum()).iter_rows())
+    told = [f"{counts[word]:,} {word}" for word in ReleaseOutcome if word in counts]
+    return [f"  releases    {', '.join(told)}"] if told else []
 
 
 def _stuck(stuck: pl.DataFrame) -> list[str]:

@@ -3,7 +3,7 @@
 import polars as pl
 
 from pipeline.schemas import vocabulary
-from pipeline.schemas.base import Table, Timestamp, table
+from pipeline.schemas.base import SUBSCRIBER, Table, Timestamp, table
 from pipeline.schemas.columns import column, count, key, method_name, share, utc_day, word
 
 RECORD = "Record of the ledger. The same change proposed again on the same basis is the same record."
@@ -11,6 +11,7 @@ WORKFLOW_OF_CHANGE = "Workflow that is changed. Null if several are."
 STEP_OF_CHANGE = "Step that is changed. Null if several are."
 INTERVAL = "95%"
 MEAN = "share or currency units"
+RELEASED = "Flow into which people are let."
 ALL_NIGHTS = "holds on all nights at once"
 TOTAL = "events or currency units"
 PROMISED = "Relative change that the proposal promised. Null if it promised none, or the row is a guardrail's."
@@ -137,3 +138,42 @@ class Learnings(Table, is_stamped=True):
     suggestion: pl.String = column(
         "What to plan there: a test, never a promise. Null if no step is alike.", nullable=True
     )
+
+
+@table("marts.release_starts", ("workflow_id",))
+class ReleaseStarts(Table, is_stamped=True):
+    """One row per flow that says `released_by: driptune`: how people are let in, and how many wait tonight."""
+
+    workflow_id: pl.String = key(RELEASED)
+    step_id: pl.String = key("E-mail before which people wait: the first one of the flow.")
+    start: pl.String = column("What lets a person in: a trigger, an event or a tag.", "JSON object")
+    hourly_cap: pl.Int64 = count("Most people let in within an hour.")
+    most: pl.Int64 = count("Most people let in by one approval.")
+    planned: pl.Int64 = count("People whose moment is planned.")
+    late: pl.Int64 = count("People whose moment passed too long ago. They are not let in.")
+    held_back: pl.Int64 = count("People whom a conflict or the frequency cap holds back tonight.")
+
+
+@table("marts.release_plan", ("workflow_id", "subscriber_key"))
+class ReleasePlan(Table, is_stamped=True):
+    """One row per person who waits for a flow that driptune releases: the moment that was decided, and the old one."""
+
+    workflow_id: pl.String = key(RELEASED)
+    step_id: pl.String = key("E-mail before which the person waits.")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    release_at: Timestamp = column("Moment that was decided. Null unless planned.", "UTC", nullable=True)
+    release_until: Timestamp = column("From then on it is too late for it.", "UTC", nullable=True)
+    planned_at: Timestamp = column("Moment after the planned wait alone. It holds for those held out.", "UTC")
+    planned_until: Timestamp = column("From then on it is too late for it.", "UTC", nullable=True)
+    status: pl.String = word("Whether the person is let in at that moment, or why not.", vocabulary.ReleaseStatus)
+
+
+@table("marts.releases", ("optimization_id", "hour", "outcome"))
+class Releases(Table):
+    """One row per record, hour and outcome: how many people were let in or wait, by the journal of what was done."""
+
+    optimization_id: pl.String = key(RECORD)
+    workflow_id: pl.String = key(RELEASED)
+    hour: Timestamp = column("Hour of the call; of the planned moment for those who wait or are late.", "UTC")
+    outcome: pl.String = word("What became of them.", vocabulary.ReleaseOutcome)
+    subscribers: pl.Int64 = count("People with this outcome.")

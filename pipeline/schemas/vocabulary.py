@@ -234,6 +234,7 @@ class ProposalKind(StrEnum):
     STUCK = "stuck"
     ANOMALY = "anomaly"
     ROLLBACK = "rollback"
+    RELEASE = "release"
 
 
 class ApplyKind(StrEnum):
@@ -242,6 +243,7 @@ class ApplyKind(StrEnum):
     API_PATCH = "api_patch"
     MEMBER_FIELDS = "member_fields"
     MANUAL = "manual"
+    RELEASE = "release"
 
 
 class Risk(StrEnum):
@@ -300,6 +302,19 @@ class LedgerEventType(StrEnum):
     WRITES_FORGOTTEN = "writes_forgotten"
     JOURNAL_ADOPTED = "journal_adopted"
     EXPORTED = "exported"
+
+
+ReleaseStatus = Literal["planned", "late", "conflict", "over the cap"]
+
+
+class ReleaseOutcome(StrEnum):
+    """What became of somebody whom driptune is to let into a flow."""
+
+    RELEASED = "released"
+    WAITING = "waiting"
+    LATE = "late"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
 
 
 LearningSource = Literal["test", "change"]

@@ -179,6 +179,16 @@ def test_the_definition_version_follows_what_a_flow_does_and_not_its_name(tmp_pa
         ("    trigger: signup", "    priority: 3", "line 6, onboarding.priority: is written twice. Keep one."),
         ("  - id: onboarding", "  - ident: x", "line 2, flows[0].id: is missing. Add it."),
         ("name: Onboarding", "name: [a", "line 4: is not YAML"),
+        (
+            "priority: 10",
+            "released_by: driptune",
+            "line 5, onboarding.released_by: nothing says how people are let in.",
+        ),
+        (
+            "priority: 10",
+            "released_by: driptune\n    deliver: {field: ROUTE}",
+            "line 5, onboarding.released_by: nothing says how people are let in.",
+        ),
         ("flows:", "flow:", "line 1, flow: is not a known field."),
         ("name: Onboarding", "name: &a [*a]", "line 3: is not YAML: an anchor refers to itself."),
         ("name: Onboarding", "name: \x01", "is not YAML: it contains a control character"),

@@ -29,6 +29,7 @@ class WritableAccount(FakeAccount):
         is_deaf: whether writes are answered well and forgotten.
         synchronised: whether writes of tags said that they start no flow.
         writes: paths that were written to, in their order.
+        let_in: numbers of the members who were let into a flow, in their order.
     """
 
     def __init__(self, people: int) -> None:
@@ -40,6 +41,7 @@ class WritableAccount(FakeAccount):
         self.is_deaf = False
         self.synchronised: set[bool] = set()
         self.writes: list[str] = []
+        self.let_in: list[int] = []
         self._lock = threading.Lock()
 
     def values(self, field: str) -> dict[int, str]:
@@ -80,6 +82,15 @@ class WritableAccount(FakeAccount):
 
     def _written(self, path: str, body: Any) -> Any:
         self.writes.append(path)
+        if path.endswith("/actions/trigger"):
+            addresses = [one["email_address"] for one in self.members]
+            self.let_in.append(addresses.index(body["email_address"]))
+            return {}
+        if path.endswith("/events"):
+            self.let_in.append(self.members.index(self.find(path.removesuffix("/events"), {})))
+            return {}
+        if path.endswith("/tags") and not body.get("is_syncing"):
+            self.let_in.append(self.members.index(self.find(path.removesuffix("/tags"), {})))
         if path.endswith("/tags"):
             return self._tagged(path.removesuffix("/tags"), body)
         if path == f"/lists/{AUDIENCE}/merge-fields":

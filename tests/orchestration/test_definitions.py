@@ -17,7 +17,7 @@ from pipeline.settings import Settings
 CONTRACT = {
     "workflows", "steps", "calendar", "step_metrics_daily", "step_metrics", "workflow_metrics", "step_links",
     "industry",
-    "metric_changes",
+    "metric_changes", "release_starts", "release_plan", "releases",
     "funnel", "bottlenecks", "exit_reasons", "stuck_subscribers", "time_to_next_step", "revenue_attribution",
     "reconciliation", "runs", "quarantine", "data_dictionary",
     "delay_curves", "delay_recommendations", "send_time_clusters", "send_time_profiles", "subscriber_send_times",

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.definitions import build_defs
-from pipeline.orchestration.schedules import nightly_schedule
+from pipeline.orchestration.schedules import nightly_schedule, release_schedule
 from pipeline.orchestration.sensors import tick_alert
 from pipeline.settings import Settings
 
@@ -122,3 +122,13 @@ def test_a_tick_that_fails_is_told_to_the_webhook_once(fallen, webhook) -> None:
     [alert] = told
     assert alert["text"].startswith("driptune: the schedule 'every_night' failed at ")
     assert alert["text"].endswith("UTC (DagsterUnknownPartitionError)")
+
+
+def test_no_run_is_started_while_no_release_is_in_effect(tmp_path: Path, repository: RepositoryDefinition) -> None:
+    with dg.instance_for_test() as instance:
+        moment = datetime(2026, 6, 30, 4, 10, tzinfo=UTC)
+        context = dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=moment, repository_def=repository
+        )
+        found = release_schedule(account(data_dir=tmp_path)).evaluate_tick(context)
+    assert (found.run_requests, found.skip_message) == ([], "No release is in effect, or releases are stopped.")

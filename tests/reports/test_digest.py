@@ -56,3 +56,11 @@ def test_what_changed_in_a_journey_and_what_is_wrong_is_one_line() -> None:
 def test_journeys_that_cannot_be_read_are_one_line_and_no_source_that_is_kept() -> None:
     [line] = journeys("2026-06-28: Mailchimp answered 403.")
     assert "they were not read since 2026-06-28: Mailchimp answered 403. Flows come from flows.yaml" in line
+
+
+def test_who_was_let_into_flows_and_what_became_of_the_others_is_one_line() -> None:
+    counts = {"released": 5, "waiting": 2, "unknown": 1}
+    rows = [row("releases", optimization_id="a", outcome=word, subscribers=count) for word, count in counts.items()]
+    tables: Tables = {**account([("welcome", "Welcome")]), "releases": pl.concat([*rows, rows[0]])}
+    told = [line for line in summary(tables, waiting=0) if line.startswith("  releases")]
+    assert told == ["  releases    10 released, 2 waiting, 1 unknown"]

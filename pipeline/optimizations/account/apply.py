@@ -93,6 +93,9 @@ def apply(
         checkpoint("started")
         if record.proposal.kind is Kind.ROLLBACK:
             record, details = _take_back(binding, record, first_day, is_resumed=is_resumed)
+        elif record.proposal.kind is Kind.RELEASE:
+            # Nothing stands in the account for it. From now on `releasing` lets people in under the record.
+            details = {"writes": {}, "left": 0}
         else:
             record, details = _bring(binding, record, tables, is_resumed=is_resumed)
         checkpoint("before the record")

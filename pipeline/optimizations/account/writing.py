@@ -202,9 +202,14 @@ def plan(ledger: Ledger, record: Record, account: Account, tables: Mapping[str, 
     """What applying the record would change now; nothing is written.
 
     Raises:
-        NotApplicableError: if a person makes the change, or the account lists nobody.
+        NotApplicableError: if a person makes the change, it lets people in, or the account lists nobody.
     """
     refuse_by_hand(record)
+    if record.proposal.kind is Kind.RELEASE:
+        raise NotApplicableError(
+            f"Applying {record.optimization_id} writes nothing: it lets people in from then on. "
+            "`driptune release --dry-run` shows when."
+        )
     if record.proposal.kind is Kind.ROLLBACK:
         target = ledger.record(str(record.proposal.after["roll_back"]))
         return plan_way_back(target, held_values(target, account), _traces(ledger.journal, target))

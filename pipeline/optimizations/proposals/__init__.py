@@ -14,6 +14,7 @@ from pipeline.optimizations.proposals.deliveries import delivery_proposals
 from pipeline.optimizations.proposals.evidence import Publication
 from pipeline.optimizations.proposals.experiments import start_proposals, winner_proposals
 from pipeline.optimizations.proposals.policies import policy_proposals
+from pipeline.optimizations.proposals.releases import release_proposals
 from pipeline.optimizations.proposals.rollbacks import rollback_proposals
 from pipeline.optimizations.proposals.send_times import send_time_proposals
 from pipeline.optimizations.proposals.stuck import stuck_proposals
@@ -26,6 +27,7 @@ ANALYSES: Sequence[Callable[[Publication], Iterator[Proposal]]] = (
     send_time_proposals,
     delivery_proposals,
     policy_proposals,
+    release_proposals,
     coordination_proposals,
     stuck_proposals,
     anomaly_proposals,

@@ -5,16 +5,19 @@ from typing import Any
 import polars as pl
 from pandera.typing.polars import DataFrame
 
+from pipeline.analysis.send_time.inputs import below_cap
 from pipeline.charts.figures import conflict_chart
 from pipeline.common.mailable import only_mailable
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
-from pipeline.decisions import conflicts
+from pipeline.config.flow_map import FlowMap, load_flow_map
+from pipeline.decisions import conflicts, releases
 from pipeline.decisions.memberships import stays
 from pipeline.decisions.planned_sends import planned_sends
+from pipeline.optimizations.record import canonical
 from pipeline.orchestration.asset import Night, asset
 from pipeline.orchestration.picture import image
-from pipeline.schemas import core
+from pipeline.schemas import core, loop, timing
 from pipeline.schemas import decisions as marts
 from pipeline.schemas.base import empty
 
@@ -93,3 +96,52 @@ def _moved(planned: pl.DataFrame, workflows: pl.DataFrame, daily_cap: int, night
     moved = conflicts.cap_sends(planned, workflows, daily_cap=daily_cap).filter("is_capped").drop("is_capped")
     method = f"at most {daily_cap} a local day, by priority"
     return moved.with_columns(as_of_day=pl.lit(night.as_of), method=pl.lit(method))
+
+
+def _release_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    return {"flows": rows.height, **rows.select(pl.col("planned", "late", "held_back").sum()).row(0, named=True)}
+
+
+@asset(
+    *(loop.ReleaseStarts, loop.ReleasePlan),
+    group="decisions",
+    summary=(_release_summary, lambda rows: {"people": rows.height}),
+)
+def planned_releases(
+    entries: DataFrame[core.CoreStepEntries],
+    messages: DataFrame[core.CoreMessages],
+    steps: DataFrame[core.CoreSteps],
+    subscribers: DataFrame[core.CoreSubscribers],
+    zone_offsets: DataFrame[core.CoreZoneOffsets],
+    hours: DataFrame[timing.SubscriberSendTimes],
+    collisions: DataFrame[marts.WorkflowConflicts],
+    night: Night,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Who waits for a flow that driptune releases, and when each is let in."""
+    definitions, as_of = night.settings.definitions, night.as_of
+    constraints = load_constraints(definitions)
+    released = releases.released_steps(_flow_starts(load_flow_map(definitions)), steps)
+    limits = constraints.of_steps(released)
+    people = releases.waiting(only_mailable(entries, subscribers), messages, released)
+    over_cap = people.head(0)
+    if cap := constraints.frequency_cap:
+        allowed = below_cap(people, messages, as_of=as_of, most=cap.messages, days=cap.days)
+        over_cap = people.join(allowed, on="subscriber_key", how="anti")
+    plan = releases.release_plan(
+        people, hours, limits, subscribers, zone_offsets, collisions, over_cap,
+        as_of=as_of, late_hours=night.settings.release_late_hours,
+    )  # fmt: skip
+    return releases.release_starts(released, plan, limits, as_of=as_of), plan
+
+
+def _flow_starts(flow_map: FlowMap) -> list[releases.FlowStart]:
+    return [
+        releases.FlowStart(
+            flow.id,
+            canonical(flow.deliver.start),
+            (flow.steps[0].delay or 0) if flow.steps else 0,
+            flow.release_at_most,
+        )
+        for flow in flow_map.flows
+        if flow.released_by and flow.deliver
+    ]

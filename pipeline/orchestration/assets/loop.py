@@ -8,6 +8,7 @@ from pandera.typing.polars import DataFrame
 from pipeline.analysis.experiments import learnings
 from pipeline.analysis.experiments.exposures import Facts
 from pipeline.charts.figures import realised_chart
+from pipeline.optimizations.account.released import released
 from pipeline.optimizations.account.written import deliveries, written_values
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.published import optimization_events, optimizations
@@ -61,6 +62,21 @@ def journal_tables(ledger: Ledger) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What was written to members until tonight, and for how long it stood."""
     settled, records = ledger.journal.settled(), ledger.records()
     return written_values(settled, records), deliveries(settled, records)
+
+
+@asset(
+    marts.Releases,
+    group="loop",
+    summary=lambda rows: dict(rows.group_by("outcome").agg(pl.col("subscribers").sum()).sort("outcome").iter_rows()),
+)
+def releases(
+    plan: DataFrame[marts.ReleasePlan],
+    messages: DataFrame[core.CoreMessages],
+    steps: DataFrame[core.CoreSteps],
+    ledger: Ledger,
+) -> pl.DataFrame:
+    """Who was let into flows until tonight, and who waits."""
+    return released(ledger.records(), ledger.journal.noted, plan, messages, steps)
 
 
 @asset(marts.RealisedLift, group="loop", summary=_realised_summary)

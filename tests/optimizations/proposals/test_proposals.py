@@ -30,12 +30,17 @@ from tests.worlds.published import (
     send_times,
     somebody_stuck,
 )
+from tests.worlds.releases import entry, night
 
 
 def proposed(tables: Tables) -> list[Proposal]:
     found, failures = proposals_from({**nothing(), **tables}, data_version="d", code_version="c")
     assert failures == []
     return found
+
+
+def somebody_to_release() -> Tables:
+    return night([entry(1, 5)])
 
 
 CASES: list[tuple[Callable[..., Tables], Kind, ApplyKind]] = [
@@ -48,6 +53,7 @@ CASES: list[tuple[Callable[..., Tables], Kind, ApplyKind]] = [
     (somebody_stuck, Kind.STUCK, ApplyKind.API_PATCH),
     (an_anomaly, Kind.ANOMALY, ApplyKind.MANUAL),
     (harm_done, Kind.ROLLBACK, ApplyKind.MEMBER_FIELDS),
+    (somebody_to_release, Kind.RELEASE, ApplyKind.RELEASE),
 ]
 
 
