@@ -62,7 +62,7 @@ def night_of_tick(settings: Settings, tick: datetime, repository: RepositoryDefi
     turn=st.sampled_from(TURNS),
     hours=st.integers(-72, 72),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_every_tick_of_every_zone_takes_the_last_complete_utc_day(repository, instance, zone, cron, turn, hours):
     settings = account(timezone=zone, nightly_cron=cron)
     schedule = nightly_schedule(settings)

@@ -300,7 +300,7 @@ def test_pages_that_take_too_long_are_halved(status, tmp_path, monkeypatch):
     account = FakeAccount()
     account.members = [member(number) for number in range(1_200)]
     account.tamper = lambda path, query, page: status if int(query.get("count", 0)) > 500 else None
-    with served(account, tmp_path, retry_budget_seconds=30.0) as night:
+    with served(account, tmp_path, retry_budget_seconds=8.0) as night:
         night.run()
     pages = [query for query in account.asked(f"{AUDIENCE}/members") if "status" not in query]
     asked = [(int(page["count"]), int(page["offset"])) for page in pages]
