@@ -131,14 +131,14 @@ class Lake:
             files = [file for file in files if file.parent in folders]
         return sum(self._remove(file, rows.select(where.natural_key)) for file in files)
 
-    def forget(self, subscriber_key: int) -> int:
-        """Rewrite every file that has rows of a subscriber, without these rows, and return their number.
+    def forget(self, *subscriber_keys: int) -> int:
+        """Rewrite every file that has rows of these subscribers, without these rows, and return their number.
 
         Whoever changed their address is removed with every address that they had. Leftovers of interrupted writes are
         removed too. The user's own files and Mailchimp may still have the person: from now on `append` drops such rows.
         It recognises them by a hash of the key, which does not reveal the person.
         """
-        keys = self.keys_of_person(subscriber_key)
+        keys = set().union(*(self.keys_of_person(key) for key in subscriber_keys))
         forgotten = self._forgotten() | {_hash_of_key(key) for key in keys}
         self.inventory.rewrite(self._forgotten_file, encoded_state({"keys": sorted(forgotten)}))
         removed, gone = 0, pl.DataFrame({"subscriber_key": sorted(keys)}, schema={"subscriber_key": pl.Int64})

@@ -46,14 +46,13 @@ def forget_person(settings: Settings, address: str) -> tuple[int, date]:
         as_of = begun.get("as_of") or published_night(settings).isoformat()
         with open_ledger(settings) as ledger:
             key = sound_keys(settings, ledger).of_address(address)
-        keys = sound_lake(settings).keys_of_person(key)
-        write_state(_mark(settings), {"as_of": as_of, "keys": sorted({*begun.get("keys", []), *keys})})
+        keys = sorted({*begun.get("keys", []), *sound_lake(settings).keys_of_person(key)})
+        write_state(_mark(settings), {"as_of": as_of, "keys": keys})
         lines, rows = _erase(settings, keys)
         if not (lines or rows or begun):
             _unmark(settings)
             raise UnknownPersonError("Nobody with this address is kept here. Nothing was removed. Check the spelling.")
-        _sweep_dagster(settings.dagster_home, {address, address.lower(), member_id(address)})
-        _finish(settings)
+        _finish(settings, {address, address.lower(), member_id(address), *map(str, keys)})
     return rows, date.fromisoformat(as_of)
 
 
@@ -65,16 +64,16 @@ def finish_forgetting(settings: Settings) -> None:
     """
     if _mark(settings).exists():
         with exclusive(settings.working_file.with_suffix(".lock"), DEFAULT_WAIT_SECONDS):
-            _finish(settings)
+            begun: dict[str, Any] = read_state(_mark(settings))
+            keys = begun.get("keys", [])
+            sound_lake(settings)
+            _erase(settings, keys)
+            _finish(settings, {str(key) for key in keys})
 
 
-def _finish(settings: Settings) -> None:
-    """Erase everybody whom the mark names, and all that is made of their rows; then remove the mark."""
-    begun: dict[str, Any] = read_state(_mark(settings))
-    keys = begun.get("keys", [])
-    sound_lake(settings)
-    _erase(settings, keys)
-    _sweep_dagster(settings.dagster_home, {str(key) for key in keys})
+def _finish(settings: Settings, names: Collection[str]) -> None:
+    """Remove all that was made of the rows of people whom these names stand for; then remove the mark."""
+    _sweep_dagster(settings.dagster_home, names)
     # A killed run leaves the database's log, the folder into which it spills, and pages in the making.
     made = [*settings.working_file.parent.glob(f"{settings.working_file.name}*")]
     made += settings.data_dir.glob(f".{settings.reports_dir.name}.*")
@@ -90,7 +89,7 @@ def _erase(settings: Settings, keys: Collection[int]) -> tuple[int, int]:
     """Erase people from journal and lake; returns how many lines and rows there were."""
     with open_ledger(settings) as ledger:
         lines = sum(ledger.forget(str(key), now=datetime.now(UTC)) for key in keys)
-    return lines, sum(Lake(settings.lake_dir).forget(key) for key in keys)
+    return lines, Lake(settings.lake_dir).forget(*keys)
 
 
 def _sweep_dagster(home: Path, names: Collection[str]) -> None:
