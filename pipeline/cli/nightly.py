@@ -8,8 +8,8 @@ from dagster_shared.error import SerializableErrorInfo
 
 from pipeline.common.errors import NightlyError, disk_words
 from pipeline.definitions import build_defs
-from pipeline.engine.reading import tells_damage
-from pipeline.operations.soundness import WORKING_FILE_DAMAGED, damage_found
+from pipeline.engine.reading import WORKING_FILE_DAMAGED, tells_damage
+from pipeline.operations.soundness import damage_found
 from pipeline.orchestration.instance import open_instance
 from pipeline.orchestration.jobs import nightly
 from pipeline.orchestration.partitions import check_nights, range_tags

@@ -9,6 +9,7 @@ import polars as pl
 
 from pipeline.common.errors import SourceError
 
+WORKING_FILE_DAMAGED = "working.duckdb is damaged. Run driptune repair: everything in it is rebuilt from the lake."
 # What DuckDB says of a file that is cut, empty, of another kind, of a later version, or has a wrong checksum.
 _DAMAGE = ("not a valid DuckDB", "Corrupt database", "Could not read enough bytes", "checksum", "version number")
 

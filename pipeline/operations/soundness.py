@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.common.errors import DriptuneError
 from pipeline.common.lock import DEFAULT_WAIT_SECONDS, exclusive
-from pipeline.engine.reading import is_damaged
+from pipeline.engine.reading import WORKING_FILE_DAMAGED, is_damaged
 from pipeline.lake.inventory import FORGOTTEN, LEDGER_NOTE, Damage
 from pipeline.lake.keys import SubscriberKeys, fingerprint, load_keys, load_secret
 from pipeline.lake.store import Lake
@@ -19,7 +19,6 @@ from pipeline.settings import Settings
 
 # Of more damaged files than this, some are named and the others counted.
 NAMED = 20
-WORKING_FILE_DAMAGED = "working.duckdb is damaged. Run driptune repair: everything in it is rebuilt from the lake."
 
 
 class DamageError(DriptuneError):

@@ -15,7 +15,7 @@ from dagster_duckdb import DuckDBResource
 
 from pipeline.common.errors import DriptuneError
 from pipeline.common.lock import DEFAULT_WAIT_SECONDS, POLL_SECONDS, WarehouseBusyError, exclusive, holders
-from pipeline.engine.reading import is_damage
+from pipeline.engine.reading import WORKING_FILE_DAMAGED, is_damage
 from pipeline.published.snapshot import SNAPSHOT_NAME
 from pipeline.schemas.base import Table, conform, empty, identity
 
@@ -51,9 +51,7 @@ class WorkingFile(DuckDBResource):
                 return duckdb.connect(self.database, config=self.connection_config)
             except duckdb.Error as error:
                 if is_damage(error):
-                    raise WarehouseDamagedError(
-                        f"{file.name} is damaged. Run driptune repair: everything in it is rebuilt from the lake."
-                    ) from error
+                    raise WarehouseDamagedError(WORKING_FILE_DAMAGED) from error
                 if "Could not set lock" not in str(error):
                     raise
                 if time.monotonic() >= deadline:
