@@ -154,7 +154,7 @@ def _score_day(state: Recursion, today: int, out: Replay, snapshots: deque[_Snap
 
 def _slow_score(state: Recursion, day: Day) -> Array:
     """Score of a night against the level that remembers longer, which a slow drift has not moved as far."""
-    rate, error = state.rate(state.slow), state.slow.variance / (state.slow.events + 0.5) ** 2
+    rate, error = state.rate(state.slow), state.error(state.slow)
     slow = _forecast(state.panel.kind, day.weekday, day.count, day.exposure, rate, day.factor, error)
     return predictive_score(state.panel.kind, slow.count, slow.exposure, slow.expected, state.dispersion + slow.error)
 
@@ -165,10 +165,10 @@ def _forecast_of(state: Recursion, today: int, snapshots: deque[_Snapshot]) -> D
     state.shrink_dispersion()
     factors, factor_error = state.factors()
     rate = state.rate(state.level)
-    error = state.level.variance / (state.level.events + 0.5) ** 2
+    error = state.error(state.level)
     shared = factor_error.mean(axis=0)
-    slow_error = state.slow.variance / (state.slow.events + 0.5) ** 2
-    snapshots.append(_Snapshot(rate, error + shared, state.rate(state.slow), slow_error + shared / 7, factors))
+    slow_rate, slow_error = state.rate(state.slow), state.error(state.slow)
+    snapshots.append(_Snapshot(rate, error + shared, slow_rate, slow_error + shared / 7, factors))
     exposure = np.where(panel.usable[today], panel.exposure[today], 1.0)
     count = np.where(panel.usable[today], panel.counts[today], 0.0)
     return _forecast(panel.kind, weekday, count, exposure, rate, factors[weekday], error + factor_error[weekday])
@@ -231,7 +231,7 @@ def _recover(state: Recursion, flagged: Mask, day: Day, today: int, out: Replay)
     if not candidates.any():
         return candidates
     rate = state.rate(state.former)
-    error = state.former.variance / (state.former.events + 0.5) ** 2
+    error = state.error(state.former)
     old = _forecast(state.panel.kind, day.weekday, day.count, day.exposure, rate, day.factor, error)
     score = predictive_score(state.panel.kind, day.count, day.exposure, old.expected, state.dispersion + error)
     returned = candidates & (np.abs(score) < _RECOVERY_SCORE)

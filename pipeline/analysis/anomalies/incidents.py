@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.analysis.anomalies.baseline import ALARM_PROBABILITY, two_sided
-from pipeline.analysis.anomalies.nights import METHOD, flagged
+from pipeline.analysis.anomalies.nights import METHOD, SERIES, flagged, weekly_values
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.monitoring import Anomalies
 
@@ -27,7 +27,7 @@ SEVERITY_ORDER = ("low", "medium", "high", "critical")
 # A drift by this factor, from one week to the week four weeks later, is grave, although no single night of it is.
 _GRAVE_FACTOR = 0.6
 _GRAVE_PROBABILITY = SEVERITY_PROBABILITIES["high"] / 2
-_WEEK_DAYS, _APART_DAYS = 7, 28
+_APART_DAYS = 28
 # A drift is confirmed on one night. People are told of it for a week.
 _DRIFT_TOLD_DAYS = 7
 # The chance that a CUSUM passes its limit on a given night although nothing drifts, as the simulations measure it.
@@ -221,7 +221,7 @@ def _step_rows(baselines: pl.DataFrame) -> pl.DataFrame:
         .otherwise(pl.lit("night"))
     )
     away = (pl.col("numerator") - pl.col("expected_events")).abs().round().cast(pl.Int64)
-    graded = flagged(baselines).join(_far_drifts(baselines), on=["workflow_id", "step_id", "metric", "day"], how="left")
+    graded = flagged(baselines).join(_far_drifts(baselines), on=[*SERIES, "day"], how="left")
     of_drift = pl.when(pl.col("is_far")).then(_GRAVE_PROBABILITY).otherwise(_DRIFT_PROBABILITY)
     return graded.with_columns(
         scope=pl.lit("step"),
@@ -233,18 +233,11 @@ def _step_rows(baselines: pl.DataFrame) -> pl.DataFrame:
 
 def _far_drifts(baselines: pl.DataFrame) -> pl.DataFrame:
     """`is_far` by series and day: its week differs from the week four weeks before by more than the grave factor."""
-    series = ["workflow_id", "step_id", "metric"]
-    per = pl.when(pl.col("metric_kind") == "volume").then("days").otherwise("denominators")
-    weeks = (
-        baselines.sort(*series, "day")
-        .rolling("day", period=f"{_WEEK_DAYS}d", group_by=[*series, "metric_kind"])
-        .agg(numerators=pl.col("numerator").sum(), denominators=pl.col("denominator").sum(), days=pl.len())
-        .select(*series, "day", level=pl.when(per > 0).then(pl.col("numerators") / per))
-    )
-    before = weeks.with_columns(pl.col("day").dt.offset_by(f"{_APART_DAYS}d")).rename({"level": "former"})
-    ratio = pl.col("level") / pl.col("former")
-    return weeks.join(before, on=[*series, "day"]).select(
-        *series, "day", is_far=(ratio <= _GRAVE_FACTOR) | (ratio >= 1 / _GRAVE_FACTOR)
+    weeks = weekly_values(baselines)
+    before = weeks.with_columns(pl.col("day").dt.offset_by(f"{_APART_DAYS}d")).rename({"smoothed_value": "former"})
+    ratio = pl.col("smoothed_value") / pl.col("former")
+    return weeks.join(before, on=[*SERIES, "day"]).select(
+        *SERIES, "day", is_far=(ratio <= _GRAVE_FACTOR) | (ratio >= 1 / _GRAVE_FACTOR)
     )
 
 

@@ -24,6 +24,7 @@ from pipeline.schemas.monitoring import AnomalyBaselines, MetricTrends
 METHOD = "discounted beta-binomial / negative binomial forecast, CUSUM"
 TREND_DAYS = 7
 _STEP = ["workflow_id", "step_id"]
+SERIES = [*_STEP, "metric"]
 
 
 def anomaly_baselines(
@@ -86,11 +87,6 @@ def metric_trends(baselines: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFra
         counts of seven days pooled), the band, and `change_marker`: null, 'anomaly', 'new level', 'former level',
         'drift', 'new version' or 'holiday'.
     """
-    series = [*_STEP, "metric"]
-    ordered = baselines.sort(*series, "day").with_columns(pl.col("day").set_sorted())
-    pooled = ordered.rolling("day", period=f"{TREND_DAYS}d", group_by=series).agg(
-        numerators=pl.col("numerator").sum(), denominators=pl.col("denominator").sum(), days=pl.len()
-    )
     marker = (
         pl.when(pl.col("change").is_not_null())
         .then("change")
@@ -101,11 +97,22 @@ def metric_trends(baselines: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFra
         .when(pl.col("status") == "holiday")
         .then(pl.lit("holiday"))
     )
-    per = pl.when(pl.col("metric_kind") == "volume").then("days").otherwise("denominators")
     begun = versions.filter(pl.col("version") > 1).select("workflow_id", day="first_day", is_new_version=pl.lit(True))
-    known = ordered.join(pooled, on=[*series, "day"]).join(begun.unique(), on=["workflow_id", "day"], how="left")
-    marked = known.with_columns(change_marker=marker, smoothed_value=pl.when(per > 0).then(pl.col("numerators") / per))
-    return conform(marked.sort(*series, "day"), MetricTrends)
+    pooled = baselines.join(weekly_values(baselines), on=[*SERIES, "day"])
+    known = pooled.join(begun.unique(), on=["workflow_id", "day"], how="left")
+    return conform(known.with_columns(change_marker=marker).sort(*SERIES, "day"), MetricTrends)
+
+
+def weekly_values(baselines: pl.DataFrame) -> pl.DataFrame:
+    """The counts of the seven days up to each day, pooled: the series, `day` and `smoothed_value`."""
+    per = pl.when(pl.col("metric_kind") == "volume").then("days").otherwise("denominators")
+    return (
+        baselines.sort(*SERIES, "day")
+        .with_columns(pl.col("day").set_sorted())
+        .rolling("day", period=f"{TREND_DAYS}d", group_by=[*SERIES, "metric_kind"])
+        .agg(numerators=pl.col("numerator").sum(), denominators=pl.col("denominator").sum(), days=pl.len())
+        .select(*SERIES, "day", smoothed_value=pl.when(per > 0).then(pl.col("numerators") / per))
+    )
 
 
 @dataclass(frozen=True)

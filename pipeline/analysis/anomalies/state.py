@@ -174,6 +174,10 @@ class Recursion:
         rate: Array = (level.events + 0.5) / np.maximum(level.exposure + trial, 1e-9)
         return np.minimum(rate, LARGEST_RATE) if self.panel.kind == "rate" else rate
 
+    def error(self, level: Level) -> Array:
+        """Relative variance of the error of `rate`."""
+        return level.variance / (level.events + 0.5) ** 2
+
     def factors(self) -> tuple[Array, Array]:
         """Weekday factors (7, series), shrunk to the fleet's, and the relative variance of their error."""
         saturated = 1 / (self.weekday_expected.sum(axis=0) / 7 + _FLEET_SATURATION)
