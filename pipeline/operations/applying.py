@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
 from typing import Any
 
 from pipeline.config.approvals import load_approvals
@@ -18,7 +19,7 @@ from pipeline.optimizations.account.writing import NotApplicableError, NotConfir
 from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.changes import ChangePlan, Outcome
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import IN_EFFECT, Record, in_charge
+from pipeline.optimizations.record import IN_EFFECT, Proposal, Record, in_charge
 from pipeline.published.reader import Tables, read_publication
 from pipeline.published.snapshot import Manifest
 from pipeline.schemas.vocabulary import RecordStatus as Status
@@ -31,9 +32,15 @@ Tell = Callable[[str], None]
 class World:
     """The account, the standing publication, and the first day on which what is written now is in effect."""
 
+    settings: Settings
     account: MailchimpAccount
     tables: Tables
     first_day: date
+
+    @cached_property
+    def standing(self) -> list[Proposal]:
+        """What the standing publication suggests."""
+        return standing_proposals(self.settings)[0]
 
 
 @contextmanager
@@ -54,7 +61,7 @@ def reach(settings: Settings) -> Iterator[World]:
     with connect(settings, as_of) as client:
         account = MailchimpAccount(client, Lake(settings.lake_dir).addresses(), clock)
         first_day = max(as_of + timedelta(days=1), clock().date())
-        yield World(account, read_publication(settings.published_dir), first_day)
+        yield World(settings, account, read_publication(settings.published_dir), first_day)
 
 
 def account_clock(settings: Settings, as_of: date) -> Callable[[], datetime]:
@@ -74,7 +81,7 @@ def dry_run(settings: Settings, ledger: Ledger, optimization_id: str) -> ChangeP
 def apply_one(settings: Settings, ledger: Ledger, optimization_id: str, *, now: datetime) -> Record:
     """Apply an approved record, or finish an application that was cut short."""
     with reach(settings) as world:
-        return _apply(settings, ledger, optimization_id, world, now)
+        return _apply(ledger, optimization_id, world, now)
 
 
 def roll_back(
@@ -115,7 +122,7 @@ def apply_due(settings: Settings, ledger: Ledger, *, now: datetime, tell: Tell) 
                     done = rollbacks.resume_rollback(ledger, name, world.account, now=now)
                     tell(f"{name}: rolled back; {put_back_in_words(done)}")
                 else:
-                    done = _apply(settings, ledger, name, world, now)
+                    done = _apply(ledger, name, world, now)
                     tell(f"{name}: applied; {written_in_words(done)}")
     if unconfirmed:
         raise unconfirmed[0]
@@ -154,15 +161,14 @@ def _left_in_words(left: int) -> str:
     return f"; {left:,} left, because somebody has set another value since" if left else ""
 
 
-def _apply(settings: Settings, ledger: Ledger, optimization_id: str, world: World, now: datetime) -> Record:
-    standing, _ = standing_proposals(settings)
+def _apply(ledger: Ledger, optimization_id: str, world: World, now: datetime) -> Record:
     return applications.apply(
         ledger,
         optimization_id,
         world.account,
         world.tables,
-        approval_policy=load_approvals(settings.definitions),
-        standing=standing,
+        approval_policy=load_approvals(world.settings.definitions),
+        standing=world.standing,
         first_day=world.first_day,
         now=now,
     )
