@@ -5,9 +5,11 @@ The points are put around production code from here; it knows nothing of them.
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -207,3 +209,19 @@ def in_fork(work: Callable[[], str]) -> str:
         told = stream.read()
     _, status = os.waitpid(child, 0)
     return f"error: ended by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else told
+
+
+def side_by_side(module: str, shares: Iterable[Sequence[str]]) -> list[str]:
+    """Run a module as a process for each share of the work, all at once, and return what each printed.
+
+    Raises:
+        RuntimeError: if one broke off.
+    """
+    workers = [
+        subprocess.Popen([sys.executable, "-m", module, *share], stdout=subprocess.PIPE, text=True) for share in shares
+    ]
+    # All of them are waited for, so that none is left at work in a folder that goes.
+    told = [worker.communicate()[0] for worker in workers]
+    if any(worker.returncode for worker in workers):
+        raise RuntimeError(f"A worker of {module} broke off; what stopped it stands above.")
+    return told

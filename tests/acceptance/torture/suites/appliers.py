@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from pipeline.optimizations.ledger import Ledger
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.acceptance.torture import Row
 from tests.acceptance.torture.stored_account import StoredAccount
-from tests.acceptance.torture.victims import Death, in_fork, run_and_kill
+from tests.acceptance.torture.victims import Death, in_fork, run_and_kill, side_by_side
 from tests.optimizations.conftest import NOW, POLICY
 from tests.worlds.writing import FIRST_DAY, PEOPLE, PLACES, TABLES, approved, expected, hours
 
@@ -30,8 +29,7 @@ def measure(quick: bool) -> Iterator[Row]:
     """Killed once or twice, then run to its end, then rolled back."""
     kills = 9 if quick else 90
     with tempfile.TemporaryDirectory(prefix="driptune-torture-") as folder:
-        command = [sys.executable, "-m", __name__, folder, str(kills)]
-        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        [told] = side_by_side(__name__, [(folder, str(kills))])
     died, wrong, not_back, broken = json.loads(told.splitlines()[-1])
     yield Row("R1", f"{died} kills -9 of who applies to {PEOPLE:,} members: wrong values after the next run, "
               "or after the rollback; ledgers out of order", f"{wrong}; {not_back}; {broken}", "0; 0; 0",

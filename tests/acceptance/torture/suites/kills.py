@@ -5,7 +5,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ from tests.acceptance.torture.victims import (
     run_and_kill,
     settings_of,
     short_night,
+    side_by_side,
     whole_night,
 )
 from tests.mailchimp.fake_account import NIGHT
@@ -64,19 +64,8 @@ def measure(quick: bool) -> Iterator[Row]:
     short, whole = (12, 0) if quick else (176, 24)
     total = Tally()
     with tempfile.TemporaryDirectory(prefix="driptune-torture-") as folder, serve(account().answer) as url:
-        workers = [
-            subprocess.Popen(
-                [sys.executable, "-m", __name__, folder, url, str(number), str(short // 2), str(whole // 2)],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for number in range(WORKERS)
-        ]
-        # All of them are waited for, so that none is left at work in a folder that goes.
-        told = [worker.communicate()[0] for worker in workers]
-        if any(worker.returncode for worker in workers):
-            raise RuntimeError("A worker of the kills broke off; what stopped it stands above.")
-        for lines in told:
+        shares = [(folder, url, str(number), str(short // 2), str(whole // 2)) for number in range(WORKERS)]
+        for lines in side_by_side(__name__, shares):
             total.add(Tally(**json.loads(lines.splitlines()[-1])))
     done = f"{total.kills} kills -9 of nightlies"
     yield Row("R1", f"{done}: files that do not open", str(total.unopenable), "0", total.unopenable == 0)

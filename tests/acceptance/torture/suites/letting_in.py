@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -26,7 +25,7 @@ from pipeline.optimizations.proposals.releases import release_proposals
 from pipeline.optimizations.record import Proposal
 from pipeline.optimizations.review import Seen
 from tests.acceptance.torture import Row
-from tests.acceptance.torture.victims import Death, in_fork, run_and_kill
+from tests.acceptance.torture.victims import Death, in_fork, run_and_kill, side_by_side
 from tests.optimizations.conftest import NOW, POLICY
 from tests.worlds.published import nothing
 from tests.worlds.releases import MORNING, TONIGHT, entry, night
@@ -42,8 +41,7 @@ def measure(quick: bool) -> Iterator[Row]:
     """Killed when only those held out are due, killed when everybody is, then run to its end."""
     kills = 10 if quick else 200
     with tempfile.TemporaryDirectory(prefix="driptune-torture-") as folder:
-        command = [sys.executable, "-m", __name__, folder, str(kills)]
-        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        [told] = side_by_side(__name__, [(folder, str(kills))])
     died, twice, early, uncounted, broken = json.loads(told.splitlines()[-1])
     yield Row("R16", f"{died} kills -9 of who lets {PEOPLE:,} people into a flow: let in twice; let in at a "
               "moment that is not theirs; neither let in nor counted as unknown; ledgers out of order",

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -42,7 +41,7 @@ from tests.acceptance.torture.nights.faults import (
     move_clock,
 )
 from tests.acceptance.torture.state import half_published, unopenable
-from tests.acceptance.torture.victims import in_fork
+from tests.acceptance.torture.victims import in_fork, side_by_side
 from tests.mailchimp.breaking import BreakingAccount
 from tests.mailchimp.fake_account import API_KEY
 from tests.mailchimp.faults import BODY_CAP
@@ -63,24 +62,8 @@ def measure(quick: bool) -> Iterator[Row]:
     """The seeds, shared among workers."""
     seeds = 10 if quick else SEEDS
     with tempfile.TemporaryDirectory(prefix="driptune-torture-") as folder:
-        workers = [
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    __name__,
-                    str(Path(folder) / str(number)),
-                    *map(str, range(number, seeds, WORKERS)),
-                ],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for number in range(WORKERS)
-        ]
-        # All of them are waited for, so that none is left at work in a folder that goes.
-        told = [worker.communicate()[0] for worker in workers]
-        if any(worker.returncode for worker in workers):
-            raise RuntimeError("A worker of the nights broke off; what stopped it stands above.")
+        shares = [(f"{folder}/{number}", *map(str, range(number, seeds, WORKERS))) for number in range(WORKERS)]
+        told = side_by_side(__name__, shares)
     sums: Counter[str] = Counter()
     for lines in told:
         sums.update(json.loads(lines.splitlines()[-1]))
