@@ -1,5 +1,6 @@
 -- Grain: message (step, subscriber) with what became of it, by day of sending.
 -- Mailchimp marks opens by machines for messages sent since 2024-06-22 (1719014400000000).
+-- An unsubscribe or complaint more than 30 days before the sending belongs to no message.
 WITH reaction AS (
   SELECT
     engagement.step_key AS step_key,
@@ -78,8 +79,10 @@ LEFT JOIN unsubscribe AS unsubscribe
   ON unsubscribe.campaign_id = send.campaign_id
   AND unsubscribe.subscriber_key = send.subscriber_key
   AND unsubscribe.version_rank = 1
+  AND unsubscribe.occurred_us >= send.sent_us - 2592000000000
 LEFT JOIN complaint AS complaint
   ON complaint.campaign_id = send.campaign_id
   AND complaint.subscriber_key = send.subscriber_key
   AND complaint.version_rank = 1
+  AND complaint.occurred_us >= send.sent_us - 2592000000000
 WHERE send.day BETWEEN $first_day AND $last_day

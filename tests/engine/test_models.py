@@ -103,22 +103,23 @@ def test_lint_rejects_what_engines_do_differently(construct: str, tmp_path: Path
 def test_every_day_of_a_month_has_its_cohort(tmp_path: Path):
     """Civil months by arithmetic equal the calendar's, over four centuries."""
     days = pl.DataFrame({"day": pl.date_range(pl.date(1970, 1, 1), pl.date(2370, 1, 1), "1d", eager=True)})
-    people = days.select(
+    subscribers = days.select(
         subscriber_key=pl.int_range(1, pl.len() + 1),
         signup_us=pl.col("day").cast(pl.Datetime("us")).cast(pl.Int64),
         month=pl.col("day").dt.strftime("%Y-%m"),
     )
     sql = next(model.sql for model in MODELS if model.name == "reductions.cohort_cells")
     connection = connect(dimensions(SUBSCRIBERS))
-    connection.register("people", people)
+    connection.register("people", subscribers)
     connection.execute("CREATE OR REPLACE TABLE core.subscribers AS SELECT *, NULL::BIGINT AS first_purchase_us, "
                        "NULL::VARCHAR AS plan, NULL::VARCHAR AS cohort_value FROM people")  # fmt: skip
-    membership = "WITH " + sql[sql.index("moment AS (") : sql.rindex("SELECT\n  membership.cohort_type")]
+    people = "member AS (SELECT * FROM core.subscribers), "
+    membership = f"WITH {people}" + sql[sql.index("moment AS (") : sql.rindex("SELECT\n  membership.cohort_type")]
     found = connection.sql(
         f"{membership} SELECT people.month = membership.cohort AS same FROM membership JOIN people "
         "USING (subscriber_key) WHERE cohort_type = 'signup_date'"
     ).pl()
-    assert found.height == people.height
+    assert found.height == subscribers.height
     assert found["same"].all()
 
 

@@ -15,7 +15,7 @@ import duckdb
 import pandas as pd
 
 from pipeline.engine import EVERYTHING, Engine, models
-from pipeline.engine.views import create_views, list_files
+from pipeline.engine.views import create_view, lake_tables, list_files, read_footers
 from pipeline.settings import SQL_DIR
 from tests.acceptance.bench.account import Scale, dimensions, write_dimensions
 
@@ -53,7 +53,9 @@ def build(events: int, file: str, lake: str) -> dict[str, float]:
 def bare(file: str, lake: str) -> None:
     """The same SQL as a script for DuckDB: no windows, no state, no transactions."""
     with open_file(Path(file)) as connection:
-        create_views(connection, "lake", list_files(Path(lake)))
+        files = read_footers(connection, list_files(Path(lake), lake_tables()))
+        for table in lake_tables():
+            create_view(connection, "lake", table, {file: files[file] for file in files if file.table == table})
         connection.execute("CREATE SCHEMA IF NOT EXISTS reductions")
         days = {"first_day": EVERYTHING.first_day, "last_day": EVERYTHING.last_day}
         for model in models(SQL_DIR):
