@@ -18,7 +18,7 @@ INHERITED_DAYS: Mapping[str, Mapping[str, str]] = {
     "core.messages": {"core.sends": "day", "core.engagements": "day"},
     "core.conversions": {"core.conversion_claims": "day"},
     "core.arrivals": {"core.sends": "day"},
-    "core.departures": {"core.sends": "day"},
+    "core.departures": {"core.sends": "day", "core.opt_outs": "day"},
     "core.step_entries": {"core.arrivals": "day"},
     "core.credits": {"core.conversions": "day"},
     "reductions.step_days": {"core.messages": "day"},
@@ -43,6 +43,7 @@ DAYS_LOOKED_BACK: Mapping[str, Mapping[str, int]] = {"reductions.frequency_days"
 DAYS_BY_QUERY: Mapping[str, tuple[str, ...]] = {
     "core.arrivals": ("core.tracked_steps",),
     "core.conversions": ("core.conversion_claims",),
+    "core.messages": ("core.opt_outs",),
     "core.step_entries": ("core.arrivals", "core.conversions", "core.departures"),
     "core.credits": ("core.engagements",),
     "reductions.cohort_cells": ("core.arrivals", "core.conversions", "core.departures"),

@@ -37,13 +37,10 @@ REACHES: Mapping[str, Mapping[str, Reach]] = {
     "core.tracked_steps": {"events": SAME_DAYS},
     "core.conversion_claims": {"events": SAME_DAYS, "orders": LATEST_VERSIONS},
     "core.shared_ips": {"email_activity": SAME_DAYS},
-    "core.departures": {"events": SAME_DAYS, "unsubscribes": LATEST_VERSIONS, "abuse_reports": LATEST_VERSIONS},
+    "core.opt_outs": {"unsubscribes": LATEST_VERSIONS, "abuse_reports": LATEST_VERSIONS},
+    "core.departures": {"events": SAME_DAYS},
     "core.arrivals": {"events": SAME_DAYS, "automation_queue": Reach(is_last_day=True)},
     "core.engagements": {"email_activity": SINCE_MONTH_BEFORE, "open_details": SINCE_MONTH_BEFORE},
-    "core.messages": {
-        "unsubscribes": Reach(days_before=30, days_after=None, has_later_versions=True),
-        "abuse_reports": Reach(days_before=30, days_after=None, has_later_versions=True),
-    },
     "reductions.subscriber_hours": {"events": SAME_DAYS},
 }
 

@@ -218,6 +218,17 @@ class CoreArrivals(_Entry):
     is_delay_randomised: pl.Boolean = column(IS_DRAWN)
 
 
+@table("core.opt_outs", ("campaign_id", "subscriber_key", "reason"))
+class CoreOptOuts(Table):
+    """One row per unsubscribe, and per complaint, that Mailchimp attributes to a campaign."""
+
+    campaign_id: pl.String = key("Mailchimp campaign.")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    reason: pl.String = word("'unsubscribed' or 'complaint'.", vocabulary.ExitReason)
+    occurred_us: pl.Int64 = instant("When it happened.")
+    day: pl.Int64 = day_number("Day of it.")
+
+
 @table("core.departures", ("subscriber_key", "workflow_key", "reason", "occurred_us"))
 class CoreDepartures(Table):
     """One row per event that ends stays of a subscriber: in one workflow, or in all of them (`workflow_key` 0)."""

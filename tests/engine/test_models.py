@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from sqlglot import exp, parse_one
 
 from pipeline.engine import column_lineage, lint, models
 from pipeline.lake.store import Lake
@@ -70,6 +71,13 @@ def test_rows_keep_the_contract_of_their_table(built, model):
 def test_models_are_described_and_portable(model):
     assert model.description.startswith("Grain: ")
     assert lint(model.path) == []
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_tables_and_parameters_are_those_of_the_syntax_tree(model):
+    tree = parse_one(model.sql, dialect="duckdb")
+    assert set(model.depends_on) == {f"{table.db}.{table.name}" for table in tree.find_all(exp.Table) if table.db}
+    assert set(model.parameters) == {str(parameter.this) for parameter in tree.find_all(exp.Placeholder)}
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
