@@ -71,6 +71,7 @@ SUBSCRIBER_EFFECTS = (
     ("reductions.cohort_cells", "core.conversions", "has_other_cohort"),
     ("reductions.cohort_cells", "core.departures", "has_other_cohort"),
     ("reductions.assigned_delays", "core.step_entries", "has_other_plan"),
+    ("reductions.assigned_delays", "core.conversions", "has_other_plan"),
 )
 
 

@@ -31,7 +31,6 @@ INHERITED_DAYS: Mapping[str, Mapping[str, str]] = {
     "reductions.funnel_transitions": {"core.step_entries": "day"},
     "reductions.transition_hours": {"core.step_entries": "day"},
     "reductions.exit_days": {"core.step_entries": "day"},
-    "reductions.assigned_delays": {"core.step_entries": "day"},
 }
 
 # A model that looks back on earlier days of a table: so many days after a changed day become due, too.
@@ -47,13 +46,14 @@ DAYS_BY_QUERY: Mapping[str, tuple[str, ...]] = {
     "core.step_entries": ("core.arrivals", "core.conversions", "core.departures"),
     "core.credits": ("core.engagements",),
     "reductions.cohort_cells": ("core.arrivals", "core.conversions", "core.departures"),
-    "reductions.assigned_delays": ("core.conversions",),
+    "reductions.assigned_delays": ("core.step_entries", "core.conversions"),
 }
 INSTANTS: Mapping[str, str] = {
     "core.arrivals": "entered_us",
     "core.conversions": "occurred_us",
     "core.departures": "occurred_us",
     "core.engagements": "occurred_us",
+    "core.step_entries": "entered_us",
 }
 
 CHANGED_FACTS = """

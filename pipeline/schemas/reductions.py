@@ -161,17 +161,18 @@ class HoursOfWeek(Table):
 
 @table(
     "reductions.assigned_delays",
-    ("from_step_key", "to_step_key", "day", "assigned_delay_hours", "is_delay_randomised", "segment", "converted_days"),
+    ("from_step_key", "to_step_key", "day", "entry_day", "assigned_delay_hours", "is_delay_randomised", "segment"),
 )
 class AssignedDelays(_Transition):
-    """Transition, day of entry, assigned delay, segment, and calendar days until the first conversion since entry."""
+    """Transition, day of entry, assigned delay, segment, and day on which it happened."""
 
-    day: pl.Int64 = day_number(ENTRY_DAY)
+    day: pl.Int64 = day_number("Day of the entry or conversion.")
+    entry_day: pl.Int64 = day_number(ENTRY_DAY)
     assigned_delay_hours: pl.Int64 = column("Delay assigned to the entries.", "hours", ge=0)
     is_delay_randomised: pl.Boolean = column("The delay was drawn at random.")
     segment: pl.String = column("Subscription plan, or 'none'.")
-    converted_days: pl.Int64 = column("Days until the first conversion; -1 = none within 60 days.", "days")
-    subscribers: pl.Int64 = count("Entries.")
+    entrants: pl.Int64 = count("Entries.")
+    conversions: pl.Int64 = count("First conversions within 60 days.")
 
 
 @table("reductions.subscriber_hours", ("subscriber_key", "day", "local_hour_of_week"))

@@ -1,4 +1,4 @@
--- Days of entries and outcomes that changed, and of outcomes within 26 weeks after them, which may count otherwise now.
+-- Days of entries and outcomes that changed, and of later outcomes within 26 weeks, which may count otherwise now.
 SELECT CAST(FLOOR(instant.occurred_us / 86400000000) AS BIGINT) AS day
 FROM changed_instants AS instant
 UNION
