@@ -5,6 +5,7 @@ from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from tests.acceptance.bench.nights import HeldBack
 from tests.acceptance.bench.rows import differing_rows as differing_rows_of_files
 from tests.engine.world import (
     DAY,
+    HOUR,
     PARAMETERS,
     Night,
     build_all,
@@ -38,15 +40,15 @@ NAMES = [model.name for model in models(SQL_DIR)]
 LARGE = Scale(200_000, days=30)
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
-@given(seed=st.integers(0, 10**6), rows=st.integers(0, 120))
-def test_any_nights_one_by_one_equal_all_at_once(seed: int, rows: int):
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 10**6), rows=st.integers(0, 120), days_late=st.sampled_from([8, 80, 250]))
+def test_any_nights_one_by_one_equal_all_at_once(seed: int, rows: int, days_late: int):
     """Rows that repeat, change, move to another day, and come late."""
     frames = dimensions(SUBSCRIBERS)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         nightly = connect(frames)
-        for night in random_nights(seed, 3, rows, SUBSCRIBERS):
+        for night in random_nights(seed, 3, rows, SUBSCRIBERS, days_late):
             night.write(Lake(root))
             build_all(engine(nightly, root))
         at_once = connect(frames)
@@ -134,6 +136,91 @@ def test_a_changed_flow_setting_zone_or_person_reaches_what_depends_on_it(told):
         reference = connect(changed)
         build_all(engine(reference, root))
         assert differing_rows(connection, reference, NAMES) == {}
+
+
+def test_somebody_new_and_somebody_in_a_new_zone_change_their_own_days_only(told):
+    root, connection = told
+    changed = dimensions(SUBSCRIBERS + 1)
+    tokyo = {"zone": ["Asia/Tokyo"], "from_us": [0], "to_us": [2**61], "offset_us": [9 * HOUR]}
+    offsets = changed[core.CoreZoneOffsets]
+    changed[core.CoreZoneOffsets] = pl.concat([offsets, pl.DataFrame(tokyo, schema=offsets.schema)])
+    is_moved = pl.col("subscriber_key") == 1
+    people = changed[core.CoreSubscribers]
+    changed[core.CoreSubscribers] = people.with_columns(
+        zone=pl.when(is_moved).then(pl.lit("Asia/Tokyo")).otherwise("zone")
+    )
+    for model, frame in changed.items():
+        write_dimension(connection, model, frame)
+    windows = [window for result in build_all(engine(connection, root)) for window in result.windows]
+    assert windows
+    assert EVERYTHING not in windows
+    reference = connect(changed)
+    build_all(engine(reference, root))
+    assert differing_rows(connection, reference, NAMES) == {}
+
+
+def test_a_night_that_tells_a_message_twice_counts_it_on_its_later_day(tmp_path: Path):
+    connection, nightly = connect(dimensions(SUBSCRIBERS)), []
+    for days in (0, 1):
+        night = Night(FIRST_DAY + timedelta(days=1))
+        sent_us = (day_number(FIRST_DAY) + days) * DAY
+        night.add(lake.Sends, campaign_id="flow-one", subscriber_key=1, sent_us=sent_us, sent_at_source="feed",
+                  status="sent")  # fmt: skip
+        night.write(Lake(tmp_path))
+        build_all(engine(connection, tmp_path))
+        nightly.append(connection.execute("SELECT day FROM core.sends").fetchall())
+    assert nightly == [[(day_number(FIRST_DAY),)], [(day_number(FIRST_DAY) + 1,)]]
+    runner = engine(connection, tmp_path)
+    runner.touch(Window(day_number(FIRST_DAY), day_number(FIRST_DAY)))
+    build_all(runner)
+    assert connection.execute("SELECT day FROM core.sends").fetchall() == nightly[-1]
+
+
+def test_an_order_is_one_conversion_however_late_its_parts_are_told(tmp_path: Path):
+    """The store tells it, an event tells it two months later for an earlier day, then a refund comes, then it moves."""
+    connection, first = connect(dimensions(SUBSCRIBERS)), day_number(FIRST_DAY)
+    order = {"store_id": "store", "order_id": "order", "subscriber_key": 1, "currency": "USD", "total_cents": 1_000,
+             "tax_cents": 0, "shipping_cents": 0, "financial_status": "paid"}  # fmt: skip
+    event = {"subscriber_key": 1, "order_id": "order", "currency": "USD", "properties": "{}"}
+    nights = [
+        (lake.Orders, {**order, "processed_us": first * DAY}),
+        (lake.Events, {**event, "event_id": "a", "event_type": "purchase", "revenue_cents": 900,
+                       "occurred_us": (first - 3) * DAY}),
+        (lake.Events, {**event, "event_id": "b", "event_type": "refund", "revenue_cents": 200,
+                       "occurred_us": (first + 100) * DAY}),
+        (lake.Orders, {**order, "processed_us": (first + 40) * DAY}),
+    ]  # fmt: skip
+    found = []
+    for number, (model, row) in enumerate(nights):
+        night = Night(FIRST_DAY + timedelta(days=60 * number))
+        night.add(model, **row)
+        night.write(Lake(tmp_path))
+        build_all(engine(connection, tmp_path))
+        found.append(connection.execute("SELECT day, net_cents FROM core.conversions").fetchall())
+    assert found == [[(first, 1_000)], [(first - 3, 900)], [(first - 3, 700)], [(first - 3, 700)]]
+    claims = connection.execute("SELECT day FROM core.conversion_claims WHERE claim_source = 'store'").fetchall()
+    assert claims == [(first + 40,)]
+
+
+def test_files_without_a_column_and_files_that_are_gone(told):
+    """The first night's events are of a release without routes, and later a file of sends is deleted."""
+    root, connection = told
+    for file in Lake(root).files(lake.Events)[::2]:
+        pl.read_parquet(file).drop("next_step_id", "assigned_delay_hours").write_parquet(file)
+    build_all(engine(connection, root))
+    random_nights(8, 4, 150, SUBSCRIBERS)[-1].write(Lake(root))
+    build_all(engine(connection, root))
+    Lake(root).files(lake.Sends)[0].unlink()
+    build_all(engine(connection, root))
+    reference = connect(dimensions(SUBSCRIBERS))
+    build_all(engine(reference, root))
+    assert differing_rows(connection, reference, NAMES) == {}
+
+
+def test_a_warehouse_that_does_not_know_the_footers_is_built_anew(told):
+    root, connection = told
+    connection.execute("ALTER TABLE engine.files DROP COLUMN last_night")
+    assert {result.windows for result in build_all(engine(connection, root))} == {(EVERYTHING,)}
 
 
 def test_the_warehouse_of_a_release_that_watched_less_is_built_anew(told):
