@@ -18,7 +18,7 @@ from pipeline.engine.reach import in_reach
 from pipeline.engine.state import State
 from pipeline.engine.touched import TouchedDays
 from pipeline.engine.views import column_types, create_view, list_files
-from pipeline.engine.windows import EVERYTHING, Window, coalesce, cut
+from pipeline.engine.windows import EVERYTHING, Window, coalesce, cut, days_within_memory
 from pipeline.schemas.base import identity, tables_of
 
 
@@ -47,7 +47,7 @@ class Engine:
         sql_dir: Path,
         lake_root: Path,
         parameters: Mapping[str, int | str],
-        days_per_piece: int | None = None,
+        memory_bytes: int,
     ) -> None:
         """Read which files the lake has now, and make every table that is missing.
 
@@ -56,16 +56,19 @@ class Engine:
             sql_dir: folder with `core`, `reductions`, `touched` and `changed`.
             lake_root: folder of the lake.
             parameters: values of the models' parameters: `currency`, `shared_ip_recipients`, `default_grace_hours`.
-            days_per_piece: days of data that a full rebuild computes at once, to bound memory. None = all.
+            memory_bytes: memory that the connection may use. Long windows are computed in pieces that fit into it.
         """
         self.models = {model.name: model for model in models(sql_dir)}
         self._connection = connection
         self._parameters = dict(parameters)
-        self._days_per_piece = days_per_piece
         self._lake_tables = {name: _lake_tables_of(model) for name, model in self.models.items()}
         tables = sorted({table for read in self._lake_tables.values() for table in read})
         files = list_files(lake_root, tables)
-        self._days = [file.day for file in files]
+        self._first_day = min((file.day for file in files), default=0)
+        self._last_day = max((file.day for file in files), default=0)
+        self._days_per_piece = days_within_memory(
+            self._last_day - self._first_day + 1, sum(file.size for file in files), memory_bytes
+        )
         self._state = State(connection, lake_root, files, tables)
         self._touched = TouchedDays(connection, sql_dir / "touched", self._state)
         self._inheritance = Inheritance(connection, self._state, self.models, sql_dir / "changed", parameters)
@@ -111,7 +114,7 @@ class Engine:
             for window in windows:
                 self._inheritance.remember(model, window)
                 deleted += self._delete(model, window)
-                for piece in self._pieces(window):
+                for piece in cut(window, self._first_day, self._last_day, self._days_per_piece):
                     inserted += self._insert(model, piece)
                 self._inheritance.hand_on(model, window)
             sources = [name for name in model.depends_on if name in self.models]
@@ -135,11 +138,6 @@ class Engine:
             files = in_reach(self._state.files(table), model.name, table, window)
             create_view(self._connection, "lake", table, files)
         return _count(self._connection.execute(f"INSERT INTO {model.name} BY NAME {model.sql}", arguments))
-
-    def _pieces(self, window: Window) -> list[Window]:
-        if self._days_per_piece is None or not self._days:
-            return [window]
-        return cut(window, min(self._days), max(self._days), self._days_per_piece)
 
     def _fingerprint(self, model: Model) -> str:
         settings = [f"{name}={self._parameters[name]}" for name in model.parameters if name in self._parameters]

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.engine import EVERYTHING, Engine, Window, coalesce, models
-from pipeline.engine.windows import MOST_WINDOWS, cut
+from pipeline.engine.windows import MEMORY_PER_LAKE_BYTE, MOST_WINDOWS, cut, days_within_memory
 from pipeline.lake.store import Lake
 from pipeline.schemas import core, lake
 from pipeline.settings import SQL_DIR
@@ -66,14 +66,14 @@ def test_nights_of_a_large_account_equal_a_full_rebuild(tmp_path: Path):
     held.delay(last_day - timedelta(days=20), told=days[-1])
     nightly, full = (str(tmp_path / f"{name}.duckdb") for name in ("nightly", "full"))
     tasks.prepare(LARGE.events, nightly)
-    tasks.build(LARGE.events, nightly, str(root))
+    tasks.build(nightly, str(root))
     for day in days:
         held.release(day)
         if day == days[-1]:
             held.release_late()
-        increment = tasks.build(LARGE.events, nightly, str(root))
+        increment = tasks.build(nightly, str(root))
     tasks.prepare(LARGE.events, full)
-    everything = tasks.build(LARGE.events, full, str(root))
+    everything = tasks.build(full, str(root))
     assert differing_rows_of_files(Path(full), Path(nightly)) == 0
     assert increment["rows"] < everything["rows"] / 2
 
@@ -276,10 +276,11 @@ def _fail_at(name, insert):
     return replaced
 
 
-def test_a_full_rebuild_in_pieces_gives_the_same_rows(told):
+def test_a_full_rebuild_within_little_memory_gives_the_same_rows(told):
     root, connection = told
     in_pieces = connect(dimensions(SUBSCRIBERS))
-    build_all(Engine(in_pieces, SQL_DIR, root, PARAMETERS, days_per_piece=3))
+    lake_bytes = sum(file.stat().st_size for file in root.rglob("*.parquet"))
+    build_all(engine(in_pieces, root, memory_bytes=3 * lake_bytes))
     assert differing_rows(connection, in_pieces, NAMES) == {}
 
 
@@ -296,7 +297,7 @@ def test_a_table_of_an_older_release_is_built_anew(told):
 def test_settings_that_a_model_reads_rebuild_it(told):
     root, connection = told
     changed = {**PARAMETERS, "shared_ip_recipients": 2}
-    runner = Engine(connection, SQL_DIR, root, changed)
+    runner = Engine(connection, SQL_DIR, root, changed, memory_bytes=2**30)
     windows = {result.model: result.windows for result in build_all(runner)}
     assert windows["core.shared_ips"] == (EVERYTHING,)
     assert windows["core.messages"] == (EVERYTHING,)
@@ -313,6 +314,15 @@ def test_windows_cover_all_days_and_are_few(spans):
     assert len(covered) == len(set(covered))
     assert len(runs) <= MOST_WINDOWS
     assert all(later.first_day > earlier.last_day + 1 for earlier, later in pairwise(runs))
+
+
+def test_a_piece_is_as_long_as_the_memory_allows():
+    gigabyte = 2**30
+    whole = gigabyte // MEMORY_PER_LAKE_BYTE
+    assert days_within_memory(365, whole, gigabyte) == 365
+    assert days_within_memory(365, 5 * whole, gigabyte) == 73
+    assert days_within_memory(365, 1000 * whole, gigabyte) == 1
+    assert days_within_memory(1, 0, gigabyte) == 1
 
 
 @given(st.integers(0, 50), st.integers(0, 60), st.integers(1, 30))

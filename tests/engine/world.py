@@ -210,8 +210,8 @@ def write_dimension(connection: duckdb.DuckDBPyConnection, model: type[Table], f
     connection.unregister("incoming")
 
 
-def engine(connection: duckdb.DuckDBPyConnection, root: Path) -> Engine:
-    return Engine(connection, SQL_DIR, root, PARAMETERS)
+def engine(connection: duckdb.DuckDBPyConnection, root: Path, memory_bytes: int = 2**30) -> Engine:
+    return Engine(connection, SQL_DIR, root, PARAMETERS, memory_bytes)
 
 
 def build_all(engine: Engine) -> list[RunResult]:
