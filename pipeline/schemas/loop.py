@@ -117,7 +117,7 @@ class RealisedLift(Table):
         nullable=True,
     )
     answered_day: pl.Date = utc_day(
-        "Night of the answer: a difference was shown, or the plan ended. Null before, and without a plan.",
+        "Night of the answer: the plan had its subscribers, or its time was over. Null before, and without a plan.",
         nullable=True,
     )
     answered_lift: pl.Float64 = column(

@@ -37,9 +37,11 @@ def lift_looks(moments: pl.DataFrame, plans: Sequence[ExperimentPlan], *, as_of_
         and, of this night and all before it, `has_risen` and `has_fallen` (the metric was shown to be higher, or lower,
         than without the change).
 
-    A plan is a group-sequential test at `PLAN_ALPHA`. It answers when its primary metric shows a difference, or else
-    at its end. All nights after the answer use all people so far, and an asymptotic confidence sequence at
-    `WATCH_ALPHA` that is tightest at the plan's sample. So both together err no more often than 0.05.
+    A plan is a group-sequential test at `PLAN_ALPHA`, so a difference may be shown long before its end. It answers at
+    its end all the same, and keeps its shares until then: a lift that is read off on the first night that shows it is
+    too large (in simulations by 14% of the promise), because chance chose the night. All nights after the answer use
+    all people so far, and an asymptotic confidence sequence at `WATCH_ALPHA` that is tightest at the plan's sample. So
+    both together err no more often than 0.05.
     """
     judged = experiment_results(moments, plans, as_of_day=as_of_day)
     answers = _answers(judged, plans)
@@ -62,16 +64,11 @@ def lift_looks(moments: pl.DataFrame, plans: Sequence[ExperimentPlan], *, as_of_
 def _answers(judged: pl.DataFrame, plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
     """For each plan that has ended the night of its answer, and that night's lift."""
     planned = [plan.experiment_id for plan in plans if not plan.is_open_ended]
-    is_answer = pl.col("is_significant") | pl.col("is_last_look")
-    return (
-        judged.filter((pl.col("role") == MetricRole.PRIMARY) & pl.col("experiment_id").is_in(planned) & is_answer)
-        .sort("as_of_day")
-        .unique("experiment_id", keep="first", maintain_order=True)
-        .select(
-            "experiment_id",
-            answered_day="as_of_day",
-            **{f"answered_lift{end}": pl.col(f"lift{end}") for end in _ENDS},
-        )
+    is_answer = (pl.col("role") == MetricRole.PRIMARY) & pl.col("is_last_look")
+    return judged.filter(pl.col("experiment_id").is_in(planned) & is_answer).select(
+        "experiment_id",
+        answered_day="as_of_day",
+        **{f"answered_lift{end}": pl.col(f"lift{end}") for end in _ENDS},
     )
 
 
