@@ -19,6 +19,8 @@ from pipeline.schemas.vocabulary import RealisedOutcome as Kept
 from pipeline.schemas.vocabulary import RecordStatus as Status
 
 MEASURER = "driptune"
+UNTIL_WATCHED = timedelta(days=2)
+"""People are let in on the day after the night that has the answer, so the next day is the first whole one."""
 MEASURED = ("as_of_day", "metric", "exposures", "held_out_exposures", "realised_lift", "realised_lift_low",
             "realised_lift_high", "promised_lift")  # fmt: skip
 
@@ -63,13 +65,15 @@ def shrink_holdouts(ledger: Ledger, realised: pl.DataFrame, *, now: datetime) ->
     """
     harmful = in_a_word(realised).filter(pl.col("outcome") == Kept.HARM)["optimization_id"].implode()
     answered = realised.filter("is_latest", pl.col("answered_day").is_not_null())
-    found = set(answered.filter(~pl.col("optimization_id").is_in(harmful))["optimization_id"])
+    found = dict(
+        answered.filter(~pl.col("optimization_id").is_in(harmful)).select("optimization_id", "as_of_day").rows()
+    )
     shrunk = []
     for record in ledger.records(*IN_EFFECT):
         if record.optimization_id not in found or record.watched_from_day is not None:
             continue
         payload = {
-            "watched_from_day": (now.date() + timedelta(days=1)).isoformat(),
+            "watched_from_day": (found[record.optimization_id] + UNTIL_WATCHED).isoformat(),
             "watch_share": watch_share(record.proposal.holdout_share),
         }
         # As above: the next night shrinks it.

@@ -281,5 +281,5 @@ def test_the_hold_out_shrinks_once_after_the_answer(ledger: Ledger) -> None:
     assert shrink_holdouts(ledger, rows, now=NOW) == []
     stands = ledger.record(of.optimization_id)
     assert (stands.holdout_share, stands.proposal.holdout_share) == (0.1, 0.3)
-    assert stands.watched_from_day == NOW.date() + timedelta(days=1)
+    assert stands.watched_from_day == night(BUSY) + timedelta(days=2)
     assert ledger.verify() == []
