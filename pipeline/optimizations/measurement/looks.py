@@ -58,7 +58,8 @@ def lift_looks(moments: pl.DataFrame, plans: Sequence[ExperimentPlan], *, as_of_
             watched.filter(pl.col("as_of_day") > pl.col("answered_day")).with_columns(phase=pl.lit(Phase.WATCHING)),
         ]
     )
-    return nights.pipe(_expected, plans).pipe(_so_far).sort("experiment_id", "as_of_day", "metric")
+    by_night = nights.sort("experiment_id", "as_of_day", "metric")
+    return by_night.pipe(_expected, plans).pipe(_so_far)
 
 
 def _answers(judged: pl.DataFrame, plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
@@ -91,7 +92,7 @@ def _expected(nights: pl.DataFrame, plans: Sequence[ExperimentPlan]) -> pl.DataF
     has_answer = pl.col("as_of_day") >= pl.col("answered_day")
     answer = ("answered_day", *(f"answered_lift{end}" for end in _ENDS))
     return (
-        nights.join(table, on="experiment_id", how="left")
+        nights.join(table, on="experiment_id", how="left", maintain_order="left")
         .with_columns(expected_answer_day=pl.when(has_answer).then("answered_day").otherwise(expected))
         .with_columns(pl.when(has_answer).then(name).alias(name) for name in answer)
         .drop("start_day", "window_days", "planned_days", "end_day")
@@ -99,7 +100,7 @@ def _expected(nights: pl.DataFrame, plans: Sequence[ExperimentPlan]) -> pl.DataF
 
 
 def _so_far(nights: pl.DataFrame) -> pl.DataFrame:
-    """Add what was shown on each night or before it."""
+    """Add what was shown on each night or before it; the nights come in their order."""
     crosses = (pl.col("status") == "ok") & (pl.col("z_score").abs() >= pl.col("critical_z"))
     shown = {"has_risen": pl.col("z_score") > 0, "has_fallen": pl.col("z_score") < 0}
     return nights.with_columns(
@@ -107,7 +108,7 @@ def _so_far(nights: pl.DataFrame) -> pl.DataFrame:
         .fill_null(False)
         .cast(pl.Int8)
         .cum_max()
-        .over("experiment_id", "metric", order_by="as_of_day")
+        .over("experiment_id", "metric")
         .cast(pl.Boolean)
         .alias(name)
         for name, side in shown.items()
