@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
+from pipeline.analysis.experiments.holdouts import kept_out
 from pipeline.common.sticky_hash import is_held_out
 from pipeline.common.time import DAY_US, HOUR_US, end_of_day_us, to_timestamp
 from pipeline.decisions.planned_sends import with_offsets
@@ -99,6 +100,7 @@ def release_plan(
     zone_offsets: pl.DataFrame,
     conflicts: pl.DataFrame,
     over_cap: pl.DataFrame,
+    holdouts: pl.DataFrame,
     *,
     as_of: date,
     late_hours: int,
@@ -113,6 +115,7 @@ def release_plan(
         zone_offsets: `core.zone_offsets`.
         conflicts: tonight's `workflow_conflicts`. Who is in the yielding flow is held back.
         over_cap: `subscriber_key` of those who have got as many messages as the frequency cap allows.
+        holdouts: tonight's `holdouts`. Whom one of them keeps out of the flow is not let in.
         as_of: tonight.
         late_hours: time after the decided moment from which on nobody is let in any more.
 
@@ -132,12 +135,13 @@ def release_plan(
     )
     planned = pl.col("planned_us") + pl.col("offset_us")
     begin = pl.max_horizontal("planned_us", pl.lit(end_us)) + pl.col("offset_us")
-    moments = with_offsets(rows, zone_offsets, "planned_us").with_columns(
+    moments = with_offsets(rows.with_columns(kept_out(rows, holdouts)), zone_offsets, "planned_us").with_columns(
         wanted=_decided(planned), release=_decided(begin), plain=_opened(begin)
     )
     is_late = pl.col("wanted") - pl.col("offset_us") + late_hours * HOUR_US < end_us
     status = (
-        pl.when("yields").then(pl.lit("conflict"))
+        pl.when("is_kept_out").then(pl.lit("kept out"))
+        .when("yields").then(pl.lit("conflict"))
         .when("is_capped").then(pl.lit("over the cap"))
         .when(is_late).then(pl.lit("late"))
         .otherwise(pl.lit("planned"))
@@ -173,7 +177,7 @@ def release_starts(released: pl.DataFrame, plan: pl.DataFrame, limits: pl.DataFr
     counts = plan.group_by("workflow_id").agg(
         planned=(status == "planned").sum(),
         late=(status == "late").sum(),
-        held_back=status.is_in(["conflict", "over the cap"]).sum(),
+        held_back=status.is_in(["conflict", "over the cap", "kept out"]).sum(),
     )
     rows = (
         released.join(counts, on="workflow_id", how="left")

@@ -151,7 +151,7 @@ class ReleaseStarts(Table, is_stamped=True):
     most: pl.Int64 = count("Most people let in by one approval.")
     planned: pl.Int64 = count("People whose moment is planned.")
     late: pl.Int64 = count("People whose moment passed too long ago. They are not let in.")
-    held_back: pl.Int64 = count("People whom a conflict or the frequency cap holds back tonight.")
+    held_back: pl.Int64 = count("People held back tonight by a conflict, the frequency cap or holdouts.yaml.")
 
 
 @table("marts.release_plan", ("workflow_id", "subscriber_key"))

@@ -81,8 +81,8 @@ def _waiting(record: Record, noted: pl.DataFrame, plan: pl.DataFrame) -> pl.Data
     people = plan.filter(pl.col("workflow_id") == proposal.target).join(gone, on="subscriber_key", how="anti")
     planned = moments(people, record.optimization_id, proposal.holdout_share)
     others = people.filter(pl.col("status") != "planned").with_columns(
-        outcome=pl.when(pl.col("status") == "late")
-        .then(pl.lit(str(ReleaseOutcome.LATE)))
+        outcome=pl.when(pl.col("status").is_in([str(ReleaseOutcome.LATE), str(ReleaseOutcome.KEPT_OUT)]))
+        .then("status")
         .otherwise(pl.lit(str(ReleaseOutcome.WAITING)))
     )
     waiting = planned.select(hour="at", outcome=pl.lit(str(ReleaseOutcome.WAITING)))

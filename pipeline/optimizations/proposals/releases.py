@@ -49,7 +49,7 @@ def _release(publication: Publication, row: dict[str, Any]) -> Proposal:
         base_version="release",
         evidence=publication.evidence(
             summary=f"Tonight {row['planned']:,} people wait and would be let in. {row['late']:,} more are too late; "
-            f"{row['held_back']:,} are held back by a conflict or the frequency cap. No lift is promised.",
+            f"{row['held_back']:,} are held back by a conflict, the frequency cap or a hold-out. No lift is promised.",
             source=f"marts.release_plan where workflow_id = '{workflow}'",
             rows=planned.group_by(hour=hour).agg(people=pl.len()).sort("hour"),
             at=(workflow, step),
