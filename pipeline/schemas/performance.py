@@ -180,6 +180,13 @@ class WorkflowMetrics(_Rates, _WorkflowKey):
     """One row per workflow and window up to tonight. A subscriber counts once per message, not once per workflow."""
 
     entrants: pl.Int64 = count("Entries into the first step of the workflow.")
+    incremental_revenue_amount: pl.Float64 = column(
+        "What those whom the flow's hold-out lets in bought in the window, less what as many people held out bought. "
+        "Null where no hold-out of the flow stood for the whole window, or `holdouts` compares nothing.",
+        MONEY,
+        nullable=True,
+        interval="95%, normal",
+    )
 
 
 @table("marts.metric_changes", ("workflow_id", "metric"))

@@ -1,6 +1,7 @@
 """Published tables of a made-up account: empty ones, single rows, and one case of each thing that asks for a change."""
 
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -177,12 +178,17 @@ def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tab
         "unsubscribes": 5,
     }
     numbers = {"window": "28d", "sent": 1_234, "delivered": 1_200, "unique_human_clicks": 240, **rates, **left}
+    ends = (("", 640.0), ("_low", -50.0), ("_high", 1_330.0))
+    added = {f"incremental_revenue_amount{end}": value for end, value in ends}
+    money = {"currency": "USD", "revenue_amount": Decimal("1800"), **added}
     flows = [flow for flow, _ in workflows]
     made["workflows"] = pl.concat(
         [row("workflows", workflow_id=flow, name=name, kind="flow") for flow, name in workflows]
         + [row("workflows", workflow_id=name, name=name, kind="campaign") for name in ("promo", "cart")]
     )
-    made["workflow_metrics"] = pl.concat([row("workflow_metrics", workflow_id=flow, **numbers) for flow in flows])
+    made["workflow_metrics"] = pl.concat(
+        [row("workflow_metrics", workflow_id=flow, **numbers, **money) for flow in flows]
+    )
     made["metric_changes"] = pl.concat([_changed(flow, metric) for flow in (*flows, None) for metric in _CHANGES])
     made["engagement_hours"] = pl.concat([_engaged(flow, hour) for flow in (*flows, None) for hour in (8, 20, 21)])
     made["frequency_pressure"] = pl.concat([_pressed(flow, most) for flow in (*flows, None) for most in (0, 7, None)])

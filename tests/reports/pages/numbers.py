@@ -16,7 +16,9 @@ _TILES = re.compile(r'<dl class="tiles">(.*?)</dl>', re.DOTALL)
 
 def unfounded(page: str, tables: Mapping[str, pl.DataFrame], workflow_id: str | None) -> list[tuple[str, float]]:
     """Section and value of every number that no row of its marts holds, of the workflow or of the whole account."""
-    places = [("tiles", "workflow_metrics, window 28d, metric_changes", tiles) for tiles in _TILES.findall(page)]
+    places = [
+        ("tiles", "workflow_metrics, window 28d, metric_changes, holdouts", tiles) for tiles in _TILES.findall(page)
+    ]
     places += [(anchor, html.unescape(source), text) for anchor, source, text in _SECTION.findall(page)]
     found = []
     for anchor, source, text in places:

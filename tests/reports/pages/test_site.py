@@ -5,6 +5,7 @@ import re
 from datetime import date
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from pipeline.reports.pages.reference import DICTIONARY, METHODS
@@ -70,6 +71,17 @@ def test_the_accounts_tiles_are_the_workflows_together(tmp_path: Path) -> None:
     assert (2_468.0, "2,468") in raws(text)
     assert (0.2, "20.0%") in raws(text)
     assert "480 of 2,400" in text
+
+
+def test_what_a_flow_and_the_account_really_added_stand_beside_what_is_attributed(tmp_path: Path) -> None:
+    tables = account([("welcome", "Welcome")])
+    whole = tables["holdouts"].with_columns(workflow_id=pl.lit(None, pl.String))
+    tables["holdouts"] = pl.concat([tables["holdouts"].filter(pl.col("workflow_id").is_not_null()), whole[:1]])
+    write_pages(tables, [], tmp_path / "reports")
+    for name, told in ((file_name("welcome"), (640.0, "640 USD")), ("index.html", (800.0, "800 USD"))):
+        text = (tmp_path / "reports" / name).read_text(encoding="utf-8")
+        assert told in raws(text.partition("<section")[0])
+        assert "revenue really added" in text
 
 
 def test_a_decision_shows_its_promise_beside_what_it_brought(tmp_path: Path) -> None:
