@@ -211,7 +211,10 @@ def _against_map(mapped: MappedJourney) -> Iterator[Finding]:
             if planned is not None and source in of_step and target in of_step:
                 told = mapped.delays(source, target)[-1][1]
                 if told != planned:
-                    detail = f"flows.yaml plans {planned} hours after '{source}', and Mailchimp waits {told} hours."
+                    held = "The map's wait holds" if flow.waits == "map" else "Mailchimp's wait holds"
+                    detail = (
+                        f"flows.yaml plans {planned} hours after '{source}', and Mailchimp waits {told} hours. {held}."
+                    )
                     yield target, "differs from the map", None, detail
     for row in mapped.unlisted:
         detail = f"The journey sends '{row['title'] or row['step_id']}', which flows.yaml does not list."
