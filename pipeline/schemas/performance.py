@@ -47,6 +47,10 @@ class Steps(StepColumns):
     hourly_cap: pl.Int64 = count("Most recipients in one local hour. Null without a cap.", nullable=True)
     next_step_source: pl.String = word("How the way to that step is known.", vocabulary.EdgeSource, nullable=True)
     observed_people: pl.Int64 = count("People who went that way. Null if it is not an observed one.", nullable=True)
+    writable_delay_action: pl.String = column(
+        "What the delay before the e-mail counts from, as Mailchimp names it. Null where the API cannot write it.",
+        nullable=True,
+    )
 
 
 @table("marts.calendar", ("day",))

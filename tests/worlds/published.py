@@ -61,6 +61,12 @@ def a_delay(**changes: Any) -> Tables:
     }
 
 
+def a_written_delay(**changes: Any) -> Tables:
+    """A better delay before an e-mail whose delay the API can write."""
+    step = {"workflow_id": "welcome", "step_id": "tips", "campaign_id": "mail1", "writable_delay_action": "signup"}
+    return {**a_delay(**changes), "steps": row("steps", **step)}
+
+
 def send_times(is_lift_shown: bool = False, **changes: Any) -> Tables:
     lift = {"is_lift_shown": is_lift_shown, "engagement_lift": 0.1 if is_lift_shown else None}
     return {

@@ -52,10 +52,16 @@ def workflows(workflows: DataFrame[core.CoreWorkflows], steps: DataFrame[core.Co
 
 
 @asset(marts.Steps, group="performance")
-def steps(steps: DataFrame[core.CoreSteps], edges: DataFrame[core.CoreEdges], night: Night) -> pl.DataFrame:
+def steps(
+    steps: DataFrame[core.CoreSteps],
+    edges: DataFrame[core.CoreEdges],
+    automations: Latest[lake.Automations],
+    emails: Latest[lake.AutomationEmails],
+    night: Night,
+) -> pl.DataFrame:
     """Steps with their default way on, and when they may send."""
     limits = load_constraints(night.settings.definitions).of_steps(steps)
-    return dimensions.steps(steps, edges, limits, night.as_of)
+    return dimensions.steps(steps, edges, limits, automations, emails, night.as_of)
 
 
 @asset(marts.Calendar, group="performance")
