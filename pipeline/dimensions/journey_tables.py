@@ -121,7 +121,7 @@ def _described(version: Snapshot) -> Row:
     kinds = [step["step_kind"] for step in steps]
     told = ("journey_id", "name", "audience_id", "can_reenter", "has_exit_condition")
     counted = ("started", "in_progress", "completed")
-    shown = ("step_id", "step_kind", "status", "delay_hours", "campaign_id")
+    shown = ("step_id", "step_kind", "status", "delay_hours", "campaign_id", "queue_count", "completed")
     return {
         **{name: journey[name] for name in (*told, *counted)},
         "last_started_at": journey["last_started_us"],

@@ -1,5 +1,6 @@
 """Published tables of a made-up account: empty ones, single rows, and one case of each thing that asks for a change."""
 
+import json
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -167,6 +168,8 @@ MORE = (
     "frequency_pressure",
     "industry",
     "learnings",
+    "journeys",
+    "journey_lint",
 )
 
 
@@ -202,9 +205,11 @@ def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tab
     clicks = {"account_rate": 0.2, "account_rate_low": 0.15, "account_rate_high": 0.26, "industry_rate": 0.021}
     made["industry"] = row("industry", metric="click_rate", industry_type="Retail", comparison="above", **clicks)
     made["learnings"] = pl.concat([_learnt(flow) for flow in flows])
+    made["journeys"] = pl.concat([one for flow in flows for one in _versions(flow)])
+    made["journey_lint"] = pl.concat([_found(flow) for flow in flows])
     made["cohort_triangles"] = pl.concat([_followed(flow, week) for flow in flows for week in (0, 1, 2)])
     made["steps"] = pl.concat(
-        [row("steps", workflow_id=flow, step_id=step, name=step) for flow in flows for step in STEPS]
+        [row("steps", workflow_id=flow, step_id=step, name=step, campaign_id=step) for flow in flows for step in STEPS]
     )
     made["step_metrics"] = pl.concat(
         [row("step_metrics", workflow_id=flow, step_id=step, **numbers) for flow in flows for step in STEPS]
@@ -270,6 +275,29 @@ def _held_out(flow: str | None) -> pl.DataFrame:
     }
     counts = {"subscribers": 4_750, "held_out": 250, "attributed_revenue_amount": 2_300.0}
     return row("holdouts", workflow_id=flow, holdout_id="welcome-5", currency="USD", status="ok", **counts, **added)
+
+
+def _versions(flow: str) -> list[pl.DataFrame]:
+    """A journey in which a delay was changed once, and 7 wait now."""
+    kinds = [("trigger", None, None, 0), ("delay", 24.0, None, 7), ("email", None, STEPS[0], 0)]
+    listed = [
+        {"step_id": str(number), "step_kind": kind, "status": "active", "delay_hours": hours, "campaign_id": campaign,
+         "queue_count": waiting, "completed": 100}
+        for number, (kind, hours, campaign, waiting) in enumerate(kinds)
+    ]  # fmt: skip
+    told = {"workflow_id": flow, "status": "sending", "trigger": "signup", "started": 107, "steps": json.dumps(listed)}
+    first = row("journeys", **told, version=1, is_current=False, changes="", first_day=date(2026, 6, 1))
+    second = row("journeys", **told, version=2, is_current=True, changes="delay: 48 to 24", first_day=date(2026, 6, 9))
+    return [first, second]
+
+
+def _found(flow: str) -> pl.DataFrame:
+    told = {
+        "finding": "paused step with a queue",
+        "people": 7,
+        "detail": "The step is paused, and 7 people wait at it.",
+    }
+    return row("journey_lint", workflow_id=flow, **told)
 
 
 def _learnt(flow: str) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from pipeline.published.reader import read_publication
 from pipeline.settings import Settings
 from tests.mailchimp.fake_account import API_KEY, NIGHT
 from tests.mailchimp.loopback import serve
-from tests.mailchimp.varied_journeys import BARE, LEFT, OLD, RIGHT, TEXTED, TOLD, WELCOMED, varied
+from tests.mailchimp.pulls.varied_journeys import BARE, LEFT, OLD, RIGHT, TEXTED, TOLD, WELCOMED, varied
 
 Tables = dict[str, pl.DataFrame]
 

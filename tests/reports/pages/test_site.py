@@ -84,6 +84,25 @@ def test_what_a_flow_and_the_account_really_added_stand_beside_what_is_attribute
         assert "revenue really added" in text
 
 
+def test_a_flow_shows_its_journey_what_was_changed_and_what_is_probably_not_meant(pages: Path) -> None:
+    text = html.unescape((pages / file_name("welcome")).read_text(encoding="utf-8"))
+    journey = text.partition('<section id="journey"')[2].partition("</section>")[0]
+    assert "Status: sending. Started by: signup. 107 started" in journey
+    assert {(7.0, "7"), (100.0, "100"), (24.0, "24 h")} <= set(raws(journey))
+    changed = text.partition('<section id="journey-changes"')[2].partition("</section>")[0]
+    assert "2026-06-09" in changed
+    assert "delay: 48 to 24" in changed
+    assert "2026-06-01" not in changed
+    assert "It is paused, and 7 people wait at it." in text
+
+
+def test_a_flow_that_is_no_journey_has_no_section_of_one(tmp_path: Path) -> None:
+    tables = account([("welcome", "Welcome")])
+    none = {name: tables[name].clear() for name in ("journeys", "journey_lint")}
+    write_pages({**tables, **none}, [], tmp_path / "reports")
+    assert 'id="journey' not in (tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8")
+
+
 def test_a_decision_shows_its_promise_beside_what_it_brought(tmp_path: Path) -> None:
     kept, unmeasured, refused = (
         record(number, promised=promised, workflow_id="welcome", **more)
