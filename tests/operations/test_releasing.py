@@ -23,6 +23,7 @@ from pipeline.optimizations.account.releasing import SIDE_BY_SIDE
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.proposals.evidence import Publication
 from pipeline.optimizations.proposals.releases import release_proposals
+from pipeline.optimizations.published import optimizations
 from pipeline.optimizations.record import Proposal
 from pipeline.optimizations.review import Seen
 from pipeline.published.snapshot import Manifest, PublishedTable
@@ -69,7 +70,10 @@ class Place:
     def put_in_effect(self, tables: Tables) -> str:
         """Publish, and bring the record that is proposed then into effect; its id."""
         self.publish(tables)
-        made = proposed(tables)
+        return self.take(proposed(tables))
+
+    def take(self, made: Proposal) -> str:
+        """Bring a record into effect; its id."""
         self.monkeypatch.setattr(applying, "standing_proposals", lambda settings: ([made], []))
         with open_ledger(self.settings) as ledger:
             ledger.propose([made], now=NOW, approval_policy=POLICY)
@@ -150,6 +154,43 @@ def test_nobody_is_let_in_whom_a_hold_out_keeps_out_and_they_are_told(place: Pla
         )
     told = dict(counted.group_by("outcome").agg(pl.col("subscribers").sum()).iter_rows())
     assert told == {"released": len(others), "kept out": PEOPLE - len(others)}
+
+
+def test_who_is_late_is_let_in_only_by_another_approval_and_by_no_burst(place: Place) -> None:
+    late = place.keys[:8]
+    tables = night([*(entry(key, 60) for key in late), *(entry(key, 5) for key in place.keys[8:])])
+    name = place.put_in_effect(tables)
+    assert place.release() == f"{name}: {PEOPLE - 8} released"
+    with open_ledger(place.settings) as ledger:
+        standing = {"optimizations": optimizations(ledger.records())}
+    made = list(release_proposals(Publication({**nothing(), **tables, **standing}, "v1", "1")))
+    assert [one.target for one in made] == [FLOW, f"{FLOW}/late"]
+    place.take(made[1])
+    place.now = MORNING + timedelta(hours=12)
+    place.release()
+    assert len(place.account.let_in) < PEOPLE
+    place.now = MORNING + timedelta(hours=24)
+    place.release()
+    assert place.let_in() == list(range(PEOPLE))
+    with open_ledger(place.settings) as ledger:
+        counted = released(
+            ledger.records(), ledger.journal.noted, tables["release_plan"], empty(CoreMessages), empty(CoreSteps)
+        )
+    by_record = dict(counted.group_by("optimization_id").agg(pl.col("subscribers").sum()).iter_rows())
+    assert by_record == {name: PEOPLE - 8, made[1].optimization_id: 8}
+
+
+def test_late_people_are_let_in_no_more_once_the_flow_is_not_released(place: Place) -> None:
+    tables = night([entry(key, 60) for key in place.keys])
+    name = place.put_in_effect(tables)
+    with open_ledger(place.settings) as ledger:
+        standing = {"optimizations": optimizations(ledger.records())}
+    [_, late] = release_proposals(Publication({**nothing(), **tables, **standing}, "v1", "1"))
+    place.take(late)
+    assert CliRunner().invoke(main, ["rollback", name, "--as", "noor", "--reason", "No."]).exit_code == 0
+    place.now = MORNING + timedelta(hours=24)
+    assert place.release() == releasing.NOTHING
+    assert place.let_in() == []
 
 
 def test_nobody_is_let_in_before_the_record_is_approved_or_after_it_was_rolled_back(place: Place) -> None:

@@ -295,7 +295,7 @@ def _found(flow: str) -> pl.DataFrame:
     told = {
         "finding": "paused step with a queue",
         "people": 7,
-        "detail": "The step is paused, and 7 people wait at it.",
+        "detail": "It is paused, and 7 people wait at it.",
     }
     return row("journey_lint", workflow_id=flow, **told)
 

@@ -83,6 +83,7 @@ def night(
     first_wait: int = 0,
     most: int = 1_000,
     late_hours: int = 36,
+    are_late_spread: bool = False,
     messages: pl.DataFrame | None = None,
     collisions: pl.DataFrame | None = None,
     held_out: Sequence[Holdout] = (),
@@ -107,6 +108,7 @@ def night(
         holdouts(*held_out, flow=FLOW, as_of=TONIGHT),
         as_of=TONIGHT,
         late_hours=late_hours,
+        are_late_spread=are_late_spread,
     )
     return {
         "release_starts": releases.release_starts(released, plan, limits, as_of=TONIGHT),

@@ -132,6 +132,7 @@ def planned_releases(
     plan = releases.release_plan(
         people, hours, limits, subscribers, zone_offsets, collisions, over_cap, kept_out,
         as_of=as_of, late_hours=night.settings.release_late_hours,
+        are_late_spread=constraints.late_releases == "spread",
     )  # fmt: skip
     return releases.release_starts(released, plan, limits, as_of=as_of), plan
 
