@@ -26,7 +26,7 @@ from pipeline.optimizations.proposals.releases import release_proposals
 from pipeline.optimizations.published import optimizations
 from pipeline.optimizations.record import Proposal
 from pipeline.optimizations.review import Seen
-from pipeline.published.snapshot import Manifest, PublishedTable
+from pipeline.published.manifest import Manifest, PublishedTable
 from pipeline.schemas.base import empty
 from pipeline.schemas.core import CoreMessages, CoreSteps
 from pipeline.schemas.vocabulary import RecordStatus as Status
