@@ -15,7 +15,10 @@ MOST_VERSIONS = 8
 
 
 def steps(flow: Flow) -> Section | None:
-    """The steps of the journey in their order, with how many people wait at each and have passed it."""
+    """The steps of the journey in their order, with how many people wait at each and have passed it.
+
+    What starts it is told in words above them.
+    """
     current = flow.rows("journeys").filter("is_current")
     if current.is_empty():
         return None
@@ -30,6 +33,7 @@ def steps(flow: Flow) -> Section | None:
             cells.number(step["completed"]),
         ]
         for step in json.loads(row["steps"])
+        if step["step_kind"] != "trigger"
     ]
     header = ("step", "status", "wait", "waiting now", "have passed")
     return Section("journey", "The flow in Mailchimp", _in_words(row), header, table, source="journeys")
