@@ -208,9 +208,7 @@ def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tab
     made["journeys"] = pl.concat([one for flow in flows for one in _versions(flow)])
     made["journey_lint"] = pl.concat([_found(flow) for flow in flows])
     made["cohort_triangles"] = pl.concat([_followed(flow, week) for flow in flows for week in (0, 1, 2)])
-    made["steps"] = pl.concat(
-        [row("steps", workflow_id=flow, step_id=step, name=step, campaign_id=step) for flow in flows for step in STEPS]
-    )
+    made["steps"] = pl.concat([_step(flow, step) for flow in flows for step in STEPS])
     made["step_metrics"] = pl.concat(
         [row("step_metrics", workflow_id=flow, step_id=step, **numbers) for flow in flows for step in STEPS]
     )
@@ -275,6 +273,11 @@ def _held_out(flow: str | None) -> pl.DataFrame:
     }
     counts = {"subscribers": 4_750, "held_out": 250, "attributed_revenue_amount": 2_300.0}
     return row("holdouts", workflow_id=flow, holdout_id="welcome-5", currency="USD", status="ok", **counts, **added)
+
+
+def _step(flow: str, step: str) -> pl.DataFrame:
+    """A step whose delay Mailchimp's API cannot write."""
+    return row("steps", workflow_id=flow, step_id=step, name=step, campaign_id=step, writable_delay_action=None)
 
 
 def _versions(flow: str) -> list[pl.DataFrame]:
