@@ -20,7 +20,16 @@ from pipeline.reports.digest import WINDOW, summary
 from pipeline.reports.pages.flow import Flow, flows
 from pipeline.reports.pages.model import Cell, Page, Section
 from pipeline.reports.pages.reference import write_reference
-from pipeline.reports.pages.sections import cohorts, decisions, experiments, performance, tiles, timing, trouble
+from pipeline.reports.pages.sections import (
+    cohorts,
+    decisions,
+    experiments,
+    journeys,
+    performance,
+    tiles,
+    timing,
+    trouble,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
@@ -89,6 +98,9 @@ def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
         experiments.learnings(flow.rows("learnings")),
         performance.steps(flow),
         performance.links(flow),
+        journeys.steps(flow),
+        journeys.changes(flow),
+        journeys.findings(flow),
         trouble.stuck(flow.rows("stuck_subscribers"), lambda _, step: flow.step_name(step)),
         trouble.conflicts(tables, flow.workflow_id),
         decisions.decided(records, tables["realised_lift"]),
