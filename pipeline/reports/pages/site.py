@@ -17,10 +17,12 @@ from pipeline.common.words import NOT_KNOWN, share
 from pipeline.optimizations.record import Record
 from pipeline.published.reader import Tables
 from pipeline.reports.digest import WINDOW, summary
-from pipeline.reports.pages.flow import Flow, flows
+from pipeline.reports.pages.flow import Flow, Names, flows
 from pipeline.reports.pages.model import Cell, Page, Section
 from pipeline.reports.pages.reference import write_reference
 from pipeline.reports.pages.sections import cohorts, decisions, experiments, performance, tiles, timing, trouble
+from pipeline.reports.pages.sections.drawing import drawing
+from pipeline.reports.pages.sections.findings import Link, findings
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
@@ -77,6 +79,8 @@ def _workflows(tables: Tables, records: Sequence[Record]) -> list[Page]:
 
 def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
     found = (
+        findings(flow.rows, flow.place, lambda _: None),
+        drawing(flow, performance.loss(flow)),
         decisions.waiting(records),
         performance.funnel(flow),
         performance.trend(flow),
@@ -89,7 +93,7 @@ def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
         experiments.learnings(flow.rows("learnings")),
         performance.steps(flow),
         performance.links(flow),
-        trouble.stuck(flow.rows("stuck_subscribers"), lambda _, step: flow.step_name(step)),
+        trouble.stuck(flow.rows("stuck_subscribers"), flow.place),
         trouble.conflicts(tables, flow.workflow_id),
         decisions.decided(records, tables["realised_lift"]),
     )
@@ -101,18 +105,26 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
     waits = decisions.waiting(records)
     lines = [line.strip() for line in summary(tables, len(waits.rows))[1:]]
     rows = [[Cell(line.partition("  ")[0]), Cell(line.partition("  ")[2].strip())] for line in lines]
-    names = {(flow, step): name for flow, step, name in tables["steps"].select("workflow_id", "step_id", "name").rows()}
+    names = Names.of(tables)
+    files = {page.file for page in workflows}
+
+    def link(workflow_id: str | None) -> str | None:
+        """The workflow's page, if it has one."""
+        file = file_name(workflow_id) if workflow_id else None
+        return file if file in files else None
+
     found = (
+        findings(tables.__getitem__, names.place, link),
         Section("morning", "This morning", "What the night found.", ("", ""), rows, is_open=True),
         waits,
         _listing(workflows),
-        _opportunities(tables, workflows),
+        _opportunities(tables["opportunities"], names, link),
         performance.industry(tables["industry"]),
         timing.hours(tables["engagement_hours"].filter(pl.col("workflow_id").is_null())),
         timing.pressure(tables["frequency_pressure"].filter(pl.col("workflow_id").is_null())),
         experiments.holdout(tables["holdouts"].filter(pl.col("workflow_id").is_null())),
         experiments.learnings(tables["learnings"]),
-        trouble.stuck(tables["stuck_subscribers"], lambda flow, step: names.get((flow, step)) or step),
+        trouble.stuck(tables["stuck_subscribers"], names.place),
         trouble.conflicts(tables, None),
         decisions.decided(records, tables["realised_lift"]),
     )
@@ -136,20 +148,16 @@ def _listing(workflows: Sequence[Page]) -> Section:
     return Section("workflows", "Workflows", words, ("workflow", *names), rows, source=source, is_open=True)
 
 
-def _opportunities(tables: Tables, workflows: Sequence[Page]) -> Section:
+def _opportunities(opportunities: pl.DataFrame, names: Names, link: Link) -> Section:
     """The first opportunities, each with a link to its workflow's page where it has one."""
-    titles = dict(tables["workflows"].select("workflow_id", "name").iter_rows())
-    files = {page.file for page in workflows}
-
-    def place(workflow_id: str | None) -> Cell:
-        if workflow_id is None:
-            return Cell("several")
-        file = file_name(workflow_id)
-        return Cell(titles.get(workflow_id) or workflow_id, link=file if file in files else None)
-
     rows = [
-        [Cell(row["message"]), place(row["workflow_id"]), *_gain(row), Cell(row["identification"])]
-        for row in tables["opportunities"].sort("rank").head(MOST_OPPORTUNITIES).iter_rows(named=True)
+        [
+            Cell(row["message"]),
+            Cell(names.place(row["workflow_id"]), link=link(row["workflow_id"])),
+            *_gain(row),
+            Cell(row["identification"]),
+        ]
+        for row in opportunities.sort("rank").head(MOST_OPPORTUNITIES).iter_rows(named=True)
     ]
     words = "In four weeks, if all of the difference can be won. Gains overlap, so they do not add up."
     header = ("opportunity", "workflow", "gain", "95% interval", "rests on")

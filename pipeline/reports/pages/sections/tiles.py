@@ -44,7 +44,8 @@ def account_tiles(tables: Tables) -> Iterator[Tile]:
     """Headline numbers of all workflows together. Their counts add up, because a message belongs to one workflow."""
     counts = list(dict.fromkeys(name for rate in HEADLINE_RATES for name in rate[1:3]))
     window = tables["workflow_metrics"].filter(pl.col("window") == WINDOW)
-    total = window.select(pl.col("sent", *(name for name in counts if name != "sent")).sum())
+    added = pl.col("sent", "revenue_amount", *(name for name in counts if name != "sent")).sum()
+    total = window.select(added, pl.col("currency").first())
     total = total.with_columns(*(column for rate in HEADLINE_RATES for column in rate_with_interval(*rate[:3])))
     changes = tables["metric_changes"].filter(pl.col("workflow_id").is_null())
     yield from _tiles(total.row(0, named=True), changes, f"workflow_metrics, window {WINDOW}, summed")
@@ -65,7 +66,8 @@ def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str) -> Iterat
     yield Tile("messages sent", cells.number(row["sent"]), f"{row['delivered']:,} delivered", source)
     changed = {one["metric"]: one for one in changes.iter_rows(named=True)}
     for rate, numerator, denominator in (one[:3] for one in HEADLINE_RATES):
-        if row[rate] is None:
+        # Where nothing is connected that tells of conversions, nothing is said of them.
+        if row[rate] is None or (rate == "conversion_rate" and not row[numerator]):
             continue
         interval = cells.between(row[f"{rate}_low"], row[f"{rate}_high"]).text
         yield Tile(
@@ -76,6 +78,9 @@ def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str) -> Iterat
             _change(changed[rate]) if rate in changed else None,
             _guardrail(row, rate, BOUNDS[rate]) if rate in BOUNDS else None,
         )
+    if row["revenue_amount"]:
+        earned = Cell(f"{row['revenue_amount']:,.0f}", row["revenue_amount"])
+        yield Tile(f"revenue, {row['currency']}", earned, "attributed to messages", source)
 
 
 def _change(row: Mapping[str, Any]) -> Note:
