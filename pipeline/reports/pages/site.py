@@ -20,7 +20,16 @@ from pipeline.reports.digest import WINDOW, summary
 from pipeline.reports.pages.flow import Flow, Names, flows
 from pipeline.reports.pages.model import Cell, Page, Section
 from pipeline.reports.pages.reference import write_reference
-from pipeline.reports.pages.sections import cohorts, decisions, experiments, performance, tiles, timing, trouble
+from pipeline.reports.pages.sections import (
+    cohorts,
+    decisions,
+    experiments,
+    journeys,
+    performance,
+    tiles,
+    timing,
+    trouble,
+)
 from pipeline.reports.pages.sections.drawing import drawing
 from pipeline.reports.pages.sections.findings import Link, findings
 
@@ -93,6 +102,9 @@ def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
         experiments.learnings(flow.rows("learnings")),
         performance.steps(flow),
         performance.links(flow),
+        journeys.steps(flow),
+        journeys.changes(flow),
+        journeys.findings(flow),
         trouble.stuck(flow.rows("stuck_subscribers"), flow.place),
         trouble.conflicts(tables, flow.workflow_id),
         decisions.decided(records, tables["realised_lift"]),

@@ -5,6 +5,7 @@ import re
 from datetime import date
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from pipeline.reports.pages.reference import DICTIONARY, METHODS
@@ -70,6 +71,36 @@ def test_the_accounts_tiles_are_the_workflows_together(tmp_path: Path) -> None:
     assert (2_468.0, "2,468") in raws(text)
     assert (0.2, "20.0%") in raws(text)
     assert "480 of 2,400" in text
+
+
+def test_what_a_flow_and_the_account_really_added_stand_beside_what_is_attributed(tmp_path: Path) -> None:
+    tables = account([("welcome", "Welcome")])
+    whole = tables["holdouts"].with_columns(workflow_id=pl.lit(None, pl.String))
+    tables["holdouts"] = pl.concat([tables["holdouts"].filter(pl.col("workflow_id").is_not_null()), whole[:1]])
+    write_pages(tables, [], tmp_path / "reports")
+    for name, told in ((file_name("welcome"), (640.0, "640 USD")), ("index.html", (800.0, "800 USD"))):
+        text = (tmp_path / "reports" / name).read_text(encoding="utf-8")
+        assert told in raws(text.partition("<section")[0])
+        assert "revenue really added" in text
+
+
+def test_a_flow_shows_its_journey_what_was_changed_and_what_is_probably_not_meant(pages: Path) -> None:
+    text = html.unescape((pages / file_name("welcome")).read_text(encoding="utf-8"))
+    journey = text.partition('<section id="journey"')[2].partition("</section>")[0]
+    assert "Status: sending. Started by: signup. 107 started" in journey
+    assert {(7.0, "7"), (100.0, "100"), (24.0, "24 h")} <= set(raws(journey))
+    changed = text.partition('<section id="journey-changes"')[2].partition("</section>")[0]
+    assert "2026-06-09" in changed
+    assert "delay: 48 to 24" in changed
+    assert "2026-06-01" not in changed
+    assert "It is paused, and 7 people wait at it." in text
+
+
+def test_a_flow_that_is_no_journey_has_no_section_of_one(tmp_path: Path) -> None:
+    tables = account([("welcome", "Welcome")])
+    none = {name: tables[name].clear() for name in ("journeys", "journey_lint")}
+    write_pages({**tables, **none}, [], tmp_path / "reports")
+    assert 'id="journey' not in (tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8")
 
 
 def test_a_decision_shows_its_promise_beside_what_it_brought(tmp_path: Path) -> None:

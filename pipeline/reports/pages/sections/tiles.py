@@ -37,7 +37,10 @@ def flow_tiles(flow: Flow) -> Iterator[Tile]:
     found = flow.rows("workflow_metrics").filter(pl.col("window") == WINDOW)
     if not found.is_empty():
         place = f"workflow_metrics, window {WINDOW}"
-        yield from _tiles(found.row(0, named=True), flow.rows("metric_changes"), place)
+        row = found.row(0, named=True)
+        yield from _tiles(row, flow.rows("metric_changes"), place)
+        if row["incremental_revenue_amount"] is not None:
+            yield _added(row, row["revenue_amount"], place)
 
 
 def account_tiles(tables: Tables) -> Iterator[Tile]:
@@ -49,6 +52,9 @@ def account_tiles(tables: Tables) -> Iterator[Tile]:
     total = total.with_columns(*(column for rate in HEADLINE_RATES for column in rate_with_interval(*rate[:3])))
     changes = tables["metric_changes"].filter(pl.col("workflow_id").is_null())
     yield from _tiles(total.row(0, named=True), changes, f"workflow_metrics, window {WINDOW}, summed")
+    shown = pl.col("workflow_id").is_null() & pl.col("incremental_revenue_amount").is_not_null()
+    for row in tables["holdouts"].filter(shown).iter_rows(named=True):
+        yield _added(row, row["attributed_revenue_amount"], f"holdouts, since {row['start_day']}")
 
 
 def windows(tables: Tables) -> str:
@@ -81,6 +87,13 @@ def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str) -> Iterat
     if row["revenue_amount"]:
         earned = Cell(f"{row['revenue_amount']:,.0f}", row["revenue_amount"])
         yield Tile(f"revenue, {row['currency']}", earned, "attributed to messages", source)
+
+
+def _added(row: Mapping[str, Any], attributed: float, source: str) -> Tile:
+    """What a flow or all of them really added, beside what is attributed to them."""
+    value, low, high = (row[f"incremental_revenue_amount{end}"] for end in ("", "_low", "_high"))
+    detail = f"{low:,.0f} to {high:,.0f}; {attributed:,.0f} attributed"
+    return Tile("revenue really added", Cell(f"{value:,.0f} {row['currency']}", value), detail, source)
 
 
 def _change(row: Mapping[str, Any]) -> Note:
