@@ -113,7 +113,12 @@ class Tile:
 
 @dataclass(frozen=True)
 class Page:
-    """One page; `windows` says which days its headline numbers are of."""
+    """One page.
+
+    Attributes:
+        windows: says which days its headline numbers are of.
+        choice: the same page over other days: in words, and the file of each.
+    """
 
     title: str
     subtitle: str
@@ -121,6 +126,7 @@ class Page:
     tiles: Sequence[Tile] = ()
     windows: str = ""
     sections: Sequence[Section] = ()
+    choice: Sequence[tuple[str, str]] = ()
 
     @property
     def figures(self) -> list[Figure]:

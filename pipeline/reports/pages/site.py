@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import jinja2
 import polars as pl
 
 from pipeline.charts.drawing import draw_all, fingerprint
+from pipeline.common.time import WINDOW_DAYS
 from pipeline.common.words import NOT_KNOWN, share
 from pipeline.optimizations.record import Record
 from pipeline.published.reader import Tables
@@ -30,11 +31,15 @@ from pipeline.reports.pages.sections import (
     timing,
     trouble,
 )
+from pipeline.reports.pages.sections.campaigns import campaigns
 from pipeline.reports.pages.sections.drawing import drawing
 from pipeline.reports.pages.sections.findings import Link, findings
+from pipeline.schemas.vocabulary import Window
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
+INDEX, CAMPAIGNS = "index.html", "campaigns.html"
+OTHER_WINDOWS: tuple[Window, ...] = ("7d", "90d")
 MOST_OPPORTUNITIES = 12
 MOST_LINKED = 8
 """With more workflows, only the account page's table links to their pages."""
@@ -57,7 +62,7 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list
     environment.filters["fingerprint"] = fingerprint
     template = environment.get_template("page.html.j2")
     workflows = _workflows(tables, records)
-    pages = [_account(tables, records, workflows), *workflows]
+    pages = [_account(tables, records, workflows), *workflows, *_campaigns(tables), *_other_windows(tables)]
     drawn = draw_all([figure for page in pages for figure in page.figures], _standing(folder))
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)
@@ -65,6 +70,7 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list
     shutil.copyfile(TEMPLATES / STYLE, building / STYLE)
     quality = _quality(tables)
     linked = workflows if len(workflows) <= MOST_LINKED else []
+    linked += [page for page in pages if page.file == CAMPAIGNS]
     for page in pages:
         html = template.render(page=page, pages=linked, manifest=manifest, quality=quality, drawn=drawn)
         (building / page.file).write_text(html, encoding="utf-8")
@@ -89,7 +95,7 @@ def _workflows(tables: Tables, records: Sequence[Record]) -> list[Page]:
 def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
     found = (
         findings(flow.rows, flow.place, lambda _: None),
-        drawing(flow, performance.loss(flow)),
+        drawing(flow, performance.loss(flow), WINDOW),
         decisions.waiting(records),
         performance.funnel(flow),
         performance.trend(flow),
@@ -100,8 +106,8 @@ def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
         experiments.tests(flow, tables),
         experiments.holdout(flow.rows("holdouts")),
         experiments.learnings(flow.rows("learnings")),
-        performance.steps(flow),
-        performance.links(flow),
+        performance.steps(flow, WINDOW),
+        performance.links(flow, WINDOW),
         journeys.steps(flow),
         journeys.changes(flow),
         journeys.findings(flow),
@@ -109,8 +115,9 @@ def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
         trouble.conflicts(tables, flow.workflow_id),
         decisions.decided(records, tables["realised_lift"]),
     )
-    shown = tuple(tiles.flow_tiles(flow))
-    return Page(flow.name, "Workflow", file_name(flow.workflow_id), shown, tiles.windows(tables), _present(found))
+    shown = tuple(tiles.flow_tiles(flow, WINDOW))
+    file = file_name(flow.workflow_id)
+    return Page(flow.name, "Workflow", file, shown, tiles.windows(tables, WINDOW), _present(found), _choice(file))
 
 
 def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page]) -> Page:
@@ -129,7 +136,7 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
         findings(tables.__getitem__, names.place, link),
         Section("morning", "This morning", "What the night found.", ("", ""), rows, is_open=True),
         waits,
-        _listing(workflows),
+        _listing(workflows, WINDOW),
         _opportunities(tables["opportunities"], names, link),
         performance.industry(tables["industry"]),
         timing.hours(tables["engagement_hours"].filter(pl.col("workflow_id").is_null())),
@@ -140,23 +147,59 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
         trouble.conflicts(tables, None),
         decisions.decided(records, tables["realised_lift"]),
     )
-    shown = tuple(tiles.account_tiles(tables))
-    return Page("Your account", "All workflows", "index.html", shown, tiles.windows(tables), _present(found))
+    shown = tuple(tiles.account_tiles(tables, WINDOW))
+    words = tiles.windows(tables, WINDOW)
+    return Page("Your account", "All workflows", INDEX, shown, words, _present(found), _choice(INDEX))
+
+
+def _campaigns(tables: Tables) -> list[Page]:
+    """The page of what was sent once, where anything was."""
+    listed = campaigns(tables)
+    return [Page("Campaigns", "Mail that was sent once", CAMPAIGNS, sections=(listed,))] if listed else []
+
+
+def _other_windows(tables: Tables) -> Iterator[Page]:
+    """What there is over other days of each workflow, and of all of them: numbers, drawing, steps and links."""
+    for window in OTHER_WINDOWS:
+        words = tiles.windows(tables, window)
+        pages = []
+        for flow in flows(tables):
+            found = (drawing(flow, None, window), performance.steps(flow, window), performance.links(flow, window))
+            shown, file = tuple(tiles.flow_tiles(flow, window)), file_name(flow.workflow_id)
+            page = Page(flow.name, "Workflow", _of(file, window), shown, words, _present(found), _choice(file))
+            pages.append(page)
+        shown = tuple(tiles.account_tiles(tables, window))
+        listed = (_listing(pages, window),)
+        yield Page("Your account", "All workflows", _of(INDEX, window), shown, words, listed, _choice(INDEX))
+        yield from pages
+
+
+def _choice(file: str) -> list[tuple[str, str]]:
+    """The windows in which a page can be seen: in words, and the page of each."""
+    return [(tiles.in_words(window), _of(file, window)) for window in sorted((WINDOW, *OTHER_WINDOWS), key=_length)]
+
+
+def _of(file: str, window: Window) -> str:
+    return file if window == WINDOW else file.replace(".html", f"-{window}.html")
+
+
+def _length(window: Window) -> int:
+    return WINDOW_DAYS[window] or 0
 
 
 def _present(sections: Iterable[Section | None]) -> tuple[Section, ...]:
     return tuple(section for section in sections if section is not None)
 
 
-def _listing(workflows: Sequence[Page]) -> Section:
+def _listing(workflows: Sequence[Page], window: Window) -> Section:
     """Every workflow with its headline numbers and a link to its page."""
     names = list(dict.fromkeys(tile.name for page in workflows for tile in page.tiles))
     rows = []
     for page in workflows:
         values = {tile.name: tile.value for tile in page.tiles}
         rows.append([Cell(page.title, link=page.file), *(values.get(name, Cell("")) for name in names)])
-    words = "28 days. Each workflow's page has the intervals and denominators."
-    source = "workflow_metrics, window 28d"
+    words = f"{tiles.in_words(window)}. Each workflow's page has the intervals and denominators."
+    source = f"workflow_metrics, window {window}"
     return Section("workflows", "Workflows", words, ("workflow", *names), rows, source=source, is_open=True)
 
 

@@ -27,7 +27,7 @@ def test_every_step_is_drawn_once_below_what_leads_to_it(ways: set[tuple[str, st
         "step_metrics": row("step_metrics").clear(),
         "anomalies": row("anomalies").clear(),
     }
-    drawn = drawing(Flow("w", "w", tables.__getitem__), None)
+    drawn = drawing(Flow("w", "w", tables.__getitem__), None, "28d")
     assert drawn is not None
     level = {node.name: depth for depth, layer in enumerate(drawn.layers) for node in layer}
     assert sorted(node.name for layer in drawn.layers for node in layer) == sorted(STEPS)

@@ -7,26 +7,28 @@ from typing import Any
 import polars as pl
 
 from pipeline.common.words import share
-from pipeline.reports.digest import WINDOW
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Edge, Node, Section, Tone
 from pipeline.reports.pages.sections.findings import standing
+from pipeline.reports.pages.sections.tiles import in_words
+from pipeline.schemas.vocabulary import Window
 
 
-def drawing(flow: Flow, title: str | None) -> Section | None:
-    """Every step with its subject and its last 28 days, below the steps that lead to it.
+def drawing(flow: Flow, title: str | None, window: Window) -> Section | None:
+    """Every step with its subject and what its mail did, below the steps that lead to it.
 
     Args:
         flow: the workflow.
         title: what the drawing shows above all, if that is known.
+        window: the days of the mail.
     """
     steps = {row["step_id"]: row for row in flow.rows("steps").sort("position", "step_id").iter_rows(named=True)}
     known = pl.col("from_step_id").is_in(list(steps)) & pl.col("to_step_id").is_in(list(steps))
     transitions = flow.rows("funnel").filter(known).sort("from_step_id", "to_step_id").to_dicts()
     if not transitions:
         return None
-    metrics = flow.rows("step_metrics").filter((pl.col("window") == WINDOW) & (pl.col("delivered") > 0))
+    metrics = flow.rows("step_metrics").filter((pl.col("window") == window) & (pl.col("delivered") > 0))
     mail = {row["step_id"]: row for row in metrics.iter_rows(named=True)}
     alarmed = set(standing(flow.rows("anomalies"))["step_id"])
     layers = _layers(list(steps), [(row["from_step_id"], row["to_step_id"]) for row in transitions])
@@ -42,8 +44,8 @@ def drawing(flow: Flow, title: str | None) -> Section | None:
 
     nodes = [[node(step_id, above) for step_id in layer] for above, layer in pairwise([[], *layers])]
     since = transitions[0]["first_day"]
-    words = f"Mail of the last 28 days, and transitions since {since}. Point at a rate to see its interval."
-    source = "steps, funnel, step_metrics, window 28d"
+    words = f"Mail of the last {in_words(window)}, and transitions since {since}. Point at a rate to see its interval."
+    source = f"steps, funnel, step_metrics, window {window}"
     return Section("flow", title or "The flow", words, layers=nodes, source=source)
 
 

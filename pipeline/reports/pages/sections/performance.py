@@ -8,11 +8,11 @@ import polars as pl
 from pipeline.charts.choices import telling_series
 from pipeline.charts.figures import TREND_DAYS, funnel_chart, trend_chart
 from pipeline.common.words import share
-from pipeline.reports.digest import WINDOW
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Section
-from pipeline.reports.pages.sections.tiles import NAMES
+from pipeline.reports.pages.sections.tiles import NAMES, in_words
+from pipeline.schemas.vocabulary import Window
 
 MOST_LINKS = 8
 """Links of a step that a page shows."""
@@ -90,9 +90,9 @@ def trend(flow: Flow) -> Section | None:
     return Section("trend", "Is anything out of line?", words, columns, table, figure, "metric_trends")
 
 
-def links(flow: Flow) -> Section | None:
-    """The links of each step by the people who clicked them, over 28 days."""
-    rows = flow.rows("step_links").filter(pl.col("window") == WINDOW)
+def links(flow: Flow, window: Window) -> Section | None:
+    """The links of each step by the people who clicked them."""
+    rows = flow.rows("step_links").filter(pl.col("window") == window)
     if rows.is_empty():
         return None
     place = flow.rows("steps").select("step_id", "position")
@@ -109,8 +109,10 @@ def links(flow: Flow) -> Section | None:
         for row in rows.group_by("step_id", maintain_order=True).head(MOST_LINKS).iter_rows(named=True)
     ]
     header = ("step", "link", "people who clicked", "share of the step", "of delivered (95%)")
-    words = f"28 days, the {MOST_LINKS} most clicked links of each step. Who clicks two links counts for both."
-    return Section("links", "What people click", words, header, table, source="step_links, window 28d")
+    words = (
+        f"{in_words(window)}, the {MOST_LINKS} most clicked links of each step. Who clicks two links counts for both."
+    )
+    return Section("links", "What people click", words, header, table, source=f"step_links, window {window}")
 
 
 def industry(rows: pl.DataFrame) -> Section | None:
@@ -139,9 +141,9 @@ def industry(rows: pl.DataFrame) -> Section | None:
     return Section("industry", "Beside your industry", words, header, table, source="industry")
 
 
-def steps(flow: Flow) -> Section:
-    """The steps side by side over 28 days."""
-    rows = flow.rows("step_metrics").filter((pl.col("window") == WINDOW) & (pl.col("delivered") > 0))
+def steps(flow: Flow, window: Window) -> Section:
+    """The steps side by side."""
+    rows = flow.rows("step_metrics").filter((pl.col("window") == window) & (pl.col("delivered") > 0))
     place = flow.rows("steps").select("step_id", "position")
     rows = rows.join(place, on="step_id", how="left").sort("position", "step_id")
     earns = bool(rows["revenue_amount"].sum())
@@ -158,5 +160,6 @@ def steps(flow: Flow) -> Section:
     ]
     header = ("step", "delivered", "human opens (bounds)", *(NAMES[name] for name in rates))
     header = (*header, "attributed revenue") if earns else header
-    words = "28 days. Not every open can be ascribed to a machine or a person, so opens are given as two bounds."
-    return Section("steps", "Step by step", words, header, table, source="step_metrics, window 28d", is_open=True)
+    bounds = "Not every open can be ascribed to a machine or a person, so opens are given as two bounds."
+    words = f"{in_words(window)}. {bounds}"
+    return Section("steps", "Step by step", words, header, table, source=f"step_metrics, window {window}", is_open=True)
