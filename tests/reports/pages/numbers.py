@@ -12,13 +12,15 @@ from pipeline.common.rates import HEADLINE_RATES
 
 _SECTION = re.compile(r'<section id="([^"]*)" data-source="([^"]*)"(.*?)</section>', re.DOTALL)
 _RAW = re.compile(r'data-raw="([^"]*)"')
+_SOURCE = re.compile(r'data-source="([^"]*)"')
 _TILES = re.compile(r'<dl class="tiles">(.*?)</dl>', re.DOTALL)
 
 
 def unfounded(page: str, tables: Mapping[str, pl.DataFrame], workflow_id: str | None) -> list[tuple[str, float]]:
     """Section and value of every number that no row of its marts holds, of the workflow or of the whole account."""
     places = [
-        ("tiles", "workflow_metrics, window 28d, metric_changes, holdouts", tiles) for tiles in _TILES.findall(page)
+        ("tiles", f"{html.unescape(_SOURCE.findall(tiles)[0])}, metric_changes, holdouts", tiles)
+        for tiles in _TILES.findall(page)
     ]
     places += [(anchor, html.unescape(source), text) for anchor, source, text in _SECTION.findall(page)]
     found = []
@@ -32,8 +34,8 @@ def unfounded(page: str, tables: Mapping[str, pl.DataFrame], workflow_id: str | 
 
 def _values(name: str, table: pl.DataFrame, source: str, workflow_id: str | None) -> Iterator[float]:
     rows = table
-    if "window" in table.columns and "window 28d" in source:
-        rows = rows.filter(pl.col("window") == "28d")
+    if "window" in table.columns and (window := re.search(r"window (\w+)", source)):
+        rows = rows.filter(pl.col("window") == window[1])
     if "workflow_id" in table.columns and workflow_id is not None:
         prevails = (
             pl.col("prevailing_workflow_id") == workflow_id if "prevailing_workflow_id" in table.columns else False
