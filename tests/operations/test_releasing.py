@@ -23,7 +23,7 @@ from pipeline.optimizations.proposals.evidence import Publication
 from pipeline.optimizations.proposals.releases import release_proposals
 from pipeline.optimizations.record import Proposal
 from pipeline.optimizations.review import Seen
-from pipeline.published.snapshot import Manifest, PublishedTable
+from pipeline.published.manifest import Manifest, PublishedTable
 from pipeline.schemas.vocabulary import ApplyKind
 from pipeline.schemas.vocabulary import ProposalKind as Kind
 from pipeline.schemas.vocabulary import RecordStatus as Status

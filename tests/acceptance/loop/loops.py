@@ -83,7 +83,9 @@ def drawn_test(plan: Plan) -> Closed:
     with opened(plan.people) as (ledger, folder):
         world = worlds.Drawn(ledger, {})
         world.settle_in(folder)
-        world.draft = worlds.draft(ONBOARDING.workflow_id, "tips", "TIPS", ("three", "one"), plan.first)
+        world.draft = worlds.draft(
+            ONBOARDING.workflow_id, "tips", "TIPS", ("three", "one"), plan.first, minimum_lift=1.0
+        )
         winner = None
         for night in world.nights(plan.first, plan.last, plan.every):
             if night == plan.first:
@@ -130,7 +132,9 @@ def released_waits(plan: Plan) -> Closed:
         world.built = Built(released_from_us=start_of_day_us(plan.first))
         world.settle_in(folder)
         waits = (worlds.SHORT, worlds.LONG)
-        world.draft = worlds.draft(WINBACK.workflow_id, "miss-you", worlds.WAIT_FIELD, waits, plan.first)
+        world.draft = worlds.draft(
+            WINBACK.workflow_id, "miss-you", worlds.WAIT_FIELD, waits, plan.first, minimum_lift=2.0
+        )
         winner = None
         for night in world.nights(plan.first, plan.last, plan.every):
             if night == plan.first:

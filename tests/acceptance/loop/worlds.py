@@ -146,7 +146,9 @@ class Drawn(Sample, served.TestedStep):
         served.TestedStep.close(self, as_of)
 
 
-def draft(workflow_id: str, step_id: str, means: str, arms: Sequence[str], start_day: date) -> ExperimentDraft:
+def draft(
+    workflow_id: str, step_id: str, means: str, arms: Sequence[str], start_day: date, *, minimum_lift: float
+) -> ExperimentDraft:
     """A test of two arms, the control first."""
     return ExperimentDraft(
         experiment_id=f"{step_id}-test",
@@ -156,7 +158,7 @@ def draft(workflow_id: str, step_id: str, means: str, arms: Sequence[str], start
         owner="ann",
         shares=tuple((arm, 1 / len(arms)) for arm in arms),
         metrics=metrics_of(MetricName.CONVERSION, (), ()),
-        minimum_lift=1.0,
+        minimum_lift=minimum_lift,
         window_days=WINDOW_DAYS,
         alpha=0.05,
         power=0.9,
