@@ -84,8 +84,11 @@ def waiting(
     known = entries.filter(is_open & (pl.col("entry_source") == "event"))
     place = released.select("step_key", "workflow_id", "step_id", "position", "first_wait_hours", "wait_field")
     own_waits = stands.select(
-        "subscriber_key", wait_field="means", own_hours=pl.col("value").cast(pl.UInt16, strict=False).cast(pl.Int64)
-    )
+        "subscriber_key",
+        wait_field="means",
+        own_hours=pl.col("value").cast(pl.UInt16, strict=False).cast(pl.Int64),
+        told_us="from_us",
+    ).drop_nulls("own_hours")
     begun = known.join(place.filter(pl.col("position") == 1), on="step_key").with_columns(hours="first_wait_hours")
     later = (
         known.drop("step_key")
@@ -96,11 +99,12 @@ def waiting(
     columns = ["subscriber_key", "step_key", "workflow_id", "step_id", "wait_field", "entered_us", "hours"]
     found = pl.concat([begun.select(columns), later.select(columns)]).sort("entered_us", "hours")
     newest = found.unique(["subscriber_key", "workflow_id"], keep="last", maintain_order=True)
-    hours = pl.coalesce("own_hours", "hours")
+    # A wait that was written after it would have been over is over when it was written, and nobody is late by it.
+    over_us = pl.max_horizontal(pl.col("entered_us") + pl.coalesce("own_hours", "hours") * HOUR_US, "told_us")
     return (
         newest.join(messages, on=["step_key", "subscriber_key"], how="anti")
         .join(own_waits, on=["wait_field", "subscriber_key"], how="left", maintain_order="left")
-        .select("subscriber_key", "workflow_id", "step_id", planned_us=pl.col("entered_us") + hours * HOUR_US)
+        .select("subscriber_key", "workflow_id", "step_id", planned_us=over_us)
     )
 
 

@@ -12,12 +12,12 @@ from pipeline.schemas.vocabulary import ProposalKind as Kind
 from tests.acceptance.loop import worlds
 from tests.acceptance.loop.loops import opened
 
-FIRST, LAST = date(2026, 6, 20), date(2026, 7, 2)
+FIRST, LAST = date(2026, 6, 20), date(2026, 6, 28)
 
 
 @pytest.fixture(scope="module")
 def world() -> worlds.Released:
-    with opened(people=5_000) as (ledger, folder):
+    with opened(people=2_500) as (ledger, folder):
         made = worlds.Released(ledger, {})
         made.built = Built(released_from_us=start_of_day_us(FIRST))
         made.settle_in(folder)
@@ -45,20 +45,13 @@ def test_each_person_is_let_in_after_the_wait_that_was_drawn(world: worlds.Relea
     assert waited.filter(arm=worlds.LONG)["hours"].min() >= float(worlds.LONG)
     assert waited.filter(arm=worlds.SHORT)["hours"].max() < float(worlds.LONG)
     # Whoever waits the longest has come by the third night before the last.
-    early = came.filter(pl.col("came_us") < end_of_day_us(LAST - timedelta(days=6)))
+    early = came.filter(pl.col("came_us") < end_of_day_us(LAST - timedelta(days=4)))
     left = pl.Series(world.account.world.unmailable_us)[early["subscriber_key"]] < world.account.view.now_us
-    assert set(early.filter(~left)["subscriber_key"]) - set(waited["subscriber_key"]) <= bought_before(world)
-
-
-def bought_before(world: worlds.Released) -> set[int]:
-    """Those who bought while they waited, and so left the flow."""
-    came = world.account.world.asked.select("subscriber", "entered_us")
-    orders = world.account.world.orders.join(came, on="subscriber")
-    return set(orders.filter(pl.col("occurred_us") >= pl.col("entered_us"))["subscriber"])
+    assert set(early.filter(~left)["subscriber_key"]) <= set(waited["subscriber_key"])
 
 
 def test_nobody_is_let_in_or_mailed_twice(world: worlds.Released) -> None:
-    assert world.account.starts().height > 30
+    assert world.account.starts().height > 10
     assert world.account.doubled() == 0
 
 

@@ -77,13 +77,15 @@ def best_hours(hours: Mapping[int, int]) -> pl.DataFrame:
     return pl.concat([empty(SubscriberSendTimes), *rows])
 
 
-def written_waits(waits: Mapping[int, str]) -> pl.DataFrame:
-    """What stands in the merge field for waits, by subscriber."""
-    rows = [{"subscriber_key": key, "value": value} for key, value in waits.items()]
-    return pl.DataFrame(
-        [{**dict.fromkeys(polars_schema(CoreWrittenValues)), **one, "means": WAIT_FIELD, "from_us": 0} for one in rows],
-        schema=polars_schema(CoreWrittenValues),
-    )
+def written_waits(waits: Mapping[int, str], hours_ago: float) -> pl.DataFrame:
+    """What stands in the merge field for waits, by subscriber, written so long before tonight is over."""
+    from_us = end_of_day_us(TONIGHT) - int(hours_ago * HOUR_US)
+    blank = dict.fromkeys(polars_schema(CoreWrittenValues))
+    rows = [
+        {**blank, "means": WAIT_FIELD, "from_us": from_us, "subscriber_key": key, "value": value}
+        for key, value in waits.items()
+    ]
+    return pl.DataFrame(rows, schema=polars_schema(CoreWrittenValues))
 
 
 def night(
@@ -101,13 +103,14 @@ def night(
     messages: pl.DataFrame | None = None,
     collisions: pl.DataFrame | None = None,
     waits: Mapping[int, str] | None = None,
+    waits_hours_ago: float = 1_000,
 ) -> dict[str, pl.DataFrame]:
     """`release_starts` and `release_plan` of a night, by name."""
     entered = pl.DataFrame(list(entries), schema=polars_schema(CoreStepEntries))
     flow = {"id": FLOW, "released_by": "driptune", "deliver": dict(start), "steps": [{"id": "hello"}, {"id": "tips"}]}
     assert FlowMap.model_validate({"flows": [flow]}).flows[0].released_by == "driptune"
     starts = [releases.FlowStart(FLOW, canonical(start), first_wait, most, WAIT_FIELD)]
-    stands = pl.concat([empty(CoreWrittenValues), written_waits(waits or {})])
+    stands = pl.concat([empty(CoreWrittenValues), written_waits(waits or {}, waits_hours_ago)])
     released = releases.released_steps(starts, steps(first_kind))
     limits = constraints.of_steps(released)
     sent = empty(CoreMessages) if messages is None else messages

@@ -285,7 +285,7 @@ class Planted:
     hour_field: str = "SENDHOUR"
     # Of those who are let into win-back by a start: the chance of a purchase after a short wait, and after a long one.
     wait_purchase: tuple[float, float] = (0.06, 0.2)
-    wait_that_matters_hours: int = 48
+    wait_that_matters_hours: int = 72
     aa_field: str = "AATEST"
     aa_from: str = "2026-05-01"
 

@@ -102,12 +102,14 @@ def path_policy(plan: Plan) -> Closed:
     with opened(plan.people) as (ledger, folder):
         world = worlds.Paths(ledger, {}, one=worlds.route())
         world.settle_in(folder)
-        switch, wrong = None, 0
+        switch, wrong, told = None, 0, 0
         for night in world.nights(plan.first, plan.last, plan.every):
-            wrong += wrongly_told(world, night)
             if night == plan.first:
-                world.take(worlds.is_kind(Kind.PATH_POLICY, policy=None), night)
-            elif switch is None:
+                delivery = world.take(worlds.is_kind(Kind.PATH_POLICY, policy=None), night)
+                continue
+            wrong += wrongly_told(world, delivery, night)
+            told += world.tables["path_decisions"].height
+            if switch is None:
                 switches = [made for made in world.proposals() if made.after.get("policy")]
                 if switches:
                     switch, since = world.take(lambda made: bool(made.after.get("policy")), night), night
@@ -116,12 +118,13 @@ def path_policy(plan: Plan) -> Closed:
         of_arm = [_share_by_value(world, switch, since, night, "ROUTE", arm, arms) for arm in arms]
         powered = [_share_with_power(world, switch, night, is_out=is_out) for is_out in (False, True)]
         applied, kept_out = (share * of_arm[0] + (1 - share) * of_arm[1] for share in powered)
-        told = {
-            "decisions whose is_served is wrong": wrong,
-            "served decisions that were not held": wrongly_served(world),
+        served = world.learnt_of_route()
+        false = {
+            f"of {told:,} decisions, is_served is wrong": wrong,
+            f"of {served.height:,} served decisions, not held or not gone": wrongly_served(world, served),
         }
         return _closed(
-            "a path policy, from delivery to switch to lift", world, switch, night, applied / kept_out - 1, told
+            "a path policy, from delivery to switch to lift", world, switch, night, applied / kept_out - 1, false
         )
 
 
@@ -144,7 +147,7 @@ def released_waits(plan: Plan) -> Closed:
                 winner, since = world.take(worlds.is_kind(Kind.EXPERIMENT_WINNER), night), night
             world.let_in(night, plan.every)
         assert winner is not None, "the test found no winner"
-        shares = [_share_by_wait(world, winner, since, night, hours) for hours in (84, 24)]
+        shares = [_share_by_wait(world, winner, since, night, hours) for hours in (108, 24)]
         return _closed("a release with a test of waits, to lift", world, winner, night, shares[0] / shares[1] - 1)
 
 
@@ -179,19 +182,23 @@ def send_hours(plan: Plan) -> list[Closed]:
         return [drawn, _closed(name, world, made, night, clicked[0] / clicked[1] - 1)]
 
 
-def wrongly_told(world: worlds.Paths, night: date) -> int:
-    """Decisions of a night whose `is_served` differs from what the stand-in's record says that the person holds."""
+def wrongly_told(world: worlds.Paths, delivery: Proposal, night: date) -> int:
+    """Decisions of a night whose `is_served` differs from what the stand-in's record says that the person holds.
+
+    Those kept out of the delivery hold the default whatever is chosen, so nothing is served to them.
+    """
     decided = world.tables["path_decisions"]
+    out = is_held_out(decided["subscriber_key"], delivery.optimization_id, delivery.holdout_share)
     said = read_said(world.account.log, world.account.world.people)
     keys = decided["subscriber_key"].to_numpy()
     held = said_at(said, PLANTED.route[2], keys, np.full(len(keys), end_of_day_us(night)))
-    return int((held.eq_missing(decided["arm"]) != decided["is_served"]).sum())
+    is_held = held.eq_missing(decided["arm"])
+    is_wrong = (decided["is_served"] & ~is_held) | (~decided["is_served"] & is_held & ~out)
+    return int(is_wrong.sum())
 
 
-def wrongly_served(world: worlds.Paths) -> int:
+def wrongly_served(world: worlds.Paths, served: pl.DataFrame) -> int:
     """Served decisions of the log whose person did not hold the arm, or went another way, when the mail was sent."""
-    assert world.tonight is not None
-    served = world.tonight.learnt["onboarding-route"]
     said = read_said(world.account.log, world.account.world.people)
     held = said_at(said, PLANTED.route[2], served["subscriber_key"].to_numpy(), served["sent_us"].to_numpy())
     mail = world.account.view.messages.select(subscriber_key="subscriber", sent_us="sent_us", went="step_id")

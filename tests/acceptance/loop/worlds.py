@@ -56,7 +56,7 @@ from tests.worlds.stand_in import (
 
 WINDOW_DAYS = 7
 WAIT_FIELD = "WAIT"
-SHORT, LONG = "0", "72"
+SHORT, LONG = "0", "96"
 TICK_HOURS = range(0, 24, 6)
 HOURLY_CAP = 1_000
 LATE_HOURS = 60
@@ -137,6 +137,11 @@ def route() -> DecisionDefinition:
 
 class Paths(Sample):
     """The branch of onboarding."""
+
+    def learnt_of_route(self) -> pl.DataFrame:
+        """The decisions of the log that were served, by tonight."""
+        assert self.tonight is not None
+        return self.tonight.learnt["onboarding-route"]
 
 
 class Drawn(Sample, served.TestedStep):
