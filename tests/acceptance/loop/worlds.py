@@ -57,7 +57,6 @@ from tests.worlds.stand_in import (
 WINDOW_DAYS = 7
 WAIT_FIELD = "WAIT"
 SHORT, LONG = "0", "96"
-TICK_HOURS = range(0, 24, 6)
 HOURLY_CAP = 1_000
 LATE_HOURS = 60
 _UTC = {"zone": ["UTC"], "from_us": [0], "to_us": [2**62], "offset_us": [0]}
@@ -197,9 +196,9 @@ class Released(Drawn):
         self.tables = {**self.tables, "release_plan": plan, "release_starts": starts}
 
     def let_in(self, as_of: date, days: int) -> None:
-        """The ticks of `driptune release` in the days after a night, until the next one."""
-        for hour in (24 * day + hour for day in range(days) for hour in TICK_HOURS):
-            now = self._morning(as_of) + timedelta(hours=hour)
+        """A look of `driptune release` in the morning of each day after a night, until the next one."""
+        for day in range(days):
+            now = self._morning(as_of) + timedelta(days=day)
             self.account.clock = now
             for record in releases_in_charge(self.ledger.records(*IN_EFFECT)):
                 plan = still_planned(self.tables["release_plan"], self.ledger.journal.settled(WAIT_FIELD))
