@@ -14,7 +14,7 @@ from tests.acceptance.loop.loops import Closed, Plan
 
 LAST = date(2026, 8, 20)
 LOOPS: dict[str, Callable[[], list[Closed]]] = {
-    "test": lambda: [loops.drawn_test(Plan(date(2026, 5, 8), LAST, every=3, people=12_000))],
+    "test": lambda: [loops.drawn_test(Plan(date(2026, 5, 8), LAST, every=3, people=9_000))],
     "path": lambda: [loops.path_policy(Plan(date(2026, 5, 8), LAST, every=2, people=8_000))],
     "hours": lambda: loops.send_hours(Plan(date(2026, 4, 12), LAST, every=7, people=8_000)),
     "release": lambda: [loops.released_waits(Plan(date(2026, 5, 12), LAST, every=2, people=9_000))],

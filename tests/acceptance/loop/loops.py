@@ -275,7 +275,7 @@ def _share_by_wait(world: worlds.Sample, made: Proposal, since: date, night: dat
     member = world.account.world.people.member_id
     lines: list[Line] = [
         {
-            "at_us": worlds.hours_ago(came, hours),
+            "at_us": worlds.hours_later(came, hours),
             "method": "POST",
             "path": f"/lists/a/members/{member[key]}/events",
             "body": {"name": RELEASE_EVENT},

@@ -280,6 +280,6 @@ def instant_us(moment: datetime) -> int:
     return int(moment.timestamp()) * 1_000_000
 
 
-def hours_ago(moment_us: int, hours: float) -> int:
+def hours_later(moment_us: int, hours: float) -> int:
     """So many hours later, in microseconds."""
     return moment_us + int(hours * HOUR_US)
