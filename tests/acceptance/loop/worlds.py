@@ -37,6 +37,7 @@ from pipeline.sample.server.journey_steps import RELEASE_EVENT
 from pipeline.schemas.base import empty
 from pipeline.schemas.core import CoreEdges, CoreZoneOffsets
 from pipeline.schemas.decisions import WorkflowConflicts
+from pipeline.schemas.experiments import Holdouts
 from pipeline.schemas.lake import SendTimeAssignments as LoggedAssignments
 from pipeline.schemas.timing import SubscriberSendTimes
 from pipeline.schemas.vocabulary import Assigner, MetricName
@@ -190,7 +191,7 @@ class Released(Drawn):
         plan = releases.release_plan(
             people, empty(SubscriberSendTimes), limits, subscribers,
             pl.DataFrame(_UTC, schema=empty(CoreZoneOffsets).schema), empty(WorkflowConflicts), people.head(0),
-            as_of=as_of, late_hours=LATE_HOURS,
+            empty(Holdouts), as_of=as_of, late_hours=LATE_HOURS, are_late_spread=False,
         )  # fmt: skip
         starts = releases.release_starts(released, plan, limits, as_of=as_of)
         self.tables = {**self.tables, "release_plan": plan, "release_starts": starts}
