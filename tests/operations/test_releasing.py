@@ -257,8 +257,7 @@ def test_a_kill_anywhere_lets_nobody_in_twice_and_leaves_nobody_uncounted(place:
 
 def test_whose_wait_was_written_after_the_plan_is_let_in_by_no_older_plan(place: Place) -> None:
     waits = pl.DataFrame({"subscriber_key": place.keys[:5], "value": "72"})
-    tables = {**waiting(place), "member_field_values": waits, "holdouts": holdouts(as_of=TONIGHT)}
-    name = place.put_in_effect(tables)
+    name = place.put_in_effect({**waiting(place), "member_field_values": waits, "holdouts": holdouts()})
     place.write_waits()
     assert place.release() == f"{name}: {PEOPLE - 5} released"
     assert place.let_in() == list(range(5, PEOPLE))
