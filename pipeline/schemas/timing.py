@@ -60,7 +60,7 @@ class DelayRecommendations(_Transition):
     entrants: pl.Int64 = count("Entrants used, whose horizon has closed.")
     conversions: pl.Int64 = count(f"Those of `entrants` who {HORIZON}.")
     improvement: pl.Float64 = column(
-        "Conversion of the recommended / the current delay - 1. Null if `status` is not 'ok'.",
+        "Conversion of the recommended / the current delay - 1. Null if `status` is not 'ok' or `action` is 'test'.",
         "ratio",
         nullable=True,
         interval=POSTERIOR,
@@ -72,7 +72,12 @@ class DelayRecommendations(_Transition):
     action: pl.String = word("What to do about the delay.", vocabulary.DelayAction)
     identification: pl.String = word(COMPARED, vocabulary.Identification)
     status: pl.String = word("Whether delays could be compared, and why not.", vocabulary.DelayStatus)
-    entrants_needed: pl.Int64 = count("Further entrants needed before delays can be compared.")
+    conversions_needed: pl.Int64 = count("Further conversions needed before delays can be compared.")
+    test_days: pl.Int64 = column(
+        "Time in which a test of delays has enough conversions, at the pace so far. Null if nobody converts.",
+        "days",
+        nullable=True,
+    )
     method: pl.String = method_name()
 
 

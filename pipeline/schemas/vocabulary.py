@@ -141,7 +141,7 @@ Identification = Literal["randomised", "observational", "not identified"]
 
 # Timing.
 DelayAction = Literal["change", "test", "keep", "wait"]
-DelayStatus = Literal["ok", "not enough data", "single delay", "no conversions", "no current delay", "not identified"]
+DelayStatus = Literal["ok", "not enough data", "single delay", "no current delay", "not identified"]
 HourSource = Literal["subscriber", "current hour"]
 ScheduleSource = Literal["cluster", "current hour"]
 SendTimeStatus = Literal["ok", "not enough data", "no engagement"]

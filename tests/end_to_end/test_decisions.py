@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from pipeline.analysis.delays.recommendations import MINIMUM_ENTRANTS
+from pipeline.analysis.delays.recommendations import MINIMUM_CONVERSIONS
 from pipeline.analysis.experiments.exposures import Facts
 from pipeline.analysis.experiments.registry import register
 from pipeline.common.errors import SourceError
@@ -103,7 +103,7 @@ def test_too_few_for_a_delay_are_told_with_the_count_still_needed(
     transition = truth["planted"]["delay_of_too_few"]
     found = recommendation(tables, transition)
     assert (found["status"], found["identification"], found["action"]) == ("not enough data", "randomised", "wait")
-    assert 0 < found["entrants"] == MINIMUM_ENTRANTS - found["entrants_needed"]
+    assert 0 < found["conversions"] == MINIMUM_CONVERSIONS - found["conversions_needed"]
     assert found["improvement"] is found["recommended_delay_hours"] is None
     curve = tables["delay_curves"].filter(
         (pl.col("workflow_id") == transition[0]) & (pl.col("from_step_id") == transition[1])

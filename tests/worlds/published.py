@@ -50,7 +50,7 @@ def a_delay(**changes: Any) -> Tables:
     recommended = {
         "action": "change", "current_delay_hours": 72.0, "recommended_delay_hours": 48.0, "entrants": 10_545,
         "improvement": 0.3, "improvement_low": 0.2, "improvement_high": 0.4, "identification": "randomised",
-        "better_probability": 0.99,
+        "better_probability": 0.99, "test_days": 40,
     }  # fmt: skip
     curve = row("delay_curves", **transition, delay_hours=48.0, conversion_rate=0.3, entrants=10)
     return {

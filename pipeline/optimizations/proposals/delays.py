@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.analysis.delays.recommendations import MINIMUM_CONVERSIONS
 from pipeline.charts.figures import delay_chart
 from pipeline.common.means import condition
 from pipeline.common.words import lift
@@ -67,10 +68,7 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
             apply_kind=ApplyKind.MANUAL,
             base_version=f"{now} h",
             evidence=publication.evidence(
-                summary=f"Of {row['entrants']:,} entrants with {row['delays_compared']} delays, those who waited "
-                f"{best} h converted best: against {now} h "
-                f"{lift(row['improvement'], row['improvement_low'], row['improvement_high'])}, better with probability "
-                f"{row['better_probability']:.2f}.",
+                summary=_summary(row, best, now),
                 source=f"marts.delay_curves where workflow_id = '{workflow}' and from_step_id = '{start}' "
                 f"and to_step_id = '{end}'",
                 rows=curve.sort("delay_hours").select(
@@ -96,6 +94,21 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
             measure=Measure(metric=MetricName.CONVERSION, window_days=DELAY_OUTCOME_DAYS) if is_change else None,
             risk=Risk.MEDIUM if row["identification"] == "randomised" else Risk.HIGH,
         )  # fmt: skip
+
+
+def _summary(row: Mapping[str, Any], best: int, now: int) -> str:
+    """What is known of the delays. Of a delay that is yet to be tested no improvement is told: it is mostly luck."""
+    told = (
+        f"{row['entrants']:,} entrants with {row['delays_compared']} delays were compared, {row['conversions']:,} of "
+    )
+    told += f"whom converted. {best} h is better than {now} h with probability {row['better_probability']:.2f}"
+    if row["action"] == "change":
+        return f"{told}: {lift(row['improvement'], row['improvement_low'], row['improvement_high'])}."
+    return f"{told}, which is too little for a change. {_plan(row)} No improvement is promised before."
+
+
+def _plan(row: Mapping[str, Any]) -> str:
+    return f"A test takes {MINIMUM_CONVERSIONS} conversions, at today's pace about {row['test_days']:,} days."
 
 
 def _first_test(publication: Publication, row: Mapping[str, Any]) -> Proposal:
@@ -124,8 +137,8 @@ def _first_test(publication: Publication, row: Mapping[str, Any]) -> Proposal:
         apply_kind=ApplyKind.MANUAL,
         base_version=f"{now} h alone",
         evidence=publication.evidence(
-            summary=f"All {row['entrants']:,} entrants waited {now} h, so nothing is known of another delay. As many "
-            "people enter as a test needs.",
+            summary=f"All {row['entrants']:,} entrants waited {now} h, so nothing is known of another delay. "
+            f"{_plan(row)}",
             source=f"marts.delay_recommendations where workflow_id = '{workflow}' and from_step_id = '{start}' "
             f"and to_step_id = '{end}'",
             rows=pl.DataFrame([{name: row[name] for name in (*_TRANSITION, "entrants", "conversions")}]),
