@@ -43,8 +43,11 @@ MachineCause = Literal[
     "image_proxy",
     "before_delivery",
     "too_fast",
+    "early_run",
     "all_links",
     "shared_ip",
+    "with_clicks",
+    "rush",
     "unsubscribe_link",
 ]
 AttributionView = Literal["report", "mailchimp_compat"]
