@@ -158,7 +158,7 @@ scan AS (
     run.subscriber_key AS subscriber_key,
     run.started_us AS started_us,
     run.ended_us AS ended_us,
-    CASE WHEN run.lag_us < 120000000 THEN 'early_run' ELSE 'all_links' END AS cause
+    run.lag_us < 120000000 AS is_early
   FROM run AS run
   LEFT JOIN link_count AS link_count
     ON link_count.campaign_id = run.campaign_id
@@ -215,7 +215,8 @@ judged AS (
       WHEN act.told_cause IS NOT NULL THEN act.told_cause
       WHEN act.action = 'click' AND act.lag_us < 60000000 THEN 'too_fast'
       WHEN act.action = 'open' AND act.lag_us < 10000000 THEN 'too_fast'
-      WHEN act.action = 'click' AND scan.cause IS NOT NULL THEN scan.cause
+      WHEN act.action = 'click' AND scan.is_early THEN 'early_run'
+      WHEN act.action = 'click' AND scan.step_key IS NOT NULL THEN 'all_links'
       WHEN prompt_ip.ip_key IS NOT NULL AND act.lag_us < 1800000000 THEN 'shared_ip'
     END AS machine_cause
   FROM act AS act

@@ -54,8 +54,12 @@ def test_a_lift_of_send_times_is_promised_only_once_hours_are_drawn(tables: dict
 
 
 def test_a_share_of_hours_is_drawn_logged_and_exported(tables: dict[str, pl.DataFrame], settings: Settings) -> None:
-    exported = tables["send_time_assignments"]
-    assert exported["is_randomised"].mean() == pytest.approx(settings.send_time_exploration_share, abs=0.02)
+    exported, everybody = tables["send_time_assignments"], tables["subscriber_send_times"]
+    drawn_share = exported["is_randomised"].sum() / everybody.height
+    assert drawn_share == pytest.approx(settings.send_time_exploration_share, abs=0.02)
+    moved = pl.col("recommended_local_hour") != pl.col("current_local_hour")
+    led = everybody.filter((pl.col("fallback_level") == "subscriber") & moved)
+    assert set(exported.filter(~pl.col("is_randomised"))["subscriber_key"]) <= set(led["subscriber_key"])
     quiet_from, quiet_until = DEFAULT_QUIET_HOURS
     drawn = exported.filter("is_randomised")["assigned_local_hour"]
     assert sorted(drawn.unique()) == list(range(quiet_until, quiet_from))

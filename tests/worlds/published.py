@@ -61,8 +61,10 @@ def a_delay(**changes: Any) -> Tables:
 
 def send_times(is_lift_shown: bool = False, **changes: Any) -> Tables:
     lift = {"is_lift_shown": is_lift_shown, "engagement_lift": 0.1 if is_lift_shown else None}
+    people = {"fallback_level": "subscriber", "current_local_hour": 9, "recommended_local_hour": 18}
     return {
         "send_time_assignments": row("send_time_assignments", is_randomised=True),
+        "subscriber_send_times": row("subscriber_send_times", **people),
         "send_time_lift": row("send_time_lift", **{**lift, **changes}),
     }
 

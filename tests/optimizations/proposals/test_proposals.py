@@ -206,6 +206,19 @@ def test_a_lift_of_hours_is_promised_only_once_it_is_known() -> None:
     assert exploring.optimization_id != known.optimization_id
 
 
+def test_where_no_better_hour_is_known_hours_are_drawn_and_nothing_more() -> None:
+    """All mail went out at 9, so nobody knows what another hour would bring."""
+    tables = send_times(randomised_sends_needed=81_000)
+    unknown = {"fallback_level": pl.lit("current hour"), "recommended_local_hour": pl.lit(9, dtype=pl.Int64)}
+    [found] = proposed({**tables, "subscriber_send_times": tables["subscriber_send_times"].with_columns(**unknown)})
+    [moving] = proposed(tables)
+    assert found.title == "Draw the hour of mail for 1 subscribers"
+    assert (found.after["column"], moving.after["column"]) == ("drawn_local_hour", "assigned_local_hour")
+    assert found.expected_lift is None
+    assert "81,000 further messages at hours drawn by lot until the lift is known" in found.evidence["summary"]
+    assert found.optimization_id != moving.optimization_id
+
+
 def test_hours_come_with_the_steps_to_build_and_the_day_to_write_down() -> None:
     [found] = proposed(send_times())
     told = " ".join(found.after["instructions"])
