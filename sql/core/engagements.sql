@@ -3,6 +3,9 @@
 -- the time since sending are used only if the time of sending is known and not computed.
 -- All that a mark rests on belongs to messages of the same day of sending, so a day can be computed alone.
 -- Activity more than 30 days before the sending belongs to no message.
+-- Link scanners click some 20 seconds after sending, link after link, one a second or slower. Marks of clicks within 5
+-- seconds, and of all links within 10, left one to two fifths of such clicks unmarked. So a mark rests on when something
+-- happened, on the share of the links and their pace, on what an address does for others, and on the sender's own pace.
 WITH activity AS (
   SELECT
     message.step_key AS step_key,

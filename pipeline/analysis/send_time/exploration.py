@@ -1,5 +1,7 @@
 """The hour at which to mail each subscriber: drawn by lot for a share of them, so that the lift of the hours is known.
 
+Drawing is the first step: it makes hours known that were never used. Who has no better hour is otherwise left alone.
+
 Here: the draw, its probabilities, and which messages went out as assigned. Which hour is best is decided in
 `subscribers`; what the drawn hours showed is estimated in `evaluation`.
 """

@@ -2,6 +2,11 @@
 
 Here: the choice of an hour, the confidence in it, and the tables of a night. Schedules of steps are made in `schedule`;
 the lift of the hours is measured in `evaluation`.
+
+An hour that was never used is unknown, not measured. Where all mail had gone out at 10:00 and nothing told the free
+hours of people, a model over all hours moved everybody, at a stated confidence of .79 against a true .46, and a quarter
+fewer engaged. So an hour is recommended only where the subscriber's cluster got enough mail at it, and only to people
+of whom behavioural events or hours drawn by lot tell when they are free.
 """
 
 from collections.abc import Sequence
@@ -34,6 +39,10 @@ MINIMUM_HOUR_SENDS = 10
 """With fewer sends to a cluster at an hour, what mail does at that hour is unknown: it is not recommended."""
 MINIMUM_BEHAVIOUR = 3
 """With fewer behavioural events the free hours of a subscriber are unknown: only hours drawn by lot tell then."""
+
+
+PERSONAL_SPREAD = 0.3
+"""How far, on the log scale, two hours compare otherwise for a subscriber of unknown free hours than for others."""
 
 
 @dataclass(frozen=True)
@@ -147,15 +156,20 @@ def _choose(
     # The variance of a cluster's log-ratio at an hour is one divided by its engagements, shrunk like the ratio.
     noise = (1 / (rates.engaged + PSEUDO_EXPECTED)).T.astype(np.float32)
     estimation = (weights * (noise[best] + noise[current])).sum(axis=1)
-    error = np.sqrt(spread + disagreement + estimation)
+    apart = np.where(_tells_free_hours(counts), 0.0, PERSONAL_SPREAD**2)
+    error = np.sqrt(spread + disagreement + estimation + apart)
     return _Choice(current, best, np.where(best == current, 1.0, norm.cdf(gain / error)), is_known)
 
 
 def _known_hours(counts: HourCounts, profiles: Profiles, rates: ClusterRates) -> np.ndarray:
     """Whether it is known what mail at an hour does, shape (subscribers, 24): the cluster got enough of it then."""
-    has_behaviour = counts.behaviour.sum(axis=1, keepdims=True) >= MINIMUM_BEHAVIOUR
     tried, drawn = (sends[profiles.cluster] >= MINIMUM_HOUR_SENDS for sends in (rates.sends, rates.drawn))
-    return np.asarray(np.where(has_behaviour, tried, drawn))
+    return np.asarray(np.where(_tells_free_hours(counts)[:, None], tried, drawn))
+
+
+def _tells_free_hours(counts: HourCounts) -> np.ndarray:
+    """Whether a subscriber has enough behavioural events, shape (subscribers,)."""
+    return np.asarray(counts.behaviour.sum(axis=1) >= MINIMUM_BEHAVIOUR)
 
 
 def _subscribers_frame(counts: HourCounts, profiles: Profiles, exposed: Exposure, choice: _Choice) -> pl.DataFrame:
