@@ -105,8 +105,8 @@ placed AS (
   WHERE act.action = 'click'
     AND NOT LOWER(act.url) LIKE '%unsubscribe%'
 ),
--- A run is a series of clicks of a message, each at most 30 seconds after the one before. Only the first 200 clicks are
--- told apart, because the work grows with their square.
+-- A run is a series of clicks of a message, each at most 30 seconds after the one before, or a minute in the first five
+-- minutes. Only the first 200 clicks are told apart, because the work grows with their square.
 opening AS (
   SELECT
     click.step_key AS step_key,
@@ -118,7 +118,10 @@ opening AS (
     AND earlier.subscriber_key = click.subscriber_key
     AND earlier.place = click.place - 1
   WHERE click.place <= 200
-    AND (earlier.place IS NULL OR click.clicked_us - earlier.clicked_us > 30000000)
+    AND (
+      earlier.place IS NULL
+      OR click.clicked_us - earlier.clicked_us > CASE WHEN click.lag_us < 300000000 THEN 60000000 ELSE 30000000 END
+    )
 ),
 numbered AS (
   SELECT
@@ -173,8 +176,8 @@ scan AS (
     OR (run.links >= 3 AND link_count.links <= 2 * run.links
       AND run.ended_us - run.started_us <= 5000000 * (run.links - 1))
 ),
--- Addresses that act on the messages of several recipients as soon as they are sent: most within two minutes, or nearly
--- all within half an hour. People behind one address act at their own times.
+-- Addresses that act on messages as soon as they are sent: on three and most within two minutes, or nearly all of many
+-- recipients' within half an hour. People behind one address act at their own times.
 ip_message AS (
   SELECT
     act.ip_key AS ip_key,
@@ -194,7 +197,8 @@ prompt_ip AS (
   FROM ip_message AS ip_message
   GROUP BY ip_message.ip_key, ip_message.day
   HAVING (
-    COUNT(DISTINCT ip_message.subscriber_key) >= 3
+    SUM(CASE WHEN ip_message.lag_us < 120000000 THEN 1 ELSE 0 END) >= 3
+    AND COUNT(DISTINCT ip_message.subscriber_key) >= 3
     AND 2 * SUM(CASE WHEN ip_message.lag_us < 120000000 THEN 1 ELSE 0 END) >= COUNT(*)
   ) OR (
     COUNT(DISTINCT ip_message.subscriber_key) >= $shared_ip_recipients

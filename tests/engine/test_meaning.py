@@ -120,8 +120,8 @@ def test_link_after_link_is_a_scan_from_its_beginning_to_its_end(story: Story, t
     with_links(story, 4)
     for who in range(1, 12):
         story.sent(who)
-    clicked(story, 1, 50, [20, 20, 20])
-    clicked(story, 2, 50, [31])
+    clicked(story, 1, 50, [60, 20, 20])
+    clicked(story, 2, 50, [61])
     clicked(story, 3, 100, [10])
     clicked(story, 4, 100, [11])
     clicked(story, 5, 3_600, [10, 10, 10])
@@ -147,7 +147,7 @@ def test_both_of_two_links_are_a_scan_only_within_three_seconds(story: Story, tm
 
 
 def test_an_address_is_a_machine_if_it_acts_as_soon_as_mail_is_sent(story: Story, tmp_path: Path):
-    """Address 77 acts for many within half an hour, 78 for one fewer, 79 for most of three within two minutes."""
+    """Address 77 acts for many within half an hour, 78 for one fewer, 79 and 80 for most within two minutes, but 80 for two alone."""
     many = PARAMETERS["shared_ip_recipients"]
     for who in range(1, 40):
         story.sent(who)
@@ -155,13 +155,16 @@ def test_an_address_is_a_machine_if_it_acts_as_soon_as_mail_is_sent(story: Story
         story.did(who, "click", START + (1_799 - who) * SECOND, ip_key=77)
     for who in range(10, 10 + many - 1):
         story.did(who, "click", START + (1_799 - who) * SECOND, ip_key=78)
-    for who, lag in ((20, 100), (21, 119), (22, 600)):
+    for who, lag in ((20, 100), (21, 119), (23, 90), (22, 600)):
         story.did(who, "click", START + lag * SECOND, ip_key=79)
+    for who, lag in ((30, 100), (31, 119), (32, 600)):
+        story.did(who, "click", START + lag * SECOND, ip_key=80)
     story.did(22, "click", START + HOUR, ip_key=79)
     found = causes_of(story, tmp_path)
     assert {found[who][0] for who in range(1, 1 + many)} == {"shared_ip"}
     assert {found[who][0] for who in range(10, 10 + many - 1)} == {None}
     assert [found[who] for who in (20, 21, 22)] == [["shared_ip"], ["shared_ip"], ["shared_ip", None]]
+    assert [found[who] for who in (30, 31, 32)] == [[None]] * 3
 
 
 def test_an_office_of_forty_behind_one_address_is_human(story: Story, tmp_path: Path):

@@ -64,7 +64,7 @@ class World:
 WORLDS: Mapping[str, World] = MappingProxyType(
     {
         "at once, link after link": World((Scanner(0.12),)),
-        "at once, slowly": World((Scanner(0.12, begins=(25.0, 0.5), pause=(4.0, 20.0)),)),
+        "at once, slowly": World((Scanner(0.12, begins=(25.0, 0.5), pause=(4.0, 45.0)),)),
         "at once, two links": World((Scanner(0.12),), links=2),
         "half the links, other addresses": World((Scanner(0.12, links=0.5, addresses=0),), links=8),
         "the first link alone": World((Scanner(0.12, begins=(25.0, 0.6), links=0.0),)),
