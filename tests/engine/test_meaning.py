@@ -147,7 +147,7 @@ def test_both_of_two_links_are_a_scan_only_within_three_seconds(story: Story, tm
 
 
 def test_an_address_is_a_machine_if_it_acts_as_soon_as_mail_is_sent(story: Story, tmp_path: Path):
-    """Address 77 acts for many within half an hour, 78 for one fewer, 79 and 80 for most within two minutes, but 80 for two alone."""
+    """77 acts for many within half an hour, 78 for one fewer; 79 for three within two minutes, 80 for two alone."""
     many = PARAMETERS["shared_ip_recipients"]
     for who in range(1, 40):
         story.sent(who)
