@@ -19,7 +19,8 @@ from pipeline.optimizations.changes import Outcome
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.record import Measure, Proposal
 from pipeline.optimizations.review import Seen
-from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest
+from pipeline.published.manifest import Manifest
+from pipeline.published.snapshot import SNAPSHOT_NAME
 from pipeline.sample.account import population
 from pipeline.sample.account.world import PLANTED
 from pipeline.schemas.vocabulary import ApplyKind, MetricName, Risk

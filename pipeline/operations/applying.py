@@ -20,8 +20,8 @@ from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.changes import ChangePlan, Outcome
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import IN_EFFECT, Proposal, Record, in_charge
+from pipeline.published.manifest import Manifest
 from pipeline.published.reader import Tables, read_publication
-from pipeline.published.snapshot import Manifest
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 

@@ -19,8 +19,8 @@ from pipeline.optimizations.account.writing import NotApplicableError
 from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import IN_EFFECT, Record
+from pipeline.published.manifest import Manifest
 from pipeline.published.reader import published_table
-from pipeline.published.snapshot import Manifest
 from pipeline.schemas.loop import ReleasePlan, ReleaseStarts
 from pipeline.settings import Settings
 

@@ -18,7 +18,7 @@ from pipeline.optimizations.account.rollback import roll_back
 from pipeline.optimizations.account.writing import NotConfirmedError
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Status
-from pipeline.published.snapshot import Manifest, PublishedTable
+from pipeline.published.manifest import Manifest, PublishedTable
 from pipeline.settings import Settings
 from tests.mailchimp.fake_account import API_KEY, member_id
 from tests.mailchimp.loopback import serve

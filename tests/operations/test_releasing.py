@@ -23,7 +23,7 @@ from pipeline.optimizations.proposals.evidence import Publication
 from pipeline.optimizations.proposals.releases import release_proposals
 from pipeline.optimizations.record import Proposal
 from pipeline.optimizations.review import Seen
-from pipeline.published.snapshot import Manifest, PublishedTable
+from pipeline.published.manifest import Manifest, PublishedTable
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 from tests.mailchimp.fake_account import API_KEY, member_id, subscriber
