@@ -103,7 +103,7 @@ class Delivered:
             return None
         last = standing.row(-1, named=True)
         policy = json.loads(last["after"]).get("policy")
-        return Switch(policy, last["optimization_id"], last["holdout_share"]) if policy else None
+        return Switch(policy, last["optimization_id"], last["standing_holdout_share"]) if policy else None
 
     def policies(self, decision_point_id: str) -> set[str]:
         """The policies to which records that wait or stand switch a decision point."""

@@ -298,6 +298,7 @@ class LedgerEventType(StrEnum):
     APPLIED = "applied"
     KEPT_IN_STEP = "kept_in_step"
     VERIFIED = "verified"
+    HOLDOUT_SHRUNK = "holdout_shrunk"
     ROLLBACK_STARTED = "rollback_started"
     ROLLED_BACK = "rolled_back"
     WRITES_INTENDED = "writes_intended"
@@ -332,6 +333,15 @@ class RealisedOutcome(StrEnum):
     LESS = "less than promised"
     WORKS = "works"
     MEASURING = "measuring"
+    NO_ANSWER = "ended without an answer"
+
+
+class MeasurementPhase(StrEnum):
+    """By what a night of a realised lift is judged."""
+
+    PLANNED = "planned"
+    WATCHING = "watching"
+    OPEN_ENDED = "open-ended"
 
 
 def words(kind: Any) -> tuple[str, ...]:

@@ -98,12 +98,11 @@ def required_exposures(
         Exposures, with the inflation that looking every night costs.
     """
     treated_mean = baseline_mean * (1 + minimum_lift)
-    if baseline_deviation is None:
-        control_variance, treated_variance = baseline_mean * (1 - baseline_mean), treated_mean * (1 - treated_mean)
-    else:
-        control_variance = treated_variance = baseline_deviation**2
-    smallest = min(share for _, share in shares[1:])
-    variance = control_variance / shares[0][1] + treated_variance / smallest
+    control, smallest = shares[0][1], min(share for _, share in shares[1:])
+    # The test pools both arms. Under an uneven split the larger arm then says how much the smaller one scatters.
+    pooled_mean = (control * baseline_mean + smallest * treated_mean) / (control + smallest)
+    scatter = pooled_mean * (1 - pooled_mean) if baseline_deviation is None else baseline_deviation**2
+    variance = scatter * (1 / control + 1 / smallest)
     drift = needed_drift(alpha / comparisons, power)
     return ceil(variance * (drift / (treated_mean - baseline_mean)) ** 2)
 

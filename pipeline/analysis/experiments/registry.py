@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.analysis.experiments.draft import DRAFT_TEXT, ExperimentDraft
-from pipeline.analysis.experiments.exposures import OUTCOMES, Facts, message_outcomes
+from pipeline.analysis.experiments.exposures import OUTCOMES, Facts, first_outcomes
 from pipeline.analysis.experiments.metrics import winsor_cap
 from pipeline.analysis.experiments.plan import PLAN_TEXT, ExperimentPlan, changed_fields, freeze_plan
 from pipeline.schemas.base import empty, polars_schema
@@ -169,10 +169,10 @@ def _shown(value: Any) -> str:
 
 
 def _planned(draft: ExperimentDraft, facts: Facts, baseline_days: int, as_of_day: date) -> ExperimentPlan:
-    """The plan, from the step's messages whose windows closed before the start, or by tonight if that is earlier."""
+    """The plan, from people whose windows closed before the start, or by tonight if that is earlier."""
     last = min(draft.start_day - timedelta(days=1), as_of_day) - timedelta(days=draft.window_days)
     first = last - timedelta(days=baseline_days - 1)
-    before = message_outcomes(
+    before = first_outcomes(
         facts, draft.workflow_id, (draft.step_id,), first=first, last=last, window_days=draft.window_days
     )
     if before.is_empty():

@@ -100,7 +100,7 @@ CHAPTERS = (
     ),
     Chapter("Which workflows collide", ("decisions.conflicts", "decisions.memberships", "decisions.planned_sends")),
     Chapter("What could be won", ("analysis.opportunities",)),
-    Chapter("What a change really brought", ("optimizations.realised",), "loop"),
+    Chapter("What a change really brought", ("optimizations.measurement", "optimizations.realised"), "loop"),
     Chapter("What all tables share", ("analysis.performance.dimensions", "analysis.statistics")),
 )
 

@@ -42,8 +42,8 @@ def plan_of(*, baseline_mean=0.05, daily_exposures=2_000.0, **changes):
 
 def test_the_sample_is_that_of_statsmodels_times_the_price_of_looking():
     rate, lift = 0.05, 0.1
-    treated = rate * (1 + lift)
-    deviation = np.sqrt((rate * (1 - rate) + treated * (1 - treated)) / 2)
+    pooled = rate * (1 + lift / 2)
+    deviation = np.sqrt(pooled * (1 - pooled))
     per_arm = normal_sample_size_one_tail(rate * lift, 0.9, 0.025, std_null=deviation * np.sqrt(2))
     price = (needed_drift(0.05, 0.9) / (norm.ppf(0.975) + norm.ppf(0.9))) ** 2
     ours = required_exposures(
