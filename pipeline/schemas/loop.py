@@ -187,6 +187,9 @@ class ReleaseStarts(Table, is_stamped=True):
     start: pl.String = column("What lets a person in: a trigger, an event or a tag.", "JSON object")
     hourly_cap: pl.Int64 = count("Most people let in within an hour.")
     most: pl.Int64 = count("Most people let in by one approval.")
+    wait_field: pl.String = column(
+        "Merge field that holds the hours each person waits. Null if everybody waits the planned time.", nullable=True
+    )
     planned: pl.Int64 = count("People whose moment is planned.")
     late: pl.Int64 = count("People whose moment passed too long ago. They take another approval.")
     held_back: pl.Int64 = count("People held back tonight by a conflict, the frequency cap or holdouts.yaml.")

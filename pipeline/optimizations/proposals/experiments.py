@@ -38,11 +38,10 @@ def _start(publication: Publication, row: dict[str, Any]) -> Proposal:
         apply_kind, title = ApplyKind.MANUAL, f"{place}: say how the arms of '{name}' reach the step, then it can start"
         after: dict[str, Any] = {"instructions": first_a_means("the arms", "experiments.yaml", name)}
     else:
-        each = "; ".join(f"arm {arm} if {condition(means, arm)}" for arm in others)
         steps = [
-            f"At the step '{step}', send {each}; and arm {control}, the control, to everybody else.",
-            "Build this before you approve. driptune then writes the arms, every night for newcomers, until the test "
-            "ends. A message counts from when its arm stood in the account.",
+            _building(publication, row, control, others),
+            "driptune then writes the arms, every night for newcomers, until the test ends. A message counts from when "
+            "its arm stood in the account.",
         ]
         apply_kind, title = ApplyKind.MEMBER_FIELDS, f"{place}: start the test '{name}', its arms in {in_words(means)}"
         after = {
@@ -80,6 +79,21 @@ def _start(publication: Publication, row: dict[str, Any]) -> Proposal:
         # The control is what the other arms are compared with.
         holdout_share=BY_HAND,
         risk=Risk.MEDIUM,
+    )
+
+
+def _building(publication: Publication, row: dict[str, Any], control: str, others: list[str]) -> str:
+    """What to build in the flow before a test starts."""
+    means, step = row["arm_field"], row["step_id"]
+    if means in publication["release_starts"]["wait_field"].to_list():
+        return (
+            f"Nothing has to be built. driptune lets each person into the flow as many hours after they came as "
+            f"{in_words(means)} holds, so the arms of this test are hours. Approve the release of the flow first."
+        )
+    each = "; ".join(f"arm {arm} if {condition(means, arm)}" for arm in others)
+    return (
+        f"At the step '{step}', send {each}; and arm {control}, the control, to everybody else. Build this before you "
+        "approve."
     )
 
 
