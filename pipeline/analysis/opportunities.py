@@ -46,7 +46,8 @@ def opportunities(
             harmed, as long as the cause goes on and is not muted.
         comparison: rows of `cohort_comparison`. The gain is the distance to the mean, for cohorts surely below it.
         cells: entrants by cohort, as `cohort_triangles` reads them. A cohort that nobody joins any more has no gain.
-        delays: rows of `delay_recommendations`. The gain is the improvement, where a change or a test is recommended.
+        delays: rows of `delay_recommendations`. The gain is the improvement, where a change is recommended. A
+            test has none.
         daily: rows of `step_metrics_daily`, from which volumes come, and conversions per click, message and entry.
         as_of_day: tonight.
         funnel_days: days of entry on which `bottlenecks` rests.
@@ -225,7 +226,9 @@ def _from_delays(delays: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFrame:
                 )
             )
             .otherwise(pl.format("Test another delay than {} h before {}.", current, "to_step_id")),
-            status=pl.when(~is_compared).then(pl.lit("not valued: no other delay can be compared with today's")),
+            status=pl.when(pl.col("improvement").is_null()).then(
+                pl.lit("not valued: only a test can tell what another delay brings")
+            ),
         )
     )
 

@@ -43,8 +43,11 @@ MachineCause = Literal[
     "image_proxy",
     "before_delivery",
     "too_fast",
+    "early_run",
     "all_links",
     "shared_ip",
+    "with_clicks",
+    "rush",
     "unsubscribe_link",
 ]
 AttributionView = Literal["report", "mailchimp_compat"]
@@ -141,10 +144,10 @@ Identification = Literal["randomised", "observational", "not identified"]
 
 # Timing.
 DelayAction = Literal["change", "test", "keep", "wait"]
-DelayStatus = Literal["ok", "not enough data", "single delay", "no conversions", "no current delay", "not identified"]
+DelayStatus = Literal["ok", "not enough data", "single delay", "no current delay", "not identified"]
 HourSource = Literal["subscriber", "current hour"]
 ScheduleSource = Literal["cluster", "current hour"]
-SendTimeStatus = Literal["ok", "not enough data", "no engagement"]
+SendTimeStatus = Literal["ok", "not enough data", "no engagement", "unknown hours"]
 ScheduleStatus = Literal["ok", "not enough data", "no allowed hour", "cap too small"]
 FrequencyPeriod = Literal["7d", "28d"]
 SendTimeEstimator = Literal["snips", "doubly robust"]

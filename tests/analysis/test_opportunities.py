@@ -133,12 +133,12 @@ def test_a_cohort_below_the_mean_counts_only_if_people_still_join_it(daily: pl.D
 def test_a_better_delay_keeps_its_identification(daily: pl.DataFrame) -> None:
     known = {"workflow_id": "w", "from_step_id": "s", "to_step_id": "t", "entrants": 1_000, "conversions": 100,
              "current_delay_hours": 72.0, "recommended_delay_hours": 48.0, "improvement": 0.5, "improvement_low": -0.1,
-             "improvement_high": 1.0, "action": "test", "identification": "randomised", "status": "ok"}  # fmt: skip
+             "improvement_high": 1.0, "action": "change", "identification": "randomised", "status": "ok"}  # fmt: skip
     kept = {**known, "to_step_id": "u", "action": "keep"}
     [row] = found(daily, delays=rows(DelayRecommendations, known, kept)).to_dicts()
     people = PERIOD_DAYS * ENTRIES
     assert (row["expected_gain_low"], row["expected_gain"]) == pytest.approx((0.0, 0.5 * 0.1 * people))
-    assert (row["identification"], row["message"]) == ("randomised", "Test 48 h instead of 72 h before t.")
+    assert (row["identification"], row["message"]) == ("randomised", "Change 48 h instead of 72 h before t.")
 
 
 def test_a_delay_that_cannot_be_compared_is_listed_without_a_gain(daily: pl.DataFrame) -> None:

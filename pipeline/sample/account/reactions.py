@@ -131,9 +131,9 @@ def _direct_purchase(plan: Plan, slot_arms: Array) -> Array:
 
 
 def _open_moment(generator: np.random.Generator, people: Population, person: Array, sent: Array) -> Array:
-    """Half open soon after the send, half at the next hour they like; never within 45 seconds."""
+    """Half open soon after the send, half at the next hour they like; so late that no click comes within a minute."""
     count = len(person)
-    start = np.where(sent < NEVER_US, sent, 0) + 45 * SECOND_US
+    start = np.where(sent < NEVER_US, sent, 0) + 50 * SECOND_US
     soon = np.clip(generator.lognormal(np.log(25 * 60), 1.2, count), 0, 20 * 3600).astype(np.int64) * SECOND_US
     weights = hour_weights()
     cumulated = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
