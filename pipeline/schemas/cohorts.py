@@ -78,7 +78,7 @@ class CohortComparison(_Cohort):
     is_mature: pl.Boolean = column("Every entrant is followed to that week.")
     others_rate: pl.Float64 = share("Median conversion rate of the other cohorts by that week.")
     shrunk_rate: pl.Float64 = share(
-        "Rate of the cohort, drawn towards the others: posterior median.", interval=POSTERIOR
+        "The cohort's rate, drawn towards the others: posterior median.", interval=POSTERIOR
     )
     relative_difference: pl.Float64 = column(
         "Rate / the others' median rate - 1: posterior median.", "ratio", nullable=True, interval=POSTERIOR
