@@ -215,6 +215,29 @@ def test_lifts_are_pulled_towards_what_tests_usually_find():
     assert shrunk["shrunk_lift"].to_numpy()[best].mean() == pytest.approx(true_lift, abs=0.02)
 
 
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_arms_in_which_all_do_the_same_have_no_verdict_but_the_end(rate):
+    """With a rate of 0% or of 100% there is no chance of a difference, however many people there are."""
+    results = experiment_results(constant(rate, rate), [PLAN], as_of_day=END)
+    assert results["status"].str.starts_with("not enough data").all()
+    assert verdict_of(constant(rate, rate))["verdict"] == "ended without an answer"
+
+
+def test_a_few_who_do_not_convert_decide_nothing():
+    """Cochran's rule counts the rarer of both outcomes: 4 of 12,000 who did not convert are no evidence."""
+    is_missing = (pl.col("arm") == "b") & (pl.col("exposed_day").dt.day() == 9)
+    moments = constant(1.0, 1.0).with_columns(value_sum=pl.col("value_sum") - 2.0 * is_missing)
+    results = experiment_results(moments, [PLAN], as_of_day=END)
+    assert not results["is_significant"].any()
+    assert results["lift"].is_null().all()
+
+
+def test_a_winner_among_few_past_tests_promises_little_more_than_changes_usually_bring():
+    """With five past tests of about nothing, a measured +17% is mostly luck."""
+    found = pl.DataFrame({"log_lift": [0.16, 0.05, -0.06, 0.08, -0.04, 0.02], "log_lift_standard_error": [0.08] * 6})
+    assert 0 < shrink_lifts(found)["shrunk_lift"][0] < 0.07
+
+
 def test_an_unknown_lift_stays_unknown():
     frame = pl.DataFrame(
         {"log_lift": [None, 0.1], "log_lift_standard_error": [None, 0.05]}, schema_overrides={"log_lift": pl.Float64}

@@ -176,6 +176,11 @@ def test_a_declared_unequal_split_is_no_mismatch_and_a_ramp_neither():
     assert sample_ratio_mismatch(ramp.with_columns(share=pl.lit(0.5)))["has_mismatch"].any()
 
 
+def test_a_coarse_mismatch_is_found_among_few_people():
+    """55/45 at 30 a day: some bugs shift a split by much, and a small sender must hear of them too."""
+    assert sample_ratio_mismatch(counts([17] * 60, [13] * 60))["has_mismatch"].any()
+
+
 def test_an_exposure_in_an_arm_without_share_is_a_mismatch_at_once():
     result = sample_ratio_mismatch(counts([10], [1], 1.0))
     assert result["has_mismatch"].all()
