@@ -217,6 +217,7 @@ class Verdict(StrEnum):
     NO_DIFFERENCE = "no difference"
     FUTILE = "futile"
     NO_ANSWER = "ended without an answer"
+    PLAN_TOO_LONG = "plan too long"
     CONTINUE = "continue"
 
 

@@ -21,6 +21,7 @@ GUARDED = replace(
     PLAN, metrics=(*PLAN.metrics, Metric("unsubscribe", role=MetricRole.GUARDRAIL, is_increase_good=False))
 )
 END = PLAN.end_day
+START = simulation.START
 
 
 def constant(*rates: float, metric: str = "outcome", nights: int = simulation.NIGHTS) -> pl.DataFrame:
@@ -127,6 +128,33 @@ def test_a_verdict_is_never_revised_by_later_nights():
         seen = verdict_of(moments, as_of_day=night)
         expected = "winner" if night >= final["decided_day"] else "continue"
         assert seen["verdict"] == expected
+
+
+def test_a_winner_goes_on_being_measured_and_its_verdict_stays_beside_tonights_figures():
+    """The lift of the decisive night is luckier than that of the whole sample."""
+    moments = pl.concat(
+        [constant(0.05, 0.07).filter(pl.col("stratum") <= 6), constant(0.05, 0.055).filter(pl.col("stratum") > 6)]
+    )
+    decided = verdict_of(moments)["decided_day"]
+    first, last = (verdict_of(moments, as_of_day=night) for night in (decided, END))
+    of_the_verdict = ("arm", "looks", "exposures", "control_exposures", "lift", "lift_low", "lift_high")
+    assert [first[name] for name in of_the_verdict] == [last[name] for name in of_the_verdict]
+    assert (first["latest_day"], first["latest_lift"], first["latest_exposures"]) == (
+        decided, first["lift"], first["exposures"],
+    )  # fmt: skip
+    assert last["latest_day"] > decided
+    assert last["latest_exposures"] > last["exposures"]
+    assert 0 < last["latest_lift"] < last["lift"]
+
+
+def test_a_plan_that_takes_longer_than_half_a_year_says_so_until_something_is_decided():
+    plan = replace(
+        PLAN, planned_days=365, planned_exposures=400 * 365, end_day=START + timedelta(days=400), baseline_mean=0.05
+    )
+    verdict = verdict_of(constant(0.05, 0.05), plan)
+    assert verdict["verdict"] == "plan too long"
+    assert f"{plan.reachable_lift:+.0%} shows" in verdict["recommended_action"]
+    assert verdict_of(constant(0.05, 0.2), plan)["verdict"] == "winner"
 
 
 def test_immature_exposures_are_never_used():

@@ -59,6 +59,25 @@ def test_a_plan_has_whole_weeks_and_time_to_mature():
     assert plan.end_day >= START + timedelta(days=plan.planned_days + plan.window_days - 1)
 
 
+@pytest.mark.parametrize(("is_increase_good", "direction"), [(True, 1), (False, -1)])
+def test_a_plan_beyond_half_a_year_names_the_lift_that_shows_by_then(is_increase_good, direction):
+    slow = plan_of(daily_exposures=100.0, metrics=(Metric("click", is_increase_good=is_increase_good),))
+    assert slow.is_too_long
+    assert slow.reachable_lift > slow.minimum_lift
+    known = {"baseline_mean": 0.05, "baseline_deviation": None, "alpha": 0.05, "power": 0.9, "comparisons": 1}
+    needed = required_exposures(HALVES, minimum_lift=direction * slow.reachable_lift, **known)
+    assert needed == pytest.approx(100 * 175, rel=0.01)
+
+
+def test_a_plan_within_half_a_year_or_without_an_end_is_not_too_long():
+    assert (plan_of().is_too_long, plan_of().reachable_lift) == (False, None)
+    assert not plan_of(daily_exposures=100.0, is_open_ended=True).is_too_long
+
+
+def test_a_step_that_hardly_anybody_reaches_can_show_no_lift_of_a_high_rate():
+    assert plan_of(daily_exposures=0.05, baseline_mean=0.6).reachable_lift is None
+
+
 def test_more_arms_share_the_error_and_need_more_exposures():
     thirds = (("a", 1 / 3), ("b", 1 / 3), ("c", 1 / 3))
     assert plan_of(shares=thirds).planned_exposures > plan_of().planned_exposures
