@@ -135,7 +135,7 @@ AnomalyKind = Literal["night", "nights", "silence", "drift"]
 AnomalyScope = Literal["account", "step"]
 CauseScope = Literal["account", "workflow", "step"]
 AnomalySeverity = Literal["low", "medium", "high", "critical"]
-OpportunityKind = Literal["bottleneck", "anomaly", "cohort", "delay"]
+OpportunityKind = Literal["bottleneck", "anomaly", "decay", "cohort", "delay", "winner", "policy", "send time"]
 GainUnit = Literal["conversions", "completions"]
 Identification = Literal["randomised", "observational", "not identified"]
 

@@ -28,8 +28,10 @@ SEVERITY_ORDER = ("low", "medium", "high", "critical")
 _GRAVE_FACTOR = 0.6
 _GRAVE_PROBABILITY = SEVERITY_PROBABILITIES["high"] / 2
 _APART_DAYS = 28
-# A drift is confirmed on one night. People are told of it for a week.
+# A drift is confirmed on one night. People are told of it for a week; of a grave one until the week that it is held
+# against has drifted too.
 _DRIFT_TOLD_DAYS = 7
+_GRAVE_DRIFT_TOLD_DAYS = _APART_DAYS
 # The chance that a CUSUM passes its limit on a given night although nothing drifts, as the simulations measure it.
 _DRIFT_PROBABILITY = 7e-4
 
@@ -143,7 +145,9 @@ def anomalies(baselines: pl.DataFrame, *, mutes: pl.DataFrame | None = None) -> 
         )
         .join(latest, on="metric", how="left")
         .with_columns(
-            is_latest=pl.when(pl.col("anomaly_kind") == "drift")
+            is_latest=pl.when(pl.col("is_far").fill_null(False))
+            .then(pl.col("day") > pl.col("latest_day").dt.offset_by(f"-{_GRAVE_DRIFT_TOLD_DAYS}d"))
+            .when(pl.col("anomaly_kind") == "drift")
             .then(pl.col("day") > pl.col("latest_day").dt.offset_by(f"-{_DRIFT_TOLD_DAYS}d"))
             .otherwise(pl.col("day") == pl.col("latest_day"))
         )
@@ -226,6 +230,7 @@ def _step_rows(baselines: pl.DataFrame) -> pl.DataFrame:
     return graded.with_columns(
         scope=pl.lit("step"),
         anomaly_kind=kind,
+        is_far=is_drift & pl.col("is_far"),
         tail_probability=pl.when(is_drift).then(of_drift).otherwise("tail_probability"),
         affected=pl.coalesce("denominator", away).fill_null(0),
     )
@@ -262,9 +267,14 @@ def _account_rows(alerts: pl.DataFrame, baselines: pl.DataFrame) -> pl.DataFrame
 
 
 def _number_runs(rows: pl.DataFrame, subject: str, name: str) -> pl.DataFrame:
-    """Add `{name}_id` and `{name}_first_day`: runs of days of one subject in which single days may be missing."""
-    days = rows.select(subject, "day").unique().sort(subject, "day")
-    first = pl.col("day").diff().over(subject).dt.total_days().fill_null(_GAP_DAYS + 1) > _GAP_DAYS
+    """Add `{name}_id` and `{name}_first_day`: runs of days of one subject in which single days may be missing.
+
+    A grave drift goes on for weeks between the nights that confirm it.
+    """
+    reach = pl.when(pl.col("is_far").fill_null(False).any()).then(_GRAVE_DRIFT_TOLD_DAYS).otherwise(_GAP_DAYS)
+    days = rows.group_by(subject, "day").agg(reach=reach).sort(subject, "day")
+    apart = pl.col("day").diff().over(subject).dt.total_days()
+    first = (apart > pl.col("reach").shift(1).over(subject)).fill_null(True)
     runs = (
         days.with_columns(run=first.cum_sum())
         .with_columns(pl.col("day").min().over("run").alias(f"{name}_first_day"))

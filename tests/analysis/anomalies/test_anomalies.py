@@ -178,6 +178,29 @@ def test_a_drift_is_told_for_a_week_and_a_small_one_is_not_grave():
     assert told(7) == []
 
 
+def test_a_decay_that_halves_a_rate_is_one_cause_for_four_weeks():
+    """Each night that confirms it anew belongs to the same cause, so that people decide about it once."""
+    random = np.random.default_rng(8)
+    falling = 0.05 * np.exp(-0.02 * np.maximum(np.arange(DAYS) - 40, 0))
+    frame = history(sends=2_000).with_columns(clicks=random.binomial(2_000, falling), sent=pl.lit(2_000))
+    baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
+    grave = anomalies(baselines).filter((pl.col("anomaly_kind") == "drift") & (pl.col("severity") == "high"))
+    assert grave.height > 1
+    assert grave["cause_id"].n_unique() == 1
+    confirmed = grave["day"].max()
+
+    def told(late: int) -> int:
+        """Causes told so many nights after the last confirmation, if the rate stays where it is from then on."""
+        known = baselines.filter(pl.col("day") <= confirmed)
+        later = known.filter(pl.col("day") == confirmed).with_columns(
+            pl.col("day").dt.offset_by(f"{late}d"), change=None
+        )
+        return notifications(anomalies(pl.concat([known, later]))).height
+
+    assert told(27) == 1
+    assert told(28) == 0
+
+
 def test_a_rate_of_all_may_be_expected():
     frame = history().with_columns(pl.col("sent").alias("clicks"))
     baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
