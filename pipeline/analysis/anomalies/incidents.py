@@ -26,6 +26,8 @@ SEVERITY_PROBABILITIES = {"medium": 1e-4, "high": 1e-6, "critical": 1e-9}
 SEVERITY_ORDER = ("low", "medium", "high", "critical")
 # A drift by this factor, from one week to the week four weeks later, is grave, although no single night of it is.
 _GRAVE_FACTOR = 0.6
+# Weeks of a few events differ by as much without any reason.
+_GRAVE_SCORE = 2.58
 _GRAVE_PROBABILITY = SEVERITY_PROBABILITIES["high"] / 2
 _APART_DAYS = 28
 # A drift is confirmed on one night. People are told of it for a week; of a grave one until the week that it is held
@@ -237,12 +239,19 @@ def _step_rows(baselines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _far_drifts(baselines: pl.DataFrame) -> pl.DataFrame:
-    """`is_far` by series and day: its week differs from the week four weeks before by more than the grave factor."""
+    """`is_far` by series and day: its week differs from the week four weeks before by the grave factor, surely."""
     weeks = weekly_values(baselines)
-    before = weeks.with_columns(pl.col("day").dt.offset_by(f"{_APART_DAYS}d")).rename({"smoothed_value": "former"})
-    ratio = pl.col("smoothed_value") / pl.col("former")
+    known = ("smoothed_value", "numerators", "units")
+    before = weeks.with_columns(pl.col("day").dt.offset_by(f"{_APART_DAYS}d")).rename(
+        {name: f"former_{name}" for name in known}
+    )
+    ratio = pl.col("smoothed_value") / pl.col("former_smoothed_value")
+    # Both weeks have their events by chance at the rate of both together.
+    together = (pl.col("numerators") + pl.col("former_numerators")) / (pl.col("units") + pl.col("former_units"))
+    error = (together * (1 / pl.col("units") + 1 / pl.col("former_units"))).sqrt()
+    is_sure = (pl.col("smoothed_value") - pl.col("former_smoothed_value")).abs() > _GRAVE_SCORE * error
     return weeks.join(before, on=[*SERIES, "day"]).select(
-        *SERIES, "day", is_far=(ratio <= _GRAVE_FACTOR) | (ratio >= 1 / _GRAVE_FACTOR)
+        *SERIES, "day", is_far=((ratio <= _GRAVE_FACTOR) | (ratio >= 1 / _GRAVE_FACTOR)) & is_sure
     )
 
 

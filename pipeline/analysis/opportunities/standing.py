@@ -78,8 +78,9 @@ def from_decays(
     """What a rate that has decayed would bring at its former level, against the last four weeks; one for each step.
 
     A slow decay begins long before it is told, so what counts as before ends two weeks ahead of the first alarm. The
-    former level is the lower of the four weeks until then and of all days until then: a rate that falls back from an
-    exceptional month has not decayed. Neither has one that has recovered since.
+    former level is the lower of the four weeks until then and of all weeks until then: a rate that falls back from an
+    exceptional month has not decayed. Neither has one that has recovered since. Levels are medians of weeks, so that
+    one mailing to many strangers makes no decay.
     """
     series = [*STEP, "metric"]
     first = (
@@ -90,28 +91,37 @@ def from_decays(
     )
     known = baselines.join(first, on=series).filter(pl.col("denominator") > 0, pl.col("status") != "not mature")
     last_day = pl.col("day").max().over(series)
-    is_now = pl.col("day") > last_day - timedelta(days=PERIOD_DAYS)
     until = pl.col("first_day") - timedelta(days=PERIOD_DAYS // 2)
-    is_before = pl.col("day") <= until
-    times = {
-        "now": is_now,
-        "before": is_before & (pl.col("day") > until - timedelta(days=PERIOD_DAYS)),
-        "ever": is_before,
+    weeks_ago = {
+        "now": (last_day - pl.col("day")).dt.total_days() // 7,
+        "before": (until - pl.col("day")).dt.total_days() // 7,
     }
-    compared = (
-        known.with_columns(**times)
+    period = PERIOD_DAYS // 7
+    times = {
+        "now": pl.col("weeks_ago_now") < period,
+        "before": pl.col("weeks_ago_before").is_between(0, period - 1),
+        "ever": pl.col("weeks_ago_before") >= 0,
+    }
+    dated = known.with_columns(weeks.alias(f"weeks_ago_{time}") for time, weeks in weeks_ago.items())
+    levels = [
+        dated.filter(times[time])
+        .group_by(*series, "first_day", "method", week=f"weeks_ago_{'now' if time == 'now' else 'before'}")
+        .agg(pl.col("numerator", "denominator").sum())
         .group_by(*series, "first_day", "method")
         .agg(
-            pl.col(name).filter(time).sum().cast(pl.Float64).alias(f"{name}_{time}")
-            for name in ("numerator", "denominator")
-            for time in times
+            (pl.col("numerator") / pl.col("denominator")).median().alias(time),
+            (pl.col("denominator").median() * pl.len()).alias(f"{time}_size"),
         )
-        .filter(pl.min_horizontal("denominator_now", "denominator_before") > 0)
-        .with_columns((pl.col(f"numerator_{time}") / pl.col(f"denominator_{time}")).alias(time) for time in times)
+        for time in times
+    ]
+    compared = (
+        levels[0]
+        .join(levels[1], on=[*series, "first_day", "method"])
+        .join(levels[2], on=[*series, "first_day", "method"])
         .with_columns(before=pl.min_horizontal("before", "ever"))
     )
     variance = pl.sum_horizontal(
-        pl.col(time) * (1 - pl.col(time)) / pl.col(f"denominator_{time}") for time in ("now", "before")
+        pl.col(time) * (1 - pl.col(time)) / pl.col(f"{time}_size") for time in ("now", "before")
     )
     lost, reach = pl.col("before") - pl.col("now"), NORMAL_95 * variance.sqrt()
     bounds = {"": lost, "_low": lost - reach, "_high": lost + reach}
