@@ -1,5 +1,7 @@
 """`make simulate`: run every acceptance simulation, print reached against target, fail if one does not hold.
 
+The odd worlds, which take an hour, run only where they are named (`make simulate worlds`).
+
 What a full run reached is kept for the methods page, in pipeline/reports/pages/acceptance.csv.
 """
 
@@ -21,7 +23,8 @@ def main() -> int:
     parser.add_argument("methods", nargs="*", help="modules of tests/simulations to run; default all")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of replications")
     arguments = parser.parse_args()
-    names = arguments.methods or sorted(module.name for module in pkgutil.iter_modules(simulations.__path__))
+    known = {module.name for module in pkgutil.iter_modules(simulations.__path__)}
+    names = arguments.methods or sorted(known - {"worlds"})
     failures = 0
     for name in names:
         started = time.perf_counter()

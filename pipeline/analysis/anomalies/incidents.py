@@ -27,7 +27,7 @@ SEVERITY_ORDER = ("low", "medium", "high", "critical")
 # A drift by this factor, from one week to the week four weeks later, is grave, although no single night of it is.
 _GRAVE_FACTOR = 0.6
 # Weeks of a few events differ by as much without any reason.
-_GRAVE_SCORE = 2.58
+_GRAVE_SCORE = 2.8
 _GRAVE_PROBABILITY = SEVERITY_PROBABILITIES["high"] / 2
 _APART_DAYS = 28
 # A drift is confirmed on one night. People are told of it for a week; of a grave one until the week that it is held
@@ -227,7 +227,11 @@ def _step_rows(baselines: pl.DataFrame) -> pl.DataFrame:
         .otherwise(pl.lit("night"))
     )
     away = (pl.col("numerator") - pl.col("expected_events")).abs().round().cast(pl.Int64)
-    graded = flagged(baselines).join(_far_drifts(baselines), on=[*SERIES, "day"], how="left")
+    graded = (
+        flagged(baselines)
+        .join(_far_drifts(baselines), on=[*SERIES, "day"], how="left")
+        .with_columns(is_far=(pl.col("far_direction") == pl.col("direction")).fill_null(False))
+    )
     of_drift = pl.when(pl.col("is_far")).then(_GRAVE_PROBABILITY).otherwise(_DRIFT_PROBABILITY)
     return graded.with_columns(
         scope=pl.lit("step"),
@@ -239,7 +243,7 @@ def _step_rows(baselines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _far_drifts(baselines: pl.DataFrame) -> pl.DataFrame:
-    """`is_far` by series and day: its week differs from the week four weeks before by the grave factor, surely."""
+    """`far_direction` by series and day: where its week surely lies, by the grave factor, of that four weeks before."""
     weeks = weekly_values(baselines)
     known = ("smoothed_value", "numerators", "units")
     before = weeks.with_columns(pl.col("day").dt.offset_by(f"{_APART_DAYS}d")).rename(
@@ -250,8 +254,9 @@ def _far_drifts(baselines: pl.DataFrame) -> pl.DataFrame:
     together = (pl.col("numerators") + pl.col("former_numerators")) / (pl.col("units") + pl.col("former_units"))
     error = (together * (1 / pl.col("units") + 1 / pl.col("former_units"))).sqrt()
     is_sure = (pl.col("smoothed_value") - pl.col("former_smoothed_value")).abs() > _GRAVE_SCORE * error
+    direction = pl.when(ratio <= _GRAVE_FACTOR).then(pl.lit("down")).when(ratio >= 1 / _GRAVE_FACTOR).then(pl.lit("up"))
     return weeks.join(before, on=[*SERIES, "day"]).select(
-        *SERIES, "day", is_far=((ratio <= _GRAVE_FACTOR) | (ratio >= 1 / _GRAVE_FACTOR)) & is_sure
+        *SERIES, "day", far_direction=pl.when(is_sure).then(direction)
     )
 
 

@@ -14,6 +14,8 @@ _IS_DECAY = (
     & (pl.col("direction") == "down")
     & ((pl.col("anomaly_kind") == "drift") | (pl.col("window_nights") >= _SLOW_WINDOW_NIGHTS))
 )
+# The series were chosen by an alarm, so a decay is told only if it is surer than its interval says.
+_SURE_SCORE = 3.29
 _DECAY_DAYS = 90
 """How long a decay stays an opportunity after its first alarm, as long as the rate stays low."""
 
@@ -126,7 +128,7 @@ def from_decays(
     lost, reach = pl.col("before") - pl.col("now"), NORMAL_95 * variance.sqrt()
     bounds = {"": lost, "_low": lost - reach, "_high": lost + reach}
     found = (
-        compared.filter(lost > reach)
+        compared.filter(lost > _SURE_SCORE / NORMAL_95 * reach)
         .join(sums(recent, "delivered"), on=STEP)
         .join(worth, on=series, how="left")
         .with_columns(
