@@ -15,8 +15,8 @@ from pipeline.optimizations.proposals import proposals_from
 from pipeline.optimizations.record import Proposal
 from pipeline.optimizations.review import expire_due
 from pipeline.optimizations.verification import verify_what_works
+from pipeline.published.manifest import Manifest
 from pipeline.published.reader import published_table, read_publication
-from pipeline.published.snapshot import Manifest
 from pipeline.reports.digest import summary
 from pipeline.reports.pages.site import write_pages
 from pipeline.schemas.loop import RealisedLift

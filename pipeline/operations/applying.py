@@ -20,8 +20,8 @@ from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.changes import ChangePlan, Outcome
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import IN_EFFECT, Proposal, Record, in_charge
+from pipeline.published.manifest import Manifest
 from pipeline.published.reader import Tables, read_publication
-from pipeline.published.snapshot import Manifest
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 
@@ -142,7 +142,9 @@ def _told(tell: Tell, unconfirmed: list[NotConfirmedError]) -> Iterator[None]:
 
 def written_in_words(record: Record) -> str:
     """What an application wrote, and what it left."""
-    return _in_words(record.details, "nothing had to be written, it stands so already")
+    kept_out = record.details.get("kept_out", 0)
+    told = _in_words(record.details, "nothing had to be written, it stands so already")
+    return told + (f"; {kept_out:,} kept out by holdouts.yaml" if kept_out else "")
 
 
 def put_back_in_words(record: Record) -> str:

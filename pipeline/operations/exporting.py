@@ -14,8 +14,8 @@ from pipeline.common.files import write_atomically
 from pipeline.common.names import with_nearest
 from pipeline.lake.store import Lake
 from pipeline.optimizations.ledger import Ledger
+from pipeline.published.manifest import Manifest
 from pipeline.published.reader import read_publication
-from pipeline.published.snapshot import Manifest
 from pipeline.settings import Settings
 
 EXPORTS = {

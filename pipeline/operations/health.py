@@ -29,15 +29,9 @@ from pipeline.mailchimp.pulls.journeys import JOURNEYS, LIST
 from pipeline.operations.soundness import damage_found, lost_events
 from pipeline.operations.unknown_names import definition_findings, event_findings
 from pipeline.optimizations.ledger import open_ledger
+from pipeline.published.manifest import Manifest
 from pipeline.published.reader import read_publication
-from pipeline.published.snapshot import (
-    SNAPSHOT_NAME,
-    Manifest,
-    kept_manifest,
-    parquet_damage,
-    snapshot_damage,
-    snapshots,
-)
+from pipeline.published.snapshot import damages, kept_manifest, snapshots
 from pipeline.schemas.lake import Sources
 from pipeline.settings import Settings
 
@@ -92,11 +86,9 @@ def _publication(settings: Settings) -> list[Finding]:
         return [(False, str(error))]
     if manifest is None:
         return [(False, f"Nothing is published in {folder}. Run driptune nightly.")]
-    damages = {f"{table.name}.parquet": parquet_damage(folder, table) for table in manifest.tables}
-    damages[SNAPSHOT_NAME] = snapshot_damage(folder / SNAPSHOT_NAME, manifest)
     findings = [
         (damage is None, f"{name} {damage}. Run driptune restore." if damage else f"{name} is as published")
-        for name, damage in damages.items()
+        for name, damage in damages(folder, manifest).items()
     ]
     findings += [
         (False, f"snapshots/{path.name} is damaged. Delete it: an earlier night cannot be restored from it.")

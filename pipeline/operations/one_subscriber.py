@@ -25,7 +25,7 @@ from pipeline.decisions.targets import chosen_by
 from pipeline.engine.reading import read_column, read_tables
 from pipeline.lake.keys import load_keys
 from pipeline.lake.store import Lake
-from pipeline.published.snapshot import Manifest
+from pipeline.published.manifest import Manifest
 from pipeline.schemas.lake import PolicyModels, Renamed
 from pipeline.settings import Settings
 

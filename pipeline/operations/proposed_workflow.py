@@ -17,7 +17,7 @@ from pipeline.decisions.conflicts import REPLAY_DAYS, conflict_replay, proposed_
 from pipeline.decisions.memberships import planned_messages, planned_stays, stays
 from pipeline.engine.reading import read_tables
 from pipeline.lake.store import Lake
-from pipeline.published.snapshot import Manifest
+from pipeline.published.manifest import Manifest
 from pipeline.schemas import lake as tables
 from pipeline.settings import Settings
 

@@ -15,6 +15,7 @@ from pipeline.lake.keys import SubscriberKeys, fingerprint, load_keys, load_secr
 from pipeline.lake.store import Lake
 from pipeline.optimizations.ledger import Ledger, open_ledger
 from pipeline.published import snapshot
+from pipeline.published.manifest import DamagedManifestError, Manifest
 from pipeline.settings import Settings
 
 # Of more damaged files than this, some are named and the others counted.
@@ -171,8 +172,8 @@ def _read_again(lake: Lake, lost: set[Path]) -> list[str]:
 def published_night(settings: Settings) -> date:
     """The night that is published, or else the one to publish now."""
     try:
-        manifest = snapshot.Manifest.read(settings.published_dir)
-    except snapshot.DamagedManifestError:
+        manifest = Manifest.read(settings.published_dir)
+    except DamagedManifestError:
         manifest = None
     return date.fromisoformat(manifest.as_of) if manifest else settings.resolve_as_of()
 

@@ -145,6 +145,9 @@ def asset_key(model: type[Table]) -> dg.AssetKey:
 def spec(model: type[Table], group: Group, **more: Any) -> dg.AssetSpec:
     """The specification of an asset that holds the model's table. `more` adds to what it says, or replaces it."""
     told = {"description": model.__doc__, "metadata": describe(model)} | more
+    if "partitions_def" not in told:
+        # Dagster otherwise lists every day since the first one for each table that reads the facts.
+        told["deps"] = [dg.AssetDep(key, partition_mapping=dg.LastPartitionMapping()) for key in told.get("deps", ())]
     return dg.AssetSpec(asset_key(model), group_name=group, owners=OWNERS, freshness_policy=FRESHNESS, **told)
 
 

@@ -15,7 +15,7 @@ from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.record import IN_EFFECT, digest
 from pipeline.orchestration.dead_runs import end_dead_nightlies
 from pipeline.orchestration.jobs import apply_changes
-from pipeline.published.snapshot import Manifest
+from pipeline.published.manifest import Manifest
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.published.snapshot import Manifest
+from pipeline.published.manifest import Manifest
 from pipeline.schemas.base import Table, empty, identity
 
 Tables = Mapping[str, pl.DataFrame]

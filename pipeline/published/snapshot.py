@@ -4,135 +4,89 @@ Readers never see a half-written file. All files are written under temporary nam
 manifest stands only beside the files that it names. What the marts hold is decided elsewhere.
 """
 
-import glob
 import hashlib
-import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import duckdb
-import polars as pl
 
 from pipeline.common.errors import DriptuneError
 from pipeline.common.files import sync
-from pipeline.schemas.base import identity, tables_of
+from pipeline.published.manifest import MANIFEST_NAME, DamagedManifestError, Manifest, mart_names
 
 SNAPSHOT_NAME = "email_warehouse.duckdb"
 # No client of DuckDB 1.x can open the default storage of DuckDB 2.0, and BI tools are slow to move on.
 STORAGE_VERSION = "v1.0.0"
+PARQUET = "parquet"
 READ_ONLY = 0o444
 # A finished temporary file, and the name it is to take.
 Staged = tuple[Path, Path]
-# These tables describe the run itself, so they differ although the results are the same.
-RUN_TABLES = frozenset({"runs"})
-# These tables hold what people and driptune decided. Evidence that rests on the data must not change with them.
-LEDGER_TABLES = frozenset({"optimizations", "optimization_events", "realised_lift"})
 
 
 class PublishError(DriptuneError):
     """The marts could not be published; the last publication is untouched."""
 
 
-class DamagedManifestError(DriptuneError):
-    """The manifest of the standing publication cannot be read."""
-
-
-@dataclass(frozen=True)
-class PublishedTable:
-    """One table of a publication; `sha256` is the hash of its sorted content, whichever engine wrote it."""
-
-    name: str
-    rows: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a publication consists of; `version` is a hash of the content of all tables but `RUN_TABLES`."""
-
-    run_id: str
-    as_of: str
-    version: str
-    tables: tuple[PublishedTable, ...]
-
-    @classmethod
-    def read(cls, published_dir: Path) -> "Manifest | None":
-        """The manifest of the standing publication, or none.
-
-        Raises:
-            DamagedManifestError: if there is one that is not as it was written.
-        """
-        path = published_dir / "manifest.json"
-        if not path.exists():
-            return None
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            content["tables"] = tuple(PublishedTable(**table) for table in content["tables"])
-            date.fromisoformat(content["as_of"])
-            return cls(**content)
-        except (ValueError, TypeError, KeyError):
-            raise DamagedManifestError("manifest.json is damaged. Run driptune restore.") from None
-
-    @classmethod
-    def of(cls, connection: duckdb.DuckDBPyConnection, run_id: str, as_of: date) -> "Manifest":
-        """The manifest of the marts as they stand in the working file."""
-        tables = []
-        for name in mart_names(connection):
-            frame = connection.sql(f"SELECT * FROM marts.{name}").pl()
-            tables.append(PublishedTable(name, frame.height, content_hash(frame)))
-        version = _version(as_of.isoformat(), tables, without=RUN_TABLES)
-        return cls(run_id, as_of.isoformat(), version, tuple(tables))
-
-    @property
-    def data_version(self) -> str:
-        """A version that decisions do not change: the hash of the tables that follow from the data alone."""
-        return _version(self.as_of, self.tables, without=RUN_TABLES | LEDGER_TABLES)
-
-    def as_text(self) -> str:
-        """The manifest as it stands in its file."""
-        return json.dumps(asdict(self), indent=2) + "\n"
-
-
-def _version(as_of: str, tables: Iterable[PublishedTable], without: frozenset[str]) -> str:
-    content = [table.sha256 for table in tables if table.name not in without]
-    return hashlib.sha256("".join([as_of, *content]).encode()).hexdigest()[:16]
-
-
-def mart_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Names of the declared marts that stand in the working file, sorted."""
-    query = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'marts'"
-    present = {name for (name,) in connection.execute(query).fetchall()}
-    return sorted(present & {identity(model).name for model in tables_of("marts")})
-
-
-def content_hash(frame: pl.DataFrame) -> str:
-    """SHA-256 of a frame's sorted rows as CSV, so that equal content has an equal hash."""
-    ordered = frame.select(sorted(frame.columns))
-    text = ordered.sort(ordered.columns).write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%.6f")
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def snapshot_damage(path: Path, manifest: Manifest) -> str | None:
-    """What is wrong with a snapshot that the manifest is of, to follow its name; none if it is as it was published."""
-    held = _held(path, manifest.run_id, date.fromisoformat(manifest.as_of))
-    if held is None:
-        return "cannot be read" if path.exists() else "is missing"
-    return None if held == manifest else "differs from the manifest"
+def damages(published_dir: Path, manifest: Manifest) -> dict[str, str | None]:
+    """What is wrong with each published file, to follow its path; none if it is as it was published."""
+    found = {name: _damage(published_dir / name, manifest.files.get(name)) for name in _files(manifest)}
+    found[SNAPSHOT_NAME] = found[SNAPSHOT_NAME] or _contradiction(published_dir / SNAPSHOT_NAME, manifest)
+    return found
 
 
 def kept_manifest(snapshot: Path) -> Manifest | None:
-    """The manifest of a kept snapshot; none if the snapshot does not hold what its name says."""
-    night, _, version = snapshot.stem.partition("_")
+    """The manifest of a kept snapshot; none if the snapshot is not as it was published."""
+    night = snapshot.stem.partition("_")[0]
     try:
-        held = _held(snapshot, f"restored-{version}", date.fromisoformat(night))
-    except ValueError:
+        manifest = Manifest.load(snapshot.with_suffix(".json"))
+        if manifest is None:  # Releases before this one kept the snapshot alone.
+            return _held(snapshot, f"restored-{snapshot.stem}", date.fromisoformat(night))
+    except (DamagedManifestError, ValueError):
         return None
-    return held if held is not None and held.version == version else None
+    return None if _damage(snapshot, manifest.files.get(SNAPSHOT_NAME)) else manifest
+
+
+def is_sound(published_dir: Path, manifest: Manifest) -> bool:
+    """Whether every file of the standing publication is as it was published."""
+    return not any(damages(published_dir, manifest).values())
+
+
+def _files(manifest: Manifest) -> list[str]:
+    """The paths of the files that the manifest is of, within the publication."""
+    return [SNAPSHOT_NAME, *(f"{PARQUET}/{table.name}.parquet" for table in manifest.tables)]
+
+
+def _damage(path: Path, sha256: str | None) -> str | None:
+    """What is wrong with a file. Without a hash, because an older release published it, only whether it is there."""
+    try:
+        held = _sha256(path)
+    except FileNotFoundError:
+        return "is missing"
+    except OSError:
+        return "cannot be read"
+    return None if held == sha256 or sha256 is None else "differs from the manifest"
+
+
+def _contradiction(snapshot: Path, manifest: Manifest) -> str | None:
+    """What the tables of a snapshot hold besides what the manifest says of them."""
+    held = _held(snapshot, manifest.run_id, date.fromisoformat(manifest.as_of))
+    if held is None:
+        return "cannot be read"
+    if manifest.files:
+        return None if replace(held, files=manifest.files) == manifest else "differs from the manifest"
+    # The hashes of an older release say nothing of ours.
+    rows, announced = ({(table.name, table.rows) for table in one.tables} for one in (held, manifest))
+    return None if rows == announced else "differs from the manifest"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _held(snapshot: Path, run_id: str, night: date) -> Manifest | None:
@@ -140,31 +94,8 @@ def _held(snapshot: Path, run_id: str, night: date) -> Manifest | None:
     try:
         with duckdb.connect(str(snapshot), read_only=True) as connection:
             return Manifest.of(connection, run_id, night)
-    except (duckdb.Error, pl.exceptions.PolarsError, OSError):
+    except (duckdb.Error, OSError):
         return None
-
-
-def parquet_damage(published_dir: Path, table: PublishedTable) -> str | None:
-    """What is wrong with a table's Parquet file, to follow its name; none if it is as it was published."""
-    path = published_dir / "parquet" / f"{table.name}.parquet"
-    if not path.exists():
-        return "is missing"
-    try:
-        # Polars ends the whole process on some damaged files, so DuckDB reads first. Polars reads parts of a file that
-        # DuckDB does not, and these can be damaged, too. DuckDB takes every path for a pattern.
-        with duckdb.connect() as connection:
-            rows = connection.sql("SELECT * FROM read_parquet($file)", params={"file": glob.escape(str(path))}).pl()
-        hashes = {content_hash(rows), content_hash(pl.read_parquet(path, glob=False))}
-    except Exception:  # Readers raise errors of every kind on damaged bytes.
-        return "cannot be read"
-    return None if hashes == {table.sha256} else "differs from the manifest"
-
-
-def is_sound(published_dir: Path, manifest: Manifest) -> bool:
-    """Whether every file of the standing publication is as it was published."""
-    if snapshot_damage(published_dir / SNAPSHOT_NAME, manifest) is not None:
-        return False
-    return all(parquet_damage(published_dir, table) is None for table in manifest.tables)
 
 
 def publish(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest, *, keep: int) -> bool:
@@ -186,7 +117,7 @@ def publish(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest
     if standing is not None and standing.version == manifest.version and is_sound(published_dir, standing):
         return False
     try:
-        (published_dir / "parquet").mkdir(parents=True, exist_ok=True)
+        (published_dir / PARQUET).mkdir(parents=True, exist_ok=True)
         _remove_leftovers(published_dir)
         staged = [
             _stage_snapshot(connection, published_dir, manifest),
@@ -213,12 +144,12 @@ def restore(published_dir: Path) -> date | None:
         The night that is published now; none if no snapshot is sound.
     """
     sound, manifest = published_dir / SNAPSHOT_NAME, _readable(published_dir)
-    if manifest is None or snapshot_damage(sound, manifest) is not None:
+    if manifest is None or damages(published_dir, manifest)[SNAPSHOT_NAME] is not None:
         kept = ((one, kept_manifest(one)) for one in reversed(snapshots(published_dir)))
         sound, manifest = next(((one, held) for one, held in kept if held), (sound, None))
     if manifest is None:
         return None
-    (published_dir / "parquet").mkdir(parents=True, exist_ok=True)
+    (published_dir / PARQUET).mkdir(parents=True, exist_ok=True)
     _remove_leftovers(published_dir)
     staged = [_stage_copy(sound, published_dir / SNAPSHOT_NAME)]
     with duckdb.connect(str(sound), read_only=True) as connection:
@@ -244,10 +175,11 @@ def _stage_snapshot(connection: duckdb.DuckDBPyConnection, published_dir: Path, 
 
 
 def _stage_parquet(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest) -> list[Staged]:
-    folder, staged = published_dir / "parquet", []
+    folder, staged = published_dir / PARQUET, []
     for table in manifest.tables:
         temporary = folder / f".{table.name}.building"
-        connection.sql(f"SELECT * FROM marts.{table.name}").pl().write_parquet(temporary)
+        quoted = str(temporary).replace("'", "''")
+        connection.execute(f"COPY marts.{table.name} TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)")
         staged.append(_staged(temporary, folder / f"{table.name}.parquet"))
     return staged
 
@@ -271,9 +203,10 @@ def _swap(staged: Sequence[Staged], published_dir: Path, manifest: Manifest) -> 
     Everything that needs space on the disk has happened before. A run that is killed in here leaves no manifest, so the
     next run publishes anew.
     """
-    place, folder = published_dir / "manifest.json", published_dir / "parquet"
+    place, folder = published_dir / MANIFEST_NAME, published_dir / PARQUET
     temporary = published_dir / ".manifest.building"
-    temporary.write_text(manifest.as_text())
+    hashes = {target.relative_to(published_dir).as_posix(): _sha256(source) for source, target in staged}
+    temporary.write_text(replace(manifest, files=hashes).as_text())
     finished = _staged(temporary, place)
     place.unlink(missing_ok=True)
     sync(published_dir)
@@ -295,9 +228,11 @@ def _keep_standing(published_dir: Path, standing: Manifest | None, keep: int) ->
         folder.mkdir(exist_ok=True)
         target = folder / f"{standing.as_of}_{standing.version}.duckdb"
         if not target.exists():
+            target.with_suffix(".json").write_text(standing.as_text())
             os.link(snapshot, target)
     for old in snapshots(published_dir)[:-keep]:
         old.unlink()
+        old.with_suffix(".json").unlink(missing_ok=True)
 
 
 def _opens(snapshot: Path) -> bool:
@@ -322,7 +257,7 @@ def snapshots(published_dir: Path) -> list[Path]:
 
 
 def _remove_leftovers(published_dir: Path) -> None:
-    for leftover in [*published_dir.glob(".*.building*"), *(published_dir / "parquet").glob(".*.building")]:
+    for leftover in [*published_dir.glob(".*.building*"), *(published_dir / PARQUET).glob(".*.building")]:
         leftover.unlink()
 
 

@@ -11,9 +11,9 @@ from pipeline.optimizations.proposals.anomalies import GRAVE
 from pipeline.optimizations.realised import in_a_word
 from pipeline.published.reader import Tables
 from pipeline.schemas.vocabulary import RealisedOutcome as Kept
-from pipeline.schemas.vocabulary import ReleaseOutcome
+from pipeline.schemas.vocabulary import ReleaseOutcome, Window
 
-WINDOW = "28d"
+WINDOW: Window = "28d"
 MOST_CAUSES = 3
 """Grave causes that are named. More at once are rarely independent, and the page lists them all."""
 # What went away is news for a week; reconciliation keeps it for good.

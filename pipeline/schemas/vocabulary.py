@@ -305,7 +305,7 @@ class LedgerEventType(StrEnum):
     EXPORTED = "exported"
 
 
-ReleaseStatus = Literal["planned", "late", "conflict", "over the cap"]
+ReleaseStatus = Literal["planned", "late", "conflict", "over the cap", "kept out"]
 
 
 class ReleaseOutcome(StrEnum):
@@ -313,6 +313,7 @@ class ReleaseOutcome(StrEnum):
 
     RELEASED = "released"
     WAITING = "waiting"
+    KEPT_OUT = "kept out"
     LATE = "late"
     REFUSED = "refused"
     UNKNOWN = "unknown"

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline.cli.nightly import run_night
-from pipeline.published.snapshot import RUN_TABLES, Manifest, PublishedTable
+from pipeline.published.manifest import RUN_TABLES, Manifest, PublishedTable
 from pipeline.settings import Settings
 
 LAST_NIGHT = date(2026, 6, 4)

@@ -167,7 +167,7 @@ def test_verify_finds_a_damaged_publication(published: Path) -> None:
     parquet.write_bytes(good)
     parquet.chmod(0o444)
     assert result.returncode == 1
-    assert "steps.parquet cannot be read" in result.stdout
+    assert "steps.parquet differs from the manifest" in result.stdout
 
 
 def test_restore_says_when_nothing_is_kept(tmp_path: Path) -> None:

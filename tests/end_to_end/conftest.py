@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.cli.nightly import run_night
 from pipeline.common.lock import DEFAULT_WAIT_SECONDS, exclusive
+from pipeline.published.manifest import Manifest
 from pipeline.published.reader import read_publication
-from pipeline.published.snapshot import Manifest
 from pipeline.settings import SAMPLE_TONIGHT, Settings
 
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from pipeline.cli.main import main
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.orchestration.sensors import propose
-from pipeline.published.snapshot import Manifest, PublishedTable
+from pipeline.published.manifest import Manifest, PublishedTable
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 from tests.worlds.published import a_conflict, account

@@ -21,7 +21,8 @@ from pipeline.operations.health import verification
 from pipeline.operations.soundness import note_ledger, published_night, repair, restore, sound_keys, sound_lake
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.orchestration.resources import warehouse
-from pipeline.published.snapshot import RUN_TABLES, SNAPSHOT_NAME, Manifest
+from pipeline.published.manifest import RUN_TABLES, Manifest
+from pipeline.published.snapshot import SNAPSHOT_NAME
 from pipeline.schemas import lake as tables
 from pipeline.schemas.base import Table, tables_of
 from pipeline.settings import Settings
@@ -105,7 +106,7 @@ def tables_published(settings: Settings) -> set[tuple[str, str]]:
     """Names and hashes of the tables that tell nothing of the run itself."""
     manifest = Manifest.read(settings.published_dir)
     assert manifest is not None
-    return {(table.name, table.sha256) for table in manifest.tables if table.name not in RUN_TABLES}
+    return {(table.name, table.content) for table in manifest.tables if table.name not in RUN_TABLES}
 
 
 def rows(settings: Settings, model: type[Table]) -> pl.DataFrame:
@@ -225,7 +226,7 @@ def test_a_damaged_parquet_file_is_restored_from_tonights_snapshot(
     before = version(settings)
     damage(settings.published_dir / "parquet" / "steps.parquet")
     [told] = wrong(settings)
-    assert told.startswith("steps.parquet ")
+    assert told.startswith("parquet/steps.parquet ")
     assert told.endswith("Run driptune restore.")
     assert restore(settings) == NIGHT
     assert wrong(settings) == []

@@ -17,8 +17,8 @@ from pipeline.lake.store import Lake
 from pipeline.operations.after_publication import digest_lines
 from pipeline.operations.unknown_names import NIGHTS, STRANGER, definition_findings, event_findings
 from pipeline.optimizations.ledger import open_ledger
+from pipeline.published.manifest import Manifest, PublishedTable
 from pipeline.published.reader import read_publication
-from pipeline.published.snapshot import Manifest, PublishedTable
 from pipeline.schemas.base import polars_schema
 from pipeline.schemas.lake import Members
 from pipeline.settings import Settings

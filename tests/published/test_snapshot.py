@@ -1,7 +1,10 @@
 """Publishing: equal content is published once, readers never see a mixture, damage is found, old snapshots return."""
 
+import hashlib
+import json
 import os
 import threading
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -10,12 +13,12 @@ import polars as pl
 import pytest
 
 from pipeline.orchestration.resources.warehouse import session
+from pipeline.published.manifest import Manifest
 from pipeline.published.snapshot import (
     SNAPSHOT_NAME,
-    Manifest,
     PublishError,
-    content_hash,
     is_sound,
+    kept_manifest,
     publish,
     restore,
     snapshots,
@@ -52,12 +55,18 @@ def working(tmp_path: Path):
 def test_the_snapshot_its_parquet_and_the_manifest_agree(working, tmp_path: Path) -> None:
     manifest = marts(working, 1)
     assert publish(working, tmp_path / "published", manifest, keep=3)
-    assert Manifest.read(tmp_path / "published") == manifest
+    folder = tmp_path / "published"
+    published = Manifest.read(folder)
+    assert published is not None
+    assert replace(published, files={}) == manifest
+    assert {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in published.files} == (
+        published.files
+    )
     for table in manifest.tables:
-        parquet = tmp_path / "published" / "parquet" / f"{table.name}.parquet"
-        assert content_hash(pl.read_parquet(parquet)) == table.sha256
+        parquet = folder / "parquet" / f"{table.name}.parquet"
+        assert pl.read_parquet(parquet).equals(working.sql(f"FROM marts.{table.name}").pl())
         assert oct(parquet.stat().st_mode & 0o777) == "0o444"
-    assert published_value(tmp_path / "published") == 1
+    assert published_value(folder) == 1
     assert not list((tmp_path / "published").rglob(".*"))
 
 
@@ -68,17 +77,50 @@ def test_equal_content_is_not_published_again(working, tmp_path: Path) -> None:
     assert (tmp_path / "published" / SNAPSHOT_NAME).stat().st_mtime_ns == before
 
 
-def test_the_hash_is_of_the_content_not_of_the_order() -> None:
-    frame = pl.DataFrame({"a": [1, 2], "b": ["x", None]})
-    assert content_hash(frame) == content_hash(frame.reverse().select("b", "a"))
-    assert content_hash(frame) != content_hash(frame.with_columns(b=pl.lit("")))
+@pytest.mark.parametrize(
+    ("rows", "is_equal"),
+    [
+        ("SELECT * FROM (VALUES ('x', 1), (NULL, 2)) AS t(b, a)", True),
+        ("SELECT * FROM (VALUES (1, 'x'), (2, '')) AS t(a, b)", False),
+        ("SELECT * FROM (VALUES (1, NULL), (2, 'x')) AS t(a, b)", False),
+        ("SELECT * FROM (VALUES (2, NULL), (1, 'x'), (1, 'x')) AS t(a, b)", False),
+        ("SELECT * FROM (VALUES (2, NULL), (1, 'x')) AS t(a, c)", False),
+    ],
+)
+def test_equal_rows_have_an_equal_hash_whatever_their_order(working, rows: str, is_equal: bool) -> None:
+    working.execute("CREATE SCHEMA marts")
+    working.execute("CREATE TABLE marts.funnel AS SELECT * FROM (VALUES (2, NULL), (1, 'x')) AS t(a, b)")
+    first = Manifest.of(working, "run", AS_OF)
+    working.execute(f"CREATE OR REPLACE TABLE marts.funnel AS {rows}")
+    assert (Manifest.of(working, "run", AS_OF).tables == first.tables) is is_equal
+
+
+def test_what_an_older_release_published_can_be_read_checked_and_restored(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    for value in (0, 1):
+        publish(working, folder, marts(working, value), keep=3)
+    written = json.loads((folder / "manifest.json").read_text())
+    tables = [{"name": table["name"], "rows": table["rows"], "sha256": "0" * 64} for table in written["tables"]]
+    former = {"run_id": "run-1", "as_of": written["as_of"], "version": "0" * 16, "tables": tables}
+    damage(folder / "manifest.json", json.dumps(former).encode())
+    [kept] = snapshots(folder)
+    kept.with_suffix(".json").unlink()
+    manifest = Manifest.read(folder)
+    assert manifest is not None
+    assert is_sound(folder, manifest)
+    assert kept_manifest(kept) is not None
+    damage(folder / SNAPSHOT_NAME)
+    assert not is_sound(folder, manifest)
+    assert restore(folder) == AS_OF
+    assert published_value(folder) == 0
 
 
 def test_only_the_newest_old_snapshots_are_kept_and_the_newest_restores(working, tmp_path: Path) -> None:
     folder = tmp_path / "published"
     for value in range(6):
         publish(working, folder, marts(working, value), keep=3)
-    assert len(list((folder / "snapshots").iterdir())) == 3
+    assert len(snapshots(folder)) == 3
+    assert len(list((folder / "snapshots").iterdir())) == 6  # each beside its manifest
     (folder / SNAPSHOT_NAME).unlink()
     (folder / SNAPSHOT_NAME).write_bytes(b"damaged")
     assert restore(folder) is not None
@@ -101,7 +143,9 @@ def test_equal_content_is_published_again_where_the_standing_one_is_damaged(work
         publish(working, folder, manifest, keep=3)
         (folder / name).unlink() if content is None else damage(folder / name, content)
         assert publish(working, folder, manifest, keep=3)
-        assert is_sound(folder, manifest)
+        standing = Manifest.read(folder)
+        assert standing is not None
+        assert is_sound(folder, standing)
 
 
 def test_a_restore_passes_over_what_is_damaged_too(working, tmp_path: Path) -> None:
@@ -129,7 +173,10 @@ def test_tonights_snapshot_is_restored_where_it_alone_is_sound(working, tmp_path
     (folder / "parquet" / "funnel.parquet").unlink()
     assert restore(folder) == AS_OF
     assert published_value(folder) == 1
-    assert is_sound(folder, manifest)
+    standing = Manifest.read(folder)
+    assert standing is not None
+    assert replace(standing, files={}) == manifest
+    assert is_sound(folder, standing)
 
 
 def test_what_is_no_database_is_not_kept_as_an_old_snapshot(working, tmp_path: Path) -> None:
@@ -191,8 +238,8 @@ def test_a_run_killed_among_the_renames_leaves_no_manifest_and_the_next_publishe
     working, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "published"
-    first = marts(working, 1)
-    publish(working, folder, first, keep=3)
+    publish(working, folder, marts(working, 1), keep=3)
+    first = Manifest.read(folder)
     second = marts(working, 2)
     replace, calls = os.replace, iter([None, KeyboardInterrupt])
 

@@ -15,7 +15,8 @@ from pipeline.orchestration.jobs import nightly
 from pipeline.orchestration.partitions import tonight
 from pipeline.orchestration.resources.warehouse import Warehouse
 from pipeline.published.dictionary import data_dictionary
-from pipeline.published.snapshot import Manifest, publish
+from pipeline.published.manifest import Manifest
+from pipeline.published.snapshot import publish
 from pipeline.reports.pages import PAGES_PATH
 from pipeline.schemas import lake as tables
 from pipeline.schemas import performance as marts

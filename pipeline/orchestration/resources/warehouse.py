@@ -71,9 +71,11 @@ class Warehouse:
     def read(self, model: type[Table]) -> pl.DataFrame:
         """The rows of the model's table. A table that was never written has no rows."""
         place = identity(model)
-        query = "SELECT count(*) FROM information_schema.tables WHERE table_schema = ? AND table_name = ?"
-        [(tables,)] = self.connection.execute(query, [place.schema, place.name]).fetchall()
-        return self.connection.sql(f"SELECT * FROM {place.qualified_name}").pl() if tables else empty(model)
+        try:
+            rows: pl.DataFrame = self.connection.sql(f"SELECT * FROM {place.qualified_name}").pl()
+        except duckdb.CatalogException:
+            return empty(model)
+        return rows
 
     def replace(self, model: type[Table], frame: pl.DataFrame) -> int:
         """Put the frame's rows in place of the model's table, and return their number.

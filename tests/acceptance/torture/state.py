@@ -12,7 +12,8 @@ import polars as pl
 from pipeline.lake.store import Lake
 from pipeline.operations.health import verification
 from pipeline.optimizations.ledger import Ledger
-from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest
+from pipeline.published.manifest import Manifest
+from pipeline.published.snapshot import SNAPSHOT_NAME
 from pipeline.schemas.base import tables_of
 from pipeline.settings import Settings
 

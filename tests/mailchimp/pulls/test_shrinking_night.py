@@ -11,8 +11,8 @@ import pytest
 from pipeline.cli.nightly import run_night
 from pipeline.lake.store import Lake
 from pipeline.operations.health import diagnosis, verification
+from pipeline.published.manifest import RUN_TABLES
 from pipeline.published.reader import read_publication
-from pipeline.published.snapshot import RUN_TABLES
 from pipeline.reports.digest import summary
 from pipeline.settings import Settings
 from tests.mailchimp.fake_account import API_KEY, NIGHT, FakeAccount, click, member, member_id, opened, order, sms_only

@@ -10,7 +10,8 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest
+from pipeline.published.manifest import Manifest
+from pipeline.published.snapshot import SNAPSHOT_NAME
 from tests.acceptance.torture import Row
 from tests.acceptance.torture.installation import Installation
 from tests.acceptance.torture.victims import account

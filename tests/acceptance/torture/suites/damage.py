@@ -16,7 +16,8 @@ from pipeline.operations.health import verification
 from pipeline.operations.soundness import note_ledger
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.orchestration.resources.warehouse import session
-from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest, publish, restore
+from pipeline.published.manifest import Manifest
+from pipeline.published.snapshot import SNAPSHOT_NAME, publish, restore
 from pipeline.settings import Settings
 from tests.acceptance.torture import Row
 from tests.acceptance.torture.installation import Installation

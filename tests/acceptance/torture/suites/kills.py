@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
-from pipeline.published.snapshot import Manifest
+from pipeline.published.manifest import Manifest
 from pipeline.settings import Settings
 from tests.acceptance.torture import Row
 from tests.acceptance.torture.state import half_published, unopenable

@@ -10,7 +10,8 @@ from pathlib import Path
 import duckdb
 
 from pipeline.orchestration.resources.warehouse import session
-from pipeline.published.snapshot import SNAPSHOT_NAME, Manifest, publish
+from pipeline.published.manifest import Manifest
+from pipeline.published.snapshot import SNAPSHOT_NAME, publish
 from tests.acceptance.torture import Row
 
 AS_OF = date(2026, 6, 29)

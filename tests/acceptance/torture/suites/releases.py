@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.optimizations import review
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.review import Seen
-from pipeline.published.snapshot import RUN_TABLES, Manifest
+from pipeline.published.manifest import RUN_TABLES, Manifest
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.acceptance.torture import Row
 from tests.acceptance.torture.installation import Installation
@@ -123,7 +123,7 @@ def _events(place: Installation) -> list[str]:
 def _tables(place: Installation) -> dict[str, str]:
     manifest = Manifest.read(place.settings.published_dir)
     assert manifest is not None
-    return {table.name: table.sha256 for table in manifest.tables if table.name not in RUN_TABLES}
+    return {table.name: table.content for table in manifest.tables if table.name not in RUN_TABLES}
 
 
 def _must(told: tuple[int, str]) -> None:

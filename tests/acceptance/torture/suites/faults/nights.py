@@ -25,7 +25,7 @@ import polars as pl
 
 from pipeline.cli.main import main
 from pipeline.lake.store import Lake
-from pipeline.published.snapshot import RUN_TABLES, Manifest
+from pipeline.published.manifest import RUN_TABLES, Manifest
 from pipeline.schemas.base import Table
 from pipeline.schemas.lake import Events
 from pipeline.settings import Settings
@@ -179,7 +179,7 @@ def published(place: Place) -> dict[str, str]:
     """Hash by table of what stands published, as far as it follows from the input."""
     manifest = Manifest.read(place.settings.published_dir)
     assert manifest is not None
-    return {table.name: table.sha256 for table in manifest.tables if table.name not in OF_THE_RUN}
+    return {table.name: table.content for table in manifest.tables if table.name not in OF_THE_RUN}
 
 
 class Worker:
