@@ -138,7 +138,7 @@ AnomalyKind = Literal["night", "nights", "silence", "drift"]
 AnomalyScope = Literal["account", "step"]
 CauseScope = Literal["account", "workflow", "step"]
 AnomalySeverity = Literal["low", "medium", "high", "critical"]
-OpportunityKind = Literal["bottleneck", "anomaly", "cohort", "delay"]
+OpportunityKind = Literal["bottleneck", "anomaly", "decay", "cohort", "delay", "winner", "policy", "send time"]
 GainUnit = Literal["conversions", "completions"]
 Identification = Literal["randomised", "observational", "not identified"]
 
@@ -220,6 +220,7 @@ class Verdict(StrEnum):
     NO_DIFFERENCE = "no difference"
     FUTILE = "futile"
     NO_ANSWER = "ended without an answer"
+    PLAN_TOO_LONG = "plan too long"
     CONTINUE = "continue"
 
 

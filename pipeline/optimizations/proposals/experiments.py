@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.analysis.experiments.plan import LONGEST_PLAN_DAYS
 from pipeline.charts.figures import experiment_chart
 from pipeline.common.means import condition, in_words
 from pipeline.common.words import lift
@@ -14,9 +15,6 @@ from pipeline.optimizations.proposals.evidence import BY_HAND, HELD_OUT, Publica
 from pipeline.optimizations.record import Measure, Proposal
 from pipeline.schemas.vocabulary import ApplyKind, Assigner, Risk
 from pipeline.schemas.vocabulary import ProposalKind as Kind
-
-LONGEST_PLAN_DAYS = 180
-"""A test whose sample takes longer answers too late to be started."""
 
 
 def start_proposals(publication: Publication) -> Iterator[Proposal]:

@@ -59,6 +59,25 @@ def test_a_plan_has_whole_weeks_and_time_to_mature():
     assert plan.end_day >= START + timedelta(days=plan.planned_days + plan.window_days - 1)
 
 
+@pytest.mark.parametrize(("is_increase_good", "direction"), [(True, 1), (False, -1)])
+def test_a_plan_beyond_half_a_year_names_the_lift_that_shows_by_then(is_increase_good, direction):
+    slow = plan_of(daily_exposures=100.0, metrics=(Metric("click", is_increase_good=is_increase_good),))
+    assert slow.is_too_long
+    assert slow.reachable_lift > slow.minimum_lift
+    known = {"baseline_mean": 0.05, "baseline_deviation": None, "alpha": 0.05, "power": 0.9, "comparisons": 1}
+    needed = required_exposures(HALVES, minimum_lift=direction * slow.reachable_lift, **known)
+    assert needed == pytest.approx(100 * 175, rel=0.01)
+
+
+def test_a_plan_within_half_a_year_or_without_an_end_is_not_too_long():
+    assert (plan_of().is_too_long, plan_of().reachable_lift) == (False, None)
+    assert not plan_of(daily_exposures=100.0, is_open_ended=True).is_too_long
+
+
+def test_a_step_that_hardly_anybody_reaches_can_show_no_lift_of_a_high_rate():
+    assert plan_of(daily_exposures=0.05, baseline_mean=0.6).reachable_lift is None
+
+
 def test_more_arms_share_the_error_and_need_more_exposures():
     thirds = (("a", 1 / 3), ("b", 1 / 3), ("c", 1 / 3))
     assert plan_of(shares=thirds).planned_exposures > plan_of().planned_exposures
@@ -174,6 +193,11 @@ def test_a_declared_unequal_split_is_no_mismatch_and_a_ramp_neither():
     )
     assert not sample_ratio_mismatch(ramp)["has_mismatch"].any()
     assert sample_ratio_mismatch(ramp.with_columns(share=pl.lit(0.5)))["has_mismatch"].any()
+
+
+def test_a_coarse_mismatch_is_found_among_few_people():
+    """55/45 at 30 a day: some bugs shift a split by much, and a small sender must hear of them too."""
+    assert sample_ratio_mismatch(counts([17] * 60, [13] * 60))["has_mismatch"].any()
 
 
 def test_an_exposure_in_an_arm_without_share_is_a_mismatch_at_once():

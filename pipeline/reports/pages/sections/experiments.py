@@ -80,11 +80,12 @@ def tests(flow: Flow, tables: Tables) -> Section | None:
             Cell(row["verdict"]),
             cells.lift(row, "lift"),
             cells.lift(row, "shrunk_lift"),
+            cells.lift(row, "latest_lift"),
             Cell(row["recommended_action"]),
         ]
         for row in verdicts.iter_rows(named=True)
     ]
-    header = ("test", "verdict", "measured", "to be expected", "what to do")
+    header = ("test", "verdict", "measured at the verdict", "to be expected", "measured tonight", "what to do")
     words = (
         "Every night looks at every test, and the intervals hold however often one looks. What is to be expected of a "
         "winner is less than was measured, because measured winners promise more than they keep."
