@@ -54,9 +54,9 @@ def opportunities(
         One row per opportunity, in the columns of `opportunities`: the avoidable loss of bottlenecks; what the forecast
         promises beyond what happens, for steps that are harmed, as long as the cause goes on and is not muted; what
         decayed rates would bring at their former level; the distance to the others, for cohorts surely below them; the
-        improvement of delays that should be changed (a test has none); and what winners, better policies and better hours
-        promise. Intervals are those of the evidence; the conversions per click or message are taken as known. Several
-        gains may count the same conversions, so they do not add up.
+        improvement of delays that should be changed, not only tested; and what winners, better policies and better
+        hours promise. Intervals are those of the evidence; the conversions per click or message are taken as known.
+        Several gains may count the same conversions, so they do not add up.
     """
     daily, holdouts = findings.daily, findings.holdouts
     recent = recent_days(daily, as_of_day)
