@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+import numpy as np
 import polars as pl
 
-from pipeline.common.sticky_hash import is_held_out
+from pipeline.analysis.experiments.holdouts import kept_out
+from pipeline.common.sticky_hash import is_held_out, uniform_hash
 from pipeline.common.time import DAY_US, HOUR_US, end_of_day_us, to_timestamp
 from pipeline.decisions.planned_sends import with_offsets
 from pipeline.schemas.base import conform
@@ -18,6 +20,7 @@ from pipeline.schemas.loop import ReleasePlan, ReleaseStarts
 METHOD = "planned wait, best hour, quiet hours and allowed days"
 MOST_AN_HOUR = 1_000
 """People let in within an hour where constraints.yaml names no `hourly_cap`."""
+_SPREAD = "late release"
 _HOURS, _DAYS = 24, 7
 _THURSDAY = 3
 """Weekday of 1970-01-01, Monday = 0."""
@@ -32,12 +35,14 @@ class FlowStart:
         start: what lets a person in, as JSON.
         first_wait_hours: planned wait between the entry and the first step.
         most: most people let in by one approval.
+        wait_field: merge field that holds the hours each person waits; none where everybody waits the planned time.
     """
 
     workflow_id: str
     start: str
     first_wait_hours: int
     most: int
+    wait_field: str | None = None
 
 
 def released_steps(starts: Sequence[FlowStart], steps: pl.DataFrame) -> pl.DataFrame:
@@ -50,32 +55,43 @@ def released_steps(starts: Sequence[FlowStart], steps: pl.DataFrame) -> pl.DataF
     Returns:
         The columns of `FlowStart` with `step_key`, `step_id` and `position`.
     """
-    schema = {"workflow_id": pl.String, "start": pl.String, "first_wait_hours": pl.Int64, "most": pl.Int64}
-    rows = [(one.workflow_id, one.start, one.first_wait_hours, one.most) for one in starts]
+    text, number = pl.String, pl.Int64
+    schema = {"workflow_id": text, "start": text, "first_wait_hours": number, "most": number, "wait_field": text}
+    rows = [(one.workflow_id, one.start, one.first_wait_hours, one.most, one.wait_field) for one in starts]
     flows = pl.DataFrame(rows, schema=schema, orient="row")
     mailing = steps.filter((pl.col("kind") == "email") & (pl.col("status") != "deleted")).sort("position")
     first = mailing.unique("workflow_id", keep="first", maintain_order=True).filter(pl.col("status") == "active")
     return flows.join(first.select("workflow_id", "step_key", "step_id", "position"), on="workflow_id", how="inner")
 
 
-def waiting(entries: pl.DataFrame, messages: pl.DataFrame, released: pl.DataFrame) -> pl.DataFrame:
+def waiting(
+    entries: pl.DataFrame, messages: pl.DataFrame, released: pl.DataFrame, stands: pl.DataFrame
+) -> pl.DataFrame:
     """Who came into a flow, by the user's events or to the step before the e-mail, and has not got the e-mail.
 
     Args:
         entries: `core.step_entries` of people who can be mailed.
         messages: `core.messages`.
         released: rows of `released_steps`.
+        stands: the values that stand in the account tonight, as rows of `core.written_values`.
 
     Returns:
-        One row per person and flow: `subscriber_key`, `workflow_id`, `step_id` and `planned_us`, the end of the planned
-        wait after the newest entry.
+        One row per person and flow: `subscriber_key`, `workflow_id`, `step_id` and `planned_us`, the end of the wait
+        after the newest entry. It takes the hours that the flow's `wait_field` holds for the person, such as those of
+        a test of waits. For everybody else it is the planned wait.
     """
     # The last step of a flow is completed the moment it is entered, with its e-mail still to come.
     is_open = (pl.col("outcome") == "timeout") | (
         (pl.col("outcome") == "completed") & (pl.col("outcome_us") == pl.col("entered_us"))
     )
     known = entries.filter(is_open & (pl.col("entry_source") == "event"))
-    place = released.select("step_key", "workflow_id", "step_id", "position", "first_wait_hours")
+    place = released.select("step_key", "workflow_id", "step_id", "position", "first_wait_hours", "wait_field")
+    own_waits = stands.select(
+        "subscriber_key",
+        wait_field="means",
+        own_hours=pl.col("value").cast(pl.UInt16, strict=False).cast(pl.Int64),
+        told_us="from_us",
+    ).drop_nulls("own_hours")
     begun = known.join(place.filter(pl.col("position") == 1), on="step_key").with_columns(hours="first_wait_hours")
     later = (
         known.drop("step_key")
@@ -83,11 +99,15 @@ def waiting(entries: pl.DataFrame, messages: pl.DataFrame, released: pl.DataFram
         .join(place, on="step_key")
         .with_columns(hours=pl.col("assigned_delay_hours").fill_null(0))
     )
-    columns = ["subscriber_key", "step_key", "workflow_id", "step_id", "entered_us", "hours"]
+    columns = ["subscriber_key", "step_key", "workflow_id", "step_id", "wait_field", "entered_us", "hours"]
     found = pl.concat([begun.select(columns), later.select(columns)]).sort("entered_us", "hours")
     newest = found.unique(["subscriber_key", "workflow_id"], keep="last", maintain_order=True)
-    return newest.join(messages, on=["step_key", "subscriber_key"], how="anti").select(
-        "subscriber_key", "workflow_id", "step_id", planned_us=pl.col("entered_us") + pl.col("hours") * HOUR_US
+    # A wait that was written after it would have been over is over when it was written, and nobody is late by it.
+    over_us = pl.max_horizontal(pl.col("entered_us") + pl.coalesce("own_hours", "hours") * HOUR_US, "told_us")
+    return (
+        newest.join(messages, on=["step_key", "subscriber_key"], how="anti")
+        .join(own_waits, on=["wait_field", "subscriber_key"], how="left", maintain_order="left")
+        .select("subscriber_key", "workflow_id", "step_id", planned_us=over_us)
     )
 
 
@@ -99,9 +119,11 @@ def release_plan(
     zone_offsets: pl.DataFrame,
     conflicts: pl.DataFrame,
     over_cap: pl.DataFrame,
+    holdouts: pl.DataFrame,
     *,
     as_of: date,
     late_hours: int,
+    are_late_spread: bool,
 ) -> pl.DataFrame:
     """The moment at which everybody who waits is let in.
 
@@ -113,12 +135,15 @@ def release_plan(
         zone_offsets: `core.zone_offsets`.
         conflicts: tonight's `workflow_conflicts`. Who is in the yielding flow is held back.
         over_cap: `subscriber_key` of those who have got as many messages as the frequency cap allows.
+        holdouts: tonight's `holdouts`. Whom one of them keeps out of the flow is not let in.
         as_of: tonight.
         late_hours: time after the decided moment from which on nobody is let in any more.
+        are_late_spread: whether those who are late have a moment like all others. Otherwise they stay late, with a
+            moment that holds once another approval lets them in.
 
     Returns:
         Rows of `release_plan`. Nobody is let in before tonight is over. Quiet hours and allowed days hold for those
-        held out, too.
+        held out, too. Moments of those who are late are spread over 24 hours, so that they come in by no burst.
     """
     end_us = end_of_day_us(as_of)
     own = hours.filter(pl.col("fallback_level") == "subscriber")
@@ -131,13 +156,19 @@ def release_plan(
         .join(over_cap.select("subscriber_key").unique().with_columns(is_capped=True), on="subscriber_key", how="left")
     )
     planned = pl.col("planned_us") + pl.col("offset_us")
-    begin = pl.max_horizontal("planned_us", pl.lit(end_us)) + pl.col("offset_us")
-    moments = with_offsets(rows, zone_offsets, "planned_us").with_columns(
-        wanted=_decided(planned), release=_decided(begin), plain=_opened(begin)
+    spread = pl.Series("spread", (uniform_hash(rows["subscriber_key"], _SPREAD) * DAY_US).astype(np.int64))
+    begin = (
+        pl.when("is_late").then(end_us + pl.col("spread")).otherwise(pl.max_horizontal("planned_us", pl.lit(end_us)))
+    ) + pl.col("offset_us")
+    moments = (
+        with_offsets(rows.with_columns(kept_out(rows, holdouts), spread), zone_offsets, "planned_us")
+        .with_columns(is_late=_decided(planned) - pl.col("offset_us") + late_hours * HOUR_US < end_us)
+        .with_columns(release=_decided(begin), plain=_opened(begin))
     )
-    is_late = pl.col("wanted") - pl.col("offset_us") + late_hours * HOUR_US < end_us
+    is_late = pl.col("is_late") & (not are_late_spread)
     status = (
-        pl.when("yields").then(pl.lit("conflict"))
+        pl.when("is_kept_out").then(pl.lit("kept out"))
+        .when("yields").then(pl.lit("conflict"))
         .when("is_capped").then(pl.lit("over the cap"))
         .when(is_late).then(pl.lit("late"))
         .otherwise(pl.lit("planned"))
@@ -146,9 +177,10 @@ def release_plan(
         status=status, release_end=_closing("release", late_hours), plain_end=_closing("plain", late_hours)
     )
     is_planned = pl.col("status") == "planned"
+    has_moment = is_planned | (pl.col("status") == "late")
     in_utc = {
-        "release_at": pl.when(is_planned).then("release"),
-        "release_until": pl.when(is_planned).then("release_end"),
+        "release_at": pl.when(has_moment).then("release"),
+        "release_until": pl.when(has_moment).then("release_end"),
         "planned_at": pl.when(is_planned).then("plain").otherwise(planned),
         "planned_until": pl.when(is_planned).then("plain_end"),
     }
@@ -173,7 +205,7 @@ def release_starts(released: pl.DataFrame, plan: pl.DataFrame, limits: pl.DataFr
     counts = plan.group_by("workflow_id").agg(
         planned=(status == "planned").sum(),
         late=(status == "late").sum(),
-        held_back=status.is_in(["conflict", "over the cap"]).sum(),
+        held_back=status.is_in(["conflict", "over the cap", "kept out"]).sum(),
     )
     rows = (
         released.join(counts, on="workflow_id", how="left")
@@ -184,18 +216,22 @@ def release_starts(released: pl.DataFrame, plan: pl.DataFrame, limits: pl.DataFr
     return conform(stamped.sort("workflow_id"), ReleaseStarts)
 
 
-def moments(plan: pl.DataFrame, optimization_id: str, holdout_share: float) -> pl.DataFrame:
-    """Everybody whose moment is planned, with it: the old planned one of those held out, the decided one of all others.
+def moments(
+    plan: pl.DataFrame, optimization_id: str, holdout_share: float, late_until: date | None = None
+) -> pl.DataFrame:
+    """Everybody whom a record lets in, with the moment: the old planned one of those held out, else the decided one.
 
     Args:
         plan: rows of `release_plan` of one flow.
         optimization_id: the record, which says who is held out.
         holdout_share: share of people held out.
+        late_until: where the record is about people who are late, the last day on which their moment was planned.
 
     Returns:
         `subscriber_key`, `at` and `until` (Datetime, UTC).
     """
-    planned = plan.filter(pl.col("status") == "planned")
+    is_late = (pl.col("status") == "late") & (pl.col("planned_at").dt.date() <= pl.lit(late_until, dtype=pl.Date))
+    planned = plan.filter(pl.col("status") == "planned" if late_until is None else is_late)
     out = is_held_out(planned["subscriber_key"], optimization_id, holdout_share)
     return planned.with_columns(out).select(
         "subscriber_key",

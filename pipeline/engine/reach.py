@@ -36,7 +36,6 @@ REACHES: Mapping[str, Mapping[str, Reach]] = {
     "core.sends": {"sends": LATEST_VERSIONS},
     "core.tracked_steps": {"events": SAME_DAYS},
     "core.conversion_claims": {"events": SAME_DAYS, "orders": LATEST_VERSIONS},
-    "core.shared_ips": {"email_activity": SAME_DAYS},
     "core.opt_outs": {"unsubscribes": LATEST_VERSIONS, "abuse_reports": LATEST_VERSIONS},
     "core.departures": {"events": SAME_DAYS},
     "core.arrivals": {"events": SAME_DAYS, "automation_queue": Reach(is_last_day=True)},

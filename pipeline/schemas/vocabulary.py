@@ -43,8 +43,11 @@ MachineCause = Literal[
     "image_proxy",
     "before_delivery",
     "too_fast",
+    "early_run",
     "all_links",
     "shared_ip",
+    "with_clicks",
+    "rush",
     "unsubscribe_link",
 ]
 AttributionView = Literal["report", "mailchimp_compat"]
@@ -136,16 +139,16 @@ AnomalyKind = Literal["night", "nights", "silence", "drift"]
 AnomalyScope = Literal["account", "step"]
 CauseScope = Literal["account", "workflow", "step"]
 AnomalySeverity = Literal["low", "medium", "high", "critical"]
-OpportunityKind = Literal["bottleneck", "anomaly", "cohort", "delay"]
+OpportunityKind = Literal["bottleneck", "anomaly", "decay", "cohort", "delay", "winner", "policy", "send time"]
 GainUnit = Literal["conversions", "completions"]
 Identification = Literal["randomised", "observational", "not identified"]
 
 # Timing.
 DelayAction = Literal["change", "test", "keep", "wait"]
-DelayStatus = Literal["ok", "not enough data", "single delay", "no conversions", "no current delay", "not identified"]
+DelayStatus = Literal["ok", "not enough data", "single delay", "no current delay", "not identified"]
 HourSource = Literal["subscriber", "current hour"]
 ScheduleSource = Literal["cluster", "current hour"]
-SendTimeStatus = Literal["ok", "not enough data", "no engagement"]
+SendTimeStatus = Literal["ok", "not enough data", "no engagement", "unknown hours"]
 ScheduleStatus = Literal["ok", "not enough data", "no allowed hour", "cap too small"]
 FrequencyPeriod = Literal["7d", "28d"]
 SendTimeEstimator = Literal["snips", "doubly robust"]
@@ -218,6 +221,7 @@ class Verdict(StrEnum):
     NO_DIFFERENCE = "no difference"
     FUTILE = "futile"
     NO_ANSWER = "ended without an answer"
+    PLAN_TOO_LONG = "plan too long"
     CONTINUE = "continue"
 
 
@@ -296,6 +300,7 @@ class LedgerEventType(StrEnum):
     APPLIED = "applied"
     KEPT_IN_STEP = "kept_in_step"
     VERIFIED = "verified"
+    HOLDOUT_SHRUNK = "holdout_shrunk"
     ROLLBACK_STARTED = "rollback_started"
     ROLLED_BACK = "rolled_back"
     WRITES_INTENDED = "writes_intended"
@@ -305,7 +310,7 @@ class LedgerEventType(StrEnum):
     EXPORTED = "exported"
 
 
-ReleaseStatus = Literal["planned", "late", "conflict", "over the cap"]
+ReleaseStatus = Literal["planned", "late", "conflict", "over the cap", "kept out"]
 
 
 class ReleaseOutcome(StrEnum):
@@ -313,6 +318,7 @@ class ReleaseOutcome(StrEnum):
 
     RELEASED = "released"
     WAITING = "waiting"
+    KEPT_OUT = "kept out"
     LATE = "late"
     REFUSED = "refused"
     UNKNOWN = "unknown"
@@ -329,6 +335,15 @@ class RealisedOutcome(StrEnum):
     LESS = "less than promised"
     WORKS = "works"
     MEASURING = "measuring"
+    NO_ANSWER = "ended without an answer"
+
+
+class MeasurementPhase(StrEnum):
+    """By what a night of a realised lift is judged."""
+
+    PLANNED = "planned"
+    WATCHING = "watching"
+    OPEN_ENDED = "open-ended"
 
 
 def words(kind: Any) -> tuple[str, ...]:

@@ -11,27 +11,36 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
+from pipeline.analysis.experiments.holdouts import Holdout, kept_out
 from pipeline.cli.main import main
 from pipeline.common.sticky_hash import is_held_out
 from pipeline.lake.store import Lake
 from pipeline.operations import applying, releasing
 from pipeline.optimizations import review
 from pipeline.optimizations.account import releasing as ticks
+from pipeline.optimizations.account.released import released
 from pipeline.optimizations.account.releasing import SIDE_BY_SIDE
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.proposals.evidence import Publication
 from pipeline.optimizations.proposals.releases import release_proposals
+from pipeline.optimizations.published import optimizations
 from pipeline.optimizations.record import Proposal
 from pipeline.optimizations.review import Seen
 from pipeline.published.manifest import Manifest, PublishedTable
+from pipeline.schemas.base import empty
+from pipeline.schemas.core import CoreMessages, CoreSteps
+from pipeline.schemas.vocabulary import ApplyKind
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 from tests.mailchimp.fake_account import API_KEY, member_id, subscriber
 from tests.mailchimp.loopback import send, serve
 from tests.mailchimp.writable_account import WritableAccount
 from tests.optimizations.conftest import NOW, POLICY
+from tests.optimizations.conftest import proposal as written
+from tests.worlds.holdouts import holdouts
 from tests.worlds.published import nothing
-from tests.worlds.releases import MORNING, TONIGHT, TRIGGER, entry, night
+from tests.worlds.releases import FLOW, MORNING, TONIGHT, TRIGGER, WAIT_FIELD, entry, night
 from tests.worlds.writing import PowerCut, cut_at
 
 PEOPLE = 2 * SIDE_BY_SIDE + 4
@@ -64,7 +73,10 @@ class Place:
     def put_in_effect(self, tables: Tables) -> str:
         """Publish, and bring the record that is proposed then into effect; its id."""
         self.publish(tables)
-        made = proposed(tables)
+        return self.take(proposed(tables))
+
+    def take(self, made: Proposal) -> str:
+        """Bring a record into effect; its id."""
         self.monkeypatch.setattr(applying, "standing_proposals", lambda settings: ([made], []))
         with open_ledger(self.settings) as ledger:
             ledger.propose([made], now=NOW, approval_policy=POLICY)
@@ -75,6 +87,18 @@ class Place:
             assert ledger.record(made.optimization_id).status is Status.APPLIED
         self.told.clear()
         return made.optimization_id
+
+    def write_waits(self) -> None:
+        """Write the published waits, as the start of a test of waits does, at this machine's time."""
+        after = {"field": WAIT_FIELD, "source": "member_field_values", "column": "value"}
+        made = written(kind=Kind.EXPERIMENT_START, target="waits", apply_kind=ApplyKind.MEMBER_FIELDS, after=after)
+        self.monkeypatch.setattr(applying, "standing_proposals", lambda settings: ([made], []))
+        with open_ledger(self.settings) as ledger:
+            ledger.propose([made], now=NOW, approval_policy=POLICY)
+            seen = Seen.of(ledger.record(made.optimization_id))
+            review.approve(ledger, POLICY, seen, actor="noor", now=NOW)
+            applying.apply_due(self.settings, ledger, now=NOW, tell=self.told.append)
+            assert ledger.record(made.optimization_id).status is Status.APPLIED
 
     def release(self) -> str:
         """One look; what it told last."""
@@ -129,6 +153,61 @@ def test_everybody_due_is_let_in_once_by_each_start(place: Place, start: dict[st
     assert place.let_in() == list(range(PEOPLE))
 
 
+def test_nobody_is_let_in_whom_a_hold_out_keeps_out_and_they_are_told(place: Place) -> None:
+    one = Holdout("no welcome", FLOW, 0.3, TONIGHT)
+    tables = waiting(place, held_out=[one])
+    out = kept_out(pl.DataFrame({"subscriber_key": place.keys, "workflow_id": FLOW}), holdouts(one, flow=FLOW))
+    others = [number for number in range(PEOPLE) if not out[number]]
+    assert 0 < len(others) < PEOPLE
+    assert tables["release_starts"].select("planned", "held_back").row(0) == (len(others), PEOPLE - len(others))
+    name = place.put_in_effect(tables)
+    assert place.release() == f"{name}: {len(others)} released"
+    assert place.let_in() == others
+    with open_ledger(place.settings) as ledger:
+        counted = released(
+            ledger.records(), ledger.journal.noted, tables["release_plan"], empty(CoreMessages), empty(CoreSteps)
+        )
+    told = dict(counted.group_by("outcome").agg(pl.col("subscribers").sum()).iter_rows())
+    assert told == {"released": len(others), "kept out": PEOPLE - len(others)}
+
+
+def test_who_is_late_is_let_in_only_by_another_approval_and_by_no_burst(place: Place) -> None:
+    late = place.keys[:8]
+    tables = night([*(entry(key, 60) for key in late), *(entry(key, 5) for key in place.keys[8:])])
+    name = place.put_in_effect(tables)
+    assert place.release() == f"{name}: {PEOPLE - 8} released"
+    with open_ledger(place.settings) as ledger:
+        standing = {"optimizations": optimizations(ledger.records())}
+    made = list(release_proposals(Publication({**nothing(), **tables, **standing}, "v1", "1")))
+    assert [one.target for one in made] == [FLOW, f"{FLOW}/late"]
+    place.take(made[1])
+    place.now = MORNING + timedelta(hours=12)
+    place.release()
+    assert len(place.account.let_in) < PEOPLE
+    place.now = MORNING + timedelta(hours=24)
+    place.release()
+    assert place.let_in() == list(range(PEOPLE))
+    with open_ledger(place.settings) as ledger:
+        counted = released(
+            ledger.records(), ledger.journal.noted, tables["release_plan"], empty(CoreMessages), empty(CoreSteps)
+        )
+    by_record = dict(counted.group_by("optimization_id").agg(pl.col("subscribers").sum()).iter_rows())
+    assert by_record == {name: PEOPLE - 8, made[1].optimization_id: 8}
+
+
+def test_late_people_are_let_in_no_more_once_the_flow_is_not_released(place: Place) -> None:
+    tables = night([entry(key, 60) for key in place.keys])
+    name = place.put_in_effect(tables)
+    with open_ledger(place.settings) as ledger:
+        standing = {"optimizations": optimizations(ledger.records())}
+    [_, late] = release_proposals(Publication({**nothing(), **tables, **standing}, "v1", "1"))
+    place.take(late)
+    assert CliRunner().invoke(main, ["rollback", name, "--as", "noor", "--reason", "No."]).exit_code == 0
+    place.now = MORNING + timedelta(hours=24)
+    assert place.release() == releasing.NOTHING
+    assert place.let_in() == []
+
+
 def test_nobody_is_let_in_before_the_record_is_approved_or_after_it_was_rolled_back(place: Place) -> None:
     tables = waiting(place)
     place.publish(tables)
@@ -174,6 +253,14 @@ def test_a_kill_anywhere_lets_nobody_in_twice_and_leaves_nobody_uncounted(place:
     assert len(place.account.let_in) == PEOPLE - (SIDE_BY_SIDE if at == "intended" else 0)
     place.release()
     assert len(place.account.let_in) == len(set(place.account.let_in))
+
+
+def test_whose_wait_was_written_after_the_plan_is_let_in_by_no_older_plan(place: Place) -> None:
+    waits = pl.DataFrame({"subscriber_key": place.keys[:5], "value": "72"})
+    name = place.put_in_effect({**waiting(place), "member_field_values": waits, "holdouts": holdouts()})
+    place.write_waits()
+    assert place.release() == f"{name}: {PEOPLE - 5} released"
+    assert place.let_in() == list(range(5, PEOPLE))
 
 
 def test_a_stop_file_lets_nobody_in_until_go(place: Place) -> None:
