@@ -5,6 +5,7 @@ Nightly, late data, backfill and full rebuild all take this one path. They diffe
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from pipeline.engine.reach import in_reach
 from pipeline.engine.state import State
 from pipeline.engine.touched import TouchedDays
 from pipeline.engine.views import column_types, create_view, list_files
-from pipeline.engine.windows import EVERYTHING, Window, coalesce, cut, days_within_memory
+from pipeline.engine.windows import EVERYTHING, Window, coalesce, cut
 from pipeline.schemas.base import identity, tables_of
 
 
@@ -61,14 +62,13 @@ class Engine:
         self.models = {model.name: model for model in models(sql_dir)}
         self._connection = connection
         self._parameters = dict(parameters)
+        self._memory_bytes = memory_bytes
         self._lake_tables = {name: _lake_tables_of(model) for name, model in self.models.items()}
         tables = sorted({table for read in self._lake_tables.values() for table in read})
         files = list_files(lake_root, tables)
-        self._first_day = min((file.day for file in files), default=0)
-        self._last_day = max((file.day for file in files), default=0)
-        self._days_per_piece = days_within_memory(
-            self._last_day - self._first_day + 1, sum(file.size for file in files), memory_bytes
-        )
+        self._bytes_by_day: Counter[int] = Counter()
+        for file in files:
+            self._bytes_by_day[file.day] += file.size
         self._state = State(connection, lake_root, files, tables)
         self._touched = TouchedDays(connection, sql_dir / "touched", self._state)
         self._inheritance = Inheritance(connection, self._state, self.models, sql_dir / "changed", parameters)
@@ -114,7 +114,7 @@ class Engine:
             for window in windows:
                 self._inheritance.remember(model, window)
                 deleted += self._delete(model, window)
-                for piece in cut(window, self._first_day, self._last_day, self._days_per_piece):
+                for piece in cut(window, self._bytes_by_day, self._memory_bytes):
                     inserted += self._insert(model, piece)
                 self._inheritance.hand_on(model, window)
             sources = [name for name in model.depends_on if name in self.models]

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.engine import EVERYTHING, Engine, Window, coalesce, models
-from pipeline.engine.windows import MEMORY_PER_LAKE_BYTE, MOST_WINDOWS, cut, days_within_memory
+from pipeline.engine.windows import LEAST_DAYS, MEMORY_PER_LAKE_BYTE, MOST_WINDOWS, cut
 from pipeline.lake.store import Lake
 from pipeline.schemas import core, lake
 from pipeline.settings import SQL_DIR
@@ -276,12 +276,13 @@ def _fail_at(name, insert):
     return replaced
 
 
-def test_a_full_rebuild_within_little_memory_gives_the_same_rows(told):
-    root, connection = told
-    in_pieces = connect(dimensions(SUBSCRIBERS))
-    lake_bytes = sum(file.stat().st_size for file in root.rglob("*.parquet"))
-    build_all(engine(in_pieces, root, memory_bytes=3 * lake_bytes))
-    assert differing_rows(connection, in_pieces, NAMES) == {}
+def test_a_full_rebuild_within_little_memory_gives_the_same_rows(tmp_path: Path):
+    for night in random_nights(9, 3, 150, SUBSCRIBERS, days_late=200):
+        night.write(Lake(tmp_path))
+    at_once, in_pieces = (connect(dimensions(SUBSCRIBERS)) for _ in range(2))
+    build_all(engine(at_once, tmp_path))
+    build_all(engine(in_pieces, tmp_path, memory_bytes=MEMORY_PER_LAKE_BYTE))
+    assert differing_rows(at_once, in_pieces, NAMES) == {}
 
 
 def test_a_table_of_an_older_release_is_built_anew(told):
@@ -316,19 +317,18 @@ def test_windows_cover_all_days_and_are_few(spans):
     assert all(later.first_day > earlier.last_day + 1 for earlier, later in pairwise(runs))
 
 
-def test_a_piece_is_as_long_as_the_memory_allows():
-    gigabyte = 2**30
-    whole = gigabyte // MEMORY_PER_LAKE_BYTE
-    assert days_within_memory(365, whole, gigabyte) == 365
-    assert days_within_memory(365, 5 * whole, gigabyte) == 73
-    assert days_within_memory(365, 1000 * whole, gigabyte) == 1
-    assert days_within_memory(1, 0, gigabyte) == 1
+def test_a_piece_is_as_long_as_the_memory_allows_and_a_month_at_least():
+    year = dict.fromkeys(range(365), 10)
+    for memory, pieces in ((3650, 1), (1830, 2), (920, 4), (1, 12)):
+        found = cut(EVERYTHING, year, memory * MEMORY_PER_LAKE_BYTE)
+        assert len(found) == pieces
+        assert all(piece.last_day - piece.first_day + 1 >= LEAST_DAYS for piece in found[:-1])
 
 
-@given(st.integers(0, 50), st.integers(0, 60), st.integers(1, 30))
-def test_pieces_are_the_whole(first: int, length: int, days: int):
-    for window in (EVERYTHING, Window(10, 40)):
-        pieces = cut(window, first, first + length, days)
+@given(st.dictionaries(st.integers(0, 400), st.integers(1, 9)), st.integers(1, 2000))
+def test_pieces_are_the_whole(bytes_by_day: dict[int, int], most: int):
+    for window in (EVERYTHING, Window(10, 340)):
+        pieces = cut(window, bytes_by_day, most * MEMORY_PER_LAKE_BYTE)
         assert pieces[0].first_day == window.first_day
         assert pieces[-1].last_day == window.last_day
         assert all(later.first_day == earlier.last_day + 1 for earlier, later in pairwise(pieces))
