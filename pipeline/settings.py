@@ -20,6 +20,7 @@ RESOURCES = _IN_WHEEL if _IN_WHEEL.is_dir() else PACKAGE.parent
 SQL_DIR = RESOURCES / "sql"
 WORKSPACE_FILE = RESOURCES / "workspace.yaml"
 SAMPLE_DEFINITIONS = RESOURCES / "data" / "definitions"
+MANIFEST_NAME = "manifest.json"
 SAMPLE_FIRST_DAY = date(2026, 1, 1)
 SAMPLE_TONIGHT = date(2026, 6, 29)
 SAMPLE_DATA = Path("data")
@@ -215,6 +216,16 @@ class Settings(BaseSettings):
             return self.ledger_url.get_secret_value()
         # The name of a folder may hold what means something else in a URL.
         return f"sqlite:///{quote(str(self.data_dir.resolve()))}/ledger/ledger.sqlite"
+
+    @property
+    def manifest_file(self) -> Path:
+        """Written last by every publication. Where it is missing, nothing is published."""
+        return self.published_dir / MANIFEST_NAME
+
+    @property
+    def logins_dir(self) -> Path:
+        """Links into the inbox that nobody has used yet."""
+        return self.data_dir / "logins"
 
     @property
     def reports_dir(self) -> Path:

@@ -1,7 +1,7 @@
 """The partitions, which are UTC days, and the night and days that a run is for, as its tags tell them."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 
 import dagster as dg
 from dagster._core.storage.tags import (
@@ -10,27 +10,10 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
-from pipeline.common.errors import NightlyError
-from pipeline.settings import Settings, last_complete_day
+from pipeline.operations.nights import FIRST_NIGHT
+from pipeline.settings import Settings
 
-# Mailchimp was founded in this year, so no account has an older day.
-FIRST_NIGHT = date(2001, 1, 1)
 DAYS = dg.DailyPartitionsDefinition(start_date=FIRST_NIGHT.isoformat())
-
-
-def check_nights(first: date, last: date, now: datetime) -> None:
-    """Refuse days that are no partitions.
-
-    Raises:
-        NightlyError: if a day is not over yet, or lies before every account.
-    """
-    newest = last_complete_day(now)
-    if last > newest:
-        raise NightlyError(
-            f"{last} is not over yet. The last complete UTC day is {newest}: choose that one or earlier."
-        )
-    if first < FIRST_NIGHT:
-        raise NightlyError(f"{first} lies before every account. Choose no day before {FIRST_NIGHT}.")
 
 
 def tonight(tags: Mapping[str, str], settings: Settings) -> date:

@@ -17,7 +17,8 @@ import duckdb
 
 from pipeline.common.errors import DriptuneError
 from pipeline.common.files import sync
-from pipeline.published.manifest import MANIFEST_NAME, DamagedManifestError, Manifest, mart_names
+from pipeline.published.manifest import DamagedManifestError, Manifest, mart_names
+from pipeline.settings import MANIFEST_NAME
 
 SNAPSHOT_NAME = "email_warehouse.duckdb"
 # No client of DuckDB 1.x can open the default storage of DuckDB 2.0, and BI tools are slow to move on.
