@@ -1,4 +1,4 @@
-"""`driptune up | login`: what is served to browsers, and the links by which people enter the inbox."""
+"""`driptune up | login | mcp`: what is served to browsers and assistants, and the links into the inbox."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from pipeline.cli.decide import ACTOR
-from pipeline.cli.output import tell
+from pipeline.cli.output import need_publication, tell
+from pipeline.common.errors import DriptuneError
 from pipeline.settings import Settings
 
 
@@ -54,4 +55,23 @@ def login(actor: str, host: str, port: int) -> None:
         tell(line)
 
 
-serve_commands = (up, login)
+@click.command("mcp")
+def mcp_command() -> None:
+    """Let an assistant ask about the published tables.
+
+    It speaks the Model Context Protocol over standard input and output. The assistant reads, and decides nothing.
+    """
+    settings = Settings()
+    need_publication(settings)
+    try:
+        from pipeline.serving.assistant import build_server
+    except ModuleNotFoundError as error:
+        if error.name != "mcp":
+            raise
+        raise DriptuneError(
+            "The Python package 'mcp' is not installed. Install it beside driptune: pip install 'mcp>=2,<3'"
+        ) from None
+    build_server(settings).run("stdio")
+
+
+serve_commands = (up, login, mcp_command)

@@ -1,18 +1,16 @@
 """The published file explains itself: names are joined, and every table, view and column says what it means."""
 
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
-from pipeline.orchestration.resources.warehouse import session
 from pipeline.published.manifest import Manifest
-from pipeline.published.snapshot import SNAPSHOT_NAME, is_sound, publish
+from pipeline.published.snapshot import SNAPSHOT_NAME, is_sound
 from pipeline.published.views import published_views
-from pipeline.schemas.base import empty, identity, tables_of
+from tests.worlds.publication import publish_all
 from tests.worlds.published import row
 
 NAMED = {
@@ -33,15 +31,7 @@ NAMED = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A publication of every mart."""
-    folder = tmp_path_factory.mktemp("account")
-    with session(folder / "working.duckdb") as connection:
-        connection.execute("CREATE SCHEMA marts")
-        for model in tables_of("marts"):
-            name = identity(model).name
-            connection.register("rows", NAMED.get(name, empty(model)).to_arrow())
-            connection.execute(f"CREATE TABLE marts.{name} AS FROM rows")
-        publish(connection, folder / "published", Manifest.of(connection, "run", date(2026, 6, 29)), keep=1)
-    return folder / "published"
+    return publish_all(tmp_path_factory.mktemp("account"), NAMED)
 
 
 @pytest.fixture
