@@ -40,7 +40,8 @@ class Commands(Known):
             return super().invoke(context)
         except ValidationError as error:
             for problem in error.errors():
-                click.echo(f"Setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}", err=True)
+                name = ".".join(map(str, problem["loc"])) or "mail_*"
+                click.echo(f"Setting {name}: {problem['msg']}", err=True)
         except DriptuneError as error:
             click.echo(str(error), err=True)
         except Exception as error:
