@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast an example is made says how busy the machine is, and nothing of the product.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 # One worker of the suite uses one core; two run side by side.
 os.environ.setdefault("POLARS_MAX_THREADS", "2")

@@ -20,6 +20,7 @@ from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.record import Measure, Proposal
 from pipeline.optimizations.review import Seen
 from pipeline.published.manifest import Manifest
+from pipeline.published.reader import read_publication
 from pipeline.published.snapshot import SNAPSHOT_NAME
 from pipeline.sample.account import population
 from pipeline.sample.account.world import PLANTED
@@ -109,7 +110,7 @@ def test_an_applied_winner_is_measured_against_those_kept_out(settings: Settings
                 ledger,
                 winner.optimization_id,
                 account,
-                {},
+                read_publication(settings.published_dir),
                 approval_policy=POLICY,
                 standing=[winner],
                 first_day=first_day,

@@ -75,8 +75,13 @@ class FrequencyCap(Definition):
 
 
 class Constraints(Limits):
-    """The whole file."""
+    """The whole file.
 
+    `late_releases` says what becomes of those who are too late to be let into a flow: `propose` takes another approval,
+    `spread` lets them in over the next 24 hours under the approval that stands.
+    """
+
+    late_releases: Literal["propose", "spread"] = "propose"
     frequency_cap: FrequencyCap | None = None
     workflows: list[WorkflowLimits] = Field(default_factory=list)
 

@@ -77,7 +77,8 @@ class Step(Definition):
 class Flow(Described):
     """One flow. A classic automation may be listed under its id, and a journey under any id with its number.
 
-    Without steps those of Mailchimp are meant. What an entry says of a journey overrides what Mailchimp says.
+    Without steps those of Mailchimp are meant. What an entry says of a journey overrides what Mailchimp says. With
+    `waits: mailchimp` the delays of its steps are no such word: they hold only where Mailchimp tells none.
     `released_by: driptune` lets people in by the start in `deliver`, at most `release_at_most` of them by one approval.
     """
 
@@ -88,6 +89,7 @@ class Flow(Described):
     trigger: Name | None = None
     goal: Name | None = None
     status: WorkflowStatus = "active"
+    waits: Literal["map", "mailchimp"] = "map"
     deliver: Deliver | None = None
     released_by: Literal["driptune"] | None = None
     release_at_most: int = Field(default=RELEASED_AT_MOST, ge=1)

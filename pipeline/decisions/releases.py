@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+import numpy as np
 import polars as pl
 
-from pipeline.common.sticky_hash import is_held_out
+from pipeline.analysis.experiments.holdouts import kept_out
+from pipeline.common.sticky_hash import is_held_out, uniform_hash
 from pipeline.common.time import DAY_US, HOUR_US, end_of_day_us, to_timestamp
 from pipeline.decisions.planned_sends import with_offsets
 from pipeline.schemas.base import conform
@@ -18,6 +20,7 @@ from pipeline.schemas.loop import ReleasePlan, ReleaseStarts
 METHOD = "planned wait, best hour, quiet hours and allowed days"
 MOST_AN_HOUR = 1_000
 """People let in within an hour where constraints.yaml names no `hourly_cap`."""
+_SPREAD = "late release"
 _HOURS, _DAYS = 24, 7
 _THURSDAY = 3
 """Weekday of 1970-01-01, Monday = 0."""
@@ -99,9 +102,11 @@ def release_plan(
     zone_offsets: pl.DataFrame,
     conflicts: pl.DataFrame,
     over_cap: pl.DataFrame,
+    holdouts: pl.DataFrame,
     *,
     as_of: date,
     late_hours: int,
+    are_late_spread: bool,
 ) -> pl.DataFrame:
     """The moment at which everybody who waits is let in.
 
@@ -113,12 +118,15 @@ def release_plan(
         zone_offsets: `core.zone_offsets`.
         conflicts: tonight's `workflow_conflicts`. Who is in the yielding flow is held back.
         over_cap: `subscriber_key` of those who have got as many messages as the frequency cap allows.
+        holdouts: tonight's `holdouts`. Whom one of them keeps out of the flow is not let in.
         as_of: tonight.
         late_hours: time after the decided moment from which on nobody is let in any more.
+        are_late_spread: whether those who are late have a moment like all others. Otherwise they stay late, with a
+            moment that holds once another approval lets them in.
 
     Returns:
         Rows of `release_plan`. Nobody is let in before tonight is over. Quiet hours and allowed days hold for those
-        held out, too.
+        held out, too. Moments of those who are late are spread over 24 hours, so that they come in by no burst.
     """
     end_us = end_of_day_us(as_of)
     own = hours.filter(pl.col("fallback_level") == "subscriber")
@@ -131,13 +139,19 @@ def release_plan(
         .join(over_cap.select("subscriber_key").unique().with_columns(is_capped=True), on="subscriber_key", how="left")
     )
     planned = pl.col("planned_us") + pl.col("offset_us")
-    begin = pl.max_horizontal("planned_us", pl.lit(end_us)) + pl.col("offset_us")
-    moments = with_offsets(rows, zone_offsets, "planned_us").with_columns(
-        wanted=_decided(planned), release=_decided(begin), plain=_opened(begin)
+    spread = pl.Series("spread", (uniform_hash(rows["subscriber_key"], _SPREAD) * DAY_US).astype(np.int64))
+    begin = (
+        pl.when("is_late").then(end_us + pl.col("spread")).otherwise(pl.max_horizontal("planned_us", pl.lit(end_us)))
+    ) + pl.col("offset_us")
+    moments = (
+        with_offsets(rows.with_columns(kept_out(rows, holdouts), spread), zone_offsets, "planned_us")
+        .with_columns(is_late=_decided(planned) - pl.col("offset_us") + late_hours * HOUR_US < end_us)
+        .with_columns(release=_decided(begin), plain=_opened(begin))
     )
-    is_late = pl.col("wanted") - pl.col("offset_us") + late_hours * HOUR_US < end_us
+    is_late = pl.col("is_late") & (not are_late_spread)
     status = (
-        pl.when("yields").then(pl.lit("conflict"))
+        pl.when("is_kept_out").then(pl.lit("kept out"))
+        .when("yields").then(pl.lit("conflict"))
         .when("is_capped").then(pl.lit("over the cap"))
         .when(is_late).then(pl.lit("late"))
         .otherwise(pl.lit("planned"))
@@ -146,9 +160,10 @@ def release_plan(
         status=status, release_end=_closing("release", late_hours), plain_end=_closing("plain", late_hours)
     )
     is_planned = pl.col("status") == "planned"
+    has_moment = is_planned | (pl.col("status") == "late")
     in_utc = {
-        "release_at": pl.when(is_planned).then("release"),
-        "release_until": pl.when(is_planned).then("release_end"),
+        "release_at": pl.when(has_moment).then("release"),
+        "release_until": pl.when(has_moment).then("release_end"),
         "planned_at": pl.when(is_planned).then("plain").otherwise(planned),
         "planned_until": pl.when(is_planned).then("plain_end"),
     }
@@ -173,7 +188,7 @@ def release_starts(released: pl.DataFrame, plan: pl.DataFrame, limits: pl.DataFr
     counts = plan.group_by("workflow_id").agg(
         planned=(status == "planned").sum(),
         late=(status == "late").sum(),
-        held_back=status.is_in(["conflict", "over the cap"]).sum(),
+        held_back=status.is_in(["conflict", "over the cap", "kept out"]).sum(),
     )
     rows = (
         released.join(counts, on="workflow_id", how="left")
@@ -184,18 +199,22 @@ def release_starts(released: pl.DataFrame, plan: pl.DataFrame, limits: pl.DataFr
     return conform(stamped.sort("workflow_id"), ReleaseStarts)
 
 
-def moments(plan: pl.DataFrame, optimization_id: str, holdout_share: float) -> pl.DataFrame:
-    """Everybody whose moment is planned, with it: the old planned one of those held out, the decided one of all others.
+def moments(
+    plan: pl.DataFrame, optimization_id: str, holdout_share: float, late_until: date | None = None
+) -> pl.DataFrame:
+    """Everybody whom a record lets in, with the moment: the old planned one of those held out, else the decided one.
 
     Args:
         plan: rows of `release_plan` of one flow.
         optimization_id: the record, which says who is held out.
         holdout_share: share of people held out.
+        late_until: where the record is about people who are late, the last day on which their moment was planned.
 
     Returns:
         `subscriber_key`, `at` and `until` (Datetime, UTC).
     """
-    planned = plan.filter(pl.col("status") == "planned")
+    is_late = (pl.col("status") == "late") & (pl.col("planned_at").dt.date() <= pl.lit(late_until, dtype=pl.Date))
+    planned = plan.filter(pl.col("status") == "planned" if late_until is None else is_late)
     out = is_held_out(planned["subscriber_key"], optimization_id, holdout_share)
     return planned.with_columns(out).select(
         "subscriber_key",

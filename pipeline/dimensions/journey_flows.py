@@ -29,7 +29,13 @@ class MappedJourney:
         return [step for step in emails if step["step_id"] not in listed] if self.flow.steps else []
 
     def delays(self, source: str, target: str) -> Delays:
-        """The delays that Mailchimp tells between two steps of the entry."""
+        """The delays that Mailchimp tells between two steps of the entry; none where it does not know the way.
+
+        A branch of the entry has no number in Mailchimp. What is waited before it follows the step before it.
+        """
+        is_branch = any(step.id == target and step.kind == "branch" for step in self.flow.steps)
+        if target not in self.of_step and not (is_branch and source in self.of_step):
+            return []
         ends = (self.of_step[step]["step_id"] if step in self.of_step else None for step in (source, target))
         return _in_time(self.journey.waits(*ends))
 

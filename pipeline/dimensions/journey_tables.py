@@ -121,7 +121,7 @@ def _described(version: Snapshot) -> Row:
     kinds = [step["step_kind"] for step in steps]
     told = ("journey_id", "name", "audience_id", "can_reenter", "has_exit_condition")
     counted = ("started", "in_progress", "completed")
-    shown = ("step_id", "step_kind", "status", "delay_hours", "campaign_id")
+    shown = ("step_id", "step_kind", "status", "delay_hours", "campaign_id", "queue_count", "completed")
     return {
         **{name: journey[name] for name in (*told, *counted)},
         "last_started_at": journey["last_started_us"],
@@ -211,7 +211,10 @@ def _against_map(mapped: MappedJourney) -> Iterator[Finding]:
             if planned is not None and source in of_step and target in of_step:
                 told = mapped.delays(source, target)[-1][1]
                 if told != planned:
-                    detail = f"flows.yaml plans {planned} hours after '{source}', and Mailchimp waits {told} hours."
+                    held = "The map's wait holds" if flow.waits == "map" else "Mailchimp's wait holds"
+                    detail = (
+                        f"flows.yaml plans {planned} hours after '{source}', and Mailchimp waits {told} hours. {held}."
+                    )
                     yield target, "differs from the map", None, detail
     for row in mapped.unlisted:
         detail = f"The journey sends '{row['title'] or row['step_id']}', which flows.yaml does not list."

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.common.time import start_of_day_us
 from pipeline.config.flow_map import Flow, Step
@@ -20,8 +20,8 @@ Delays = list[tuple[int, int]]
 """From when on (epoch microseconds) how many hours were planned, oldest first and from the beginning on."""
 
 
-def _no_delay(source: str, target: str) -> Delays:
-    return [(BEGINNING_US, 0)]
+def _nothing_told(source: str, target: str) -> Delays:
+    return []
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Workflow:
     Attributes:
         paused: ids of the steps that Mailchimp has paused.
         names: names of the steps in Mailchimp, for those that the map gives none.
-        delays: the delays from one step to another, where the map tells none.
+        delays: the delays from one step to another that Mailchimp tells; empty where it tells none.
         source: where the ways come from.
         people: who went observed ways, by the ids of both steps; none for a planned way.
         definition: what else tells one version from another.
@@ -44,7 +44,7 @@ class Workflow:
     status: WorkflowStatus
     paused: frozenset[str] = frozenset()
     names: Mapping[str, str] = field(default_factory=dict)
-    delays: Callable[[str, str], Delays] = _no_delay
+    delays: Callable[[str, str], Delays] = _nothing_told
     source: EdgeSource = "map"
     people: Mapping[tuple[str, str], int | None] = field(default_factory=dict)
     definition: Any = None
@@ -127,7 +127,7 @@ def edge_rows(workflow: Workflow, default_grace_hours: int) -> Iterator[Row]:
         favourite = next((target for target in targets if workflow.people.get((source, target)) == most), None)
         for target in targets:
             step, people = steps[target], workflow.people.get((source, target))
-            delays = _delays(step, workflow.delays(source, target))
+            delays = _delays(step, workflow.delays(source, target), flow.waits)
             for version, (delay_hours, valid_from, valid_to) in enumerate(delays, start=1):
                 yield {
                     "workflow_key": workflow_key(flow.id),
@@ -144,12 +144,14 @@ def edge_rows(workflow: Workflow, default_grace_hours: int) -> Iterator[Row]:
                 }
 
 
-def _delays(step: Step, told: Delays) -> Iterator[tuple[int, int, int]]:
+def _delays(step: Step, told: Delays, waits: Literal["map", "mailchimp"]) -> Iterator[tuple[int, int, int]]:
     """(hours, valid from, valid to) of every version of the delay before a step, oldest first.
 
-    What the map says overrides what Mailchimp tells, from the beginning on or up to a day of its history.
+    What the map says overrides what Mailchimp tells, or holds only where it tells nothing, as `waits` says. The map's
+    history of a delay holds up to its days all the same.
     """
-    current = told if step.delay is None else [(BEGINNING_US, step.delay)]
+    of_map = [] if step.delay is None else [(BEGINNING_US, step.delay)]
+    current = (told or of_map if waits == "mailchimp" else of_map or told) or [(BEGINNING_US, 0)]
     start = BEGINNING_US
     for past in step.delay_history:
         until = start_of_day_us(past.until)

@@ -143,7 +143,9 @@ class MailchimpAccount:
             if change.field == "status":
                 self._client.write("POST", f"{EMAIL}/actions/{ACTION_OF[change.after]}", None, **ids)
             else:
-                self._client.write("PATCH", EMAIL, {"delay": json.loads(change.after)}, **ids)
+                # A way back may hold parts that Mailchimp has told as empty, which it does not take.
+                delay = {name: part for name, part in json.loads(change.after).items() if part is not None}
+                self._client.write("PATCH", EMAIL, {"delay": delay}, **ids)
         except RequestRefusedError as error:
             return f"{REFUSED}: {error.what}"
         return Outcome.WRITTEN

@@ -107,7 +107,7 @@ def _kind(item: Any) -> JourneyStepKind:
     step_type = str(_told(item, "step_type") or "")
     if step_type.startswith("trigger"):
         return "trigger"
-    if step_type.startswith("delay"):
+    if step_type.startswith(("delay", "wait")):
         return "delay"
     if step_type.endswith("send_email") or _told(item, "action_details", "email", "id") is not None:
         return "email"

@@ -142,7 +142,9 @@ def _told(tell: Tell, unconfirmed: list[NotConfirmedError]) -> Iterator[None]:
 
 def written_in_words(record: Record) -> str:
     """What an application wrote, and what it left."""
-    return _in_words(record.details, "nothing had to be written, it stands so already")
+    kept_out = record.details.get("kept_out", 0)
+    told = _in_words(record.details, "nothing had to be written, it stands so already")
+    return told + (f"; {kept_out:,} kept out by holdouts.yaml" if kept_out else "")
 
 
 def put_back_in_words(record: Record) -> str:

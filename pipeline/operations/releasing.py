@@ -97,7 +97,7 @@ def _bounded(settings: Settings, records: Sequence[Record], tell: Tell) -> Itera
     tonight = starts.drop("hourly_cap").join(caps, on=["workflow_id", "step_id"])
     rows = {row["workflow_id"]: row for row in tonight.iter_rows(named=True)}
     for record in records:
-        approved, row = record.proposal.after, rows.get(record.proposal.target)
+        approved, row = record.proposal.after, rows.get(record.proposal.workflow_id)
         if row is None or (json.loads(row["start"]), row["step_id"]) != (approved["start"], record.proposal.step_id):
             tell(
                 f"{record.optimization_id}: nobody is let in. The flow is not released by this start any more, or its "
@@ -106,5 +106,5 @@ def _bounded(settings: Settings, records: Sequence[Record], tell: Tell) -> Itera
             continue
         # The one who approved saw a cap. Today's may be lower, and is not higher.
         cap = min(int(approved["hourly_cap"]), row["hourly_cap"] or int(approved["hourly_cap"]))
-        of_flow = plan.filter(pl.col("workflow_id") == record.proposal.target)
+        of_flow = plan.filter(pl.col("workflow_id") == record.proposal.workflow_id)
         yield record, Terms(of_flow, cap, settings.stop_file.exists)

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.analysis.experiments.holdouts import kept_out
 from pipeline.common.sticky_hash import is_held_out
 from pipeline.optimizations.record import Record, canonical
 
@@ -98,6 +99,7 @@ class ChangePlan:
         noted: subjects that hold the value already and are not in the journal yet.
         unchanged: number of subjects that hold the value already.
         held_out: number of people kept out, against whom the effect is measured.
+        kept_out: number of people whom a hold-out of holdouts.yaml keeps out. Nothing is written to them.
         unreachable: number of people with a value but no member in Mailchimp who could hold it.
         left: number of subjects whose value somebody else has set since; it is not overwritten.
     """
@@ -106,6 +108,7 @@ class ChangePlan:
     noted: tuple[Change, ...] = ()
     unchanged: int = 0
     held_out: int = 0
+    kept_out: int = 0
     unreachable: int = 0
     left: int = 0
 
@@ -116,6 +119,8 @@ class ChangePlan:
             f"{self.unchanged:,} hold the value already",
             f"{self.held_out:,} held out",
         ]
+        if self.kept_out:
+            counts.append(f"{self.kept_out:,} kept out by holdouts.yaml")
         if self.unreachable:
             counts.append(f"{self.unreachable:,} without a member to write to")
         if self.left:
@@ -170,7 +175,7 @@ def member_changes(
             Only `values` are written, where these are named. Those kept out hold `holdout_value`, or what the table
             `holdout_source` says. With neither value nor source only those kept out are marked: a person makes the
             change for the others.
-        tables: published tables by name.
+        tables: published tables by name, `holdouts` among them: who is kept out by it is left as they are.
         held: what the field holds now, by subscriber key, of everybody in Mailchimp; empty text where it is empty.
         before: the record's traces.
     """
@@ -182,17 +187,21 @@ def member_changes(
     wanted = _wanted(after, tables, members)
     keys = wanted["subscriber_key"]
     out = is_held_out(keys, record.optimization_id, record.proposal.holdout_share)
-    valued = wanted.with_columns(out).with_columns(
+    in_flow = wanted.with_columns(workflow_id=pl.lit(record.proposal.workflow_id, dtype=pl.String))
+    never = kept_out(in_flow, tables["holdouts"])
+    valued = wanted.with_columns(out, never).with_columns(
         value=pl.when("is_held_out").then("value_held_out").otherwise(pl.col("value"))
     )
     reached = valued.join(members, on="subscriber_key", how="inner").sort("subscriber_key")
-    told = reached.filter(pl.col("value").is_not_null())
+    concerned = reached.filter(~pl.col("is_kept_out"))
+    told = concerned.filter(pl.col("value").is_not_null())
     rows = told.select(pl.col("subscriber_key").cast(pl.String), "current", "value").iter_rows()
     return _plan(
         record.proposal.field,
         rows,
         before,
-        held_out=int(reached["is_held_out"].sum()),
+        held_out=int(concerned["is_held_out"].sum()),
+        kept_out=reached.height - concerned.height,
         unreachable=valued.height - reached.height,
     )
 
@@ -273,6 +282,7 @@ def _plan(
     before: Mapping[str, Trace],
     *,
     held_out: int = 0,
+    kept_out: int = 0,
     unreachable: int = 0,
 ) -> ChangePlan:
     """The plan for subjects with what they hold and what they should hold."""
@@ -289,7 +299,7 @@ def _plan(
             left += 1
         else:
             changes.append(Change(subject, field, current, value))
-    return ChangePlan(tuple(changes), tuple(noted), unchanged, held_out, unreachable, left)
+    return ChangePlan(tuple(changes), tuple(noted), unchanged, held_out, kept_out, unreachable, left)
 
 
 def _wanted_of_email(record: Record) -> str:
@@ -299,12 +309,12 @@ def _wanted_of_email(record: Record) -> str:
 
 def _wanted(after: Mapping[str, Any], tables: Mapping[str, pl.DataFrame], members: pl.DataFrame) -> pl.DataFrame:
     """What everybody is to hold, as `value`, and what they are to hold if they are kept out, as `value_held_out`."""
-    kept_out = pl.lit(after.get("holdout_value"), dtype=pl.String).alias("value_held_out")
+    other = pl.lit(after.get("holdout_value"), dtype=pl.String).alias("value_held_out")
     if "source" not in after:
-        return members.select("subscriber_key", kept_out, value=pl.lit(after.get("value"), dtype=pl.String))
+        return members.select("subscriber_key", other, value=pl.lit(after.get("value"), dtype=pl.String))
     wanted = _from_table(after, tables[after["source"]], after.get("where", {}))
     if "holdout_source" not in after:
-        return wanted.with_columns(kept_out)
+        return wanted.with_columns(other)
     others = _from_table(after, tables[after["holdout_source"]], after.get("holdout_where", {}))
     return wanted.join(others.rename({"value": "value_held_out"}), on="subscriber_key", how="left")
 

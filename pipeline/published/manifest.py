@@ -119,4 +119,4 @@ def _content(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[int, str
 
 def _table(told: Mapping[str, Any]) -> PublishedTable:
     """A table as a manifest tells of it. Releases before this one called the hash of the content `sha256`."""
-    return PublishedTable(told["name"], told["rows"], told.get("content") or told["sha256"])
+    return PublishedTable(told["name"], told["rows"], told["content"] if "content" in told else told["sha256"])

@@ -10,9 +10,9 @@ from pipeline.common.words import counted, lift, share
 from pipeline.optimizations.realised import in_a_word
 from pipeline.published.reader import Tables
 from pipeline.schemas.vocabulary import RealisedOutcome as Kept
-from pipeline.schemas.vocabulary import ReleaseOutcome
+from pipeline.schemas.vocabulary import ReleaseOutcome, Window
 
-WINDOW = "28d"
+WINDOW: Window = "28d"
 # What went away is news for a week; reconciliation keeps it for good.
 NEWS = timedelta(days=7)
 # The list of journeys and the steps of each: a line of its own tells what could not be read of them.

@@ -150,8 +150,8 @@ class ReleaseStarts(Table, is_stamped=True):
     hourly_cap: pl.Int64 = count("Most people let in within an hour.")
     most: pl.Int64 = count("Most people let in by one approval.")
     planned: pl.Int64 = count("People whose moment is planned.")
-    late: pl.Int64 = count("People whose moment passed too long ago. They are not let in.")
-    held_back: pl.Int64 = count("People whom a conflict or the frequency cap holds back tonight.")
+    late: pl.Int64 = count("People whose moment passed too long ago. They take another approval.")
+    held_back: pl.Int64 = count("People held back tonight by a conflict, the frequency cap or holdouts.yaml.")
 
 
 @table("marts.release_plan", ("workflow_id", "subscriber_key"))
@@ -161,7 +161,7 @@ class ReleasePlan(Table, is_stamped=True):
     workflow_id: pl.String = key(RELEASED)
     step_id: pl.String = key("E-mail before which the person waits.")
     subscriber_key: pl.Int64 = key(SUBSCRIBER)
-    release_at: Timestamp = column("Moment that was decided. Null unless planned.", "UTC", nullable=True)
+    release_at: Timestamp = column("Moment that was decided; null for those held back.", "UTC", nullable=True)
     release_until: Timestamp = column("From then on it is too late for it.", "UTC", nullable=True)
     planned_at: Timestamp = column("Moment after the planned wait alone. It holds for those held out.", "UTC")
     planned_until: Timestamp = column("From then on it is too late for it.", "UTC", nullable=True)

@@ -47,6 +47,10 @@ class Steps(StepColumns):
     hourly_cap: pl.Int64 = count("Most recipients in one local hour. Null without a cap.", nullable=True)
     next_step_source: pl.String = word("How the way to that step is known.", vocabulary.EdgeSource, nullable=True)
     observed_people: pl.Int64 = count("People who went that way. Null if it is not an observed one.", nullable=True)
+    writable_delay_action: pl.String = column(
+        "What the delay before the e-mail counts from, as Mailchimp names it. Null where the API cannot write it.",
+        nullable=True,
+    )
 
 
 @table("marts.calendar", ("day",))
@@ -180,6 +184,13 @@ class WorkflowMetrics(_Rates, _WorkflowKey):
     """One row per workflow and window up to tonight. A subscriber counts once per message, not once per workflow."""
 
     entrants: pl.Int64 = count("Entries into the first step of the workflow.")
+    incremental_revenue_amount: pl.Float64 = column(
+        "What those whom the flow's hold-out lets in bought in the window, less what as many people held out bought. "
+        "Null where no hold-out of the flow stood for the whole window, or `holdouts` compares nothing.",
+        MONEY,
+        nullable=True,
+        interval="95%, normal",
+    )
 
 
 @table("marts.metric_changes", ("workflow_id", "metric"))

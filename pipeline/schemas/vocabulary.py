@@ -304,7 +304,7 @@ class LedgerEventType(StrEnum):
     EXPORTED = "exported"
 
 
-ReleaseStatus = Literal["planned", "late", "conflict", "over the cap"]
+ReleaseStatus = Literal["planned", "late", "conflict", "over the cap", "kept out"]
 
 
 class ReleaseOutcome(StrEnum):
@@ -312,6 +312,7 @@ class ReleaseOutcome(StrEnum):
 
     RELEASED = "released"
     WAITING = "waiting"
+    KEPT_OUT = "kept out"
     LATE = "late"
     REFUSED = "refused"
     UNKNOWN = "unknown"

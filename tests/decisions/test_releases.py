@@ -14,7 +14,7 @@ from pipeline.decisions.releases import due, expected, moments
 from pipeline.schemas.base import empty, polars_schema
 from pipeline.schemas.core import CoreMessages, CoreZoneOffsets
 from tests.worlds.published import row
-from tests.worlds.releases import FIRST, FLOW, MORNING, SECOND, entry, night
+from tests.worlds.releases import FIRST, FLOW, MORNING, SECOND, TONIGHT, entry, night
 
 NOBODY = pl.Series([], dtype=pl.Int64)
 DAWN = MORNING.replace(tzinfo=None)
@@ -105,6 +105,23 @@ def test_who_waits_too_long_already_is_late_and_who_is_held_back_is_said_so() ->
     told = made["release_plan"].select("subscriber_key", "status").sort("subscriber_key").rows()
     assert told == [(1, "late"), (2, "planned"), (3, "conflict")]
     assert made["release_starts"].select("planned", "late", "held_back").row(0) == (1, 1, 1)
+
+
+def test_those_who_are_late_are_spread_over_a_day_where_the_user_wants_it() -> None:
+    entries = [entry(key, 60) for key in range(240)]
+    spread = plan_of(*entries, are_late_spread=True)
+    assert set(spread["status"]) == {"planned"}
+    by_hour = spread.group_by(pl.col("release_at").dt.truncate("1h")).len()
+    assert by_hour.height == 24
+    assert by_hour["len"].max() < 30
+    assert (spread["release_at"].min() >= at(0), spread["release_at"].max() < at(24)) == (True, True)
+    told = plan_of(*entries)
+    assert set(told["status"]) == {"late"}
+    assert moments(told, "record", 0.0).is_empty()
+    # Another approval lets them in at the same moments, up to the day that it names.
+    anew = moments(told, "record", 0.0, TONIGHT)
+    assert anew["at"].sort().to_list() == spread["release_at"].sort().to_list()
+    assert moments(told, "record", 0.0, TONIGHT - timedelta(days=3)).is_empty()
 
 
 def test_those_held_out_are_let_in_at_the_old_planned_time_and_the_others_at_their_hour() -> None:

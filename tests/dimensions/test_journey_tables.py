@@ -122,4 +122,4 @@ flows:
         ("c", "not in Mailchimp", None),
     }
     (detail,) = lint.filter(step_id="b")["detail"]
-    assert detail == "flows.yaml plans 48 hours after 'a', and Mailchimp waits 24 hours."
+    assert detail == "flows.yaml plans 48 hours after 'a', and Mailchimp waits 24 hours. The map's wait holds."

@@ -188,6 +188,32 @@ def test_a_delay_that_changed_is_a_new_version_from_that_night_on(tmp_path):
     assert before.workflows.item(0, "definition_version") != after.workflows.item(0, "definition_version")
 
 
+WAITS = """
+flows:
+  - id: welcome
+    journey: 7
+    waits: mailchimp
+    steps: [{id: a, campaign: mail1}, {id: b, campaign: mail2, delay: 1 day}, {id: gone, delay: 5 days}]
+"""
+
+
+def test_with_waits_of_mailchimp_a_changed_delay_is_followed_and_the_map_holds_where_none_is_told(tmp_path):
+    account = linear()
+    with served(account, tmp_path) as night:
+        untold = made(night, WAITS)
+        night.run()
+        account.steps["7"][4] = delay(22, 60)
+        night.pull(pull.pull_journeys, TOMORROW)
+        followed = made(night, WAITS)
+        overridden = made(night, WAITS.replace("    waits: mailchimp\n", ""))
+    hours = [
+        {pair: [told[0] for told in way] for pair, way in ways(one, "welcome").items()}
+        for one in (untold, followed, overridden)
+    ]
+    assert [one["a", "b"] for one in hours] == [[24], [36, 72], [24]]
+    assert [one["b", "gone"] for one in hours] == [[120]] * 3
+
+
 def test_counts_that_move_are_no_new_version(tmp_path):
     account = linear()
     with served(account, tmp_path) as night:

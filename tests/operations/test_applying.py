@@ -24,6 +24,7 @@ from tests.mailchimp.fake_account import API_KEY, member_id
 from tests.mailchimp.loopback import serve
 from tests.mailchimp.writable_account import AUTOMATION, EMAIL, WORKFLOW, WritableAccount
 from tests.optimizations.conftest import NOW, proposal
+from tests.worlds.holdouts import holdouts
 from tests.worlds.writing import PowerCut, approved, cut_at
 
 PEOPLE = 6
@@ -82,9 +83,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
 def _publish(settings: Settings) -> None:
     (settings.published_dir / "parquet").mkdir(parents=True)
-    rows = pl.DataFrame({"day": [1]})
-    rows.write_parquet(settings.published_dir / "parquet" / "calendar.parquet")
-    manifest = Manifest("run", "2026-06-29", "v1", (PublishedTable("calendar", 1, ""),))
+    published = holdouts()
+    published.write_parquet(settings.published_dir / "parquet" / "holdouts.parquet")
+    manifest = Manifest("run", "2026-06-29", "v1", (PublishedTable("holdouts", published.height, ""),))
     (settings.published_dir / "manifest.json").write_text(json.dumps(asdict(manifest)))
     settings.definitions.mkdir(parents=True)
     (settings.definitions / "approvals.yaml").write_text(APPROVALS)

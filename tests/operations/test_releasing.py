@@ -11,27 +11,33 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
+from pipeline.analysis.experiments.holdouts import Holdout, kept_out
 from pipeline.cli.main import main
 from pipeline.common.sticky_hash import is_held_out
 from pipeline.lake.store import Lake
 from pipeline.operations import applying, releasing
 from pipeline.optimizations import review
 from pipeline.optimizations.account import releasing as ticks
+from pipeline.optimizations.account.released import released
 from pipeline.optimizations.account.releasing import SIDE_BY_SIDE
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.proposals.evidence import Publication
 from pipeline.optimizations.proposals.releases import release_proposals
+from pipeline.optimizations.published import optimizations
 from pipeline.optimizations.record import Proposal
 from pipeline.optimizations.review import Seen
 from pipeline.published.manifest import Manifest, PublishedTable
+from pipeline.schemas.base import empty
+from pipeline.schemas.core import CoreMessages, CoreSteps
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 from tests.mailchimp.fake_account import API_KEY, member_id, subscriber
 from tests.mailchimp.loopback import send, serve
 from tests.mailchimp.writable_account import WritableAccount
 from tests.optimizations.conftest import NOW, POLICY
+from tests.worlds.holdouts import holdouts
 from tests.worlds.published import nothing
-from tests.worlds.releases import MORNING, TONIGHT, TRIGGER, entry, night
+from tests.worlds.releases import FLOW, MORNING, TONIGHT, TRIGGER, entry, night
 from tests.worlds.writing import PowerCut, cut_at
 
 PEOPLE = 2 * SIDE_BY_SIDE + 4
@@ -64,7 +70,10 @@ class Place:
     def put_in_effect(self, tables: Tables) -> str:
         """Publish, and bring the record that is proposed then into effect; its id."""
         self.publish(tables)
-        made = proposed(tables)
+        return self.take(proposed(tables))
+
+    def take(self, made: Proposal) -> str:
+        """Bring a record into effect; its id."""
         self.monkeypatch.setattr(applying, "standing_proposals", lambda settings: ([made], []))
         with open_ledger(self.settings) as ledger:
             ledger.propose([made], now=NOW, approval_policy=POLICY)
@@ -127,6 +136,61 @@ def test_everybody_due_is_let_in_once_by_each_start(place: Place, start: dict[st
     assert place.release() == f"{name}: {PEOPLE} released"
     assert place.release() == f"{name}: nobody is due"
     assert place.let_in() == list(range(PEOPLE))
+
+
+def test_nobody_is_let_in_whom_a_hold_out_keeps_out_and_they_are_told(place: Place) -> None:
+    one = Holdout("no welcome", FLOW, 0.3, TONIGHT)
+    tables = waiting(place, held_out=[one])
+    out = kept_out(pl.DataFrame({"subscriber_key": place.keys, "workflow_id": FLOW}), holdouts(one, flow=FLOW))
+    others = [number for number in range(PEOPLE) if not out[number]]
+    assert 0 < len(others) < PEOPLE
+    assert tables["release_starts"].select("planned", "held_back").row(0) == (len(others), PEOPLE - len(others))
+    name = place.put_in_effect(tables)
+    assert place.release() == f"{name}: {len(others)} released"
+    assert place.let_in() == others
+    with open_ledger(place.settings) as ledger:
+        counted = released(
+            ledger.records(), ledger.journal.noted, tables["release_plan"], empty(CoreMessages), empty(CoreSteps)
+        )
+    told = dict(counted.group_by("outcome").agg(pl.col("subscribers").sum()).iter_rows())
+    assert told == {"released": len(others), "kept out": PEOPLE - len(others)}
+
+
+def test_who_is_late_is_let_in_only_by_another_approval_and_by_no_burst(place: Place) -> None:
+    late = place.keys[:8]
+    tables = night([*(entry(key, 60) for key in late), *(entry(key, 5) for key in place.keys[8:])])
+    name = place.put_in_effect(tables)
+    assert place.release() == f"{name}: {PEOPLE - 8} released"
+    with open_ledger(place.settings) as ledger:
+        standing = {"optimizations": optimizations(ledger.records())}
+    made = list(release_proposals(Publication({**nothing(), **tables, **standing}, "v1", "1")))
+    assert [one.target for one in made] == [FLOW, f"{FLOW}/late"]
+    place.take(made[1])
+    place.now = MORNING + timedelta(hours=12)
+    place.release()
+    assert len(place.account.let_in) < PEOPLE
+    place.now = MORNING + timedelta(hours=24)
+    place.release()
+    assert place.let_in() == list(range(PEOPLE))
+    with open_ledger(place.settings) as ledger:
+        counted = released(
+            ledger.records(), ledger.journal.noted, tables["release_plan"], empty(CoreMessages), empty(CoreSteps)
+        )
+    by_record = dict(counted.group_by("optimization_id").agg(pl.col("subscribers").sum()).iter_rows())
+    assert by_record == {name: PEOPLE - 8, made[1].optimization_id: 8}
+
+
+def test_late_people_are_let_in_no_more_once_the_flow_is_not_released(place: Place) -> None:
+    tables = night([entry(key, 60) for key in place.keys])
+    name = place.put_in_effect(tables)
+    with open_ledger(place.settings) as ledger:
+        standing = {"optimizations": optimizations(ledger.records())}
+    [_, late] = release_proposals(Publication({**nothing(), **tables, **standing}, "v1", "1"))
+    place.take(late)
+    assert CliRunner().invoke(main, ["rollback", name, "--as", "noor", "--reason", "No."]).exit_code == 0
+    place.now = MORNING + timedelta(hours=24)
+    assert place.release() == releasing.NOTHING
+    assert place.let_in() == []
 
 
 def test_nobody_is_let_in_before_the_record_is_approved_or_after_it_was_rolled_back(place: Place) -> None:

@@ -1,6 +1,8 @@
 """Published tables of a made-up account: empty ones, single rows, and one case of each thing that asks for a change."""
 
+import json
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -14,6 +16,7 @@ NAMES = (
     "send_time_lift", "send_time_profiles", "send_time_clusters", "subscriber_send_times", "policy_values",
     "path_decisions", "content_decisions", "decision_points", "decision_lint", "conflict_replay", "stuck_subscribers",
     "anomalies", "metric_trends", "optimizations", "realised_lift", "release_starts", "release_plan", "releases",
+    "holdouts",
 )  # fmt: skip
 Tables = dict[str, pl.DataFrame]
 
@@ -57,6 +60,12 @@ def a_delay(**changes: Any) -> Tables:
         "delay_recommendations": row("delay_recommendations", **transition, **{**recommended, **changes}),
         "delay_curves": curve,
     }
+
+
+def a_written_delay(**changes: Any) -> Tables:
+    """A better delay before an e-mail whose delay the API can write."""
+    step = {"workflow_id": "welcome", "step_id": "tips", "campaign_id": "mail1", "writable_delay_action": "signup"}
+    return {**a_delay(**changes), "steps": row("steps", **step)}
 
 
 def send_times(is_lift_shown: bool = False, **changes: Any) -> Tables:
@@ -157,9 +166,10 @@ MORE = (
     "engagement_hours",
     "step_links",
     "frequency_pressure",
-    "holdouts",
     "industry",
     "learnings",
+    "journeys",
+    "journey_lint",
 )
 
 
@@ -177,12 +187,17 @@ def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tab
         "unsubscribes": 5,
     }
     numbers = {"window": "28d", "sent": 1_234, "delivered": 1_200, "unique_human_clicks": 240, **rates, **left}
+    ends = (("", 640.0), ("_low", -50.0), ("_high", 1_330.0))
+    added = {f"incremental_revenue_amount{end}": value for end, value in ends}
+    money = {"currency": "USD", "revenue_amount": Decimal("1800"), **added}
     flows = [flow for flow, _ in workflows]
     made["workflows"] = pl.concat(
         [row("workflows", workflow_id=flow, name=name, kind="flow") for flow, name in workflows]
         + [row("workflows", workflow_id=name, name=name, kind="campaign") for name in ("promo", "cart")]
     )
-    made["workflow_metrics"] = pl.concat([row("workflow_metrics", workflow_id=flow, **numbers) for flow in flows])
+    made["workflow_metrics"] = pl.concat(
+        [row("workflow_metrics", workflow_id=flow, **numbers, **money) for flow in flows]
+    )
     made["metric_changes"] = pl.concat([_changed(flow, metric) for flow in (*flows, None) for metric in _CHANGES])
     made["engagement_hours"] = pl.concat([_engaged(flow, hour) for flow in (*flows, None) for hour in (8, 20, 21)])
     made["frequency_pressure"] = pl.concat([_pressed(flow, most) for flow in (*flows, None) for most in (0, 7, None)])
@@ -190,10 +205,10 @@ def account(workflows: list[tuple[str, str]], conflict: str = "suppress") -> Tab
     clicks = {"account_rate": 0.2, "account_rate_low": 0.15, "account_rate_high": 0.26, "industry_rate": 0.021}
     made["industry"] = row("industry", metric="click_rate", industry_type="Retail", comparison="above", **clicks)
     made["learnings"] = pl.concat([_learnt(flow) for flow in flows])
+    made["journeys"] = pl.concat([one for flow in flows for one in _versions(flow)])
+    made["journey_lint"] = pl.concat([_found(flow) for flow in flows])
     made["cohort_triangles"] = pl.concat([_followed(flow, week) for flow in flows for week in (0, 1, 2)])
-    made["steps"] = pl.concat(
-        [row("steps", workflow_id=flow, step_id=step, name=step) for flow in flows for step in STEPS]
-    )
+    made["steps"] = pl.concat([_step(flow, step) for flow in flows for step in STEPS])
     made["step_metrics"] = pl.concat(
         [row("step_metrics", workflow_id=flow, step_id=step, **numbers) for flow in flows for step in STEPS]
     )
@@ -258,6 +273,34 @@ def _held_out(flow: str | None) -> pl.DataFrame:
     }
     counts = {"subscribers": 4_750, "held_out": 250, "attributed_revenue_amount": 2_300.0}
     return row("holdouts", workflow_id=flow, holdout_id="welcome-5", currency="USD", status="ok", **counts, **added)
+
+
+def _step(flow: str, step: str) -> pl.DataFrame:
+    """A step whose delay Mailchimp's API cannot write."""
+    return row("steps", workflow_id=flow, step_id=step, name=step, campaign_id=step, writable_delay_action=None)
+
+
+def _versions(flow: str) -> list[pl.DataFrame]:
+    """A journey in which a delay was changed once, and 7 wait now."""
+    kinds = [("trigger", None, None, 0), ("delay", 24.0, None, 7), ("email", None, STEPS[0], 0)]
+    listed = [
+        {"step_id": str(number), "step_kind": kind, "status": "active", "delay_hours": hours, "campaign_id": campaign,
+         "queue_count": waiting, "completed": 100}
+        for number, (kind, hours, campaign, waiting) in enumerate(kinds)
+    ]  # fmt: skip
+    told = {"workflow_id": flow, "status": "sending", "trigger": "signup", "started": 107, "steps": json.dumps(listed)}
+    first = row("journeys", **told, version=1, is_current=False, changes="", first_day=date(2026, 6, 1))
+    second = row("journeys", **told, version=2, is_current=True, changes="delay: 48 to 24", first_day=date(2026, 6, 9))
+    return [first, second]
+
+
+def _found(flow: str) -> pl.DataFrame:
+    told = {
+        "finding": "paused step with a queue",
+        "people": 7,
+        "detail": "It is paused, and 7 people wait at it.",
+    }
+    return row("journey_lint", workflow_id=flow, **told)
 
 
 def _learnt(flow: str) -> pl.DataFrame:

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.analysis.experiments.holdouts import Holdout
 from pipeline.common.time import DAY_US, HOUR_US, end_of_day_us
 from pipeline.config.constraints import Constraints
 from pipeline.config.flow_map import FlowMap
@@ -15,6 +16,7 @@ from pipeline.schemas.base import empty, polars_schema
 from pipeline.schemas.core import CoreMessages, CoreStepEntries, CoreSteps, CoreSubscribers, CoreZoneOffsets
 from pipeline.schemas.decisions import WorkflowConflicts
 from pipeline.schemas.timing import SubscriberSendTimes
+from tests.worlds.holdouts import holdouts
 from tests.worlds.published import row
 
 TONIGHT = date(2026, 6, 29)
@@ -81,8 +83,10 @@ def night(
     first_wait: int = 0,
     most: int = 1_000,
     late_hours: int = 36,
+    are_late_spread: bool = False,
     messages: pl.DataFrame | None = None,
     collisions: pl.DataFrame | None = None,
+    held_out: Sequence[Holdout] = (),
 ) -> dict[str, pl.DataFrame]:
     """`release_starts` and `release_plan` of a night, by name."""
     entered = pl.DataFrame(list(entries), schema=polars_schema(CoreStepEntries))
@@ -101,8 +105,10 @@ def night(
         zones,
         empty(WorkflowConflicts) if collisions is None else collisions,
         waiting.head(0),
+        holdouts(*held_out, flow=FLOW, as_of=TONIGHT),
         as_of=TONIGHT,
         late_hours=late_hours,
+        are_late_spread=are_late_spread,
     )
     return {
         "release_starts": releases.release_starts(released, plan, limits, as_of=TONIGHT),

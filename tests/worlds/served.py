@@ -3,7 +3,7 @@
 Everything between the people and their purchases is the product's own: decisions, log, proposals, ledger, journal.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -13,6 +13,7 @@ import polars as pl
 
 from pipeline.analysis.experiments import exposures, registry
 from pipeline.analysis.experiments.draft import ExperimentDraft, metrics_of
+from pipeline.analysis.experiments.holdouts import Holdout
 from pipeline.analysis.experiments.nights import looks
 from pipeline.common.time import DAY_US, HOUR_US, day_number, start_of_day_us
 from pipeline.decisions import night as nights
@@ -32,6 +33,7 @@ from pipeline.schemas.lake import Decisions, ExperimentPlans
 from pipeline.schemas.vocabulary import Assigner, DecisionMode, MetricName
 from tests.optimizations.conftest import POLICY
 from tests.worlds.facts import linear_flow, rows
+from tests.worlds.holdouts import holdouts
 from tests.worlds.published import Tables, nothing
 from tests.worlds.writing import InMemoryAccount
 
@@ -58,6 +60,7 @@ class Branch:
         rates: chance of a purchase after the mail, by the arm that was held.
         per_day: people who enter each day.
         one: the decision point.
+        holdouts: the hold-outs of holdouts.yaml.
         writes_until: the last night after which the account is written to, as if `driptune apply` stopped then.
     """
 
@@ -65,6 +68,7 @@ class Branch:
     rates: Mapping[str, float]
     per_day: int = 60
     one: DecisionDefinition = field(default_factory=definition)
+    holdouts: Sequence[Holdout] = ()
     writes_until: date = date.max
     seed: int = 1
 
@@ -146,6 +150,7 @@ class Branch:
         self.tonight = tonight
         self.tables = {
             **nothing(),
+            "holdouts": holdouts(*self.holdouts, as_of=as_of),
             "decision_points": nights.decision_points(tonight),
             "path_decisions": nights.path_decisions(tonight),
             "content_decisions": nights.content_decisions(tonight),

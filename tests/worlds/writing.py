@@ -18,13 +18,14 @@ from pipeline.optimizations.review import Seen
 from pipeline.schemas.vocabulary import ApplyKind
 from pipeline.schemas.vocabulary import ProposalKind as Kind
 from tests.optimizations.conftest import NOW, POLICY, proposal
+from tests.worlds.holdouts import holdouts
 
 PEOPLE = 2 * BATCH + 100
 FIRST_DAY, LATER = date(2026, 6, 30), date(2026, 7, 14)
 PLACES = ("started", "intended", "written", "settled", "before the record")
 REFUSED = "refused: Mailchimp answered 400"
 HOURS = pl.DataFrame({"subscriber_key": range(PEOPLE), "assigned_local_hour": [key % 24 for key in range(PEOPLE)]})
-TABLES = {"send_time_assignments": HOURS}
+TABLES = {"send_time_assignments": HOURS, "holdouts": holdouts()}
 
 
 class PowerCut(BaseException):

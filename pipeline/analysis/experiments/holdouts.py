@@ -5,7 +5,7 @@ Attribution credits whatever comes after a click, also what would have come anyw
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ import polars as pl
 from pandera.typing.polars import DataFrame
 
 from pipeline.analysis.statistics.confidence_sequence import critical_values
+from pipeline.analysis.statistics.intervals import NORMAL_95
 from pipeline.common.sticky_hash import uniform_hash
-from pipeline.common.time import CENTS, day_number, start_of_day_us
+from pipeline.common.time import CENTS, WINDOW_DAYS, day_number, start_of_day_us
 from pipeline.schemas import core
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.experiments import HoldoutMembers, Holdouts
@@ -70,6 +71,25 @@ def holdout_members(holdouts: Sequence[Holdout], subscribers: pl.DataFrame, *, a
         return empty(HoldoutMembers)
     stamped = pl.concat(parts).with_columns(as_of_day=pl.lit(as_of), method=pl.lit("salted splitmix64 hash, sticky"))
     return conform(stamped.sort("holdout_id", "subscriber_key"), HoldoutMembers)
+
+
+def kept_out(people: pl.DataFrame, holdouts: pl.DataFrame) -> pl.Series:
+    """Who gets nothing of a flow, because a hold-out of the flow or of the whole account keeps them out.
+
+    Args:
+        people: `subscriber_key`, also of those whom the last night did not know yet, and `workflow_id`, the flow. Where
+            it is null, several flows are concerned, and only a hold-out of the account counts.
+        holdouts: the rows of `marts.holdouts`.
+
+    Returns:
+        `is_kept_out`, in the order of the people. A hold-out counts from the night before its first day on.
+    """
+    begun = holdouts.filter(pl.col("start_day") <= pl.col("as_of_day") + timedelta(days=1))
+    flows, keys = people["workflow_id"].to_numpy(), people["subscriber_key"]
+    out = np.zeros(people.height, dtype=bool)
+    for name, flow, share in begun.select("holdout_id", "workflow_id", "share").iter_rows():
+        out |= (uniform_hash(keys, _salt(name)) < share) & (flow is None or flows == flow)
+    return pl.Series("is_kept_out", out, dtype=pl.Boolean)
 
 
 def trigger_moments(
@@ -130,8 +150,46 @@ def holdout_results(
     return conform(table, Holdouts)
 
 
+def incremental_by_window(
+    holdouts: Sequence[Holdout], results: pl.DataFrame, facts: RevenueFacts, triggered: pl.DataFrame, *, as_of: date
+) -> pl.DataFrame:
+    """What each flow with a hold-out of its own really added within the windows of the performance tables.
+
+    Args:
+        holdouts: the hold-outs of holdouts.yaml.
+        results: the rows of `holdout_results`. Only what is compared there is compared here.
+        facts: core tables.
+        triggered: the rows of `trigger_moments`.
+        as_of: tonight.
+
+    Returns:
+        `workflow_id`, `window`, and `incremental_revenue_amount` with `_low` and `_high`: what those who get the flow
+        bought within the window, less what as many people held out bought. Both sides are the people whom the trigger
+        would have let in since the hold-out began. A window that begins before the hold-out has no row, because
+        nobody was held out then. The interval is the normal one of a difference of means, for one morning.
+    """
+    compared = set(results.filter(pl.col("status") == "ok")["holdout_id"])
+    rows = []
+    for one in holdouts:
+        if one.workflow_id is None or one.holdout_id not in compared:
+            continue
+        people = _people(one, facts, triggered)
+        for window, days in WINDOW_DAYS.items():
+            if days is None or (first := as_of - timedelta(days=days - 1)) < one.start_day:
+                continue
+            added = _incremental(*_amounts(people, facts, since_us=start_of_day_us(first)), quantile=NORMAL_95)
+            rows.append({"workflow_id": one.workflow_id, "window": window, **added})
+    names = ("incremental_revenue_amount", "incremental_revenue_amount_low", "incremental_revenue_amount_high")
+    schema = {"workflow_id": pl.String, "window": pl.String, **dict.fromkeys(names, pl.Float64)}
+    return pl.DataFrame([{name: row[name] for name in schema} for row in rows], schema=schema)
+
+
 def _is_out(keys: pl.Series, one: Holdout) -> pl.Series:
-    return pl.Series("is_out", uniform_hash(keys, f"holdout/{one.holdout_id}") < one.share)
+    return pl.Series("is_out", uniform_hash(keys, _salt(one.holdout_id)) < one.share)
+
+
+def _salt(holdout_id: str) -> str:
+    return f"holdout/{holdout_id}"
 
 
 def _row(
@@ -155,11 +213,9 @@ def _row(
     if per_person[0] / out.height > MOST_LEAKAGE * per_person[1] / others.height:
         reason = f"not kept: {per_person[0]:,} messages went to people held out. Exclude them in the flow"
         return {**row, "status": reason}
-    amounts = people.join(_bought(people, facts), on="subscriber_key", how="left").with_columns(
-        pl.col("amount").fill_null(0.0)
-    )
-    sides = [amounts.filter(pl.col("is_out") == is_out)["amount"].to_numpy() for is_out in (False, True)]
-    return {**row, **_incremental(*sides, days=(as_of - one.start_day).days + 1), "status": "ok"}
+    days = (as_of - one.start_day).days + 1
+    quantile = float(critical_values(np.array([days / TIGHTEST_DAYS]), ALPHA)[0])
+    return {**row, **_incremental(*_amounts(people, facts), quantile=quantile), "status": "ok"}
 
 
 def _people(one: Holdout, facts: RevenueFacts, triggered: pl.DataFrame) -> pl.DataFrame:
@@ -197,21 +253,30 @@ def _attributed(one: Holdout, facts: RevenueFacts, others: pl.DataFrame) -> floa
     return float(credited["net_cents"].sum()) / CENTS
 
 
-def _bought(people: pl.DataFrame, facts: RevenueFacts) -> pl.DataFrame:
-    """What each of them bought in all from their moment on."""
+def _amounts(people: pl.DataFrame, facts: RevenueFacts, *, since_us: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """What each person bought, credited or not: of those who get the flow, and of those held out."""
+    amounts = people.join(_bought(people, facts, since_us), on="subscriber_key", how="left").with_columns(
+        pl.col("amount").fill_null(0.0)
+    )
+    got, out = (amounts.filter(pl.col("is_out") == is_out)["amount"].to_numpy() for is_out in (False, True))
+    return got, out
+
+
+def _bought(people: pl.DataFrame, facts: RevenueFacts, since_us: int) -> pl.DataFrame:
+    """What each of them bought in all from their moment on, and from `since_us` on."""
     orders = facts.conversions.filter("is_order").select("subscriber_key", "occurred_us", "net_cents")
     return (
         people.join(orders, on="subscriber_key")
-        .filter(pl.col("occurred_us") >= pl.col("from_us"))
+        .filter(pl.col("occurred_us") >= pl.max_horizontal("from_us", pl.lit(since_us)))
         .group_by("subscriber_key")
         .agg(amount=pl.col("net_cents").sum() / CENTS)
     )
 
 
-def _incremental(amounts: np.ndarray, held_out: np.ndarray, *, days: int) -> Mapping[str, Any]:
+def _incremental(amounts: np.ndarray, held_out: np.ndarray, *, quantile: float) -> Mapping[str, Any]:
     difference = float(amounts.mean() - held_out.mean())
     variance = amounts.var(ddof=1) / len(amounts) + held_out.var(ddof=1) / len(held_out)
-    reach = float(critical_values(np.array([days / TIGHTEST_DAYS]), ALPHA)[0] * np.sqrt(variance))
+    reach = quantile * float(np.sqrt(variance))
     ends = {"": difference, "_low": difference - reach, "_high": difference + reach}
     return {
         "revenue_per_subscriber_amount": float(amounts.mean()),

@@ -8,6 +8,10 @@ from pipeline.common.time import day_number, end_of_day_us, numbered_day
 from pipeline.schemas import performance
 from pipeline.schemas.base import conform
 
+WRITABLE_TYPES = ("abandonedBrowse", "abandonedCart", "emailFollowup", "singleWelcome")
+WRITABLE_ACTIONS = ("signup", "ecomm_abandoned_browse", "ecomm_abandoned_cart")
+"""Kinds of classic automations, and starts of delays, for which Mailchimp's API can write the delay of an e-mail."""
+
 
 def workflows(workflows: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
     """`marts.workflows` from `core.workflows` and `core.steps`."""
@@ -16,10 +20,19 @@ def workflows(workflows: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
     return conform(named.sort("workflow_id"), performance.Workflows)
 
 
-def steps(steps: pl.DataFrame, edges: pl.DataFrame, limits: pl.DataFrame, as_of: date) -> pl.DataFrame:
+def steps(
+    steps: pl.DataFrame,
+    edges: pl.DataFrame,
+    limits: pl.DataFrame,
+    automations: pl.DataFrame,
+    emails: pl.DataFrame,
+    as_of: date,
+) -> pl.DataFrame:
     """`marts.steps` from `core.steps` and `core.edges`: each step with its default next step, as planned tonight.
 
     Args:
+        automations: latest rows of `lake.automations`.
+        emails: latest rows of `lake.automation_emails`.
         limits: when each step may send, as constraints.yaml says: `quiet_from_hour`, `quiet_until_hour`,
             `allowed_weekdays` (list) and `hourly_cap` by `workflow_id` and `step_id`.
     """
@@ -41,7 +54,17 @@ def steps(steps: pl.DataFrame, edges: pl.DataFrame, limits: pl.DataFrame, as_of:
     )
     allowed = limits.with_columns(pl.col("allowed_weekdays").cast(pl.List(pl.String)).list.join(","))
     named = steps.join(onward, on="step_key", how="left").join(allowed, on=["workflow_id", "step_id"], how="left")
+    named = named.join(_writable(automations, emails), on=["workflow_id", "campaign_id"], how="left")
     return conform(named.sort("workflow_id", "position", "step_id"), performance.Steps)
+
+
+def _writable(automations: pl.DataFrame, emails: pl.DataFrame) -> pl.DataFrame:
+    """E-mails whose delay Mailchimp's API can write: `workflow_id`, `campaign_id` and `writable_delay_action`."""
+    is_written = pl.col("workflow_type").is_in(WRITABLE_TYPES) & (pl.col("status") != "archived")
+    found = emails.filter(pl.col("delay_action").is_in(WRITABLE_ACTIONS)).join(
+        automations.filter(is_written), on="workflow_id", how="semi"
+    )
+    return found.select("workflow_id", campaign_id="step_id", writable_delay_action="delay_action")
 
 
 def calendar(step_days: pl.DataFrame, entry_days: pl.DataFrame, as_of: date, maturity_days: int) -> pl.DataFrame:

@@ -72,15 +72,26 @@ def step_metrics(step_metrics_daily: pl.DataFrame, *, as_of: date) -> pl.DataFra
     return conform(windowed.sort("workflow_id", "step_id", "window"), performance.StepMetrics)
 
 
-def workflow_metrics(step_metrics_daily: pl.DataFrame, steps: pl.DataFrame, *, as_of: date) -> pl.DataFrame:
-    """`marts.workflow_metrics`, from `marts.step_metrics_daily` and `core.steps`; entrants enter a first step."""
+def workflow_metrics(
+    step_metrics_daily: pl.DataFrame, steps: pl.DataFrame, incremental: pl.DataFrame, *, as_of: date
+) -> pl.DataFrame:
+    """`marts.workflow_metrics`: one row per workflow with a message or entry, and window.
+
+    Args:
+        step_metrics_daily: the table of that name.
+        steps: `core.steps`. Entrants enter the first step of a workflow.
+        incremental: incremental revenue with its interval by `workflow_id` and `window`, where a hold-out tells it.
+        as_of: tonight.
+    """
     first = steps.filter(pl.col("position") == pl.col("position").min().over("workflow_id")).select(
         "workflow_id", "step_id", is_first=True
     )
     daily = step_metrics_daily.join(first, on=["workflow_id", "step_id"], how="left").with_columns(
         entrants=pl.when(pl.col("is_first")).then("entries").otherwise(0)
     )
-    windowed = _windowed(daily, ["workflow_id"], as_of, "entrants")
+    windowed = _windowed(daily, ["workflow_id"], as_of, "entrants").join(
+        incremental, on=["workflow_id", "window"], how="left"
+    )
     return conform(windowed.sort("workflow_id", "window"), performance.WorkflowMetrics)
 
 

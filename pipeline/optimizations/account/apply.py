@@ -204,6 +204,7 @@ def _bring(
     return record, {
         "writes": dict(all_runs),
         "held_out": due.held_out,
+        "kept_out": due.kept_out,
         "unchanged": unchanged,
         "unreachable": due.unreachable,
         "left": due.left,
@@ -240,4 +241,4 @@ def _take_back(
     elif target.status is not Status.ROLLED_BACK:
         raise NotApplicableError(f"{target.optimization_id} is {target.status}; only what was applied is rolled back.")
     details = dict(target.details.get("put_back", {"writes": {}, "left": 0, "unreachable": 0}))
-    return record, {"held_out": 0, "unchanged": 0, **details}
+    return record, {"held_out": 0, "kept_out": 0, "unchanged": 0, **details}

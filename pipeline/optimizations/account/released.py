@@ -3,13 +3,14 @@
 Pure. Letting people in belongs to `releasing`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 import polars as pl
 
 from pipeline.common.time import HOUR_US
-from pipeline.decisions.releases import moments
-from pipeline.optimizations.account.releasing import NOT_SENT, of_flow, releases_in_charge, taken
+from pipeline.optimizations.account.releasing import NOT_SENT, moments_of, of_flow, releases_in_charge, taken
 from pipeline.optimizations.changes import REFUSED
 from pipeline.optimizations.record import Record
 from pipeline.schemas.base import conform, empty
@@ -38,10 +39,12 @@ def released(
         steps: `core.steps`.
     """
     ever = [one for one in records if one.proposal.kind is Kind.RELEASE and one.applied_day]
-    lines = {one.proposal.target: noted(of_flow(one.proposal.target)) for one in ever}
-    in_charge = releases_in_charge(ever)
-    parts = [_called(one, lines[one.proposal.target], messages, steps) for one in ever]
-    parts += [_waiting(one, lines[one.proposal.target], plan) for one in in_charge]
+    lines = {one.proposal.workflow_id: noted(of_flow(one.proposal.workflow_id)) for one in ever}
+    parts = [_called(one, lines[one.proposal.workflow_id], messages, steps) for one in ever]
+    for workflow_id, records_of_flow in _by_flow(releases_in_charge(ever)):
+        gone = pl.DataFrame({"subscriber_key": taken(lines[workflow_id])})
+        people = plan.filter(pl.col("workflow_id") == workflow_id).join(gone, on="subscriber_key", how="anti")
+        parts += _waiting(records_of_flow, people)
     if not parts:
         return empty(Releases)
     counts = pl.concat(parts).group_by(_GROUP).agg(subscribers=pl.len())
@@ -51,7 +54,7 @@ def released(
 def _called(record: Record, noted: pl.DataFrame, messages: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
     """A row for everybody whom a call was made for under a record."""
     proposal = record.proposal
-    place = steps.filter((pl.col("workflow_id") == proposal.target) & (pl.col("step_id") == proposal.step_id))
+    place = steps.filter((pl.col("workflow_id") == proposal.workflow_id) & (pl.col("step_id") == proposal.step_id))
     got = (
         messages.join(place.select("step_key"), on="step_key", how="semi")
         .group_by("subscriber_key")
@@ -71,29 +74,37 @@ def _called(record: Record, noted: pl.DataFrame, messages: pl.DataFrame, steps: 
         .then(pl.lit(str(ReleaseOutcome.RELEASED)))
         .otherwise(outcome)
     )
-    hour = pl.col("noted_at").dt.replace_time_zone(None).dt.truncate(_AN_HOUR)
+    hour = pl.col("noted_at").dt.replace_time_zone(None)
     return _rows(record, lines.with_columns(outcome=word, hour=hour))
 
 
-def _waiting(record: Record, noted: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
-    """A row for everybody of tonight's plan who was not let in yet."""
-    proposal, gone = record.proposal, pl.DataFrame({"subscriber_key": taken(noted)})
-    people = plan.filter(pl.col("workflow_id") == proposal.target).join(gone, on="subscriber_key", how="anti")
-    planned = moments(people, record.optimization_id, proposal.holdout_share)
-    others = people.filter(pl.col("status") != "planned").with_columns(
-        outcome=pl.when(pl.col("status") == "late")
-        .then(pl.lit(str(ReleaseOutcome.LATE)))
-        .otherwise(pl.lit(str(ReleaseOutcome.WAITING)))
-    )
-    waiting = planned.select(hour="at", outcome=pl.lit(str(ReleaseOutcome.WAITING)))
-    both = pl.concat([waiting, others.select(hour="planned_at", outcome="outcome")])
-    return _rows(record, both.with_columns(pl.col("hour").dt.truncate(_AN_HOUR)))
+def _by_flow(records: Iterable[Record]) -> Iterator[tuple[str | None, list[Record]]]:
+    """The records of each flow: first the one about everybody, whose target is the flow, then that about the late."""
+    flow = attrgetter("proposal.workflow_id")
+    ordered = sorted(records, key=lambda one: (flow(one), one.proposal.target != flow(one)))
+    for workflow_id, found in groupby(ordered, flow):
+        yield workflow_id, list(found)
+
+
+def _waiting(records: Sequence[Record], people: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """A row for everybody of a flow's plan who was not let in yet, under the record that lets them in.
+
+    Whom no record lets in counts under the first one, with the reason.
+    """
+    left = people
+    for record in records:
+        planned = moments_of(record, people)
+        left = left.join(planned, on="subscriber_key", how="anti")
+        yield _rows(record, planned.select(hour="at", outcome=pl.lit(str(ReleaseOutcome.WAITING))))
+    is_told = pl.col("status").is_in([str(ReleaseOutcome.LATE), str(ReleaseOutcome.KEPT_OUT)])
+    outcome = pl.when(is_told).then("status").otherwise(pl.lit(str(ReleaseOutcome.WAITING)))
+    yield _rows(records[0], left.select(hour="planned_at", outcome=outcome))
 
 
 def _rows(record: Record, rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select(
-        "hour",
+        pl.col("hour").dt.truncate(_AN_HOUR),
         "outcome",
         optimization_id=pl.lit(record.optimization_id),
-        workflow_id=pl.lit(record.proposal.target),
+        workflow_id=pl.lit(record.proposal.workflow_id),
     ).select(_GROUP)

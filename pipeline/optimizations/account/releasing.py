@@ -81,16 +81,27 @@ class Released:
         return f"{told}. {self.why}" if self.why else told
 
 
-def of_flow(target: str) -> str:
+def of_flow(workflow_id: str | None) -> str:
     """The field of the journal's lines about people let into a flow, by whatever start and record."""
-    return f"release {target}"
+    return f"release {workflow_id}"
 
 
 def releases_in_charge(records: Iterable[Record]) -> list[Record]:
-    """The records under which people are let in: of several for one flow the one applied last."""
+    """The records under which people are let in: of several for one flow, or for its late people, the one applied last.
+
+    Late people are let in only as long as the flow is released at all.
+    """
     standing = [one for one in records if one.proposal.kind is Kind.RELEASE and one.status in IN_EFFECT]
     ordered = sorted(standing, key=lambda one: (one.applied_day or date.max, one.decided_at or one.created_at))
-    return list({one.proposal.target: one for one in ordered}.values())
+    latest = {one.proposal.target: one for one in ordered}
+    return [one for one in latest.values() if one.proposal.workflow_id in latest]
+
+
+def moments_of(record: Record, plan: pl.DataFrame) -> pl.DataFrame:
+    """The moments of those whom a record lets in (`decisions.releases.moments`), by the plan of its flow."""
+    late_until = record.proposal.after.get("late_until")
+    day = None if late_until is None else date.fromisoformat(late_until)
+    return moments(plan, record.optimization_id, record.proposal.holdout_share, day)
 
 
 def release(
@@ -122,8 +133,8 @@ def release(
     with ledger.one_writer(BUSY_SECONDS) as hold:
         record = _in_charge(ledger, optimization_id)
         record = _settle_cut(ledger, record, now)
-        noted = ledger.journal.noted(of_flow(record.proposal.target))
-        reached = due(moments(terms.plan, optimization_id, record.proposal.holdout_share), taken(noted), now)
+        noted = ledger.journal.noted(of_flow(record.proposal.workflow_id))
+        reached = due(moments_of(record, terms.plan), taken(noted), now)
         people = reached.filter(~pl.col("is_late"))["subscriber_key"].to_list()
         outcomes: Counter[str] = Counter({str(ReleaseOutcome.LATE): reached.height - len(people)})
         room = room_for(record, noted, terms.hourly_cap, now)
@@ -148,8 +159,8 @@ def release(
 
 def expected_by_hour(ledger: Ledger, record: Record, terms: Terms, now: datetime) -> list[int]:
     """How many people would be let in within each of the next 24 hours."""
-    noted = ledger.journal.noted(of_flow(record.proposal.target))
-    people = moments(terms.plan, record.optimization_id, record.proposal.holdout_share)
+    noted = ledger.journal.noted(of_flow(record.proposal.workflow_id))
+    people = moments_of(record, terms.plan)
     room = _left_of_total(record, noted)
     return expected(people, taken(noted), now, hourly_cap=terms.hourly_cap, room=room)
 
@@ -199,7 +210,7 @@ def _settle_cut(ledger: Ledger, record: Record, now: datetime) -> Record:
 def _let_in(
     ledger: Ledger, record: Record, door: Door, people: Sequence[int], now: datetime, checkpoint: Checkpoint
 ) -> tuple[Record, list[Answer]]:
-    field = of_flow(record.proposal.target)
+    field = of_flow(record.proposal.workflow_id)
     record = ledger.journal.intend(record, [Change(str(key), field, OUTSIDE, INSIDE) for key in people], now=now)
     checkpoint("intended")
     answers = door.let_in(people)

@@ -17,14 +17,16 @@ from pipeline.schemas.vocabulary import ProposalKind as Kind
 DELAY_OUTCOME_DAYS = 14
 #: Delays to draw in a test where only one was used, as parts of today's.
 _DRAWN = (0.5, 1.0, 2.0)
+_HOURS_PER_DAY = 24
 _TRANSITION = ["workflow_id", "from_step_id", "to_step_id"]
 
 
 def delay_proposals(publication: Publication) -> Iterator[Proposal]:
     """One proposal per transition whose delay should change or be tested.
 
-    Mailchimp's API cannot write the delay between two steps, so a person makes the change. Where only today's delay was
-    used and enough people enter, a test of several delays is proposed.
+    Mailchimp's API cannot write the delay between two steps, so a person makes the change. It can write the delay of an
+    e-mail in some classic automations, for everybody at once: there driptune makes the change, and nobody is kept out.
+    Where only today's delay was used and enough people enter, a test of several delays is proposed.
     """
     alone = (pl.col("action") == "test") & (pl.col("status") == "single delay")
     for row in publication["delay_recommendations"].filter(alone).sort(_TRANSITION).iter_rows(named=True):
@@ -41,11 +43,12 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
         names = f"{publication.step_name(workflow, start)} and {publication.step_name(workflow, end)}"
         verb = "wait" if is_change else "test waiting"
         target = f"{workflow}/{start}/{end}"
-        marked = hold_out(f"delay {target}") if is_change else {}
+        written = _written(publication, workflow, end, best) if is_change else None
+        marked = hold_out(f"delay {target}") if is_change and not written else {}
         whom = (
             f"Split before it: where {condition(marked['field'], marked['holdout_value'])}, the {now} hours stay; set "
             f"it to {best} hours for all others."
-            if is_change
+            if marked
             else f"Set it to {best} hours for half of the entrants, drawn by lot."
         )
         yield Proposal(
@@ -55,7 +58,8 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
             workflow_id=workflow,
             step_id=start,
             before={"delay_hours": now},
-            after={
+            after=written
+            or {
                 "delay_hours": best,
                 "instructions": [
                     f"Open '{workflow}' in your sender and go to the wait between '{start}' and '{end}'.",
@@ -64,7 +68,7 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
                 ],
                 **marked,
             },
-            apply_kind=ApplyKind.MANUAL,
+            apply_kind=ApplyKind.API_PATCH if written else ApplyKind.MANUAL,
             base_version=f"{now} h",
             evidence=publication.evidence(
                 summary=f"Of {row['entrants']:,} entrants with {row['delays_compared']} delays, those who waited "
@@ -92,10 +96,36 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
             expected_lift_low=row["improvement_low"] if is_change else None,
             expected_lift_high=row["improvement_high"] if is_change else None,
             expected_value=gains.get(f"delay/{workflow}/{start}/{end}"),
-            holdout_share=HELD_OUT if is_change else BY_HAND,
+            holdout_share=HELD_OUT if marked else BY_HAND,
             measure=Measure(metric=MetricName.CONVERSION, window_days=DELAY_OUTCOME_DAYS) if is_change else None,
             risk=Risk.MEDIUM if row["identification"] == "randomised" else Risk.HIGH,
         )  # fmt: skip
+
+
+def _written(publication: Publication, workflow: str, step: str, hours: int) -> dict[str, Any] | None:
+    """The change as Mailchimp's API can write it; none where it cannot."""
+    is_step = (pl.col("workflow_id") == workflow) & (pl.col("step_id") == step)
+    found = publication["steps"].filter(is_step & pl.col("writable_delay_action").is_not_null())
+    if found.is_empty():
+        return None
+    days, rest = divmod(hours, _HOURS_PER_DAY)
+    length = {"type": "hour", "amount": hours} if rest else {"type": "day", "amount": days}
+    return {
+        "delay_hours": hours,
+        "operation": "delay",
+        "workflow_id": workflow,
+        "email_id": found.item(0, "campaign_id"),
+        "delay": {
+            "action": found.item(0, "writable_delay_action"),
+            "direction": "after",
+            **(length if hours else {"type": "now"}),
+        },
+        "instructions": [
+            "driptune sets the delay of the e-mail in Mailchimp, for everybody who comes to it from then on. Nobody is "
+            "kept out, so what it brings is not compared with anybody.",
+            "If flows.yaml names this delay, change it there too.",
+        ],
+    }
 
 
 def _first_test(publication: Publication, row: Mapping[str, Any]) -> Proposal:

@@ -20,6 +20,7 @@ from pipeline.orchestration.picture import image
 from pipeline.schemas import core, loop, timing
 from pipeline.schemas import decisions as marts
 from pipeline.schemas.base import empty
+from pipeline.schemas.experiments import Holdouts
 
 
 def _conflict_summary(rows: pl.DataFrame) -> dict[str, Any]:
@@ -115,6 +116,7 @@ def planned_releases(
     zone_offsets: DataFrame[core.CoreZoneOffsets],
     hours: DataFrame[timing.SubscriberSendTimes],
     collisions: DataFrame[marts.WorkflowConflicts],
+    kept_out: DataFrame[Holdouts],
     night: Night,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Who waits for a flow that driptune releases, and when each is let in."""
@@ -128,8 +130,9 @@ def planned_releases(
         allowed = below_cap(people, messages, as_of=as_of, most=cap.messages, days=cap.days)
         over_cap = people.join(allowed, on="subscriber_key", how="anti")
     plan = releases.release_plan(
-        people, hours, limits, subscribers, zone_offsets, collisions, over_cap,
+        people, hours, limits, subscribers, zone_offsets, collisions, over_cap, kept_out,
         as_of=as_of, late_hours=night.settings.release_late_hours,
+        are_late_spread=constraints.late_releases == "spread",
     )  # fmt: skip
     return releases.release_starts(released, plan, limits, as_of=as_of), plan
 

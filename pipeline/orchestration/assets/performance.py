@@ -9,6 +9,7 @@ import polars as pl
 from pandera.typing.polars import DataFrame
 
 from pipeline.analysis import industry
+from pipeline.analysis.experiments import holdouts
 from pipeline.analysis.performance import (
     announced,
     attribution,
@@ -25,9 +26,11 @@ from pipeline.analysis.performance import (
 )
 from pipeline.analysis.performance.journey_counts import journey_counts
 from pipeline.config.constraints import load_constraints
+from pipeline.config.holdouts import load_holdouts
 from pipeline.orchestration.asset import Latest, Night, Scan, asset
 from pipeline.schemas import core, lake, reductions
 from pipeline.schemas import performance as marts
+from pipeline.schemas.experiments import Holdouts
 from pipeline.schemas.journeys.lake import JourneySteps
 from pipeline.schemas.journeys.marts import PublishedJourneys
 
@@ -49,10 +52,16 @@ def workflows(workflows: DataFrame[core.CoreWorkflows], steps: DataFrame[core.Co
 
 
 @asset(marts.Steps, group="performance")
-def steps(steps: DataFrame[core.CoreSteps], edges: DataFrame[core.CoreEdges], night: Night) -> pl.DataFrame:
+def steps(
+    steps: DataFrame[core.CoreSteps],
+    edges: DataFrame[core.CoreEdges],
+    automations: Latest[lake.Automations],
+    emails: Latest[lake.AutomationEmails],
+    night: Night,
+) -> pl.DataFrame:
     """Steps with their default way on, and when they may send."""
     limits = load_constraints(night.settings.definitions).of_steps(steps)
-    return dimensions.steps(steps, edges, limits, night.as_of)
+    return dimensions.steps(steps, edges, limits, automations, emails, night.as_of)
 
 
 @asset(marts.Calendar, group="performance")
@@ -87,10 +96,18 @@ def step_metrics_by_window(daily: DataFrame[marts.StepMetricsDaily], night: Nigh
 
 @asset(marts.WorkflowMetrics, group="performance", summary=_last_four_weeks)
 def workflow_metrics(
-    daily: DataFrame[marts.StepMetricsDaily], steps: DataFrame[core.CoreSteps], night: Night
+    daily: DataFrame[marts.StepMetricsDaily],
+    steps: DataFrame[core.CoreSteps],
+    results: DataFrame[Holdouts],
+    facts: holdouts.RevenueFacts,
+    events: Scan[lake.Events],
+    night: Night,
 ) -> pl.DataFrame:
-    """Counts and rates by workflow and window."""
-    return step_metrics.workflow_metrics(daily, steps, as_of=night.as_of)
+    """Counts and rates by workflow and window, and what the flow really added."""
+    defined = load_holdouts(night.settings.definitions)
+    moments = holdouts.trigger_moments(defined, facts.workflows, facts.subscribers, events)
+    added = holdouts.incremental_by_window(defined, results, facts, moments, as_of=night.as_of)
+    return step_metrics.workflow_metrics(daily, steps, added, as_of=night.as_of)
 
 
 def _link_summary(rows: pl.DataFrame) -> dict[str, Any]:

@@ -30,6 +30,15 @@ def lift(row: Mapping[str, Any], name: str) -> Cell:
     return Cell(words.lift(row[name], row[f"{name}_low"], row[f"{name}_high"]), row[name])
 
 
+def money(row: Mapping[str, Any], name: str) -> Cell:
+    """An amount of a row with its currency, and with its interval where the row has one."""
+    value, low, high = (row.get(f"{name}{end}") for end in ("", "_low", "_high"))
+    if value is None:
+        return Cell(words.NOT_KNOWN)
+    told = f"{value:,.0f} {row['currency']}"
+    return Cell(told if low is None else f"{told} ({low:,.0f} to {high:,.0f})", value)
+
+
 def points(difference: float) -> str:
     """A difference of shares in percentage points, with its sign."""
     value = 100 * difference

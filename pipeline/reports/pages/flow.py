@@ -26,9 +26,44 @@ class Flow:
         """The name that people gave the step, or its id."""
         return str(self._step_names.get(step_id) or step_id)
 
+    def place(self, workflow_id: str | None, step_id: str | None = None, *, is_whole: bool = True) -> str:
+        """A step by its name alone, because everything here is of this workflow; without a step the workflow."""
+        return self.step_name(step_id) if step_id else self.name
+
     def transition(self, row: Mapping[str, Any]) -> str:
         """The names of the two steps that a row leads from and to."""
         return f"{self.step_name(row['from_step_id'])} → {self.step_name(row['to_step_id'])}"
+
+
+@dataclass(frozen=True)
+class Names:
+    """What people call the workflows and steps of the account."""
+
+    workflows: Mapping[str, str | None]
+    steps: Mapping[tuple[str, str], str | None]
+
+    @classmethod
+    def of(cls, tables: Tables) -> "Names":
+        """The names in the published tables."""
+        steps = tables["steps"].select("workflow_id", "step_id", "name").rows()
+        return cls(
+            dict(tables["workflows"].select("workflow_id", "name").iter_rows()),
+            {(workflow, step): name for workflow, step, name in steps},
+        )
+
+    def place(self, workflow_id: str | None, step_id: str | None = None, *, is_whole: bool = True) -> str:
+        """A workflow, or a step of one, by name; without a workflow the account.
+
+        Args:
+            workflow_id: the workflow.
+            step_id: the step.
+            is_whole: whether the name of a step begins with that of its workflow.
+        """
+        if workflow_id is None:
+            return "The whole account"
+        workflow = self.workflows.get(workflow_id) or workflow_id
+        step = step_id and (self.steps.get((workflow_id, step_id)) or step_id)
+        return f"{workflow}, {step}" if step and is_whole else step or workflow
 
 
 def flows(tables: Tables) -> Iterator[Flow]:

@@ -39,10 +39,48 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Section:
-    """A heading, what it says in words, a figure or a grid, and the table behind it.
+class Note:
+    """A line of news: below a headline number, or in a list."""
+
+    cell: Cell
+    tone: Tone = ""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A way into a step of a drawing: where it starts, how long it takes, who is on it, and who is lost on it."""
+
+    start: str
+    took: Cell | None
+    waiting: Cell
+    lost: Cell
+    interval: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """A step of a drawing: its name, the subject of its mail, its status, the ways into it, and what its mail did.
 
     Attributes:
+        facts: for each the name, the value, and how sure it is.
+    """
+
+    name: str
+    subject: str
+    status: str
+    edges: Sequence[Edge]
+    facts: Sequence[tuple[str, Cell, str]]
+    tone: Tone = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, what it says in words, a figure, a drawing or a grid, and the table behind it.
+
+    Attributes:
+        tone: how good the news in the heading is.
+        notes: more news, the worst first.
+        layers: the steps of a drawing, those of each layer below those of the layer before.
         source: the published tables that the numbers come from.
         is_open: whether the table is shown at once, and not only on a click.
     """
@@ -56,14 +94,9 @@ class Section:
     source: str = ""
     is_open: bool = False
     grid: Grid | None = None
-
-
-@dataclass(frozen=True)
-class Note:
-    """A line below a headline number."""
-
-    cell: Cell
     tone: Tone = ""
+    notes: Sequence[Note] = ()
+    layers: Sequence[Sequence[Node]] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +113,12 @@ class Tile:
 
 @dataclass(frozen=True)
 class Page:
-    """One page; `windows` says which days its headline numbers are of."""
+    """One page.
+
+    Attributes:
+        windows: says which days its headline numbers are of.
+        choice: the same page over other days: in words, and the file of each.
+    """
 
     title: str
     subtitle: str
@@ -88,6 +126,7 @@ class Page:
     tiles: Sequence[Tile] = ()
     windows: str = ""
     sections: Sequence[Section] = ()
+    choice: Sequence[tuple[str, str]] = ()
 
     @property
     def figures(self) -> list[Figure]:

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,33 @@ import jinja2
 import polars as pl
 
 from pipeline.charts.drawing import draw_all, fingerprint
+from pipeline.common.time import WINDOW_DAYS
 from pipeline.common.words import NOT_KNOWN, share
 from pipeline.optimizations.record import Record
 from pipeline.published.reader import Tables
 from pipeline.reports.digest import WINDOW, summary
-from pipeline.reports.pages.flow import Flow, flows
+from pipeline.reports.pages.flow import Flow, Names, flows
 from pipeline.reports.pages.model import Cell, Page, Section
 from pipeline.reports.pages.reference import write_reference
-from pipeline.reports.pages.sections import cohorts, decisions, experiments, performance, tiles, timing, trouble
+from pipeline.reports.pages.sections import (
+    cohorts,
+    decisions,
+    experiments,
+    journeys,
+    performance,
+    tiles,
+    timing,
+    trouble,
+)
+from pipeline.reports.pages.sections.campaigns import campaigns
+from pipeline.reports.pages.sections.drawing import drawing
+from pipeline.reports.pages.sections.findings import Link, findings
+from pipeline.schemas.vocabulary import Window
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
+INDEX, CAMPAIGNS = "index.html", "campaigns.html"
+OTHER_WINDOWS: tuple[Window, ...] = ("7d", "90d")
 MOST_OPPORTUNITIES = 12
 MOST_LINKED = 8
 """With more workflows, only the account page's table links to their pages."""
@@ -46,7 +62,7 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list
     environment.filters["fingerprint"] = fingerprint
     template = environment.get_template("page.html.j2")
     workflows = _workflows(tables, records)
-    pages = [_account(tables, records, workflows), *workflows]
+    pages = [_account(tables, records, workflows), *workflows, *_campaigns(tables), *_other_windows(tables)]
     drawn = draw_all([figure for page in pages for figure in page.figures], _standing(folder))
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)
@@ -54,6 +70,7 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list
     shutil.copyfile(TEMPLATES / STYLE, building / STYLE)
     quality = _quality(tables)
     linked = workflows if len(workflows) <= MOST_LINKED else []
+    linked += [page for page in pages if page.file == CAMPAIGNS]
     for page in pages:
         html = template.render(page=page, pages=linked, manifest=manifest, quality=quality, drawn=drawn)
         (building / page.file).write_text(html, encoding="utf-8")
@@ -77,6 +94,8 @@ def _workflows(tables: Tables, records: Sequence[Record]) -> list[Page]:
 
 def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
     found = (
+        findings(flow.rows, flow.place, lambda _: None),
+        drawing(flow, performance.loss(flow), WINDOW),
         decisions.waiting(records),
         performance.funnel(flow),
         performance.trend(flow),
@@ -87,69 +106,113 @@ def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
         experiments.tests(flow, tables),
         experiments.holdout(flow.rows("holdouts")),
         experiments.learnings(flow.rows("learnings")),
-        performance.steps(flow),
-        performance.links(flow),
-        trouble.stuck(flow.rows("stuck_subscribers"), lambda _, step: flow.step_name(step)),
+        performance.steps(flow, WINDOW),
+        performance.links(flow, WINDOW),
+        journeys.steps(flow),
+        journeys.changes(flow),
+        journeys.findings(flow),
+        trouble.stuck(flow.rows("stuck_subscribers"), flow.place),
         trouble.conflicts(tables, flow.workflow_id),
         decisions.decided(records, tables["realised_lift"]),
     )
-    shown = tuple(tiles.flow_tiles(flow))
-    return Page(flow.name, "Workflow", file_name(flow.workflow_id), shown, tiles.windows(tables), _present(found))
+    shown = tuple(tiles.flow_tiles(flow, WINDOW))
+    file = file_name(flow.workflow_id)
+    return Page(flow.name, "Workflow", file, shown, tiles.windows(tables, WINDOW), _present(found), _choice(file))
 
 
 def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page]) -> Page:
     waits = decisions.waiting(records)
     lines = [line.strip() for line in summary(tables, len(waits.rows))[1:]]
     rows = [[Cell(line.partition("  ")[0]), Cell(line.partition("  ")[2].strip())] for line in lines]
-    names = {(flow, step): name for flow, step, name in tables["steps"].select("workflow_id", "step_id", "name").rows()}
+    names = Names.of(tables)
+    files = {page.file for page in workflows}
+
+    def link(workflow_id: str | None) -> str | None:
+        """The workflow's page, if it has one."""
+        file = file_name(workflow_id) if workflow_id else None
+        return file if file in files else None
+
     found = (
+        findings(tables.__getitem__, names.place, link),
         Section("morning", "This morning", "What the night found.", ("", ""), rows, is_open=True),
         waits,
-        _listing(workflows),
-        _opportunities(tables, workflows),
+        _listing(workflows, WINDOW),
+        _opportunities(tables["opportunities"], names, link),
         performance.industry(tables["industry"]),
         timing.hours(tables["engagement_hours"].filter(pl.col("workflow_id").is_null())),
         timing.pressure(tables["frequency_pressure"].filter(pl.col("workflow_id").is_null())),
         experiments.holdout(tables["holdouts"].filter(pl.col("workflow_id").is_null())),
         experiments.learnings(tables["learnings"]),
-        trouble.stuck(tables["stuck_subscribers"], lambda flow, step: names.get((flow, step)) or step),
+        trouble.stuck(tables["stuck_subscribers"], names.place),
         trouble.conflicts(tables, None),
         decisions.decided(records, tables["realised_lift"]),
     )
-    shown = tuple(tiles.account_tiles(tables))
-    return Page("Your account", "All workflows", "index.html", shown, tiles.windows(tables), _present(found))
+    shown = tuple(tiles.account_tiles(tables, WINDOW))
+    words = tiles.windows(tables, WINDOW)
+    return Page("Your account", "All workflows", INDEX, shown, words, _present(found), _choice(INDEX))
+
+
+def _campaigns(tables: Tables) -> list[Page]:
+    """The page of what was sent once, where anything was."""
+    listed = campaigns(tables)
+    return [Page("Campaigns", "Mail that was sent once", CAMPAIGNS, sections=(listed,))] if listed else []
+
+
+def _other_windows(tables: Tables) -> Iterator[Page]:
+    """What there is over other days of each workflow, and of all of them: numbers, drawing, steps and links."""
+    for window in OTHER_WINDOWS:
+        words = tiles.windows(tables, window)
+        pages = []
+        for flow in flows(tables):
+            found = (drawing(flow, None, window), performance.steps(flow, window), performance.links(flow, window))
+            shown, file = tuple(tiles.flow_tiles(flow, window)), file_name(flow.workflow_id)
+            page = Page(flow.name, "Workflow", _of(file, window), shown, words, _present(found), _choice(file))
+            pages.append(page)
+        shown = tuple(tiles.account_tiles(tables, window))
+        listed = (_listing(pages, window),)
+        yield Page("Your account", "All workflows", _of(INDEX, window), shown, words, listed, _choice(INDEX))
+        yield from pages
+
+
+def _choice(file: str) -> list[tuple[str, str]]:
+    """The windows in which a page can be seen: in words, and the page of each."""
+    return [(tiles.in_words(window), _of(file, window)) for window in sorted((WINDOW, *OTHER_WINDOWS), key=_length)]
+
+
+def _of(file: str, window: Window) -> str:
+    return file if window == WINDOW else file.replace(".html", f"-{window}.html")
+
+
+def _length(window: Window) -> int:
+    return WINDOW_DAYS[window] or 0
 
 
 def _present(sections: Iterable[Section | None]) -> tuple[Section, ...]:
     return tuple(section for section in sections if section is not None)
 
 
-def _listing(workflows: Sequence[Page]) -> Section:
+def _listing(workflows: Sequence[Page], window: Window) -> Section:
     """Every workflow with its headline numbers and a link to its page."""
     names = list(dict.fromkeys(tile.name for page in workflows for tile in page.tiles))
     rows = []
     for page in workflows:
         values = {tile.name: tile.value for tile in page.tiles}
         rows.append([Cell(page.title, link=page.file), *(values.get(name, Cell("")) for name in names)])
-    words = "28 days. Each workflow's page has the intervals and denominators."
-    source = "workflow_metrics, window 28d"
+    words = f"{tiles.in_words(window)}. Each workflow's page has the intervals and denominators."
+    source = f"workflow_metrics, window {window}"
     return Section("workflows", "Workflows", words, ("workflow", *names), rows, source=source, is_open=True)
 
 
-def _opportunities(tables: Tables, workflows: Sequence[Page]) -> Section:
+def _opportunities(opportunities: pl.DataFrame, names: Names, link: Link) -> Section:
     """The first opportunities, each with a link to its workflow's page where it has one."""
-    titles = dict(tables["workflows"].select("workflow_id", "name").iter_rows())
-    files = {page.file for page in workflows}
-
-    def place(workflow_id: str | None) -> Cell:
-        if workflow_id is None:
-            return Cell("several")
-        file = file_name(workflow_id)
-        return Cell(titles.get(workflow_id) or workflow_id, link=file if file in files else None)
-
     rows = [
-        [Cell(row["message"]), place(row["workflow_id"]), *_gain(row), Cell(row["identification"])]
-        for row in tables["opportunities"].sort("rank").head(MOST_OPPORTUNITIES).iter_rows(named=True)
+        [
+            Cell(row["message"]),
+            Cell(names.place(row["workflow_id"]), link=link(row["workflow_id"])),
+            *_gain(row),
+            Cell(row["identification"]),
+        ]
+        for row in opportunities.sort("rank").head(MOST_OPPORTUNITIES).iter_rows(named=True)
     ]
     words = "In four weeks, if all of the difference can be won. Gains overlap, so they do not add up."
     header = ("opportunity", "workflow", "gain", "95% interval", "rests on")

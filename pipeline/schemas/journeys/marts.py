@@ -34,7 +34,9 @@ class PublishedJourneys(Table):
     last_started_at: Timestamp = column("When a contact last started it. Null if not told.", "UTC", nullable=True)
     queued: pl.Int64 = count("Contacts that wait at its steps, as Mailchimp counts.", nullable=True)
     sent: pl.Int64 = count("Messages that its e-mails sent, as Mailchimp counts.", nullable=True)
-    steps: pl.String = column("Its steps in their order: id, kind, status, delay and campaign.", "JSON array")
+    steps: pl.String = column(
+        "Its steps in their order: id, kind, status, delay, campaign, people who wait and who passed.", "JSON array"
+    )
     as_of_day: pl.Date = tonight()
 
 

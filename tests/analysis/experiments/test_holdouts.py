@@ -14,6 +14,7 @@ from pipeline.analysis.experiments.holdouts import (
     RevenueFacts,
     holdout_members,
     holdout_results,
+    incremental_by_window,
     trigger_moments,
 )
 from pipeline.common.time import DAY_US, day_number, start_of_day_us
@@ -105,6 +106,43 @@ def test_the_interval_holds_what_the_flow_really_added(added: float):
         # All their orders are credited, also those that would have come anyway.
         assert row["attributed_revenue_amount"] > row["incremental_revenue_amount_low"]
     assert sum(held) >= 24
+
+
+def by_window(known: RevenueFacts, *defined: Holdout) -> dict[str, dict]:
+    moments = trigger_moments(defined, known.workflows, known.subscribers, NO_EVENTS)
+    table = holdout_results(defined, known, moments, as_of=AS_OF, currency="USD")
+    rows_of_flow = incremental_by_window(defined, table, known, moments, as_of=AS_OF)
+    assert set(rows_of_flow["workflow_id"]) <= {"flow"}
+    return {row["window"]: row for row in rows_of_flow.to_dicts()}
+
+
+def test_a_window_counts_what_was_bought_in_it_and_its_interval_holds_the_truth():
+    """Everybody buys on one day: four weeks hold it, the last week does not."""
+    people, added, held = subscribers(), 0.05, []
+    bought_us = start_of_day_us(AS_OF - timedelta(days=20))
+    for seed in range(25):
+        found = by_window(facts(people, orders(bought_in(people, added, seed), at_us=bought_us)), HOLDOUT)
+        assert found["7d"]["incremental_revenue_amount"] == 0.0
+        truth = (PEOPLE - len(out_of(people))) * added * 20
+        row = found["28d"]
+        held.append(row["incremental_revenue_amount_low"] <= truth <= row["incremental_revenue_amount_high"])
+    assert sum(held) >= 22
+
+
+def test_a_window_that_begins_before_the_hold_out_has_no_incremental_revenue():
+    known = facts(subscribers(), orders({1: 20.0}))
+    assert set(by_window(known, HOLDOUT)) == {"7d", "28d"}
+    begun = replace(HOLDOUT, start_day=AS_OF - timedelta(days=27))
+    late = facts(subscribers().with_columns(signup_us=pl.lit(start_of_day_us(begun.start_day))), orders({1: 20.0}))
+    assert set(by_window(late, begun)) == {"7d", "28d"}
+    assert set(by_window(late, replace(begun, start_day=AS_OF - timedelta(days=26)))) <= {"7d"}
+
+
+def test_what_is_not_compared_has_no_incremental_revenue_in_any_window():
+    people = subscribers()
+    assert by_window(facts(people, orders({1: 20.0}))) == {}
+    assert by_window(facts(people, orders({1: 20.0}), keys=list(people["subscriber_key"])), HOLDOUT) == {}
+    assert by_window(facts(people, orders({1: 20.0})), replace(HOLDOUT, workflow_id=None)) == {}
 
 
 def test_what_was_bought_before_somebody_came_in_does_not_count():

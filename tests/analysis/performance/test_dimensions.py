@@ -4,7 +4,8 @@ from pipeline.analysis.performance.dimensions import calendar, steps, workflows
 from pipeline.common.time import day_number, end_of_day_us
 from pipeline.config.constraints import Constraints
 from pipeline.schemas.base import empty
-from pipeline.schemas.core import CoreEdges
+from pipeline.schemas.core import CoreEdges, CoreSteps
+from pipeline.schemas.lake import AutomationEmails, Automations
 from pipeline.schemas.reductions import EntryDays, StepDays
 from tests.worlds.facts import linear_flow, rows
 
@@ -26,11 +27,41 @@ def test_a_step_shows_the_delay_planned_tonight():
         {**way, "delay_version": 2, "delay_hours": 36, "valid_from_us": tomorrow - 10, "valid_to_us": tomorrow},
         {**way, "delay_version": 3, "delay_hours": 72, "valid_from_us": tomorrow, "valid_to_us": tomorrow + 10},
     )
-    found = steps(STEPS, edges, Constraints(quiet_hours="22-06", hourly_cap=500).of_steps(STEPS), AS_OF)
+    limits = Constraints(quiet_hours="22-06", hourly_cap=500).of_steps(STEPS)
+    found = steps(STEPS, edges, limits, empty(Automations), empty(AutomationEmails), AS_OF)
     planned = found.select("step_id", "next_step_id", "planned_delay_hours").rows()
     assert planned == [("welcome", "tips", 36), ("tips", None, None)]
     limits = found.select("quiet_from_hour", "quiet_until_hour", "allowed_weekdays", "hourly_cap").unique().rows()
     assert limits == [(22, 6, "0,1,2,3,4,5,6", 500)]
+
+
+def test_a_delay_can_be_written_in_some_automations_where_it_counts_from_their_start():
+    automations = rows(
+        Automations,
+        {"workflow_id": "flow", "workflow_type": "singleWelcome", "status": "sending"},
+        {"workflow_id": "old", "workflow_type": "singleWelcome", "status": "archived"},
+        {"workflow_id": "series", "workflow_type": "welcomeSeries", "status": "sending"},
+    )
+    names = ("flow", "old", "series")
+    emails = [
+        {"workflow_id": flow, "step_id": f"{flow} {action}", "delay_action": action}
+        for flow in names
+        for action in ("signup", "previous_campaign_sent")
+    ]
+    places = [
+        {
+            "workflow_id": one["workflow_id"],
+            "step_id": one["step_id"],
+            "campaign_id": one["step_id"],
+            "step_key": at,
+        }
+        for at, one in enumerate(emails)
+    ]
+    known = rows(CoreSteps, *places, kind="email", status="active")
+    limits = Constraints().of_steps(known)
+    found = steps(known, empty(CoreEdges), limits, automations, rows(AutomationEmails, *emails), AS_OF)
+    written = found.drop_nulls("writable_delay_action").select("step_id", "writable_delay_action")
+    assert written.rows() == [("flow signup", "signup")]
 
 
 def test_the_calendar_runs_from_the_first_fact_to_tonight():

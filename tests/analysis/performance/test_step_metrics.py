@@ -17,6 +17,11 @@ TONIGHT = day_number(AS_OF)
 MATURITY_DAYS = 5
 WORKFLOWS, STEPS = linear_flow("welcome", "tips")
 
+ADDED = pl.DataFrame(
+    schema={"workflow_id": pl.String, "window": pl.String}
+    | {f"incremental_revenue_amount{end}": pl.Float64 for end in ("", "_low", "_high")}
+)
+
 
 def daily(step_days: pl.DataFrame, entry_days: pl.DataFrame | None = None, credit_days: pl.DataFrame | None = None):
     return step_metrics_daily(
@@ -97,8 +102,16 @@ def test_workflow_sums_its_steps_and_counts_entrants_at_its_first():
         {"workflow_key": 1, "step_key": 2, "day": TONIGHT, "entries": 4},
     )
     facts = rows(StepDays, sent(TONIGHT, 6), {**sent(TONIGHT, 3), "step_key": 2})
-    row = window(workflow_metrics(daily(facts, entries), STEPS, as_of=AS_OF), "7d")
+    row = window(workflow_metrics(daily(facts, entries), STEPS, ADDED, as_of=AS_OF), "7d")
     assert (row["entrants"], row["entries"], row["sent"]) == (7, 11, 9)
+
+
+def test_incremental_revenue_stands_beside_the_attributed_where_a_hold_out_tells_it():
+    added = pl.DataFrame([["flow", "7d", 100.0, -20.0, 220.0]], schema=ADDED.schema, orient="row")
+    table = workflow_metrics(daily(rows(StepDays, sent(TONIGHT, 6))), STEPS, added, as_of=AS_OF)
+    told = [window(table, "7d")[f"incremental_revenue_amount{end}"] for end in ("", "_low", "_high")]
+    assert told == [100.0, -20.0, 220.0]
+    assert window(table, "28d")["incremental_revenue_amount"] is None
 
 
 @settings(max_examples=15, deadline=None)
@@ -131,4 +144,4 @@ def test_an_empty_account_gives_empty_tables():
     nothing = daily(empty(StepDays))
     assert nothing.is_empty()
     assert step_metrics(nothing, as_of=AS_OF).is_empty()
-    assert workflow_metrics(nothing, STEPS, as_of=AS_OF).is_empty()
+    assert workflow_metrics(nothing, STEPS, ADDED, as_of=AS_OF).is_empty()

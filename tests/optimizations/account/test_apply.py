@@ -231,7 +231,7 @@ def test_a_value_that_moves_with_the_publication_is_written_anew(ledger: Ledger)
     account = InMemoryAccount()
     account.fields["SENDHOUR"] = dict.fromkeys(range(PEOPLE), "9")
     apply(ledger, hours(), account)
-    later = {"send_time_assignments": HOURS.with_columns(pl.lit("7").alias("assigned_local_hour"))}
+    later = {**TABLES, "send_time_assignments": HOURS.with_columns(pl.lit("7").alias("assigned_local_hour"))}
     keep_in_step(ledger, hours().optimization_id, account, later, now=NOW)
     assert {account.fields["SENDHOUR"][key] for key in expected(hours())} == {"7"}
     roll_back(ledger, hours(), account)

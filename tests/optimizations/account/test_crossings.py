@@ -32,6 +32,7 @@ from pipeline.schemas.vocabulary import ApplyKind, Risk
 from pipeline.schemas.vocabulary import ProposalKind as Kind
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.optimizations.conftest import NOW, POLICY, proposal
+from tests.worlds.holdouts import holdouts
 from tests.worlds.writing import FIRST_DAY, PLACES, InMemoryAccount, PowerCut, cut_at
 
 PEOPLE = 8
@@ -107,7 +108,8 @@ class Crossings(RuleBasedStateMachine):
 
     def tables(self) -> dict[str, pl.DataFrame]:
         return {
-            "hours": pl.DataFrame({"subscriber_key": range(PEOPLE), "hour": [k + self.shift for k in range(PEOPLE)]})
+            "holdouts": holdouts(),
+            "hours": pl.DataFrame({"subscriber_key": range(PEOPLE), "hour": [k + self.shift for k in range(PEOPLE)]}),
         }
 
     # What happens in the world

@@ -23,6 +23,7 @@ from tests.worlds.published import (
     a_planned_test,
     a_policy,
     a_winner,
+    a_written_delay,
     an_anomaly,
     harm_done,
     nothing,
@@ -46,6 +47,7 @@ def somebody_to_release() -> Tables:
 CASES: list[tuple[Callable[..., Tables], Kind, ApplyKind]] = [
     (a_winner, Kind.EXPERIMENT_WINNER, ApplyKind.MEMBER_FIELDS),
     (a_delay, Kind.DELAY, ApplyKind.MANUAL),
+    (a_written_delay, Kind.DELAY, ApplyKind.API_PATCH),
     (send_times, Kind.SEND_TIME, ApplyKind.MEMBER_FIELDS),
     (a_delivery, Kind.PATH_POLICY, ApplyKind.MEMBER_FIELDS),
     (a_planned_test, Kind.EXPERIMENT_START, ApplyKind.MEMBER_FIELDS),
@@ -144,6 +146,22 @@ def test_who_is_kept_out_of_a_change_made_by_hand_is_marked_by_a_tag_that_its_st
     tag = tag_name(prefix, found.after["holdout_value"])
     assert any(f"the tag is '{tag}'" in step for step in found.after["instructions"])
     assert len(tag) <= LONGEST_TAG
+
+
+@pytest.mark.parametrize(
+    ("hours", "told"),
+    [(48.0, {"type": "day", "amount": 2}), (30.0, {"type": "hour", "amount": 30}), (0.0, {"type": "now"})],
+)
+def test_a_delay_that_the_api_can_write_is_written_for_everybody(hours: float, told: dict[str, Any]) -> None:
+    [found] = proposed(a_written_delay(recommended_delay_hours=hours))
+    assert found.after["delay"] == {"action": "signup", "direction": "after", **told}
+    assert (found.after["operation"], found.after["email_id"], found.holdout_share) == ("delay", "mail1", 0.0)
+    assert found.expected_lift == 0.3
+
+
+def test_a_test_of_a_delay_is_made_by_hand_even_where_the_api_can_write_it() -> None:
+    [found] = proposed(a_written_delay(action="test"))
+    assert found.apply_kind is ApplyKind.MANUAL
 
 
 def test_a_point_with_a_fault_is_not_delivered() -> None:

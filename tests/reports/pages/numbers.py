@@ -1,6 +1,7 @@
 """Whether the numbers of a page are those of the marts that are named beside them."""
 
 import html
+import json
 import re
 from collections.abc import Iterator, Mapping
 
@@ -11,12 +12,16 @@ from pipeline.common.rates import HEADLINE_RATES
 
 _SECTION = re.compile(r'<section id="([^"]*)" data-source="([^"]*)"(.*?)</section>', re.DOTALL)
 _RAW = re.compile(r'data-raw="([^"]*)"')
+_SOURCE = re.compile(r'data-source="([^"]*)"')
 _TILES = re.compile(r'<dl class="tiles">(.*?)</dl>', re.DOTALL)
 
 
 def unfounded(page: str, tables: Mapping[str, pl.DataFrame], workflow_id: str | None) -> list[tuple[str, float]]:
     """Section and value of every number that no row of its marts holds, of the workflow or of the whole account."""
-    places = [("tiles", "workflow_metrics, window 28d, metric_changes", tiles) for tiles in _TILES.findall(page)]
+    places = [
+        ("tiles", f"{html.unescape(_SOURCE.findall(tiles)[0])}, metric_changes, holdouts", tiles)
+        for tiles in _TILES.findall(page)
+    ]
     places += [(anchor, html.unescape(source), text) for anchor, source, text in _SECTION.findall(page)]
     found = []
     for anchor, source, text in places:
@@ -29,8 +34,8 @@ def unfounded(page: str, tables: Mapping[str, pl.DataFrame], workflow_id: str | 
 
 def _values(name: str, table: pl.DataFrame, source: str, workflow_id: str | None) -> Iterator[float]:
     rows = table
-    if "window" in table.columns and "window 28d" in source:
-        rows = rows.filter(pl.col("window") == "28d")
+    if "window" in table.columns and (window := re.search(r"window (\w+)", source)):
+        rows = rows.filter(pl.col("window") == window[1])
     if "workflow_id" in table.columns and workflow_id is not None:
         prevails = (
             pl.col("prevailing_workflow_id") == workflow_id if "prevailing_workflow_id" in table.columns else False
@@ -39,6 +44,9 @@ def _values(name: str, table: pl.DataFrame, source: str, workflow_id: str | None
     elif name in ("engagement_hours", "frequency_pressure", "holdouts"):
         rows = rows.filter(pl.col("workflow_id").is_null())
     yield from (float(value) for column in rows.select(selectors.numeric()) for value in column.drop_nulls())
+    if name == "journeys":
+        told = (value for text in rows["steps"] for step in json.loads(text) for value in step.values())
+        yield from (float(value) for value in told if isinstance(value, int | float))
     if name == "stuck_subscribers":
         yield from map(float, rows.group_by("workflow_id", "step_id", "cause").len()["len"])
     if name == "delay_curves":

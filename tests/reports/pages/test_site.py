@@ -5,6 +5,7 @@ import re
 from datetime import date
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from pipeline.reports.pages.reference import DICTIONARY, METHODS
@@ -12,7 +13,7 @@ from pipeline.reports.pages.site import file_name, write_pages
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.reports.pages.numbers import unfounded
 from tests.worlds.applied import record
-from tests.worlds.published import account, harm_done
+from tests.worlds.published import account, harm_done, row
 
 WICKED = '<script>alert("x")</script> שלום 🎉 {{ 7 * 7 }}'
 
@@ -21,6 +22,10 @@ WICKED = '<script>alert("x")</script> שלום 🎉 {{ 7 * 7 }}'
 def pages(tmp_path: Path) -> Path:
     write_pages(account([("welcome", WICKED)]), [], tmp_path / "reports")
     return tmp_path / "reports"
+
+
+def in_each_window(page: str) -> list[str]:
+    return [page, page.replace(".html", "-7d.html"), page.replace(".html", "-90d.html")]
 
 
 def raws(text: str) -> list[tuple[float, str]]:
@@ -64,12 +69,82 @@ def test_a_tile_says_its_change_and_whether_it_keeps_its_bound(pages: Path) -> N
     assert '<span class="note good">within the bound of 0.10%</span>' in text
 
 
+def test_a_page_can_be_seen_over_other_days_with_the_numbers_of_these(tmp_path: Path) -> None:
+    tables = account([("welcome", "Welcome")])
+    week = {"window": "7d", "sent": 310, "delivered": 300, "unique_human_clicks": 30, "human_click_rate": 0.1}
+    week |= {"incremental_revenue_amount": None}
+    tables["workflow_metrics"] = pl.concat(
+        [tables["workflow_metrics"], row("workflow_metrics", workflow_id="welcome", **week)]
+    )
+    tables["step_metrics"] = pl.concat(
+        [tables["step_metrics"], row("step_metrics", workflow_id="welcome", step_id="hello", **week)]
+    )
+    write_pages(tables, [], tmp_path / "reports")
+    for page in ("index.html", file_name("welcome")):
+        [month, seven, ninety] = in_each_window(page)
+        text = (tmp_path / "reports" / month).read_text(encoding="utf-8")
+        assert f'<a href="{seven}">7 days</a>' in text
+        assert f'<a href="{ninety}">90 days</a>' in text
+        text = (tmp_path / "reports" / seven).read_text(encoding="utf-8")
+        assert f'<a href="{month}">28 days</a>' in text
+        assert "are of the messages of the 7 days to 29 June." in text
+        assert (310.0, "310") in raws(text)
+        assert "1,234" not in text
+        assert "no clear change" not in text
+        assert unfounded(text, tables, None if page == "index.html" else "welcome") == []
+
+
+def test_campaigns_have_a_page_of_their_own_where_there_are_any(tmp_path: Path) -> None:
+    tables = account([("welcome", "Welcome")])
+    sent = {"window": "all", "sent": 505, "delivered": 500, "unique_human_clicks": 50, "human_click_rate": 0.1}
+    tables["workflow_metrics"] = pl.concat(
+        [tables["workflow_metrics"], row("workflow_metrics", workflow_id="promo", **sent)]
+    )
+    tables["steps"] = pl.concat([tables["steps"], row("steps", workflow_id="promo", step_id="promo", subject=WICKED)])
+    write_pages(tables, [], tmp_path / "reports")
+    text = (tmp_path / "reports" / "campaigns.html").read_text(encoding="utf-8")
+    assert "1 campaign reached 500 inboxes, 10.0% clicked by people" in text
+    assert html.escape(WICKED, quote=True).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in text
+    assert (500.0, "500") in raws(text)
+    assert 'href="campaigns.html"' in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+
+
 def test_the_accounts_tiles_are_the_workflows_together(tmp_path: Path) -> None:
     write_pages(account([("welcome", "Welcome"), ("other", "Other")]), [], tmp_path / "reports")
     text = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
     assert (2_468.0, "2,468") in raws(text)
     assert (0.2, "20.0%") in raws(text)
     assert "480 of 2,400" in text
+
+
+def test_what_a_flow_and_the_account_really_added_stand_beside_what_is_attributed(tmp_path: Path) -> None:
+    tables = account([("welcome", "Welcome")])
+    whole = tables["holdouts"].with_columns(workflow_id=pl.lit(None, pl.String))
+    tables["holdouts"] = pl.concat([tables["holdouts"].filter(pl.col("workflow_id").is_not_null()), whole[:1]])
+    write_pages(tables, [], tmp_path / "reports")
+    for name, told in ((file_name("welcome"), (640.0, "640 USD")), ("index.html", (800.0, "800 USD"))):
+        text = (tmp_path / "reports" / name).read_text(encoding="utf-8")
+        assert told in raws(text.partition("<section")[0])
+        assert "revenue really added" in text
+
+
+def test_a_flow_shows_its_journey_what_was_changed_and_what_is_probably_not_meant(pages: Path) -> None:
+    text = html.unescape((pages / file_name("welcome")).read_text(encoding="utf-8"))
+    journey = text.partition('<section id="journey"')[2].partition("</section>")[0]
+    assert "Status: sending. Started by: signup. 107 started" in journey
+    assert {(7.0, "7"), (100.0, "100"), (24.0, "24 h")} <= set(raws(journey))
+    changed = text.partition('<section id="journey-changes"')[2].partition("</section>")[0]
+    assert "2026-06-09" in changed
+    assert "delay: 48 to 24" in changed
+    assert "2026-06-01" not in changed
+    assert "It is paused, and 7 people wait at it." in text
+
+
+def test_a_flow_that_is_no_journey_has_no_section_of_one(tmp_path: Path) -> None:
+    tables = account([("welcome", "Welcome")])
+    none = {name: tables[name].clear() for name in ("journeys", "journey_lint")}
+    write_pages({**tables, **none}, [], tmp_path / "reports")
+    assert 'id="journey' not in (tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8")
 
 
 def test_a_decision_shows_its_promise_beside_what_it_brought(tmp_path: Path) -> None:
@@ -147,7 +222,8 @@ def test_unlike_workflows_have_unlike_files_of_plain_names() -> None:
 def test_new_pages_replace_the_old_as_a_whole(pages: Path) -> None:
     (pages / "left-over.html").write_text("old")
     write_pages(account([("other", "Other")]), [], pages)
-    names = {"index.html", "style.css", file_name("other"), DICTIONARY, METHODS}
+    shown = [name for name in ("index.html", file_name("other")) for name in in_each_window(name)]
+    names = {*shown, "style.css", DICTIONARY, METHODS}
     assert {path.name for path in pages.iterdir()} == names
     assert [path.name for path in pages.parent.iterdir()] == ["reports"]
 

@@ -79,6 +79,23 @@ def test_the_flow_map_of_the_sample_agrees_with_its_journeys(account: SampleAcco
     ]
 
 
+def test_the_waits_are_those_of_the_journeys_and_follow_them(
+    account: SampleAccount, tmp_path: Path, plain: Dimensions
+) -> None:
+    """Every delay is twice as long in Mailchimp. The deleted step, which Mailchimp does not have, keeps its own."""
+    lake, settings = night(account, tmp_path, "none")
+    steps = lake.scan(JourneySteps).collect().with_columns(pl.col("delay_hours") * 2)
+    latest = (lake.latest(one).collect() for one in (tables.Automations, tables.AutomationEmails, tables.Campaigns))
+    journeys = known_journeys(lake.scan(Journeys).collect(), steps)
+    found = dimensions(load_flow_map(SAMPLE_DEFINITIONS), *latest, settings, journeys)
+    way = ["from_step_key", "to_step_key"]
+    deleted = plain.steps.filter(status="deleted")["step_key"]
+    both = plain.edges.join(found.edges, on=way).filter(~pl.col("to_step_key").is_in(deleted.implode()))
+    of_journeys = both.join(found.workflows.filter(kind="journey").select("workflow_key"), on="workflow_key")
+    assert of_journeys.height > 10
+    assert of_journeys["delay_hours_right"].to_list() == (of_journeys["delay_hours"] * 2).to_list()
+
+
 def test_without_any_file_the_linear_journeys_are_right(
     account: SampleAccount, tmp_path: Path, plain: Dimensions
 ) -> None:

@@ -1,14 +1,11 @@
 """Tests of a workflow's steps and what they say."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import polars as pl
 
 from pipeline.charts.choices import largest_test
 from pipeline.charts.figures import experiment_chart
-from pipeline.common.words import NOT_KNOWN
 from pipeline.published.reader import Tables
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
@@ -56,8 +53,8 @@ def holdout(rows: pl.DataFrame) -> Section | None:
             Cell(row["holdout_id"]),
             cells.number(row["subscribers"]),
             cells.number(row["held_out"]),
-            _money(row, "attributed_revenue_amount"),
-            _money(row, "incremental_revenue_amount"),
+            cells.money(row, "attributed_revenue_amount"),
+            cells.money(row, "incremental_revenue_amount"),
             Cell(row["status"]),
         ]
         for row in defined.iter_rows(named=True)
@@ -68,14 +65,6 @@ def holdout(rows: pl.DataFrame) -> Section | None:
         "come anyway. The interval holds on all mornings, so look as often as you like."
     )
     return Section("holdout", "What it really adds", words, header, table, source="holdouts")
-
-
-def _money(row: Mapping[str, Any], name: str) -> Cell:
-    value, low, high = (row.get(f"{name}{end}") for end in ("", "_low", "_high"))
-    if value is None:
-        return Cell(NOT_KNOWN)
-    told = f"{value:,.0f} {row['currency']}"
-    return Cell(told if low is None else f"{told} ({low:,.0f} to {high:,.0f})", value)
 
 
 def tests(flow: Flow, tables: Tables) -> Section | None:

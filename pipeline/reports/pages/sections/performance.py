@@ -1,31 +1,32 @@
 """How a workflow performs: its funnel, its course over time, and its steps side by side."""
 
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 
 from pipeline.charts.choices import telling_series
 from pipeline.charts.figures import TREND_DAYS, funnel_chart, trend_chart
 from pipeline.common.words import share
-from pipeline.reports.digest import WINDOW
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Section
-from pipeline.reports.pages.sections.tiles import NAMES
+from pipeline.reports.pages.sections.tiles import NAMES, in_words
+from pipeline.schemas.vocabulary import Window
 
 MOST_LINKS = 8
 """Links of a step that a page shows."""
 
 
 def funnel(flow: Flow) -> Section:
-    """Drop-off between the steps, with the biggest avoidable loss in the title."""
+    """Drop-off between the steps, and what the biggest avoidable loss costs."""
     position = dict(flow.rows("steps").select("step_id", "position").iter_rows())
     rows = flow.rows("funnel").with_columns(
         transition=pl.struct("from_step_id", "to_step_id").map_elements(flow.transition, return_dtype=pl.String),
         _place=pl.col("from_step_id").replace_strict(position, default=None, return_dtype=pl.Int64),
     )
     rows = rows.sort("_place", "to_step_id")
-    title, won = _avoidable_loss(flow) or ("Where people drop off", "")
+    title, won = "What became of the people who entered each step", _gain(flow)
     since = "" if rows.is_empty() else f"Entries since {rows.item(0, 'first_day')}. "
     words = f"{since}{won}Those who wait inside the planned delay, or reached the goal, are not counted as lost."
     counts = ("entrants", "advanced", "goal_exits", "waiting", "lost")
@@ -44,16 +45,29 @@ def funnel(flow: Flow) -> Section:
     return Section("funnel", title, words, header, table, figure, "funnel, bottlenecks")
 
 
-def _avoidable_loss(flow: Flow) -> tuple[str, str] | None:
-    """The transition with the biggest avoidable loss as a title, and what a usual drop-off would have saved there."""
-    worst = flow.rows("bottlenecks").filter(pl.col("status") == "ok").sort("rank")
-    if worst.is_empty() or (worst.item(0, "avoidable_loss") or 0) < 1:
+def loss(flow: Flow) -> str | None:
+    """The biggest avoidable loss as a title; none where no transition loses more than it must."""
+    row = _worst(flow)
+    if row is None:
         return None
-    row = worst.row(0, named=True)
-    title = f"Biggest avoidable loss: {flow.transition(row)}, {cells.rate(row, 'drop_off_rate').text} lost"
+    return f"Most is lost on the way {flow.transition(row)}: {cells.rate(row, 'drop_off_rate').text}"
+
+
+def _gain(flow: Flow) -> str:
+    """What a usual drop-off would have saved at the biggest avoidable loss."""
+    row = _worst(flow)
+    if row is None:
+        return ""
     low, middle, high = (f"{row[f'avoidable_loss{end}']:,.0f}" for end in ("_low", "", "_high"))
-    usual = f"the drop-off of the account's other transitions, {share(row['benchmark_rate'])}"
-    return title, f"With {usual}, there would be {middle} more {row['loss_unit']} ({low} to {high}). "
+    usual = (
+        f"With the drop-off of the account's other transitions, {share(row['benchmark_rate'])}, {flow.transition(row)}"
+    )
+    return f"{usual} would have brought {middle} more {row['loss_unit']} ({low} to {high}). "
+
+
+def _worst(flow: Flow) -> dict[str, Any] | None:
+    ranked = flow.rows("bottlenecks").filter((pl.col("status") == "ok") & (pl.col("avoidable_loss") >= 1)).sort("rank")
+    return None if ranked.is_empty() else ranked.row(0, named=True)
 
 
 def trend(flow: Flow) -> Section | None:
@@ -76,9 +90,9 @@ def trend(flow: Flow) -> Section | None:
     return Section("trend", "Is anything out of line?", words, columns, table, figure, "metric_trends")
 
 
-def links(flow: Flow) -> Section | None:
-    """The links of each step by the people who clicked them, over 28 days."""
-    rows = flow.rows("step_links").filter(pl.col("window") == WINDOW)
+def links(flow: Flow, window: Window) -> Section | None:
+    """The links of each step by the people who clicked them."""
+    rows = flow.rows("step_links").filter(pl.col("window") == window)
     if rows.is_empty():
         return None
     place = flow.rows("steps").select("step_id", "position")
@@ -95,8 +109,10 @@ def links(flow: Flow) -> Section | None:
         for row in rows.group_by("step_id", maintain_order=True).head(MOST_LINKS).iter_rows(named=True)
     ]
     header = ("step", "link", "people who clicked", "share of the step", "of delivered (95%)")
-    words = f"28 days, the {MOST_LINKS} most clicked links of each step. Who clicks two links counts for both."
-    return Section("links", "What people click", words, header, table, source="step_links, window 28d")
+    words = (
+        f"{in_words(window)}, the {MOST_LINKS} most clicked links of each step. Who clicks two links counts for both."
+    )
+    return Section("links", "What people click", words, header, table, source=f"step_links, window {window}")
 
 
 def industry(rows: pl.DataFrame) -> Section | None:
@@ -125,11 +141,12 @@ def industry(rows: pl.DataFrame) -> Section | None:
     return Section("industry", "Beside your industry", words, header, table, source="industry")
 
 
-def steps(flow: Flow) -> Section:
-    """The steps side by side over 28 days."""
-    rows = flow.rows("step_metrics").filter((pl.col("window") == WINDOW) & (pl.col("delivered") > 0))
+def steps(flow: Flow, window: Window) -> Section:
+    """The steps side by side."""
+    rows = flow.rows("step_metrics").filter((pl.col("window") == window) & (pl.col("delivered") > 0))
     place = flow.rows("steps").select("step_id", "position")
     rows = rows.join(place, on="step_id", how="left").sort("position", "step_id")
+    earns = bool(rows["revenue_amount"].sum())
     rates = ("human_click_rate", "conversion_rate", "unsubscribe_rate", "complaint_rate")
     table = [
         [
@@ -137,9 +154,12 @@ def steps(flow: Flow) -> Section:
             cells.number(row["delivered"]),
             cells.between(row["human_open_rate_low"], row["human_open_rate_high"]),
             *(cells.rate(row, name) for name in rates),
+            *([cells.money(row, "revenue_amount")] if earns else []),
         ]
         for row in rows.iter_rows(named=True)
     ]
     header = ("step", "delivered", "human opens (bounds)", *(NAMES[name] for name in rates))
-    words = "28 days. Not every open can be ascribed to a machine or a person, so opens are given as two bounds."
-    return Section("steps", "Step by step", words, header, table, source="step_metrics, window 28d", is_open=True)
+    header = (*header, "attributed revenue") if earns else header
+    bounds = "Not every open can be ascribed to a machine or a person, so opens are given as two bounds."
+    words = f"{in_words(window)}. {bounds}"
+    return Section("steps", "Step by step", words, header, table, source=f"step_metrics, window {window}", is_open=True)

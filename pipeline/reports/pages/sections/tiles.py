@@ -8,6 +8,7 @@ import polars as pl
 
 from pipeline.analysis.statistics.intervals import rate_with_interval
 from pipeline.common.rates import HEADLINE_RATES
+from pipeline.common.time import WINDOW_DAYS
 from pipeline.common.words import share
 from pipeline.optimizations.proposals.evidence import COMPLAINT_WARNING, UNSUBSCRIBE_WARNING
 from pipeline.published.reader import Tables
@@ -15,6 +16,7 @@ from pipeline.reports.digest import WINDOW
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Note, Tile, Tone
+from pipeline.schemas.vocabulary import Window
 
 NAMES = {
     "human_click_rate": "clicked by people",
@@ -32,30 +34,40 @@ BOUNDS = {
 }
 
 
-def flow_tiles(flow: Flow) -> Iterator[Tile]:
-    """Headline numbers of a workflow over 28 days."""
-    found = flow.rows("workflow_metrics").filter(pl.col("window") == WINDOW)
+def flow_tiles(flow: Flow, window: Window) -> Iterator[Tile]:
+    """Headline numbers of a workflow over a window. What changed is known for four weeks only."""
+    found = flow.rows("workflow_metrics").filter(pl.col("window") == window)
     if not found.is_empty():
-        place = f"workflow_metrics, window {WINDOW}"
-        yield from _tiles(found.row(0, named=True), flow.rows("metric_changes"), place)
+        place = f"workflow_metrics, window {window}"
+        row = found.row(0, named=True)
+        changes = flow.rows("metric_changes")
+        yield from _tiles(row, changes if window == WINDOW else changes.clear(), place)
+        if row["incremental_revenue_amount"] is not None:
+            yield _added(row, row["revenue_amount"], place)
 
 
-def account_tiles(tables: Tables) -> Iterator[Tile]:
+def account_tiles(tables: Tables, window: Window) -> Iterator[Tile]:
     """Headline numbers of all workflows together. Their counts add up, because a message belongs to one workflow."""
     counts = list(dict.fromkeys(name for rate in HEADLINE_RATES for name in rate[1:3]))
-    window = tables["workflow_metrics"].filter(pl.col("window") == WINDOW)
-    total = window.select(pl.col("sent", *(name for name in counts if name != "sent")).sum())
+    rows = tables["workflow_metrics"].filter(pl.col("window") == window)
+    added = pl.col("sent", "revenue_amount", *(name for name in counts if name != "sent")).sum()
+    total = rows.select(added, pl.col("currency").first())
     total = total.with_columns(*(column for rate in HEADLINE_RATES for column in rate_with_interval(*rate[:3])))
-    changes = tables["metric_changes"].filter(pl.col("workflow_id").is_null())
-    yield from _tiles(total.row(0, named=True), changes, f"workflow_metrics, window {WINDOW}, summed")
+    changes = tables["metric_changes"].filter(pl.col("workflow_id").is_null() & pl.lit(window == WINDOW))
+    yield from _tiles(total.row(0, named=True), changes, f"workflow_metrics, window {window}, summed")
+    if window != WINDOW:
+        return
+    shown = pl.col("workflow_id").is_null() & pl.col("incremental_revenue_amount").is_not_null()
+    for row in tables["holdouts"].filter(shown).iter_rows(named=True):
+        yield _added(row, row["attributed_revenue_amount"], f"holdouts, since {row['start_day']}")
 
 
-def windows(tables: Tables) -> str:
+def windows(tables: Tables, window: Window) -> str:
     """The days that the headline numbers are of."""
     until = date.fromisoformat(str(tables["manifest"].item(0, "as_of")))
-    told = f"Rates with 95% intervals are of the messages of the 28 days to {_day(until)}."
+    told = f"Rates with 95% intervals are of the messages of the {in_words(window)} to {_day(until)}."
     changes = tables["metric_changes"]
-    if changes.is_empty():
+    if changes.is_empty() or window != WINDOW:
         return told
     closed: date = changes.item(0, "last_day")
     return f"{told} Changes compare the 28 closed days to {_day(closed)} with the 28 before (metric_changes)."
@@ -65,7 +77,8 @@ def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str) -> Iterat
     yield Tile("messages sent", cells.number(row["sent"]), f"{row['delivered']:,} delivered", source)
     changed = {one["metric"]: one for one in changes.iter_rows(named=True)}
     for rate, numerator, denominator in (one[:3] for one in HEADLINE_RATES):
-        if row[rate] is None:
+        # Where nothing is connected that tells of conversions, nothing is said of them.
+        if row[rate] is None or (rate == "conversion_rate" and not row[numerator]):
             continue
         interval = cells.between(row[f"{rate}_low"], row[f"{rate}_high"]).text
         yield Tile(
@@ -76,6 +89,16 @@ def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str) -> Iterat
             _change(changed[rate]) if rate in changed else None,
             _guardrail(row, rate, BOUNDS[rate]) if rate in BOUNDS else None,
         )
+    if row["revenue_amount"]:
+        earned = Cell(f"{row['revenue_amount']:,.0f}", row["revenue_amount"])
+        yield Tile(f"revenue, {row['currency']}", earned, "attributed to messages", source)
+
+
+def _added(row: Mapping[str, Any], attributed: float, source: str) -> Tile:
+    """What a flow or all of them really added, beside what is attributed to them."""
+    value, low, high = (row[f"incremental_revenue_amount{end}"] for end in ("", "_low", "_high"))
+    detail = f"{low:,.0f} to {high:,.0f}; {attributed:,.0f} attributed"
+    return Tile("revenue really added", Cell(f"{value:,.0f} {row['currency']}", value), detail, source)
 
 
 def _change(row: Mapping[str, Any]) -> Note:
@@ -98,6 +121,11 @@ def _guardrail(row: Mapping[str, Any], rate: str, bound: float) -> Note:
         return Note(Cell(f"over the bound of {told}"), "bad")
     side = "within" if row[rate] < bound else "over"
     return Note(Cell(f"{side} the bound of {told}, but not surely"), "doubtful")
+
+
+def in_words(window: Window) -> str:
+    """A window as people say it: '28 days'."""
+    return f"{WINDOW_DAYS[window]} days"
 
 
 def _day(day: date) -> str:

@@ -35,6 +35,7 @@ from tests.acceptance.torture import Row
 from tests.acceptance.torture.stored_account import StoredAccount
 from tests.acceptance.torture.victims import in_fork
 from tests.optimizations.conftest import NOW, POLICY
+from tests.worlds.holdouts import holdouts
 from tests.worlds.writing import FIRST_DAY, PLACES, approved, expected, hours
 
 CROSSINGS, PLANTED = 200, 20
@@ -113,7 +114,8 @@ def _tables(shift: int) -> dict[str, pl.DataFrame]:
     """Everybody's hour; it moves with the publication."""
     people = range(PEOPLE + NEWCOMERS)
     hour = [str((key + shift) % 24) for key in people]
-    return {"send_time_assignments": pl.DataFrame({"subscriber_key": people, "assigned_local_hour": hour})}
+    hours = pl.DataFrame({"subscriber_key": people, "assigned_local_hour": hour})
+    return {"holdouts": holdouts(), "send_time_assignments": hours}
 
 
 def _play(folder: Path, actor: Actor) -> str:

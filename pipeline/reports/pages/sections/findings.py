@@ -1,0 +1,150 @@
+"""What a reader is to look at first, the worst first, each as one sentence that needs no table to be understood."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+
+from pipeline.analysis.anomalies.incidents import SEVERITY_ORDER
+from pipeline.common.words import counted, lift, share
+from pipeline.reports.pages.model import Cell, Note, Section
+from pipeline.schemas.vocabulary import Verdict
+
+NOUNS = {
+    "sent": "messages",
+    "entries": "entries",
+    "prompt_human_click_rate": "clicks",
+    "human_click_rate": "clicks",
+    "human_open_rate": "opens",
+    "conversion_rate": "conversions",
+    "unsubscribe_rate": "unsubscribes",
+    "complaint_rate": "complaints",
+    "hard_bounce_rate": "hard bounces",
+}
+"""What people call the watched metrics."""
+SILENCE = {"sent": "{} has sent nothing since {}", "entries": "Nobody has entered {} since {}"}
+RECENT = timedelta(days=28)
+FULL_MONTH_DAYS = 14
+"""A month of fewer days says little of what was usual."""
+GRAVE = SEVERITY_ORDER.index("high")
+Rows = Callable[[str], pl.DataFrame]
+# The name of a workflow, or of a step of one.
+Place = Callable[..., str]
+Link = Callable[[str | None], str | None]
+
+
+def findings(rows: Rows, place: Place, link: Link) -> Section:
+    """Outages and decays, the biggest avoidable loss, verdicts of tests, and people who are stuck.
+
+    Args:
+        rows: the rows of a published table, of one workflow or of the whole account.
+        place: the name of a step, given its workflow and its id; without an id, of the workflow.
+        link: the page of a workflow, if it has one of its own.
+    """
+    notes = [
+        *_incidents(rows("anomalies"), rows("metric_trends"), place, link),
+        *_harm(rows("experiment_verdicts"), place, link),
+    ]
+    notes += [*_loss(rows("bottlenecks"), place, link), *_stuck(rows("stuck_subscribers"))]
+    notes += _winners(rows("experiment_verdicts"), place, link)
+    worst = notes[0] if notes else Note(Cell("Nothing is out of line"), "good")
+    words = "The worst first." if notes else "No step is out of line, nobody is stuck, and no test has a verdict."
+    source = "anomalies, metric_trends, bottlenecks, experiment_verdicts, stuck_subscribers"
+    return Section("findings", worst.cell.text, words, notes=notes[1:], source=source, tone=worst.tone)
+
+
+def standing(anomalies: pl.DataFrame) -> pl.DataFrame:
+    """The alarms that still go on, do harm and are not muted, one for each cause: the gravest first.
+
+    Args:
+        anomalies: rows of `anomalies`.
+    """
+    rank = pl.col("severity").replace_strict({name: place for place, name in enumerate(SEVERITY_ORDER)})
+    latest = anomalies.filter(pl.col("is_latest") & pl.col("is_adverse") & ~pl.col("is_muted"))
+    order = ["_rank", "_is_sent", "affected", "anomaly_id"]
+    ranked = latest.with_columns(_rank=rank, _is_sent=pl.col("metric") == "sent")
+    ranked = ranked.sort(order, descending=[True, True, True, False])
+    return ranked.unique("cause_id", keep="first", maintain_order=True)
+
+
+def incident(row: Mapping[str, Any], trends: pl.DataFrame, place: str) -> str:
+    """An alarm in one sentence.
+
+    Args:
+        row: a row of `anomalies`.
+        trends: rows of `metric_trends` of the same series.
+        place: the name of what it is about.
+    """
+    since = day(row["cause_first_day"], row["as_of_day"])
+    if not row["value"] and row["metric"] in SILENCE:
+        return SILENCE[row["metric"]].format(place, since)
+    noun = NOUNS.get(row["metric"], row["metric"].replace("_", " "))
+    if row["anomaly_kind"] == "drift" and (fall := _fall(trends, row["as_of_day"])):
+        return f"{place}: {noun} {fall}"
+    if row["direction"] == "down":
+        return f"{place}: {1 - row['value'] / row['expected_value']:.0%} fewer {noun} than expected since {since}"
+    times = row["value"] / row["expected_value"] if row["expected_value"] else 0.0
+    return (
+        f"{place}: {times:.1f} times the {noun} expected since {since}" if times else f"{place}: {noun} since {since}"
+    )
+
+
+def day(one: date, tonight: date) -> str:
+    """A day as people write it; with its year where that is not tonight's."""
+    return f"{one.day} {one:%B}" if one.year == tonight.year else f"{one.day} {one:%B %Y}"
+
+
+def _fall(trends: pl.DataFrame, tonight: date) -> str | None:
+    """From which monthly rate a rate fell to that of the last four weeks; none where it is no rate, or did not fall."""
+    rates = trends.filter((pl.col("metric_kind") == "rate") & (pl.col("denominator") > 0))
+    rate = pl.col("numerator").sum() / pl.col("denominator").sum()
+    is_recent = pl.col("day") > tonight - RECENT
+    months = rates.filter(~is_recent).group_by(month=pl.col("day").dt.truncate("1mo"))
+    full = months.agg(rate=rate, days=pl.len()).filter(pl.col("days") >= FULL_MONTH_DAYS).sort("rate", "month")
+    recent = rates.filter(is_recent).select(rate=rate)
+    if full.is_empty() or recent.item() is None or recent.item() >= full.item(-1, "rate"):
+        return None
+    month: date = full.item(-1, "month")
+    named = f"{month:%B}" if month.year == tonight.year else f"{month:%B %Y}"
+    return f"fell from {share(full.item(-1, 'rate'))} in {named} to {share(recent.item())} in the last four weeks"
+
+
+def _incidents(anomalies: pl.DataFrame, trends: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
+    for row in standing(anomalies).iter_rows(named=True):
+        where = place(row["workflow_id"], row["step_id"] if row["scope"] == "step" else None)
+        series = trends.filter(*(pl.col(name).eq_missing(row[name]) for name in ("workflow_id", "step_id", "metric")))
+        is_grave = SEVERITY_ORDER.index(row["severity"]) >= GRAVE
+        yield Note(Cell(incident(row, series, where), link=link(row["workflow_id"])), "bad" if is_grave else "doubtful")
+
+
+def _harm(verdicts: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
+    for row in verdicts.filter(pl.col("verdict") == Verdict.HARM).iter_rows(named=True):
+        told = f"{place(row['workflow_id'], row['step_id'])}: the test {row['experiment_id']} does harm"
+        yield Note(Cell(told, link=link(row["workflow_id"])), "bad")
+
+
+def _loss(bottlenecks: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
+    worst = bottlenecks.filter((pl.col("status") == "ok") & (pl.col("avoidable_loss") >= 1)).sort("rank").head(1)
+    for row in worst.iter_rows(named=True):
+        workflow, start, end = row["workflow_id"], row["from_step_id"], row["to_step_id"]
+        lost = share(row["drop_off_rate"], row["drop_off_rate_low"], row["drop_off_rate_high"])
+        way = f"{place(workflow, start)} to {place(workflow, end, is_whole=False)}"
+        told = f"{way}: {lost} are lost on the way; elsewhere it is {share(row['benchmark_rate'])}"
+        yield Note(Cell(told, link=link(row["workflow_id"])), "doubtful")
+
+
+def _stuck(stuck: pl.DataFrame) -> Iterator[Note]:
+    if stuck.height:
+        [most] = stuck["cause"].value_counts(sort=True).sort("count", "cause", descending=[True, False]).head(1).rows()
+        told = (
+            f"{counted(stuck.height, 'person is', 'people are')} stuck; the most frequent cause: {most[0]} ({most[1]})"
+        )
+        yield Note(Cell(told), "doubtful")
+
+
+def _winners(verdicts: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
+    for row in verdicts.filter(pl.col("verdict") == Verdict.WINNER).iter_rows(named=True):
+        won = lift(row["shrunk_lift"], row["shrunk_lift_low"], row["shrunk_lift_high"])
+        told = f"{place(row['workflow_id'], row['step_id'])}: arm {row['winner_arm']} won its test; expect {won}"
+        yield Note(Cell(told, link=link(row["workflow_id"])), "good")

@@ -1,0 +1,88 @@
+"""What a page says first: outages and decays in a sentence that needs no table, the worst before the rest."""
+
+import html
+import re
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pipeline.reports.pages.site import file_name, write_pages
+from tests.worlds.published import TONIGHT, Tables, a_winner, account, an_anomaly, row, somebody_stuck
+
+SILENCE = {"anomaly_kind": "silence", "metric_kind": "volume", "value": 0.0, "expected_value": 28.8, "scope": "step"}
+
+
+def told(tables: Tables, folder: Path, page: str = file_name("welcome")) -> tuple[str, list[tuple[str, str]]]:
+    """The heading of a page's news, and the other news, each with its colour."""
+    write_pages(tables, [], folder)
+    text = (folder / page).read_text(encoding="utf-8")
+    [news] = re.findall(r'<section id="findings"(.*?)</section>', text, re.DOTALL)
+    heading = html.unescape(re.findall(r"<h2[^>]*><bdi>(.*?)</bdi>", news)[0])
+    others = re.findall(r'<li class="(\w*)">(.*?)</li>', news)
+    return heading, [(tone, html.unescape(re.sub(r"<[^>]+>", "", line))) for tone, line in others]
+
+
+def alarm(**changes: Any) -> pl.DataFrame:
+    since = {"cause_first_day": date(2026, 6, 26), "incident_first_day": date(2026, 6, 26)}
+    return an_anomaly(**{**SILENCE, **since, **changes})["anomalies"]
+
+
+def named(tables: Tables) -> Tables:
+    """The account in which the step `hello` has a name."""
+    steps = tables["steps"].with_columns(name=pl.col("name").replace("hello", "Last call"))
+    return {**tables, "steps": steps}
+
+
+def test_a_silent_step_is_told_by_name_and_day_before_everything_else(tmp_path: Path) -> None:
+    tables = named(account([("welcome", "Welcome")]))
+    mild = alarm(metric="unsubscribe_rate", severity="low", direction="up", value=0.02, expected_value=0.01,
+                 anomaly_kind="night", metric_kind="rate", cause_id="other", anomaly_id="2")  # fmt: skip
+    tables |= {"anomalies": pl.concat([mild, alarm(anomaly_id="1"), alarm(anomaly_id="0", metric="entries")])}
+    heading, rest = told(tables, tmp_path / "reports")
+    assert heading == "Last call has sent nothing since 26 June"
+    assert rest == [("doubtful", "Last call: 2.0 times the unsubscribes expected since 26 June")]
+    heading, _ = told(tables, tmp_path / "reports", "index.html")
+    assert heading == "Welcome, Last call has sent nothing since 26 June"
+
+
+@pytest.mark.parametrize("changes", [{"is_muted": True}, {"is_adverse": False}, {"is_latest": False}])
+def test_what_ended_or_is_muted_or_does_no_harm_is_no_news(tmp_path: Path, changes: dict[str, bool]) -> None:
+    tables = account([("welcome", "Welcome")]) | {"anomalies": alarm(**changes)}
+    assert told(tables, tmp_path / "reports") == ("Nothing is out of line", [])
+
+
+def test_a_decay_is_told_by_the_rates_it_led_from_and_to(tmp_path: Path) -> None:
+    series = {"workflow_id": "welcome", "step_id": "hello", "metric": "prompt_human_click_rate", "metric_kind": "rate"}
+    nights = [
+        row(
+            "metric_trends",
+            day=TONIGHT - timedelta(days=age),
+            numerator=20 if age >= 60 else 5,
+            denominator=100,
+            **series,
+        )
+        for age in range(120)
+    ]
+    trends = pl.concat(nights)
+    found = alarm(**{**series, "anomaly_kind": "drift", "severity": "high", "value": 0.0, "expected_value": 0.06})
+    tables = named(account([("welcome", "Welcome")])) | {"anomalies": found, "metric_trends": trends}
+    heading, _ = told(tables, tmp_path / "reports")
+    assert heading == "Last call: clicks fell from 20.0% in April to 5.0% in the last four weeks"
+
+
+def test_people_who_are_stuck_and_a_winner_are_told_after_what_is_wrong(tmp_path: Path) -> None:
+    tables = account([("welcome", "Welcome")])
+    stuck = somebody_stuck(workflow_id="welcome", step_id="hello")["stuck_subscribers"]
+    tables |= {
+        "stuck_subscribers": stuck,
+        "experiment_verdicts": a_winner()["experiment_verdicts"],
+        "anomalies": alarm(),
+    }
+    _, rest = told(tables, tmp_path / "reports")
+    assert rest == [
+        ("doubtful", "1 person is stuck; the most frequent cause: queue stall (1)"),
+        ("good", "hello: arm B won its test; expect +25% (+5% to +50%)"),
+    ]
