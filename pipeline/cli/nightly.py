@@ -33,7 +33,7 @@ def run_night(settings: Settings, as_of: date, progress: Progress, first: date |
         NightlyError: names each step that failed, and says why.
     """
     settings.working_file.parent.mkdir(parents=True, exist_ok=True)
-    job = build_defs(settings).resolve_job_def(nightly.name)
+    job = build_defs(settings, first or as_of).resolve_job_def(nightly.name)
     with open_instance(settings.dagster_home) as instance:
         result = job.with_hooks({_telling(progress, len(job.nodes))}).execute_in_process(
             instance=instance,

@@ -10,10 +10,24 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
+from pipeline.lake.store import Lake
 from pipeline.operations.nights import FIRST_NIGHT
 from pipeline.settings import Settings
 
-DAYS = dg.DailyPartitionsDefinition(start_date=FIRST_NIGHT.isoformat())
+EVERY_DAY = dg.DailyPartitionsDefinition(start_date=FIRST_NIGHT.isoformat())
+"""Every day that can be one of an account's. Which are is known with the settings."""
+
+
+def days(settings: Settings, *asked: date) -> dg.DailyPartitionsDefinition:
+    """The days from the first that the lake holds, or that is asked for, to the last that is over.
+
+    Before the first night nobody knows where the account begins, so it is every day that can be.
+    """
+    known = Lake(settings.lake_dir).first_day()
+    if known is None:
+        return EVERY_DAY
+    first = max(FIRST_NIGHT, min(known, settings.resolve_as_of(), *asked))
+    return dg.DailyPartitionsDefinition(start_date=first.isoformat())
 
 
 def tonight(tags: Mapping[str, str], settings: Settings) -> date:
