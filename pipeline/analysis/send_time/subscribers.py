@@ -94,7 +94,8 @@ def analyse_send_times(
 def with_zones(send_times: pl.DataFrame, subscribers: pl.DataFrame) -> pl.DataFrame:
     """Rows of `subscriber_send_times` with the zone of each subscriber's local time, from `core.subscribers`."""
     zones = subscribers.select("subscriber_key", time_zone="zone")
-    return send_times.drop("time_zone").join(zones, on="subscriber_key", how="left", maintain_order="left")
+    joined = send_times.drop("time_zone").join(zones, on="subscriber_key", how="left", maintain_order="left")
+    return joined.select(send_times.columns)
 
 
 @dataclass(frozen=True)
