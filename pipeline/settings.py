@@ -160,7 +160,8 @@ class Settings(BaseSettings):
     )
     shared_ip_recipients: int = Field(
         default=10,
-        description="Recipients from whose messages one IP address clicks in a day to be taken for a scanner.",
+        description="Recipients of one day's mail for whom one IP address acts, nearly always within half an hour of "
+        "sending, to be taken for a scanner.",
     )
     release_late_hours: int = Field(
         default=36,

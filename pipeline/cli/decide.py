@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pipeline.cli.output import AS_JSON, console, print_json, tell
-from pipeline.common.words import lift
+from pipeline.common.words import lift, share
 from pipeline.settings import Settings
 
 ACTOR = click.option(
@@ -52,7 +52,9 @@ def pending(as_json: bool) -> None:
         made = record.proposal
         gain = "" if made.expected_value is None else f", {made.expected_value:+,.0f} conversions in four weeks"
         tell(f"{record.optimization_id}  {made.title}")
+        day = made.evidence.get("answer_day")
         told = f"{made.kind.replace('_', ' ')}, {made.risk} risk{gain}; lapses {record.expires_at:%Y-%m-%d}"
+        told += f"; answer expected by {day}" if day else ""
         console.print(f"{'':<18}{told}", style="dim", markup=False)
     tell("\n`driptune show ID` gives the evidence. `driptune approve ID` and `driptune reject ID` decide.")
 
@@ -71,7 +73,7 @@ def show(optimization_id: str, as_json: bool) -> None:
     if as_json:
         print_json(record.model_dump(mode="json"))
         return
-    from pipeline.optimizations.realised import in_a_word
+    from pipeline.optimizations.realised import answer_in_words, in_a_word
     from pipeline.published.reader import published_table
     from pipeline.schemas.loop import RealisedLift
 
@@ -89,11 +91,14 @@ def show(optimization_id: str, as_json: bool) -> None:
     _line("because", str(evidence.get("summary", "")))
     if made.expected_lift is not None:
         _line("promised", lift(made.expected_lift, made.expected_lift_low, made.expected_lift_high))
+    if evidence.get("answer") and made.holdout_share:
+        _line("measured", f"{evidence['answer']} Kept out now: {share(record.holdout_share)}.")
     tonight = in_a_word(published_table(settings.published_dir, RealisedLift))
     for row in tonight.filter(optimization_id=optimization_id).iter_rows(named=True):
         found = [row[f"realised_lift{end}"] for end in ("", "_low", "_high")]
         told = row["status"] if found[0] is None else f"{lift(*found)} of {row['metric']}: {row['outcome']}"
         _line("realised", told)
+        _line("answer", answer_in_words(row))
     for name in ("n", "method", "identification", "window", "source", "as_of_day", "data_version"):
         if evidence.get(name) is not None:
             _line(name.replace("_", " "), str(evidence[name]))

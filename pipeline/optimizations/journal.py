@@ -116,8 +116,11 @@ class Journal:
             for row in rows
         ]
 
-    def settled(self) -> pl.DataFrame:
+    def settled(self, field: str | None = None) -> pl.DataFrame:
         """Every line with a subject whose outcome is known, of all records, in the order in which they were noted.
+
+        Args:
+            field: the field whose lines are wanted; none = of all fields.
 
         Returns:
             `optimization_id`, `subject`, `field`, `after`, `outcome`, and `read_us`, when the account was read back.
@@ -127,6 +130,8 @@ class Journal:
         order = (lines.c.optimization_id, lines.c.revision, lines.c.position)
         names = ("optimization_id", "revision", "subject", "field", "after", "outcome")
         query = sa.select(*(lines.c[name] for name in names)).order_by(*order)
+        if field is not None:
+            query = query.where(lines.c.field == field)
         settlements = sa.select(events).where(events.c.event_type == EventType.WRITES_SETTLED)
         with reading(self._engine) as connection:
             rows = connection.execute(query.where(lines.c.outcome.is_not(None), lines.c.subject.is_not(None))).all()

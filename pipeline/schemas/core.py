@@ -156,15 +156,6 @@ class CoreSends(_Message):
     bounce_kind: pl.String = word(BOUNCE, vocabulary.BounceKind, nullable=True)
 
 
-@table("core.shared_ips", ("ip_key", "day"))
-class CoreSharedIps(Table):
-    """One row per IP address and day on which it clicked for so many recipients that it must be a scanner."""
-
-    ip_key: pl.Int64 = key("Keyed hash of the IP address.")
-    day: pl.Int64 = day_number("Day of the clicks.")
-    recipients: pl.Int64 = count("Recipients whose messages were clicked from the address.")
-
-
 @table("core.engagements", ("campaign_id", "subscriber_key", "action", "occurred_us", "url"))
 class CoreEngagements(_Message):
     """One row per open or click of a message, with the mark of a machine if it bears one."""

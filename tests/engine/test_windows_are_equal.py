@@ -211,7 +211,7 @@ def test_settings_that_a_model_reads_rebuild_it(told):
     changed = {**PARAMETERS, "shared_ip_recipients": 2}
     runner = Engine(connection, SQL_DIR, root, changed)
     windows = {result.model: result.windows for result in build_all(runner)}
-    assert windows["core.shared_ips"] == (EVERYTHING,)
+    assert windows["core.engagements"] == (EVERYTHING,)
     assert windows["core.messages"] == (EVERYTHING,)
     assert windows["core.conversions"] == ()
 

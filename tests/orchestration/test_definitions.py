@@ -30,6 +30,7 @@ CONTRACT = {
     "workflow_conflicts", "conflict_replay", "capped_sends", "decision_points", "path_decisions", "content_decisions",
     "rule_coverage", "decision_lint", "policy_values", "policy_choices",
     "optimizations", "optimization_events", "deliveries", "realised_lift", "learnings", "journeys", "journey_lint",
+    "outcome_baselines",
 }  # fmt: skip
 
 

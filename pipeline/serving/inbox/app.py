@@ -26,7 +26,7 @@ from pipeline.optimizations import review
 from pipeline.optimizations.approval_policy import ApprovalPolicy
 from pipeline.optimizations.changes import ChangePlan
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.realised import in_a_word
+from pipeline.optimizations.realised import answer_in_words, in_a_word
 from pipeline.optimizations.record import OPEN, Record
 from pipeline.optimizations.review import Seen
 from pipeline.optimizations.states import Event
@@ -96,7 +96,8 @@ class Inbox:
         self._dry_run = dry_run
         loader = jinja2.FileSystemLoader(TEMPLATES)
         self._templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
-        self._templates.globals.update(share=words.share, lift=words.lift, looking=LOOKING)
+        helpers = {"share": words.share, "lift": words.lift, "answer": answer_in_words, "looking": LOOKING}
+        self._templates.globals.update(helpers)
 
     def app(self) -> Starlette:
         """The application, to be mounted at the root of a server."""

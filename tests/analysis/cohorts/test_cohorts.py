@@ -218,6 +218,17 @@ def test_with_many_even_cohorts_shrinkage_nears_the_known_beta_posterior():
     assert shrink(conversions, followed)["shrunk_rate"].to_numpy() == pytest.approx(expected, rel=0.06)
 
 
+@pytest.mark.parametrize(
+    ("conversions", "followed"), [([9, 0], [100, 4_000]), ([0, 0, 0, 3], [3_000, 2_000, 1_500, 60]), ([0, 0], [60, 80])]
+)
+def test_an_estimate_lies_in_its_interval_however_few_the_others_convert(
+    conversions: list[int], followed: list[int]
+) -> None:
+    found = shrink(np.array(conversions, float), np.array(followed, float))
+    for name in ("shrunk_rate", "relative_difference"):
+        assert found.select(pl.col(name).is_between(f"{name}_low", f"{name}_high").all()).item()
+
+
 def test_a_single_cohort_is_not_compared():
     row = compare(old_cohorts([100])).row(0, named=True)
     assert row["status"].startswith("not enough data")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,13 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(ledger: Ledger, session
 
 
 @pytest.mark.parametrize(
-    ("outcome", "words"), [("works", "It works"), ("harm", "It does harm"), ("measuring", "Still measuring")]
+    ("outcome", "words"),
+    [
+        ("works", "It works"),
+        ("harm", "It does harm"),
+        ("measuring", "Still measuring"),
+        ("ended without an answer", "The plan has ended without an answer"),
+    ],
 )
 def test_what_a_change_brought_stands_beside_its_promise(
     ledger: Ledger, sessions: Sessions, links: Links, outcome: str, words: str
@@ -138,6 +144,7 @@ def test_what_a_change_brought_stands_beside_its_promise(
     night = {"optimization_id": subject, "metric": "conversion", "role": "primary", "is_latest": True, "status": "ok"}
     lifts = {"promised_lift": 0.3, "promised_lift_low": None, "promised_lift_high": None}
     lifts |= {"realised_lift": 0.21, "realised_lift_low": 0.12, "realised_lift_high": 0.34}
+    lifts |= {"answered_day": None, "expected_answer_day": date(2026, 8, 9)}
     brought = row("realised_lift", **night, **lifts, outcome=outcome, exposures=12_345)
     client = browser(ledger, sessions, links, realised=brought)
     client.post(f"{PREFIX}/login", data={"token": links.issue("mara")})
@@ -145,8 +152,11 @@ def test_what_a_change_brought_stands_beside_its_promise(
     assert words in page
     assert "+21% (+12% to +34%)" in page
     assert "12,345 people" in page
+    assert "expected by 2026-08-09" in page
     decide(client, subject, "reject", reason="No.")
-    assert f"+21% (+12% to +34%) · {outcome}" in client.get(f"{PREFIX}/").text
+    listed = client.get(f"{PREFIX}/").text
+    assert f"+21% (+12% to +34%) · {outcome}" in listed
+    assert "expected by 2026-08-09" in listed
 
 
 WRITES_B = {"apply_kind": ApplyKind.MEMBER_FIELDS, "after": {"field": "SUBJECT", "value": "B", "holdout_value": "A"}}

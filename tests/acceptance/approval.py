@@ -1,4 +1,4 @@
-"""`make loop`: a change of the sample account from its proposal to its realised lift, approved in a real browser.
+"""`make approval`: a change of the sample account from its proposal to its realised lift, approved in a real browser.
 
 The demo's night, `driptune up`, a click on Approve in Chromium, the sensor that applies it to the stand-in server, then
 a nightly and `driptune apply` a day, and the lift against those kept out beside the promise.
@@ -162,7 +162,7 @@ def _shoot(page: Page, shots: Path | None, name: str) -> None:
 
 def main() -> int:
     """Command line; 1 if something did not hold."""
-    parser = argparse.ArgumentParser(prog="python -m tests.acceptance.loop", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.acceptance.approval", description=__doc__)
     parser.add_argument("--nights", type=int, default=NIGHTS, help="nights after the approval")
     parser.add_argument("--shots", type=Path, help="folder for screenshots")
     arguments = parser.parse_args()

@@ -1,16 +1,20 @@
 """Opportunities: every kind translated into conversions in four weeks, ranked, and nothing invented."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 
 import polars as pl
 import pytest
 
-from pipeline.analysis.opportunities import PERIOD_DAYS, opportunities
+from pipeline.analysis.opportunities.ranking import Findings, opportunities
+from pipeline.analysis.opportunities.unit import PERIOD_DAYS
 from pipeline.schemas.base import Table, empty
 from pipeline.schemas.cohorts import CohortComparison
-from pipeline.schemas.monitoring import Anomalies
+from pipeline.schemas.decisions import PolicyValues
+from pipeline.schemas.experiments import ExperimentResults, ExperimentVerdicts, Holdouts
+from pipeline.schemas.loop import Optimizations
+from pipeline.schemas.monitoring import Anomalies, AnomalyBaselines
 from pipeline.schemas.performance import Bottlenecks, StepMetricsDaily
-from pipeline.schemas.timing import DelayRecommendations
+from pipeline.schemas.timing import DelayRecommendations, SendTimeLift
 from tests.worlds.facts import BLANKS, rows
 
 TONIGHT = date(2026, 6, 29)
@@ -27,13 +31,14 @@ CELLS = pl.DataFrame(
 def dated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BLANKS, pl.Date, TONIGHT)
     monkeypatch.setitem(BLANKS, pl.Decimal, 0)
+    monkeypatch.setitem(BLANKS, pl.Datetime, datetime.combine(TONIGHT, time()))
 
 
 @pytest.fixture
 def daily() -> pl.DataFrame:
     """A step that every day for eight weeks is entered by ten, mails ten, and brings two conversions."""
     known = {**STEP, "entries": ENTRIES, "sent": SENT, "delivered": SENT, "conversions": CONVERSIONS,
-             "prompt_human_clicks": 4, "is_mature": True}  # fmt: skip
+             "revenue_amount": 100, "prompt_human_clicks": 4, "is_mature": True}  # fmt: skip
     days = [TONIGHT - timedelta(days=ago) for ago in range(DAYS)]
     return rows(StepMetricsDaily, *({**known, "day": day} for day in days))
 
@@ -42,16 +47,21 @@ def found(daily: pl.DataFrame, **tables: pl.DataFrame) -> pl.DataFrame:
     def table(name: str, model: type[Table]) -> pl.DataFrame:
         return tables.get(name, empty(model))
 
-    return opportunities(
-        table("bottlenecks", Bottlenecks),
-        table("anomalies", Anomalies),
-        table("comparison", CohortComparison),
-        tables.get("cells", CELLS),
-        table("delays", DelayRecommendations),
-        daily,
-        as_of_day=TONIGHT,
-        funnel_days=180,
+    findings = Findings(
+        daily=daily,
+        bottlenecks=table("bottlenecks", Bottlenecks),
+        baselines=table("baselines", AnomalyBaselines),
+        anomalies=table("anomalies", Anomalies),
+        comparison=table("comparison", CohortComparison),
+        delays=table("delays", DelayRecommendations),
+        hours=table("hours", SendTimeLift),
+        verdicts=table("verdicts", ExperimentVerdicts),
+        results=table("results", ExperimentResults),
+        holdouts=table("holdouts", Holdouts),
+        records=table("records", Optimizations),
     )
+    policies = tables.get("policies", empty(PolicyValues).with_columns(workflow_id=pl.lit(""), step_id=pl.lit("")))
+    return opportunities(findings, policies, tables.get("cells", CELLS), as_of_day=TONIGHT, funnel_days=180)
 
 
 def bottleneck(**more: object) -> pl.DataFrame:
@@ -133,12 +143,12 @@ def test_a_cohort_below_the_mean_counts_only_if_people_still_join_it(daily: pl.D
 def test_a_better_delay_keeps_its_identification(daily: pl.DataFrame) -> None:
     known = {"workflow_id": "w", "from_step_id": "s", "to_step_id": "t", "entrants": 1_000, "conversions": 100,
              "current_delay_hours": 72.0, "recommended_delay_hours": 48.0, "improvement": 0.5, "improvement_low": -0.1,
-             "improvement_high": 1.0, "action": "test", "identification": "randomised", "status": "ok"}  # fmt: skip
+             "improvement_high": 1.0, "action": "change", "identification": "randomised", "status": "ok"}  # fmt: skip
     kept = {**known, "to_step_id": "u", "action": "keep"}
     [row] = found(daily, delays=rows(DelayRecommendations, known, kept)).to_dicts()
     people = PERIOD_DAYS * ENTRIES
     assert (row["expected_gain_low"], row["expected_gain"]) == pytest.approx((0.0, 0.5 * 0.1 * people))
-    assert (row["identification"], row["message"]) == ("randomised", "Test 48 h instead of 72 h before t.")
+    assert (row["identification"], row["message"]) == ("randomised", "Change 48 h instead of 72 h before t.")
 
 
 def test_a_delay_that_cannot_be_compared_is_listed_without_a_gain(daily: pl.DataFrame) -> None:
@@ -158,3 +168,89 @@ def test_an_empty_account_has_no_opportunities(daily: pl.DataFrame) -> None:
         found(daily.clear(), bottlenecks=bottleneck(), anomalies=alarm(), delays=empty(DelayRecommendations)).height
         == 1
     )
+
+
+def winner(metric: str = "conversion", **more: object) -> dict[str, pl.DataFrame]:
+    """Arm B won over half of the people; the control has 10% or, of revenue, 5 for each message."""
+    mean = 5.0 if metric == "revenue" else 0.1
+    verdict = {**STEP, "experiment_id": "subject", "verdict": "winner", "winner_arm": "B", "arm": "B",
+               "primary_metric": metric, "shrunk_lift": 0.2, "shrunk_lift_low": -0.1, "shrunk_lift_high": 0.5,
+               "exposures": 600, "control_exposures": 400, "lift": 0.3}  # fmt: skip
+    result = {"experiment_id": "subject", "arm": "B", "metric": metric, "role": "primary", "control_metric_mean": mean,
+              "look": 1, "is_last_look": True}  # fmt: skip
+    return {
+        "verdicts": rows(ExperimentVerdicts, {**verdict, **more}),
+        "results": rows(ExperimentResults, result),
+    }
+
+
+@pytest.mark.parametrize(("metric", "worth"), [("conversion", 1.0), ("click", CONVERSIONS / 4), ("revenue", 2 / 100)])
+def test_a_winner_ranks_by_its_promise_to_those_who_would_get_the_control(
+    daily: pl.DataFrame, metric: str, worth: float
+) -> None:
+    [row] = found(daily, **winner(metric)).to_dicts()
+    people = PERIOD_DAYS * SENT * 0.4
+    base = {"revenue": 5.0}.get(metric, 0.1)
+    gains = [row[f"expected_gain{end}"] for end in ("_low", "", "_high")]
+    assert gains == pytest.approx([0.0, 0.2 * base * worth * people, 0.5 * base * worth * people])
+    assert (row["kind"], row["identification"], row["gain_unit"]) == ("winner", "randomised", "conversions")
+
+
+def test_a_winner_that_everybody_gets_is_no_opportunity_any_more(daily: pl.DataFrame) -> None:
+    applied = {"kind": "experiment_winner", "target": "subject", "status": "applied"}
+    for status, listed in (("applied", 0), ("pending", 1)):
+        records = rows(Optimizations, {**applied, "status": status})
+        assert found(daily, **winner(), records=records).height == listed
+
+
+def decayed(first: float, last: float, before: float | None = None) -> dict[str, pl.DataFrame]:
+    """A click rate that falls from one level to another, with a drift alarm in the middle of eight weeks."""
+    alarm_day = TONIGHT - timedelta(days=27)
+    rates = [last if ago < 28 else first if ago < 84 else before or first for ago in range(140)]
+    known = {**STEP, "metric": "prompt_human_click_rate", "metric_kind": "rate", "status": "ok", "window_nights": 1}
+    nights = [
+        {**known, "day": TONIGHT - timedelta(days=ago), "numerator": round(1_000 * rate), "denominator": 1_000}
+        for ago, rate in enumerate(rates)
+    ]
+    drift = {"metric": "prompt_human_click_rate", "metric_kind": "rate", "anomaly_kind": "drift", "day": alarm_day,
+             "is_latest": False}  # fmt: skip
+    return {"baselines": rows(AnomalyBaselines, *nights), "anomalies": alarm(**drift)}
+
+
+def test_a_decay_counts_what_the_former_level_would_bring_long_after_its_alarm(daily: pl.DataFrame) -> None:
+    [row] = found(daily, **decayed(0.4, 0.2)).to_dicts()
+    assert row["kind"] == "decay"
+    assert row["expected_gain"] == pytest.approx(0.2 * PERIOD_DAYS * SENT * CONVERSIONS / 4)
+    assert row["expected_gain_low"] < row["expected_gain"] < row["expected_gain_high"]
+
+
+def test_a_rate_that_has_recovered_or_falls_back_from_an_exceptional_time_has_not_decayed(daily: pl.DataFrame) -> None:
+    assert found(daily, **decayed(0.4, 0.4)).is_empty()
+    assert found(daily, **decayed(0.4, 0.25, before=0.1)).is_empty()
+
+
+def test_a_better_policy_counts_at_every_decision_and_better_hours_at_every_click(daily: pl.DataFrame) -> None:
+    policy = {"decision_point_id": "path", "policy": "always b", "gain": 0.02, "gain_low": 0.01, "gain_high": 0.03,
+              "status": "ok"}  # fmt: skip
+    better = rows(PolicyValues, policy).with_columns(workflow_id=pl.lit("w"), step_id=pl.lit("s"))
+    hours = rows(SendTimeLift, {"is_lift_shown": True, "engagement_lift": 0.1, "engagement_lift_low": 0.02,
+                                "engagement_lift_high": 0.2})  # fmt: skip
+    gains = dict(found(daily, policies=better, hours=hours).select("kind", "expected_gain").iter_rows())
+    assert gains == pytest.approx(
+        {"policy": 0.02 * PERIOD_DAYS * ENTRIES, "send time": 0.1 * PERIOD_DAYS * CONVERSIONS}
+    )
+    unknown = hours.with_columns(is_lift_shown=pl.lit(False))
+    assert found(daily, hours=unknown).is_empty()
+
+
+def test_credited_conversions_count_as_far_as_a_hold_out_shows_that_they_are_incremental(daily: pl.DataFrame) -> None:
+    """Of every 100 credited, 25 would not have come otherwise; what a test shows is incremental as it is."""
+    known = {"status": "ok", "attributed_revenue_amount": 1_000.0, "incremental_revenue_amount": 250.0}
+    measured = {"bottlenecks": bottleneck(), "anomalies": alarm(), **winner()}
+    full = dict(found(daily, **measured).select("kind", "expected_gain").iter_rows())
+    for workflow in ("w", None):
+        holdouts = rows(Holdouts, {**known, "workflow_id": workflow})
+        less = dict(found(daily, **measured, holdouts=holdouts).select("kind", "expected_gain").iter_rows())
+        assert less["anomaly"] == pytest.approx(full["anomaly"] / 4)
+        assert less["bottleneck"] == pytest.approx(full["bottleneck"] / 4)
+        assert less["winner"] == full["winner"]
