@@ -12,7 +12,7 @@ from pipeline.common.time import day_number
 from pipeline.engine import Engine, Model, RunResult, Window, column_lineage, models
 from pipeline.lake.store import Lake
 from pipeline.orchestration.asset import PREVIEW_ROWS, Group, asset_key, describe, preview, spec
-from pipeline.orchestration.partitions import DAYS, day_range
+from pipeline.orchestration.partitions import EVERY_DAY, day_range
 from pipeline.orchestration.resources.warehouse import Warehouse
 from pipeline.schemas.base import identity
 from pipeline.settings import SQL_DIR, Settings
@@ -35,7 +35,7 @@ def _spec(model: Model) -> dg.AssetSpec:
         deps=[_key(name) for name in model.depends_on],
         description=model.description,
         kinds={"sql", "duckdb"},
-        partitions_def=DAYS,
+        partitions_def=EVERY_DAY,
         metadata={
             **describe(model.schema),
             "partition_expr": "day",
