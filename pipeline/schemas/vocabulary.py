@@ -54,6 +54,7 @@ AttributionView = Literal["report", "mailchimp_compat"]
 
 # Entries into steps and what becomes of them.
 EntryEventType = Literal["step_entered", "entry"]
+ClaimSource = Literal["event", "store"]
 EntrySource = Literal["event", "queue", "sent_to"]
 TransitionOutcome = Literal["advanced", "goal", "lost", "timeout"]
 EntryOutcome = Literal[TransitionOutcome, "completed"]

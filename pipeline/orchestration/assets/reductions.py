@@ -13,7 +13,7 @@ from pipeline.engine import Engine, Model, RunResult, Window, column_lineage, mo
 from pipeline.lake.store import Lake
 from pipeline.orchestration.asset import PREVIEW_ROWS, Group, asset_key, describe, preview, spec
 from pipeline.orchestration.partitions import EVERY_DAY, day_range
-from pipeline.orchestration.resources.warehouse import Warehouse
+from pipeline.orchestration.resources.warehouse import MEMORY_BYTES, Warehouse
 from pipeline.schemas.base import identity
 from pipeline.settings import SQL_DIR, Settings
 
@@ -57,7 +57,7 @@ def build_facts_and_reductions(
     settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Recompute the days that new files, changed definitions or the run's partitions make due."""
-    engine = Engine(warehouse.connection, SQL_DIR, lake.root, _parameters(settings))
+    engine = Engine(warehouse.connection, SQL_DIR, lake.root, _parameters(settings), MEMORY_BYTES)
     first, last = day_range(context.run.tags, settings)
     engine.touch(Window(day_number(first), day_number(last)))
     for name, model in engine.models.items():

@@ -290,6 +290,7 @@ def test_plans_are_compared_at_an_age_that_half_of_all_entrants_have_reached():
 
 def test_one_off_campaigns_have_no_cohorts_of_equal_age():
     raw = cells(("a", 30, 0, 100, 10, 0)).drop("workflow_id").with_columns(pl.col("day").to_physical().cast(pl.Int64))
+    raw = raw.with_columns(entry_day="day")
     workflows = pl.DataFrame({"workflow_key": [1, 2], "workflow_id": ["flow", "news"], "kind": ["flow", "campaign"]})
     both = pl.concat([raw.with_columns(workflow_key=pl.lit(key, dtype=pl.Int64)) for key in (1, 2)])
     assert continuous_cells(both, workflows).select("workflow_id", "day").rows() == [
