@@ -12,7 +12,9 @@ from pathlib import Path
 import duckdb
 
 from pipeline.engine.changes import observe_dimensions
+from pipeline.engine.execution import DuckDBExecution, Execution, rows_of
 from pipeline.engine.model import Model, models
+from pipeline.engine.spark import Cluster, SparkExecution
 from pipeline.engine.state import State
 from pipeline.engine.touched import TouchedDays
 from pipeline.engine.views import column_types, create_views, list_files
@@ -72,6 +74,7 @@ class Engine:
         lake_root: Path,
         parameters: Mapping[str, int | str],
         days_per_piece: int | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         """Make the views of the lake as it is now, and every table that is missing.
 
@@ -81,6 +84,7 @@ class Engine:
             lake_root: folder of the lake.
             parameters: values of the models' parameters: `currency`, `shared_ip_recipients`, `default_grace_hours`.
             days_per_piece: days of data that a full rebuild computes at once, to bound memory. None = all.
+            cluster: the Spark cluster that computes the models. None = DuckDB computes them.
         """
         self.models = {model.name: model for model in models(sql_dir)}
         self._connection = connection
@@ -89,6 +93,9 @@ class Engine:
         self._files = list_files(lake_root)
         self._state = State(connection, lake_root, self._files)
         self._touched = TouchedDays(connection, sql_dir / "touched", self._files)
+        self._execution: Execution = (
+            DuckDBExecution(connection) if cluster is None else SparkExecution(connection, cluster, self._files)
+        )
         self._is_observed = False
         # Most files of a lake are older than most windows. With this their footers are read only once.
         connection.execute("SET parquet_metadata_cache = true")
@@ -142,17 +149,17 @@ class Engine:
     def _delete(self, model: Model, window: Window) -> int:
         if window.is_everything:
             # The table is created again, so that a table of an older release gets today's columns.
-            deleted = _count(self._connection.execute(f"SELECT COUNT(*) FROM {model.name}"))
+            deleted = rows_of(self._connection.execute(f"SELECT COUNT(*) FROM {model.name}"))
             self._connection.execute(f"DROP TABLE {model.name}")
             _create_table(self._connection, model.name, column_types(model.schema))
             return deleted
         sql = f"DELETE FROM {model.name} WHERE day BETWEEN $first_day AND $last_day"
-        return _count(self._connection.execute(sql, {"first_day": window.first_day, "last_day": window.last_day}))
+        return rows_of(self._connection.execute(sql, {"first_day": window.first_day, "last_day": window.last_day}))
 
     def _insert(self, model: Model, window: Window) -> int:
         days = {"first_day": window.first_day, "last_day": window.last_day}
         arguments = {name: {**self._parameters, **days}[name] for name in model.parameters}
-        return _count(self._connection.execute(f"INSERT INTO {model.name} BY NAME {model.sql}", arguments))
+        return self._execution.insert(model, arguments)
 
     def _hand_on(self, model: Model, window: Window) -> None:
         for dependent in self.models.values():
@@ -186,8 +193,3 @@ def _create_table(connection: duckdb.DuckDBPyConnection, name: str, types: Mappi
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name.partition('.')[0]}")
     columns = ", ".join(f"{column} {kind}" for column, kind in types.items())
     connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
-
-
-def _count(result: duckdb.DuckDBPyConnection) -> int:
-    row = result.fetchone()
-    return int(row[0]) if row else 0
