@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.common.errors import SourceError
+from pipeline.common.errors import ConfigurationError, SourceError
 from pipeline.engine import Engine, models
 from pipeline.engine.spark import open_cluster
 from pipeline.lake.store import Lake
@@ -38,3 +38,38 @@ def test_three_nights_some_told_late_give_the_rows_of_duckdb(address: str, tmp_p
     empty = [name for name in NAMES if on_spark.execute(f"SELECT COUNT(*) FROM {name}").fetchone() == (0,)]
     assert empty == []
     assert not (tmp_path / "exchange").exists()
+
+
+def test_a_night_whose_cluster_loses_the_lake_is_made_good_by_the_next(address: str, tmp_path: Path):
+    root, away = tmp_path / "lake", tmp_path / "away"
+    for night in random_nights(8, 1, 100, SUBSCRIBERS):
+        night.write(Lake(root))
+    on_spark, on_duckdb = connect(dimensions(SUBSCRIBERS)), connect(dimensions(SUBSCRIBERS))
+    with open_cluster(address, tmp_path / "exchange") as cluster:
+        cut_short = Engine(on_spark, SQL_DIR, root, PARAMETERS, cluster=cluster)
+        cut_short.build("core.sends")
+        (root / "events").rename(away)
+        with pytest.raises(SourceError, match="DRIPTUNE_ENGINE, view lake_events") as told:
+            cut_short.build("core.tracked_steps")
+        away.rename(root / "events")
+    assert "PATH_NOT_FOUND" in str(told.value)
+    assert "\n" not in str(told.value)
+    build_on_spark(address, on_spark, root)
+    build_all(engine(on_duckdb, root))
+    assert differing_rows(on_spark, on_duckdb, NAMES) == {}
+
+
+def test_a_cluster_of_another_version_is_refused(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pipeline.engine.spark.cluster.SUPPORTED_VERSIONS", ("2.4.",))
+    with (
+        pytest.raises(ConfigurationError, match="the cluster runs Spark"),
+        open_cluster(address, tmp_path / "exchange"),
+    ):
+        pass
+
+
+def test_what_a_killed_night_left_in_the_exchange_is_removed(address: str, tmp_path: Path):
+    left = tmp_path / "exchange" / "1.parquet"
+    left.mkdir(parents=True)
+    with open_cluster(address, tmp_path / "exchange"):
+        assert not left.exists()
