@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -27,12 +28,13 @@ class Cluster:
     """One session on a cluster. What it makes there ends with it."""
 
     def __init__(self, session: Any, exchange: Path) -> None:
+        """A session that was opened, and an empty folder that only it uses."""
         self._session = session
         self._exchange = exchange
         self._files_made = 0
 
     def new_path(self) -> Path:
-        """A path in the folder of exchange that was never used before, so that nothing stale can be read from it."""
+        """A path in the folder of exchange that was never used before, so that nothing stale is read."""
         self._files_made += 1
         return self._exchange / f"{self._files_made}.parquet"
 
@@ -75,13 +77,16 @@ def open_cluster(address: str, exchange: Path) -> Iterator[Cluster]:
         UnavailableError: if nothing answers at the address.
     """
     session = _connect(address)
-    # A night that was killed leaves its files.
+    # A night that was killed leaves its files, and its last statement may still be writing. So each night has a folder
+    # of its own name.
     shutil.rmtree(exchange, ignore_errors=True)
-    exchange.mkdir(parents=True, mode=0o700)
+    exchange.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        yield Cluster(session, exchange)
+        yield Cluster(session, Path(mkdtemp(dir=exchange)))
     finally:
         shutil.rmtree(exchange, ignore_errors=True)
+        # A cluster that was lost was looked for already, so it is taken leave of once and without waiting.
+        session.client.set_retry_policies([])
         session.stop()
 
 

@@ -68,8 +68,11 @@ def test_a_cluster_of_another_version_is_refused(address: str, tmp_path: Path, m
         pass
 
 
-def test_what_a_killed_night_left_in_the_exchange_is_removed(address: str, tmp_path: Path):
-    left = tmp_path / "exchange" / "1.parquet"
-    left.mkdir(parents=True)
-    with open_cluster(address, tmp_path / "exchange"):
-        assert not left.exists()
+def test_what_a_killed_night_left_is_removed_and_what_it_still_writes_is_not_read(address: str, tmp_path: Path):
+    exchange = tmp_path / "exchange"
+    with open_cluster(address, exchange) as killed:
+        left = killed.new_path()
+        left.mkdir()
+        with open_cluster(address, exchange) as following:
+            assert not left.exists()
+            assert following.new_path() != left
