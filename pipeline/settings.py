@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from email.utils import getaddresses
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,6 +25,7 @@ MANIFEST_NAME = "manifest.json"
 SAMPLE_FIRST_DAY = date(2026, 1, 1)
 SAMPLE_TONIGHT = date(2026, 6, 29)
 SAMPLE_DATA = Path("data")
+DUCKDB = "duckdb"
 Refusal = Literal["none", "forbidden", "missing", "other shape", "single details", "no offset"]
 """How the reads of journeys, which Mailchimp does not document, fail or differ: each was seen or must be expected."""
 
@@ -61,6 +62,11 @@ class Settings(BaseSettings):
     ledger_url: SecretStr | None = Field(
         default=None,
         description="SQLAlchemy URL of the ledger. By default SQLite in the data dir. Postgres for several hosts.",
+    )
+    engine: SecretStr = Field(
+        default=SecretStr(DUCKDB),
+        description="What computes facts and reductions: duckdb, or the address of a Spark Connect server such as "
+        "sc://host:15002. Data dir and cluster need storage with the same paths.",
     )
     as_of: date | None = Field(
         default=None, description="Tonight: the last day whose data are used. By default the last complete UTC day."
@@ -222,6 +228,16 @@ class Settings(BaseSettings):
             raise ValueError("DRIPTUNE_MAIL_SECURITY 'none' would send DRIPTUNE_MAIL_PASSWORD in the clear.")
         return self
 
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, value: SecretStr) -> SecretStr:
+        place = urlsplit(value.get_secret_value())
+        if value.get_secret_value() != DUCKDB and not (place.scheme == "sc" and place.hostname):
+            raise ValueError(
+                "This is no engine. Write 'duckdb', or the address of a cluster such as 'sc://host:15002'."
+            )
+        return value
+
     @classmethod
     def sample(cls) -> Self:
         """The sample account with every default. It reads no `.env` and no environment: they may name an account."""
@@ -241,6 +257,17 @@ class Settings(BaseSettings):
     def working_file(self) -> Path:
         """The private DuckDB file of the nightly. Readers never open it."""
         return self.data_dir / "warehouse" / "working.duckdb"
+
+    @property
+    def cluster_address(self) -> str | None:
+        """Where the Spark cluster listens. None if DuckDB is the engine."""
+        engine = self.engine.get_secret_value()
+        return None if engine == DUCKDB else engine
+
+    @property
+    def exchange_dir(self) -> Path:
+        """Through which rows pass between DuckDB and a Spark cluster, while a nightly runs."""
+        return self.data_dir / "warehouse" / "exchange"
 
     @property
     def published_dir(self) -> Path:
