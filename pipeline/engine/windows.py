@@ -63,11 +63,11 @@ def cut(window: Window, bytes_by_day: Mapping[int, int], memory_bytes: int) -> l
     lake_bytes = sum(bytes_by_day[day] for day in days)
     pieces = max(1, ceil(lake_bytes * MEMORY_PER_LAKE_BYTE / memory_bytes))
     starts: list[int] = []
-    began, filled = days[0] if days else 0, 0
+    began, bytes_before = days[0] if days else 0, 0
     for day in days:
-        filled += bytes_by_day[day]
-        if filled > lake_bytes / pieces and day - began >= LEAST_DAYS:
+        if bytes_before * pieces >= lake_bytes * (len(starts) + 1) and day - began >= LEAST_DAYS:
             starts.append(day)
-            began, filled = day, bytes_by_day[day]
+            began = day
+        bytes_before += bytes_by_day[day]
     bounds = [window.first_day, *starts, window.last_day + 1]
     return [Window(start, end - 1) for start, end in pairwise(bounds)]
