@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test install up lint bench simulate worlds torture loop approval nights wheel-check audit lock docs docs-serve pictures pages clean
+.PHONY: demo test install up lint bench simulate worlds torture loop approval nights spark wheel-check audit lock docs docs-serve pictures pages clean
 
 demo: $(RUNTIME)  ## the whole nightly on the sample account, from nothing
 	$(BIN)/driptune demo
@@ -44,9 +44,10 @@ torture: $(STAMP)  ## kills, races, damage, full disks, forgeries: what must not
 LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-header --no-strip-extras \
   $(UPGRADE:%=--upgrade-package %)
 
-lock:  ## write both lock files anew (needs uv); UPGRADE="NAME NAME" takes the newest versions of these
+lock:  ## write the lock files anew (needs uv); UPGRADE="NAME NAME" takes the newest versions of these
 	$(LOCK) --extra build -o requirements.lock
 	$(LOCK) --extra dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --extra spark -c requirements-dev.lock -o requirements-spark.lock
 
 AUDIT := $(VENV)/audit
 
@@ -60,6 +61,19 @@ audit: $(STAMP)  ## known vulnerabilities of the locked packages; fails as well 
 	      echo "The audit could not be made, so nothing is known about the packages. It asks the package index for each of them."; \
 	    fi >&2; exit 1; }
 	@tail -n 1 $(AUDIT).log
+
+# Spark has an environment of its own: its package holds the client too, under the same name as the product's extra.
+SPARK := $(VENV)/spark
+
+spark: $(SPARK)/.installed  ## every model on a Spark server of this machine against DuckDB (needs Java 17)
+	$(BIN)/pytest tests/engine/spark
+	$(BIN)/python -m tests.acceptance.spark
+
+$(SPARK)/.installed: $(STAMP) requirements-spark.lock tests/acceptance/spark_server.lock
+	$(call install,requirements-spark.lock)
+	$(PYTHON) -m venv $(SPARK)
+	$(SPARK)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/acceptance/spark_server.lock
+	touch $@
 
 wheel-check: $(STAMP)  ## the wheel in an empty environment and an empty folder: demo, doctor, up
 	$(BIN)/python -m tests.acceptance.wheel

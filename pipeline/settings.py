@@ -5,11 +5,12 @@ Mathematical constants do not belong here. They are named beside their use.
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from email.utils import getaddresses
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PACKAGE = Path(__file__).resolve().parent
@@ -20,11 +21,16 @@ RESOURCES = _IN_WHEEL if _IN_WHEEL.is_dir() else PACKAGE.parent
 SQL_DIR = RESOURCES / "sql"
 WORKSPACE_FILE = RESOURCES / "workspace.yaml"
 SAMPLE_DEFINITIONS = RESOURCES / "data" / "definitions"
+MANIFEST_NAME = "manifest.json"
 SAMPLE_FIRST_DAY = date(2026, 1, 1)
 SAMPLE_TONIGHT = date(2026, 6, 29)
 SAMPLE_DATA = Path("data")
+DUCKDB = "duckdb"
 Refusal = Literal["none", "forbidden", "missing", "other shape", "single details", "no offset"]
 """How the reads of journeys, which Mailchimp does not document, fail or differ: each was seen or must be expected."""
+
+
+MailSecurity = Literal["starttls", "tls", "none"]
 
 
 def _is_sample(given: dict[str, Any]) -> bool:
@@ -57,6 +63,11 @@ class Settings(BaseSettings):
         default=None,
         description="SQLAlchemy URL of the ledger. By default SQLite in the data dir. Postgres for several hosts.",
     )
+    engine: SecretStr = Field(
+        default=SecretStr(DUCKDB),
+        description="What computes facts and reductions: duckdb, or the address of a Spark Connect server such as "
+        "sc://host:15002. Data dir and cluster need storage with the same paths.",
+    )
     as_of: date | None = Field(
         default=None, description="Tonight: the last day whose data are used. By default the last complete UTC day."
     )
@@ -72,6 +83,23 @@ class Settings(BaseSettings):
         default=None,
         description="URL that receives the morning in ten lines after each publication, as JSON with `text`.",
     )
+
+    address: str = Field(
+        default="http://127.0.0.1:3000",
+        pattern=r"^https?://[^\s?#]+$",
+        description="Where browsers reach `driptune up`. The links of the mail begin with it.",
+    )
+    mail_host: str | None = Field(
+        default=None, description="SMTP server by which the morning is mailed after each publication. None: no mail."
+    )
+    mail_port: int = Field(default=587, ge=1, le=65535, description="Its port: 587 for STARTTLS, 465 for TLS.")
+    mail_security: MailSecurity = Field(
+        default="starttls", description="How the connection is encrypted. The server's certificate must be trusted."
+    )
+    mail_user: str | None = Field(default=None, description="Name by which the mail server knows driptune, if any.")
+    mail_password: SecretStr | None = Field(default=None, description="Password of that name.")
+    mail_from: str | None = Field(default=None, description="Address that the morning comes from.")
+    mail_to: str | None = Field(default=None, description="Addresses that get the morning, separated by commas.")
 
     personal_fields: tuple[str, ...] = Field(
         default=("FNAME", "LNAME", "NAME", "ADDRESS", "PHONE", "BIRTHDAY", "COMPANY"),
@@ -184,6 +212,32 @@ class Settings(BaseSettings):
             ) from error
         return value
 
+    @field_validator("mail_from", "mail_to")
+    @classmethod
+    def _addresses(cls, value: str | None) -> str | None:
+        found = [] if value is None else getaddresses([value])
+        if value is not None and (not value.isprintable() or not all("@" in address for _, address in found)):
+            raise ValueError(f"{value!r} is no address. Write one such as 'driptune@example.com'.")
+        return value
+
+    @model_validator(mode="after")
+    def _mail_is_whole(self) -> Self:
+        if self.mail_host is not None and (self.mail_from is None or self.mail_to is None):
+            raise ValueError("DRIPTUNE_MAIL_HOST is set. Set DRIPTUNE_MAIL_FROM and DRIPTUNE_MAIL_TO, too.")
+        if self.mail_password is not None and self.mail_security == "none":
+            raise ValueError("DRIPTUNE_MAIL_SECURITY 'none' would send DRIPTUNE_MAIL_PASSWORD in the clear.")
+        return self
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, value: SecretStr) -> SecretStr:
+        place = urlsplit(value.get_secret_value())
+        if value.get_secret_value() != DUCKDB and not (place.scheme == "sc" and place.hostname):
+            raise ValueError(
+                "This is no engine. Write 'duckdb', or the address of a cluster such as 'sc://host:15002'."
+            )
+        return value
+
     @classmethod
     def sample(cls) -> Self:
         """The sample account with every default. It reads no `.env` and no environment: they may name an account."""
@@ -205,6 +259,17 @@ class Settings(BaseSettings):
         return self.data_dir / "warehouse" / "working.duckdb"
 
     @property
+    def cluster_address(self) -> str | None:
+        """Where the Spark cluster listens. None if DuckDB is the engine."""
+        engine = self.engine.get_secret_value()
+        return None if engine == DUCKDB else engine
+
+    @property
+    def exchange_dir(self) -> Path:
+        """Through which rows pass between DuckDB and a Spark cluster, while a nightly runs."""
+        return self.data_dir / "warehouse" / "exchange"
+
+    @property
     def published_dir(self) -> Path:
         """What BI tools read: the DuckDB file, the same tables as Parquet, and the manifest."""
         return self.data_dir / "published"
@@ -216,6 +281,16 @@ class Settings(BaseSettings):
             return self.ledger_url.get_secret_value()
         # The name of a folder may hold what means something else in a URL.
         return f"sqlite:///{quote(str(self.data_dir.resolve()))}/ledger/ledger.sqlite"
+
+    @property
+    def manifest_file(self) -> Path:
+        """Written last by every publication. Where it is missing, nothing is published."""
+        return self.published_dir / MANIFEST_NAME
+
+    @property
+    def logins_dir(self) -> Path:
+        """Links into the inbox that nobody has used yet."""
+        return self.data_dir / "logins"
 
     @property
     def reports_dir(self) -> Path:

@@ -57,3 +57,16 @@ def test_the_sample_takes_no_setting_of_an_account(monkeypatch: pytest.MonkeyPat
 def test_a_folder_that_no_database_can_be_in_is_refused_in_words(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValidationError, match="which databases cannot have in a path"):
         Settings(data_dir=tmp_path / name, _env_file=None)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("engine", ["spark", "sc://", "http://host:15002", ""])
+def test_an_engine_that_is_none_is_refused_in_words(engine: str) -> None:
+    with pytest.raises(ValidationError, match="Write 'duckdb', or the address of a cluster"):
+        Settings(engine=engine, _env_file=None)  # type: ignore[arg-type, call-arg]
+
+
+def test_the_token_in_a_clusters_address_is_not_printed() -> None:
+    settings = Settings(engine="sc://host:15002/;token=hush", _env_file=None)  # type: ignore[arg-type, call-arg]
+    assert settings.cluster_address == "sc://host:15002/;token=hush"
+    assert "hush" not in repr(settings)
+    assert Settings(_env_file=None).cluster_address is None  # type: ignore[call-arg]

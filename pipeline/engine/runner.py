@@ -13,12 +13,14 @@ from pathlib import Path
 import duckdb
 
 from pipeline.engine.changes import observe_dimensions
+from pipeline.engine.execution import DuckDBExecution, Execution, rows_of
 from pipeline.engine.inheritance import Inheritance
 from pipeline.engine.model import Model, models
 from pipeline.engine.reach import in_reach
+from pipeline.engine.spark import Cluster, SparkExecution
 from pipeline.engine.state import State
 from pipeline.engine.touched import TouchedDays
-from pipeline.engine.views import column_types, create_view, list_files
+from pipeline.engine.views import column_types, list_files
 from pipeline.engine.windows import EVERYTHING, Window, coalesce, cut
 from pipeline.schemas.base import identity, tables_of
 
@@ -49,6 +51,7 @@ class Engine:
         lake_root: Path,
         parameters: Mapping[str, int | str],
         memory_bytes: int,
+        cluster: Cluster | None = None,
     ) -> None:
         """Read which files the lake has now, and make every table that is missing.
 
@@ -58,6 +61,7 @@ class Engine:
             lake_root: folder of the lake.
             parameters: values of the models' parameters: `currency`, `shared_ip_recipients`, `default_grace_hours`.
             memory_bytes: memory that the connection may use. Long windows are computed in pieces that fit into it.
+            cluster: the Spark cluster that computes the models. None = DuckDB computes them.
         """
         self.models = {model.name: model for model in models(sql_dir)}
         self._connection = connection
@@ -72,6 +76,9 @@ class Engine:
         self._state = State(connection, lake_root, files, tables)
         self._touched = TouchedDays(connection, sql_dir / "touched", self._state)
         self._inheritance = Inheritance(connection, self._state, self.models, sql_dir / "changed", parameters)
+        self._execution: Execution = (
+            DuckDBExecution(connection) if cluster is None else SparkExecution(connection, cluster)
+        )
         self._is_observed = False
         # Several models read the same files. With this their footers are read only once.
         connection.execute("SET parquet_metadata_cache = true")
@@ -124,20 +131,21 @@ class Engine:
     def _delete(self, model: Model, window: Window) -> int:
         if window.is_everything:
             # The table is created again, so that a table of an older release gets today's columns.
-            deleted = _count(self._connection.execute(f"SELECT COUNT(*) FROM {model.name}"))
+            deleted = rows_of(self._connection.execute(f"SELECT COUNT(*) FROM {model.name}"))
             self._connection.execute(f"DROP TABLE {model.name}")
             _create_table(self._connection, model.name, column_types(model.schema))
             return deleted
         sql = f"DELETE FROM {model.name} WHERE day BETWEEN $first_day AND $last_day"
-        return _count(self._connection.execute(sql, {"first_day": window.first_day, "last_day": window.last_day}))
+        return rows_of(self._connection.execute(sql, {"first_day": window.first_day, "last_day": window.last_day}))
 
     def _insert(self, model: Model, window: Window) -> int:
         days = {"first_day": window.first_day, "last_day": window.last_day}
         arguments = {name: {**self._parameters, **days}[name] for name in model.parameters}
-        for table in self._lake_tables[model.name]:
-            files = in_reach(self._state.files(table), model.name, table, window)
-            create_view(self._connection, "lake", table, files)
-        return _count(self._connection.execute(f"INSERT INTO {model.name} BY NAME {model.sql}", arguments))
+        files = {
+            table: in_reach(self._state.files(table), model.name, table, window)
+            for table in self._lake_tables[model.name]
+        }
+        return self._execution.insert(model, files, arguments)
 
     def _fingerprint(self, model: Model) -> str:
         settings = [f"{name}={self._parameters[name]}" for name in model.parameters if name in self._parameters]
@@ -154,8 +162,3 @@ def _create_table(connection: duckdb.DuckDBPyConnection, name: str, types: Mappi
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name.partition('.')[0]}")
     columns = ", ".join(f"{column} {kind}" for column, kind in types.items())
     connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
-
-
-def _count(result: duckdb.DuckDBPyConnection) -> int:
-    row = result.fetchone()
-    return int(row[0]) if row else 0

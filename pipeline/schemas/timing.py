@@ -186,6 +186,17 @@ class SubscriberSendTimes(Table):
     recommended_local_hour: pl.Int64 = column(
         "Send time to use: the subscriber's best hour, else the current one.", HOUR, nullable=True, ge=0, le=23
     )
+    best_local_weekday: pl.Int64 = column(
+        "Day with most engagement of the subscriber's cluster. Null if days differ by no more than chance.",
+        WEEKDAY,
+        nullable=True,
+        ge=0,
+        le=6,
+    )
+    time_zone: pl.String = column(
+        "IANA time zone of these hours and days: the member's, else the account's. Null for who is no member.",
+        nullable=True,
+    )
     confidence_probability: pl.Float64 = share(
         "Probability that it is as good as the current one, or better. Null if unknown."
     )

@@ -104,8 +104,17 @@ def analyse_send_times(
     return SendTimes(
         conform(_clusters_frame(counts, profiles, rates, weekdays).with_columns(stamp), SendTimeClusters),
         conform(_profiles_frame(profiles, rates).with_columns(stamp), SendTimeProfiles),
-        conform(_subscribers_frame(counts, profiles, exposed, choice).with_columns(stamp), SubscriberSendTimes),
+        conform(
+            _subscribers_frame(counts, profiles, exposed, choice, weekdays).with_columns(stamp), SubscriberSendTimes
+        ),
     )
+
+
+def with_zones(send_times: pl.DataFrame, subscribers: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `subscriber_send_times` with the zone of each subscriber's local time, from `core.subscribers`."""
+    zones = subscribers.select("subscriber_key", time_zone="zone")
+    joined = send_times.drop("time_zone").join(zones, on="subscriber_key", how="left", maintain_order="left")
+    return joined.select(send_times.columns)
 
 
 @dataclass(frozen=True)
@@ -172,7 +181,9 @@ def _tells_free_hours(counts: HourCounts) -> np.ndarray:
     return np.asarray(counts.behaviour.sum(axis=1) >= MINIMUM_BEHAVIOUR)
 
 
-def _subscribers_frame(counts: HourCounts, profiles: Profiles, exposed: Exposure, choice: _Choice) -> pl.DataFrame:
+def _subscribers_frame(
+    counts: HourCounts, profiles: Profiles, exposed: Exposure, choice: _Choice, weekdays: np.ndarray
+) -> pl.DataFrame:
     columns = {
         "subscriber_key": counts.subscriber_key,
         "cluster_id": profiles.cluster,
@@ -180,6 +191,7 @@ def _subscribers_frame(counts: HourCounts, profiles: Profiles, exposed: Exposure
         "engagements": exposed.engaged.sum(axis=1).astype(np.int64),
         "behaviour_events": counts.behaviour.sum(axis=1).astype(np.int64),
         "current_local_hour": choice.current,
+        "best_local_weekday": weekdays[profiles.cluster],
         "best": choice.best,
         "confidence": choice.confidence,
         "is_known": choice.is_known,
@@ -190,6 +202,7 @@ def _subscribers_frame(counts: HourCounts, profiles: Profiles, exposed: Exposure
         pl.DataFrame(columns)
         .with_columns(
             current_local_hour=pl.when(pl.col("current_local_hour") >= 0).then("current_local_hour"),
+            best_local_weekday=pl.when(pl.col("best_local_weekday") >= 0).then("best_local_weekday"),
             fallback_level=pl.when((pl.col("sends") >= MINIMUM_SENDS) & engaged_anywhere & pl.col("is_known"))
             .then(pl.lit("subscriber"))
             .otherwise(pl.lit("current hour")),

@@ -4,15 +4,17 @@ What a model computes is said in its file. Which days are due is decided in `pip
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import dagster as dg
 
 from pipeline.common.time import day_number
 from pipeline.engine import Engine, Model, RunResult, Window, column_lineage, models
+from pipeline.engine.spark import Cluster, open_cluster
 from pipeline.lake.store import Lake
 from pipeline.orchestration.asset import PREVIEW_ROWS, Group, asset_key, describe, preview, spec
-from pipeline.orchestration.partitions import DAYS, day_range
+from pipeline.orchestration.partitions import EVERY_DAY, day_range
 from pipeline.orchestration.resources.warehouse import MEMORY_BYTES, Warehouse
 from pipeline.schemas.base import identity
 from pipeline.settings import SQL_DIR, Settings
@@ -35,7 +37,7 @@ def _spec(model: Model) -> dg.AssetSpec:
         deps=[_key(name) for name in model.depends_on],
         description=model.description,
         kinds={"sql", "duckdb"},
-        partitions_def=DAYS,
+        partitions_def=EVERY_DAY,
         metadata={
             **describe(model.schema),
             "partition_expr": "day",
@@ -57,13 +59,20 @@ def build_facts_and_reductions(
     settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Recompute the days that new files, changed definitions or the run's partitions make due."""
-    engine = Engine(warehouse.connection, SQL_DIR, lake.root, _parameters(settings), MEMORY_BYTES)
     first, last = day_range(context.run.tags, settings)
-    engine.touch(Window(day_number(first), day_number(last)))
-    for name, model in engine.models.items():
-        if asset_key(model.schema) in context.selected_asset_keys:
-            metadata = _build_summary(engine.build(name), warehouse)
-            yield dg.MaterializeResult(asset_key(model.schema), metadata=metadata)
+    with _cluster(settings) as cluster:
+        engine = Engine(warehouse.connection, SQL_DIR, lake.root, _parameters(settings), MEMORY_BYTES, cluster)
+        engine.touch(Window(day_number(first), day_number(last)))
+        for name, model in engine.models.items():
+            if asset_key(model.schema) in context.selected_asset_keys:
+                metadata = _build_summary(engine.build(name), warehouse)
+                yield dg.MaterializeResult(asset_key(model.schema), metadata=metadata)
+
+
+def _cluster(settings: Settings) -> AbstractContextManager[Cluster | None]:
+    if settings.cluster_address is None:
+        return nullcontext()
+    return open_cluster(settings.cluster_address, settings.exchange_dir)
 
 
 def _parameters(settings: Settings) -> dict[str, int | str]:

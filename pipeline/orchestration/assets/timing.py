@@ -14,7 +14,7 @@ from pipeline.analysis.send_time.exploration import assign_hours, logged_assignm
 from pipeline.analysis.send_time.frequency import frequency_pressure
 from pipeline.analysis.send_time.inputs import activity_hours, audience, below_cap, engaged_sends
 from pipeline.analysis.send_time.schedule import allowed_hours, schedule_sends
-from pipeline.analysis.send_time.subscribers import SendTimes, analyse_send_times
+from pipeline.analysis.send_time.subscribers import SendTimes, analyse_send_times, with_zones
 from pipeline.charts.figures import delay_chart, send_time_chart
 from pipeline.common.mailable import only_mailable
 from pipeline.common.written import standing
@@ -149,7 +149,8 @@ def learn_send_times(
     log = store.latest(lake.SendTimeAssignments).collect()
     told = sent_as_assigned(sends, log, _hours_of(written), followed=followed)
     found = _send_times(hours, with_draws(sends, log, told), night.settings, night.as_of)
-    return found.clusters, found.profiles, only_mailable(found.subscribers, subscribers)
+    mailable = only_mailable(found.subscribers, subscribers)
+    return found.clusters, found.profiles, with_zones(mailable, subscribers)
 
 
 def _schedule_summary(schedules: pl.DataFrame) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from pipeline.analysis.send_time.profiles import HOURS, fit_profiles, hour_counts
 from pipeline.analysis.send_time.rates import PSEUDO_EXPECTED, cluster_rates, exposure, membership
-from pipeline.analysis.send_time.subscribers import MINIMUM_SENDS, analyse_send_times
+from pipeline.analysis.send_time.subscribers import MINIMUM_SENDS, SendTimes, analyse_send_times, with_zones
 from tests.acceptance.simulations import send_time as simulation
 from tests.worlds.send_times import population
 
@@ -188,3 +188,18 @@ def test_the_day_of_the_week_is_folded_away():
 def test_acceptance_in_small():
     missed = [check for check in simulation.run(scale=0.1) if not check.holds]
     assert not missed
+
+
+def test_everybody_has_the_weekday_of_their_cluster(result: SendTimes) -> None:
+    days = dict(result.clusters.select("cluster_id", "best_local_weekday").iter_rows())
+    own = result.subscribers.select("cluster_id", "best_local_weekday").unique()
+    assert dict(own.iter_rows()) == {cluster: days[cluster] for cluster in own["cluster_id"]}
+
+
+def test_hours_are_told_with_the_zone_that_they_are_in(result: SendTimes) -> None:
+    found = result.subscribers
+    first, *others = found["subscriber_key"]
+    zones = pl.DataFrame({"subscriber_key": [first, -1], "zone": ["Asia/Kolkata", "UTC"]})
+    told = with_zones(found, zones)
+    assert told["subscriber_key"].to_list() == [first, *others]
+    assert told["time_zone"].to_list() == ["Asia/Kolkata", *[None] * len(others)]

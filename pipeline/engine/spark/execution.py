@@ -1,0 +1,67 @@
+"""Models on Spark: the cluster reads the lake's files and copies of the core tables; DuckDB keeps what it computed."""
+
+import glob
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+
+from pipeline.engine.execution import Arguments, rows_of
+from pipeline.engine.model import Model
+from pipeline.engine.spark.cluster import Cluster
+from pipeline.engine.spark.dialect import spark_columns, spark_sql, view_name
+from pipeline.engine.views import Files, lake_tables
+from pipeline.schemas.base import Table, identity, tables_of
+
+
+class SparkExecution:
+    """Computes models on a cluster. A table is shown to the cluster when a model first reads it after it changed."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, cluster: Cluster) -> None:
+        self._connection = connection
+        self._cluster = cluster
+        self._shown_files: dict[str, list[Path]] = {}
+        self._copies: dict[str, Path] = {}
+
+    def insert(self, model: Model, files: Mapping[str, Files], arguments: Arguments) -> int:
+        """As `Execution.insert`."""
+        for table, read in files.items():
+            self._show_files(table, [Path(file.path) for file in read])
+        for name in model.depends_on:
+            if not name.startswith("lake.") and name not in self._copies:
+                self._show_copy(name)
+        folder = self._cluster.write(model.name, spark_sql(model.sql), arguments)
+        rows = f"read_parquet('{_pattern(folder)}', hive_partitioning = false)"
+        inserted = rows_of(self._connection.execute(f"INSERT INTO {model.name} BY NAME FROM {rows}"))
+        shutil.rmtree(folder)
+        self._forget(model.name)
+        return inserted
+
+    def _show_files(self, table: str, paths: list[Path]) -> None:
+        if self._shown_files.get(table) != paths:
+            self._cluster.show(view_name(f"lake.{table}"), paths, spark_columns(lake_tables()[table]))
+            self._shown_files[table] = paths
+
+    def _show_copy(self, name: str) -> None:
+        copy = self._cluster.new_path()
+        self._connection.execute(f"COPY {name} TO '{_quoted(str(copy))}' (FORMAT parquet)")
+        self._cluster.show(view_name(name), [copy], spark_columns(_tables()[name]))
+        self._copies[name] = copy
+
+    def _forget(self, name: str) -> None:
+        copy = self._copies.pop(name, None)
+        if copy is not None:
+            copy.unlink()
+
+
+def _tables() -> Mapping[str, type[Table]]:
+    return {identity(model).qualified_name: model for model in tables_of("core")}
+
+
+def _pattern(folder: Path) -> str:
+    return _quoted(f"{glob.escape(str(folder))}/*.parquet")
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
