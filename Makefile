@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test install up lint bench simulate torture loop nights spark wheel-check audit lock docs docs-serve pictures pages clean
+.PHONY: demo test install up lint bench simulate worlds torture loop approval nights spark wheel-check audit lock docs docs-serve pictures pages clean
 
 demo: $(RUNTIME)  ## the whole nightly on the sample account, from nothing
 	$(BIN)/driptune demo
@@ -32,8 +32,11 @@ lint: $(STAMP)
 bench: $(STAMP)  ## the performance table
 	$(BIN)/python -m tests.acceptance.bench
 
-simulate: $(STAMP)  ## acceptance simulations of the statistics
-	$(BIN)/python -m tests.acceptance.simulate
+simulate: $(STAMP)  ## acceptance simulations of the statistics; `make simulate worlds`: odd input instead
+	$(BIN)/python -m tests.acceptance.simulate $(filter worlds,$(MAKECMDGOALS))
+
+worlds:
+	@test "$(filter simulate,$(MAKECMDGOALS))" || { echo "The worlds are simulated: make simulate worlds" >&2; exit 1; }
 
 torture: $(STAMP)  ## kills, races, damage, full disks, forgeries: what must not break (needs chromium, and root for disks)
 	$(BIN)/python -m tests.acceptance.torture
@@ -125,8 +128,11 @@ pictures: $(STAMP)  ## the pictures of the README, from the standing demo (needs
 pages: $(STAMP)  ## every page of the standing morning in Chromium: errors, requests, size, contrast, keyboard
 	$(BIN)/python -m tests.acceptance.pages
 
-loop: $(STAMP)  ## a change from its proposal, approved in Chromium, to its realised lift
+loop: $(STAMP)  ## four loops on the stand-in account, each to its realised lift, beside what is true
 	$(BIN)/python -m tests.acceptance.loop
+
+approval: $(STAMP)  ## a change from its proposal, approved in Chromium, to its realised lift
+	$(BIN)/python -m tests.acceptance.approval
 
 nights: $(STAMP)  ## ten nightlies, some with late events, against one backfill
 	$(BIN)/python -m tests.acceptance.nights

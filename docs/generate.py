@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documentation: the asset graph, the table catalogue and the methods.
+"""Writes the generated parts of the documentation: the asset graph, the tables, the methods, and what can be known.
 
 `make docs` runs it. `tests/docs` checks that what stands in the files is what today's code says.
 """
@@ -10,6 +10,8 @@ from pathlib import Path
 import dagster as dg
 
 from pipeline.definitions import build_defs
+from pipeline.optimizations.measurement.sizing import LONGEST_DAYS, POWER, Baseline, reachable_lift, sized
+from pipeline.optimizations.proposals.evidence import HELD_OUT, OUTCOME_DAYS
 from pipeline.reports.pages.docstrings import Block
 from pipeline.reports.pages.reference import Method, TableEntry, methods, table_entries
 from pipeline.settings import Settings
@@ -64,6 +66,58 @@ def methods_page() -> str:
     return "\n".join([intro, *(_method(method) for method in methods())])
 
 
+LISTS = (10_000, 50_000)
+"""Members of a list."""
+PLACES = {"all mail": (1.0, 1.02), "a step that a tenth of the list reaches in four weeks": (0.1, 0.2)}
+"""Shares of the list that are mailed at a place within 28 and within 56 days."""
+OUTCOMES = {"clicks of 10%": 0.1, "conversions of 5%": 0.05, "conversions of 1%": 0.01}
+PROMISES = (0.1, 0.2, 0.5)
+
+
+def known_page() -> str:
+    """What can be known of a change on lists of two sizes, how soon, and with how many people kept out."""
+    intro = (
+        "# What can be known\n\nHow soon the effect of a change is known depends on how many people come by, how often "
+        "they do what is counted, and how large the effect is. This table is computed by the functions that plan every "
+        "change (`python docs/generate.py`). Each cell holds the share of people kept out, and the days from the first "
+        f"whole day of the change until its answer. If the promise is true, the answer finds it with a chance of "
+        f"{POWER:.0%}. Outcomes count within {OUTCOME_DAYS} days. All mail reaches the whole list in four weeks, and "
+        "2% newcomers in the next four weeks. The last column holds the smallest effect that can be known within "
+        f"{LONGEST_DAYS} days, with half of the people kept out.\n"
+    )
+    promises = " | ".join(f"{promise:+.0%}" for promise in PROMISES)
+    header = [
+        f"| list | what is changed | what is counted | {promises} | smallest |",
+        "|---|---|---|" + "---|" * (len(PROMISES) + 1),
+    ]
+    rows = [
+        f"| {size:,} | {place} | {outcome} | {' | '.join(_plans(found))} | {_smallest(found)} |"
+        for size in LISTS
+        for place, (early, both) in PLACES.items()
+        for outcome, rate in OUTCOMES.items()
+        for found in [Baseline(round(early * size), round(both * size), rate)]
+    ]
+    closing = (
+        "\nWhere no plan ends in time, a proposal says so before anybody approves it. Such a change can still be made. "
+        "Its effect is then measured without a date, by an interval that holds on all nights at once.\n"
+    )
+    return "\n".join([intro, *header, *rows, closing])
+
+
+def _plans(found: Baseline) -> list[str]:
+    """For each promise the share kept out and the days until the answer."""
+    told = []
+    for promise in PROMISES:
+        share, plan = sized(found, promise, window_days=OUTCOME_DAYS, least_share=HELD_OUT)
+        told.append(f"{share:.0%}, {plan.days + OUTCOME_DAYS} days" if plan.days else f"not in {LONGEST_DAYS} days")
+    return told
+
+
+def _smallest(found: Baseline) -> str:
+    lift = reachable_lift(found, window_days=OUTCOME_DAYS)
+    return "none" if lift is None else f"{lift:+.0%}"
+
+
 def _table(entry: TableEntry) -> str:
     lines = [
         f"## {entry.name}\n",
@@ -109,6 +163,7 @@ def pages() -> dict[Path, str]:
         architecture: with_graph(architecture.read_text(encoding="utf-8")),
         DOCS / "tables.md": tables_page(),
         DOCS / "methods.md": methods_page(),
+        DOCS / "known.md": known_page(),
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -12,20 +13,27 @@ from pipeline.operations.soundness import sound_keys, sound_lake
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.orchestration import assets
 from pipeline.orchestration.jobs import apply_changes, nightly, release_people
-from pipeline.orchestration.partitions import tonight
+from pipeline.orchestration.partitions import days, tonight
 from pipeline.orchestration.resources.warehouse import Warehouse, open_warehouse
 from pipeline.orchestration.schedules import nightly_schedule, release_schedule
 from pipeline.orchestration.sensors import apply_approved, end_dead_runs, failure_alert, propose, tick_alert
 from pipeline.settings import Settings
 
 
-def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
-    """All definitions for the given settings; `overrides` replace resources by name.
+def build_defs(settings: Settings, *asked: date, **overrides: Any) -> dg.Definitions:
+    """All definitions for the given settings.
 
-    Nothing is read or written before a run.
+    Args:
+        settings: say where everything is. Of the lake only the first day is looked up; nothing else is read or written
+            before a run.
+        asked: days that are to be run, although the account may begin later.
+        overrides: replace resources by name.
     """
+    partitions = days(settings, *asked)
+    found = dg.load_assets_from_package_module(assets)
+    made = [one for one in found if isinstance(one, dg.AssetsDefinition)]
     return dg.Definitions(
-        assets=dg.load_assets_from_package_module(assets),
+        assets=dg.map_asset_specs(lambda spec: _by_day(spec, partitions), made),
         jobs=[nightly, apply_changes, release_people],
         schedules=[nightly_schedule(settings), release_schedule(settings)],
         sensors=[sensor(settings) for sensor in (failure_alert, tick_alert, end_dead_runs, propose, apply_approved)],
@@ -43,6 +51,11 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
         },
         executor=dg.in_process_executor,
     )
+
+
+def _by_day(spec: dg.AssetSpec, partitions: dg.DailyPartitionsDefinition) -> dg.AssetSpec:
+    """The asset, which has the given days if it has any."""
+    return spec.replace_attributes(partitions_def=partitions) if spec.partitions_def else spec
 
 
 def _clean_warehouse(settings: Settings) -> AbstractContextManager[Warehouse]:

@@ -5,11 +5,12 @@ Mathematical constants do not belong here. They are named beside their use.
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from email.utils import getaddresses
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PACKAGE = Path(__file__).resolve().parent
@@ -20,12 +21,16 @@ RESOURCES = _IN_WHEEL if _IN_WHEEL.is_dir() else PACKAGE.parent
 SQL_DIR = RESOURCES / "sql"
 WORKSPACE_FILE = RESOURCES / "workspace.yaml"
 SAMPLE_DEFINITIONS = RESOURCES / "data" / "definitions"
+MANIFEST_NAME = "manifest.json"
 SAMPLE_FIRST_DAY = date(2026, 1, 1)
 SAMPLE_TONIGHT = date(2026, 6, 29)
 SAMPLE_DATA = Path("data")
 DUCKDB = "duckdb"
 Refusal = Literal["none", "forbidden", "missing", "other shape", "single details", "no offset"]
 """How the reads of journeys, which Mailchimp does not document, fail or differ: each was seen or must be expected."""
+
+
+MailSecurity = Literal["starttls", "tls", "none"]
 
 
 def _is_sample(given: dict[str, Any]) -> bool:
@@ -78,6 +83,23 @@ class Settings(BaseSettings):
         default=None,
         description="URL that receives the morning in ten lines after each publication, as JSON with `text`.",
     )
+
+    address: str = Field(
+        default="http://127.0.0.1:3000",
+        pattern=r"^https?://[^\s?#]+$",
+        description="Where browsers reach `driptune up`. The links of the mail begin with it.",
+    )
+    mail_host: str | None = Field(
+        default=None, description="SMTP server by which the morning is mailed after each publication. None: no mail."
+    )
+    mail_port: int = Field(default=587, ge=1, le=65535, description="Its port: 587 for STARTTLS, 465 for TLS.")
+    mail_security: MailSecurity = Field(
+        default="starttls", description="How the connection is encrypted. The server's certificate must be trusted."
+    )
+    mail_user: str | None = Field(default=None, description="Name by which the mail server knows driptune, if any.")
+    mail_password: SecretStr | None = Field(default=None, description="Password of that name.")
+    mail_from: str | None = Field(default=None, description="Address that the morning comes from.")
+    mail_to: str | None = Field(default=None, description="Addresses that get the morning, separated by commas.")
 
     personal_fields: tuple[str, ...] = Field(
         default=("FNAME", "LNAME", "NAME", "ADDRESS", "PHONE", "BIRTHDAY", "COMPANY"),
@@ -144,7 +166,8 @@ class Settings(BaseSettings):
     )
     shared_ip_recipients: int = Field(
         default=10,
-        description="Recipients from whose messages one IP address clicks in a day to be taken for a scanner.",
+        description="Recipients of one day's mail for whom one IP address acts, nearly always within half an hour of "
+        "sending, to be taken for a scanner.",
     )
     release_late_hours: int = Field(
         default=36,
@@ -199,6 +222,22 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("mail_from", "mail_to")
+    @classmethod
+    def _addresses(cls, value: str | None) -> str | None:
+        found = [] if value is None else getaddresses([value])
+        if value is not None and (not value.isprintable() or not all("@" in address for _, address in found)):
+            raise ValueError(f"{value!r} is no address. Write one such as 'driptune@example.com'.")
+        return value
+
+    @model_validator(mode="after")
+    def _mail_is_whole(self) -> Self:
+        if self.mail_host is not None and (self.mail_from is None or self.mail_to is None):
+            raise ValueError("DRIPTUNE_MAIL_HOST is set. Set DRIPTUNE_MAIL_FROM and DRIPTUNE_MAIL_TO, too.")
+        if self.mail_password is not None and self.mail_security == "none":
+            raise ValueError("DRIPTUNE_MAIL_SECURITY 'none' would send DRIPTUNE_MAIL_PASSWORD in the clear.")
+        return self
+
     @classmethod
     def sample(cls) -> Self:
         """The sample account with every default. It reads no `.env` and no environment: they may name an account."""
@@ -242,6 +281,16 @@ class Settings(BaseSettings):
             return self.ledger_url.get_secret_value()
         # The name of a folder may hold what means something else in a URL.
         return f"sqlite:///{quote(str(self.data_dir.resolve()))}/ledger/ledger.sqlite"
+
+    @property
+    def manifest_file(self) -> Path:
+        """Written last by every publication. Where it is missing, nothing is published."""
+        return self.published_dir / MANIFEST_NAME
+
+    @property
+    def logins_dir(self) -> Path:
+        """Links into the inbox that nobody has used yet."""
+        return self.data_dir / "logins"
 
     @property
     def reports_dir(self) -> Path:

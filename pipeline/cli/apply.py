@@ -3,12 +3,10 @@
 from datetime import UTC, datetime
 
 import click
-from rich.console import Console
 
 from pipeline.cli.decide import ACTOR
+from pipeline.cli.output import tell
 from pipeline.settings import Settings
-
-console = Console(highlight=False, soft_wrap=True)
 
 
 @click.command("apply")
@@ -19,21 +17,24 @@ def apply_command(optimization_id: str | None, dry_run: bool) -> None:
 
     An application that was cut short is finished.
     """
-    from pipeline.operations import applying
-    from pipeline.optimizations.ledger import open_ledger
-
-    settings, now = Settings(), datetime.now(UTC)
     if dry_run and optimization_id is None:
         raise click.UsageError("--dry-run needs the id of a record.")
+    settings, now = Settings(), datetime.now(UTC)
+    from pipeline.optimizations.ledger import open_ledger
+
     with open_ledger(settings) as ledger:
+        if optimization_id is not None:
+            ledger.record(optimization_id)  # refuses an unknown id before anything is imported that takes long
+        from pipeline.operations import applying
+
         if optimization_id is None:
-            applying.apply_due(settings, ledger, now=now, tell=_tell)
+            applying.apply_due(settings, ledger, now=now, tell=tell)
         elif dry_run:
             for line in applying.dry_run(settings, ledger, optimization_id).lines():
-                _tell(line)
+                tell(line)
         else:
             done = applying.apply_one(settings, ledger, optimization_id, now=now)
-            _tell(f"{optimization_id}: applied from {done.applied_day} on; {applying.written_in_words(done)}.")
+            tell(f"{optimization_id}: applied from {done.applied_day} on; {applying.written_in_words(done)}.")
 
 
 @click.command()
@@ -43,16 +44,14 @@ def apply_command(optimization_id: str | None, dry_run: bool) -> None:
 def rollback(optimization_id: str, reason: str, actor: str) -> None:
     """Put back what stood before a change was applied."""
     from pipeline.config.approvals import load_approvals
-    from pipeline.operations import applying
     from pipeline.optimizations.ledger import open_ledger
     from pipeline.optimizations.review import known_approver
 
     settings = Settings()
     known_approver(load_approvals(settings.definitions), actor)
     with open_ledger(settings) as ledger:
+        ledger.record(optimization_id)
+        from pipeline.operations import applying
+
         done = applying.roll_back(settings, ledger, optimization_id, actor=actor, reason=reason, now=datetime.now(UTC))
-    _tell(f"{optimization_id}: rolled back; {applying.put_back_in_words(done)}")
-
-
-def _tell(line: str) -> None:
-    console.print(line, markup=False)
+    tell(f"{optimization_id}: rolled back; {applying.put_back_in_words(done)}")

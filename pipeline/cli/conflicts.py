@@ -2,6 +2,7 @@
 
 import click
 
+from pipeline.cli.output import need_publication
 from pipeline.settings import Settings
 
 
@@ -14,10 +15,11 @@ def conflicts(workflow: str, subscriber: str | None) -> None:
     WORKFLOW is an id of flows.yaml, or a YAML file with one flow. It is tried on the past 30 days. With --subscriber
     the command tells what would collide if that person entered it tonight.
     """
+    settings = Settings()
+    need_publication(settings)
     from pipeline.operations.one_subscriber import LastNight
     from pipeline.operations.proposed_workflow import check_for_subscriber, check_workflow
 
-    settings = Settings()
     if subscriber is None:
         lines = check_workflow(settings, workflow)
     else:

@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from rich.console import Console
 
-from pipeline.common.words import lift
+from pipeline.cli.output import AS_JSON, console, print_json, tell
+from pipeline.common.words import lift, share
 from pipeline.settings import Settings
 
-console = Console(highlight=False)
 ACTOR = click.option(
     "--as", "actor", default=getpass.getuser, show_default="your login", help="Your name in approvals.yaml."
 )
@@ -32,7 +31,8 @@ APPLIED = {
 
 
 @click.command()
-def pending() -> None:
+@AS_JSON
+def pending(as_json: bool) -> None:
     """List the proposals that wait for a decision.
 
     The proposal with the largest expected gain comes first.
@@ -41,37 +41,42 @@ def pending() -> None:
     from pipeline.schemas.vocabulary import RecordStatus as Status
 
     with open_ledger(Settings()) as ledger:
-        records = ledger.records(Status.PENDING)
-    if not records:
-        console.print("Nothing waits for a decision.")
+        records = sorted(ledger.records(Status.PENDING), key=lambda one: -(one.proposal.expected_value or 0))
+    if as_json:
+        print_json([record.model_dump(mode="json") for record in records])
         return
-    for record in sorted(records, key=lambda one: -(one.proposal.expected_value or 0)):
+    if not records:
+        tell("Nothing waits for a decision.")
+        return
+    for record in records:
         made = record.proposal
         gain = "" if made.expected_value is None else f", {made.expected_value:+,.0f} conversions in four weeks"
-        console.print(f"{record.optimization_id}  {made.title}", markup=False, soft_wrap=True)
+        tell(f"{record.optimization_id}  {made.title}")
+        day = made.evidence.get("answer_day")
         told = f"{made.kind.replace('_', ' ')}, {made.risk} risk{gain}; lapses {record.expires_at:%Y-%m-%d}"
-        console.print(f"{'':<18}{told}", style="dim", markup=False, soft_wrap=True)
-    closing = "\n`driptune show ID` gives the evidence. `driptune approve ID` and `driptune reject ID` decide."
-    console.print(closing, markup=False, soft_wrap=True)
+        told += f"; answer expected by {day}" if day else ""
+        console.print(f"{'':<18}{told}", style="dim", markup=False)
+    tell("\n`driptune show ID` gives the evidence. `driptune approve ID` and `driptune reject ID` decide.")
 
 
 @click.command()
 @click.argument("optimization_id")
-@click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
+@AS_JSON
 def show(optimization_id: str, as_json: bool) -> None:
     """Show a proposal, its evidence and its history."""
     from pipeline.optimizations.ledger import open_ledger
-    from pipeline.optimizations.realised import in_a_word
-    from pipeline.published.reader import published_table
-    from pipeline.schemas.loop import RealisedLift
 
     settings = Settings()
     with open_ledger(settings) as ledger:
         record, events = ledger.record(optimization_id), ledger.history(optimization_id)
     made = record.proposal
     if as_json:
-        click.echo(record.model_dump_json(indent=2))
+        print_json(record.model_dump(mode="json"))
         return
+    from pipeline.optimizations.realised import answer_in_words, in_a_word
+    from pipeline.published.reader import published_table
+    from pipeline.schemas.loop import RealisedLift
+
     evidence = dict(made.evidence)
     console.print(f"{made.title}\n", style="bold", markup=False)
     _line("record", f"{optimization_id}, revision {record.revision}, {record.status}")
@@ -86,11 +91,14 @@ def show(optimization_id: str, as_json: bool) -> None:
     _line("because", str(evidence.get("summary", "")))
     if made.expected_lift is not None:
         _line("promised", lift(made.expected_lift, made.expected_lift_low, made.expected_lift_high))
+    if evidence.get("answer") and made.holdout_share:
+        _line("measured", f"{evidence['answer']} Kept out now: {share(record.holdout_share)}.")
     tonight = in_a_word(published_table(settings.published_dir, RealisedLift))
     for row in tonight.filter(optimization_id=optimization_id).iter_rows(named=True):
         found = [row[f"realised_lift{end}"] for end in ("", "_low", "_high")]
         told = row["status"] if found[0] is None else f"{lift(*found)} of {row['metric']}: {row['outcome']}"
         _line("realised", told)
+        _line("answer", answer_in_words(row))
     for name in ("n", "method", "identification", "window", "source", "as_of_day", "data_version"):
         if evidence.get(name) is not None:
             _line(name.replace("_", " "), str(evidence[name]))
@@ -98,11 +106,11 @@ def show(optimization_id: str, as_json: bool) -> None:
         _line("guardrail", f"{guardrail['name']}: {guardrail['status']} ({guardrail['detail']})")
     _line("approvals", f"{len(record.approvals)} of {record.approvals_required}; lapses {record.expires_at:%Y-%m-%d}")
     _line("evidence", made.evidence_hash[:16])
-    console.print("\nHistory")
+    tell("\nHistory")
     for event in events:
         reason = event.payload.get("reason")
         told = f"  {event.occurred_at:%Y-%m-%d %H:%M} {event.event_type.replace('_', ' ')} by {event.actor}"
-        console.print(told + (f": {reason}" if reason else ""), markup=False)
+        tell(told + (f": {reason}" if reason else ""))
 
 
 @click.command()
@@ -176,13 +184,13 @@ def _decide(
         record = decide(ledger, policy, seen, now=datetime.now(UTC), **terms)
     missing = record.approvals_required - len(record.approvals)
     if record.status == "pending" and missing:
-        console.print(f"{optimization_id}: your approval is recorded. It needs {missing} more, by another person.")
+        tell(f"{optimization_id}: your approval is recorded. It needs {missing} more, by another person.")
     else:
-        console.print(f"{optimization_id}: {done_word}.")
+        tell(f"{optimization_id}: {done_word}.")
 
 
 def _line(name: str, text: str) -> None:
-    console.print(f"  {name:<16}{text}", markup=False, soft_wrap=True)
+    tell(f"  {name:<16}{text}")
 
 
 decide_commands = (pending, show, approve, reject, withdraw, done)

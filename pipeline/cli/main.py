@@ -13,23 +13,25 @@ from typing import Any
 
 import click
 from pydantic import ValidationError
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.cli.apply import apply_command, rollback
 from pipeline.cli.conflicts import conflicts
 from pipeline.cli.decide import decide_commands
 from pipeline.cli.export import export
+from pipeline.cli.output import Known, console, tell
 from pipeline.cli.release import release_command
+from pipeline.cli.serve import serve_commands
+from pipeline.cli.state import state_commands
 from pipeline.cli.subscribers import decide, explain, replay
 from pipeline.common.errors import DriptuneError, disk_trouble
+from pipeline.operations.nights import check_nights
 from pipeline.settings import Settings
 
-console = Console(highlight=False, soft_wrap=True)
 DAY = click.DateTime(["%Y-%m-%d"])
 
 
-class Commands(click.Group):
+class Commands(Known):
     """Turns expected errors into a message and exit code 1."""
 
     def invoke(self, context: click.Context) -> Any:
@@ -38,7 +40,8 @@ class Commands(click.Group):
             return super().invoke(context)
         except ValidationError as error:
             for problem in error.errors():
-                click.echo(f"Setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}", err=True)
+                name = ".".join(map(str, problem["loc"])) or "mail_*"
+                click.echo(f"Setting {name}: {problem['msg']}", err=True)
         except DriptuneError as error:
             click.echo(str(error), err=True)
         except Exception as error:
@@ -96,64 +99,6 @@ def backfill(first: datetime, last: datetime) -> None:
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=3000, show_default=True, type=int, help="The port to listen on.")
-def up(host: str, port: int) -> None:
-    """Serve the Dagster UI, the inbox and the pages.
-
-    The schedule and the sensors run until the command ends.
-    """
-    from pipeline.serving.up import address_here, serve
-
-    here = address_here(host, port)
-    console.print(f"The Dagster UI is on {here}, the pages are on {here}/reports/. Ctrl-C ends both.")
-    serve(Settings(), host, port, lambda line: console.print(line, markup=False))
-
-
-@main.command()
-def digest() -> None:
-    """Print the digest of the last night in at most ten lines."""
-    from pipeline.operations.after_publication import digest_lines
-    from pipeline.optimizations.ledger import open_ledger
-
-    settings = Settings()
-    with open_ledger(settings) as ledger:
-        lines = digest_lines(settings, ledger)
-    if not lines:
-        raise DriptuneError("Nothing is published yet. Run driptune nightly first.")
-    for line in lines:
-        console.print(line, markup=False)
-
-
-@main.command()
-def pages() -> None:
-    """Write the pages anew.
-
-    They then show what was decided since the last night.
-    """
-    from pipeline.operations.after_publication import write_all_pages
-    from pipeline.optimizations.ledger import open_ledger
-
-    settings = Settings()
-    with open_ledger(settings) as ledger:
-        written = write_all_pages(settings, ledger)
-    if not written:
-        raise DriptuneError("Nothing is published yet. Run driptune nightly first.")
-    console.print(f"Wrote {len(written)} pages; open {settings.reports_dir}/index.html.")
-
-
-@main.command()
-def verify() -> None:
-    """Check lake, publication and ledger for damage.
-
-    The key and the working file are checked, too. The published counts are compared with Mailchimp's.
-    """
-    from pipeline.operations.health import verification
-
-    _report(verification(Settings()))
-
-
-@main.command()
 def restore() -> None:
     """Put a sound snapshot in place of a damaged publication.
 
@@ -179,17 +124,9 @@ def repair() -> None:
     settings = Settings()
     told = repair(settings)
     for line in told or ["Nothing is damaged in lake, working file and ledger. Run driptune nightly."]:
-        console.print(line, markup=False)
+        tell(line)
     if told:
         _run(settings, published_night(settings))
-
-
-@main.command()
-def doctor() -> None:
-    """Check versions, disk, definitions and access to Mailchimp."""
-    from pipeline.operations.health import diagnosis
-
-    _report(diagnosis(Settings()))
 
 
 @main.command()
@@ -208,7 +145,7 @@ def forget(address: str) -> None:
     console.print("Delete the person in Mailchimp and in your event files too. driptune does not write there.")
 
 
-@main.group()
+@main.group(cls=Known)
 def flows() -> None:
     """Work with the flow map."""
 
@@ -225,41 +162,8 @@ def flows_init() -> None:
     console.print(f"Wrote {written}. Read its comments, name your flows, then run driptune nightly.")
 
 
-@main.group()
-def simulate() -> None:
-    """Try the methods on your own data."""
-
-
-@simulate.command("anomalies")
-def simulate_anomalies() -> None:
-    """Try the anomaly detector on your history.
-
-    It tells how many alerts would have been false, and how soon planted incidents would have been found.
-    """
-    from pipeline.published.reader import read_publication
-    from pipeline.reports.anomaly_trial import trial_lines
-
-    settings = Settings()
-    tables = read_publication(settings.published_dir)
-    if not tables:
-        raise DriptuneError("Nothing is published yet, so there is no history. Run driptune nightly first.")
-    for line in trial_lines(tables, settings.holidays):
-        console.print(line, markup=False)
-
-
-@simulate.command("decisions")
-@click.option("--subscribers", default=1_000, show_default=True, help="The number of people at each decision point.")
-def simulate_decisions(subscribers: int) -> None:
-    """Compare answers for single people with the night.
-
-    `driptune decide` is asked for many people at each decision point, and must say what the night said.
-    """
-    from pipeline.operations.one_subscriber import check_decisions
-
-    _report(list(check_decisions(Settings(), subscribers)))
-
-
-for command in (conflicts, *decide_commands, apply_command, release_command, rollback, decide, explain, replay, export):
+OTHER_COMMANDS = (conflicts, apply_command, release_command, rollback, decide, explain, replay, export)
+for command in (*state_commands, *serve_commands, *decide_commands, *OTHER_COMMANDS):
     main.add_command(command)
 
 
@@ -288,6 +192,7 @@ def _command() -> str:
 
 
 def _run(settings: Settings, as_of: date, first: date | None = None) -> None:
+    check_nights(first or as_of, as_of, datetime.now(UTC))
     from pipeline.cli.nightly import run_night
     from pipeline.operations.after_publication import digest_lines, follow_publication
     from pipeline.optimizations.ledger import open_ledger
@@ -298,7 +203,7 @@ def _run(settings: Settings, as_of: date, first: date | None = None) -> None:
         follow_publication(settings, ledger, now=datetime.now(UTC))
         lines = digest_lines(settings, ledger)
     for line in lines:
-        console.print(line, markup=False)
+        tell(line)
 
 
 @contextmanager
@@ -311,11 +216,3 @@ def _progress() -> Iterator[Callable[[str, int], None]]:
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("starting", total=None)
         yield lambda step, steps: bar.update(task, advance=1, total=steps, description=step)
-
-
-def _report(findings: list[tuple[bool, str]]) -> None:
-    for is_good, text in findings:
-        console.print(("[green]ok   [/green]" if is_good else "[red]wrong[/red]") + " ", end="")
-        console.print(text, markup=False)
-    if not all(is_good for is_good, _ in findings):
-        sys.exit(1)

@@ -1,11 +1,9 @@
 """`driptune release`: people are let into flows at the moment that was decided for them."""
 
 import click
-from rich.console import Console
 
+from pipeline.cli.output import tell
 from pipeline.settings import Settings
-
-console = Console(highlight=False, soft_wrap=True)
 
 
 @click.command("release")
@@ -17,23 +15,19 @@ def release_command(dry_run: bool, is_stop: bool, is_go: bool) -> None:
 
     `driptune up` does this every ten minutes. Nobody is let in twice.
     """
-    from pipeline.operations import releasing
-    from pipeline.optimizations.ledger import open_ledger
-
     if dry_run + is_stop + is_go > 1:
         raise click.UsageError("--dry-run, --stop and --go exclude each other.")
     settings = Settings()
+    from pipeline.operations import releasing
+    from pipeline.optimizations.ledger import open_ledger
+
     if is_stop:
         releasing.stop(settings)
-        _tell("Releases are stopped. Nobody is let in until driptune release --go.")
+        tell("Releases are stopped. Nobody is let in until driptune release --go.")
     elif is_go:
         releasing.go(settings)
-        _tell("Releases go on with the next look.")
+        tell("Releases go on with the next look.")
     else:
         with open_ledger(settings) as ledger:
             act = releasing.expected_releases if dry_run else releasing.release_due
-            act(settings, ledger, _tell)
-
-
-def _tell(line: str) -> None:
-    console.print(line, markup=False)
+            act(settings, ledger, tell)

@@ -4,6 +4,7 @@ from datetime import datetime
 
 import click
 
+from pipeline.cli.output import need_publication
 from pipeline.common.words import counted, share
 from pipeline.settings import Settings
 
@@ -21,9 +22,11 @@ def decide(subscriber: str, point: str) -> None:
     SUBSCRIBER is an e-mail address, a Mailchimp member id or a subscriber_key. POINT is an id of decision_points.yaml
     or content_blocks.yaml. The answer is made now from what the last night knew.
     """
+    settings = Settings()
+    need_publication(settings)
     from pipeline.operations.one_subscriber import LastNight
 
-    night = LastNight(Settings())
+    night = LastNight(settings)
     answer = night.decide(night.find(subscriber), point)
     row = answer.now
     click.echo(f"{point}: {row['arm']}, as of {night.as_of}")
@@ -48,9 +51,11 @@ def explain(subscriber: str, rule: str) -> None:
 
     SUBSCRIBER is an e-mail address, a Mailchimp member id or a subscriber_key. RULE is an id of rules.yaml.
     """
+    settings = Settings()
+    need_publication(settings)
     from pipeline.operations.one_subscriber import LastNight
 
-    night = LastNight(Settings())
+    night = LastNight(settings)
     found = night.explain(night.find(subscriber), rule)
     click.echo(f"{rule}: {'holds' if found.is_match else 'does not hold'}, as of {night.as_of}")
     for row in found.conditions.iter_rows(named=True):

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.config.delivery import Deliver, Described
+from pipeline.config.delivery import Deliver, Described, FieldName
 from pipeline.config.reader import Definition, Mistake, Name, load_definition, repeated_ids
 from pipeline.schemas.vocabulary import StepKind, StepStatus, WorkflowStatus
 
@@ -80,6 +80,7 @@ class Flow(Described):
     Without steps those of Mailchimp are meant. What an entry says of a journey overrides what Mailchimp says. With
     `waits: mailchimp` the delays of its steps are no such word: they hold only where Mailchimp tells none.
     `released_by: driptune` lets people in by the start in `deliver`, at most `release_at_most` of them by one approval.
+    Who holds a number in the merge field `wait_field` is let in so many hours after coming into the flow.
     """
 
     id: Name
@@ -93,6 +94,7 @@ class Flow(Described):
     deliver: Deliver | None = None
     released_by: Literal["driptune"] | None = None
     release_at_most: int = Field(default=RELEASED_AT_MOST, ge=1)
+    wait_field: FieldName | None = None
     steps: list[Step] = Field(default_factory=list)
 
     @model_validator(mode="before")
@@ -131,6 +133,11 @@ class Flow(Described):
         if self.released_by and not (self.deliver and self.deliver.start):
             text = "nothing says how people are let in. Write `deliver` with a trigger, an event or a tag beside it."
             yield ("released_by",), text
+        if self.wait_field and not self.released_by:
+            yield (
+                ("wait_field",),
+                "driptune does not let people into this flow. Write `released_by: driptune` beside it.",
+            )
 
     def _unknown_steps(self) -> Iterator[Mistake]:
         known = {step.id for step in self.steps}

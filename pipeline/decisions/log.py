@@ -79,13 +79,16 @@ def served_decisions(log: pl.DataFrame, written: pl.DataFrame, outcomes: pl.Data
     Args:
         log: rows of `lake.decisions` of one decision point.
         written: rows of `core.written_values` of the records that deliver this decision point.
-        outcomes: rows of `message_outcomes` of the steps whose messages an arm is served with.
+        outcomes: rows of `message_outcomes` of the steps whose messages an arm is served with, and in `shows` the arms
+            that a message may show.
 
     Returns:
-        The rows of the log with the columns of `outcomes`. An arm is served with a message if it stood in the account
-        when the message was sent. The decision is the latest one for this arm of the nights before the message.
+        The rows of the log with the columns of `outcomes` but `shows`. An arm is served with a message if it stood in
+        the account when the message was sent, and the message is one that shows it: who passed the branch before their
+        value changed went the other way. The decision is the latest one for this arm of the nights before the message.
     """
-    held = stood_when_sent(outcomes, written).rename({"value": "arm"})
+    held = stood_when_sent(outcomes, written).filter(pl.col("value").is_in(pl.col("shows")))
+    held = held.rename({"value": "arm"}).drop("shows")
     decided = (
         held.with_columns(night=day_of("sent_us") - 1)
         .sort("night")

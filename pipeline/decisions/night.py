@@ -103,7 +103,7 @@ class Delivered:
             return None
         last = standing.row(-1, named=True)
         policy = json.loads(last["after"]).get("policy")
-        return Switch(policy, last["optimization_id"], last["holdout_share"]) if policy else None
+        return Switch(policy, last["optimization_id"], last["standing_holdout_share"]) if policy else None
 
     def policies(self, decision_point_id: str) -> set[str]:
         """The policies to which records that wait or stand switch a decision point."""
@@ -216,16 +216,19 @@ def profiles_of(facts: Facts, merge_fields: list[str], *, as_of: date) -> pl.Dat
 def _outcomes(
     one: DecisionDefinition, facts: Facts, written: pl.DataFrame, as_of: date, window_days: int
 ) -> pl.DataFrame:
-    """What followed the messages since the first arm was written, as a record's lift is measured later."""
+    """What followed the messages since the first arm was written, as a record's lift is measured later.
+
+    `shows` lists the arms that a message may show: of a path those that lead to its step, of a content block all.
+    """
     first_us: int | None = written["from_us"].min()  # type: ignore[assignment]
+    first = as_of + timedelta(days=1) if first_us is None else numbered_day(first_us // DAY_US)
     read = exposures.Facts(facts.steps, facts.workflows, facts.messages, facts.conversions, facts.subscribers)
-    return exposures.message_outcomes(
-        read,
-        one.workflow_id,
-        one.mailed_step_ids,
-        first=as_of + timedelta(days=1) if first_us is None else numbered_day(first_us // DAY_US),
-        last=as_of,
-        window_days=window_days,
+    arms = one.point.arms
+    return pl.concat(
+        exposures.message_outcomes(
+            read, one.workflow_id, (step_id,), first=first, last=as_of, window_days=window_days
+        ).with_columns(shows=pl.lit([arm.arm for arm in arms if not one.is_path or arm.target_step_id == step_id]))
+        for step_id in one.mailed_step_ids
     )
 
 

@@ -35,12 +35,14 @@ class FlowStart:
         start: what lets a person in, as JSON.
         first_wait_hours: planned wait between the entry and the first step.
         most: most people let in by one approval.
+        wait_field: merge field that holds the hours each person waits; none where everybody waits the planned time.
     """
 
     workflow_id: str
     start: str
     first_wait_hours: int
     most: int
+    wait_field: str | None = None
 
 
 def released_steps(starts: Sequence[FlowStart], steps: pl.DataFrame) -> pl.DataFrame:
@@ -53,32 +55,43 @@ def released_steps(starts: Sequence[FlowStart], steps: pl.DataFrame) -> pl.DataF
     Returns:
         The columns of `FlowStart` with `step_key`, `step_id` and `position`.
     """
-    schema = {"workflow_id": pl.String, "start": pl.String, "first_wait_hours": pl.Int64, "most": pl.Int64}
-    rows = [(one.workflow_id, one.start, one.first_wait_hours, one.most) for one in starts]
+    text, number = pl.String, pl.Int64
+    schema = {"workflow_id": text, "start": text, "first_wait_hours": number, "most": number, "wait_field": text}
+    rows = [(one.workflow_id, one.start, one.first_wait_hours, one.most, one.wait_field) for one in starts]
     flows = pl.DataFrame(rows, schema=schema, orient="row")
     mailing = steps.filter((pl.col("kind") == "email") & (pl.col("status") != "deleted")).sort("position")
     first = mailing.unique("workflow_id", keep="first", maintain_order=True).filter(pl.col("status") == "active")
     return flows.join(first.select("workflow_id", "step_key", "step_id", "position"), on="workflow_id", how="inner")
 
 
-def waiting(entries: pl.DataFrame, messages: pl.DataFrame, released: pl.DataFrame) -> pl.DataFrame:
+def waiting(
+    entries: pl.DataFrame, messages: pl.DataFrame, released: pl.DataFrame, stands: pl.DataFrame
+) -> pl.DataFrame:
     """Who came into a flow, by the user's events or to the step before the e-mail, and has not got the e-mail.
 
     Args:
         entries: `core.step_entries` of people who can be mailed.
         messages: `core.messages`.
         released: rows of `released_steps`.
+        stands: the values that stand in the account tonight, as rows of `core.written_values`.
 
     Returns:
-        One row per person and flow: `subscriber_key`, `workflow_id`, `step_id` and `planned_us`, the end of the planned
-        wait after the newest entry.
+        One row per person and flow: `subscriber_key`, `workflow_id`, `step_id` and `planned_us`, the end of the wait
+        after the newest entry. It takes the hours that the flow's `wait_field` holds for the person, such as those of
+        a test of waits. For everybody else it is the planned wait.
     """
     # The last step of a flow is completed the moment it is entered, with its e-mail still to come.
     is_open = (pl.col("outcome") == "timeout") | (
         (pl.col("outcome") == "completed") & (pl.col("outcome_us") == pl.col("entered_us"))
     )
     known = entries.filter(is_open & (pl.col("entry_source") == "event"))
-    place = released.select("step_key", "workflow_id", "step_id", "position", "first_wait_hours")
+    place = released.select("step_key", "workflow_id", "step_id", "position", "first_wait_hours", "wait_field")
+    own_waits = stands.select(
+        "subscriber_key",
+        wait_field="means",
+        own_hours=pl.col("value").cast(pl.UInt16, strict=False).cast(pl.Int64),
+        told_us="from_us",
+    ).drop_nulls("own_hours")
     begun = known.join(place.filter(pl.col("position") == 1), on="step_key").with_columns(hours="first_wait_hours")
     later = (
         known.drop("step_key")
@@ -86,11 +99,15 @@ def waiting(entries: pl.DataFrame, messages: pl.DataFrame, released: pl.DataFram
         .join(place, on="step_key")
         .with_columns(hours=pl.col("assigned_delay_hours").fill_null(0))
     )
-    columns = ["subscriber_key", "step_key", "workflow_id", "step_id", "entered_us", "hours"]
+    columns = ["subscriber_key", "step_key", "workflow_id", "step_id", "wait_field", "entered_us", "hours"]
     found = pl.concat([begun.select(columns), later.select(columns)]).sort("entered_us", "hours")
     newest = found.unique(["subscriber_key", "workflow_id"], keep="last", maintain_order=True)
-    return newest.join(messages, on=["step_key", "subscriber_key"], how="anti").select(
-        "subscriber_key", "workflow_id", "step_id", planned_us=pl.col("entered_us") + pl.col("hours") * HOUR_US
+    # A wait that was written after it would have been over is over when it was written, and nobody is late by it.
+    over_us = pl.max_horizontal(pl.col("entered_us") + pl.coalesce("own_hours", "hours") * HOUR_US, "told_us")
+    return (
+        newest.join(messages, on=["step_key", "subscriber_key"], how="anti")
+        .join(own_waits, on=["wait_field", "subscriber_key"], how="left", maintain_order="left")
+        .select("subscriber_key", "workflow_id", "step_id", planned_us=over_us)
     )
 
 

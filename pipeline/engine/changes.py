@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import duckdb
 
 from pipeline.engine.state import State
-from pipeline.engine.windows import EVERYTHING, Window
+from pipeline.engine.views import create_view
+from pipeline.engine.windows import EVERYTHING
 
 # The columns that SQL reads. A change of another column, such as a title, changes no fact.
 WATCHED = {
@@ -17,13 +18,17 @@ WATCHED = {
     "subscribers": "subscriber_key, zone, signup_us, first_purchase_us, plan, cohort_value",
 }
 # A new one-off campaign touches only the days of its own sends, because no other workflow shares its step.
-NEW_CAMPAIGN_DAYS = """
-SELECT DISTINCT CAST(FLOOR(send.sent_us / 86400000000) AS BIGINT) AS day
-FROM lake.sends AS send
-JOIN core.steps AS step ON step.campaign_id = send.campaign_id
+NEW_CAMPAIGNS = """
+SELECT DISTINCT step.campaign_id
+FROM core.steps AS step
 JOIN core.workflows AS workflow ON workflow.workflow_key = step.workflow_key AND workflow.kind = 'campaign'
 LEFT JOIN engine.steps AS known ON known.step_key = step.step_key
-WHERE known.step_key IS NULL
+WHERE known.step_key IS NULL AND step.campaign_id IS NOT NULL
+"""
+NEW_CAMPAIGN_DAYS = f"""
+SELECT CAST(FLOOR(send.sent_us / 86400000000) AS BIGINT) AS day
+FROM lake.sends AS send
+WHERE send.campaign_id IN ({NEW_CAMPAIGNS})
 """
 FLOWS_CHANGED = """
 SELECT COUNT(*) FROM (
@@ -33,35 +38,40 @@ SELECT COUNT(*) FROM (
 )
 """
 CHANGED_SUBSCRIBERS = """
-SELECT DISTINCT fact.day
+CREATE OR REPLACE TEMP TABLE changed_subscribers AS
+SELECT
+  COALESCE(subscriber.subscriber_key, known.subscriber_key) AS subscriber_key,
+  subscriber.subscriber_key IS NULL OR known.subscriber_key IS NULL AS is_new_or_gone,
+  subscriber.zone IS DISTINCT FROM known.zone AS has_other_zone,
+  subscriber.plan IS DISTINCT FROM known.plan AS has_other_plan,
+  has_other_plan OR subscriber.signup_us IS DISTINCT FROM known.signup_us
+    OR subscriber.first_purchase_us IS DISTINCT FROM known.first_purchase_us
+    OR subscriber.cohort_value IS DISTINCT FROM known.cohort_value AS has_other_cohort
 FROM core.subscribers AS subscriber
-JOIN engine.subscribers AS known ON known.subscriber_key = subscriber.subscriber_key
-JOIN {fact} AS fact ON fact.subscriber_key = subscriber.subscriber_key
-WHERE {changed}
-UNION
-SELECT DISTINCT fact.day
-FROM {fact} AS fact
-LEFT JOIN engine.subscribers AS known ON known.subscriber_key = fact.subscriber_key
-LEFT JOIN core.subscribers AS subscriber ON subscriber.subscriber_key = fact.subscriber_key
-WHERE (known.subscriber_key IS NULL) <> (subscriber.subscriber_key IS NULL)
+FULL JOIN engine.subscribers AS known ON known.subscriber_key = subscriber.subscriber_key
+WHERE is_new_or_gone OR has_other_zone OR has_other_cohort
 """
-BEHAVIOUR = """
-(SELECT event.subscriber_key, CAST(FLOOR(event.occurred_us / 86400000000) AS BIGINT) AS day
-FROM lake.events AS event
-WHERE event.event_type IN ('entry', 'visit'))
+COPY_CHANGED_SUBSCRIBERS = f"""
+DELETE FROM engine.subscribers WHERE subscriber_key IN (SELECT subscriber_key FROM changed_subscribers);
+INSERT INTO engine.subscribers
+SELECT {WATCHED["subscribers"]} FROM core.subscribers
+WHERE subscriber_key IN (SELECT subscriber_key FROM changed_subscribers)
+"""
+# Days of a model that hold something of the changed subscribers: the model, its facts of subscribers, the change.
+SUBSCRIBER_DAYS = """
+SELECT fact.day
+FROM changed_subscribers AS changed
+JOIN {fact} AS fact ON fact.subscriber_key = changed.subscriber_key
+WHERE changed.is_new_or_gone OR changed.{change}
 """
 SUBSCRIBER_EFFECTS = (
-    ("core.messages", "core.sends", "subscriber.zone IS DISTINCT FROM known.zone"),
-    (
-        "reductions.cohort_cells",
-        "core.step_entries",
-        "subscriber.plan IS DISTINCT FROM known.plan OR subscriber.signup_us IS DISTINCT FROM known.signup_us "
-        "OR subscriber.first_purchase_us IS DISTINCT FROM known.first_purchase_us "
-        "OR subscriber.cohort_value IS DISTINCT FROM known.cohort_value",
-    ),
-    ("reductions.assigned_delays", "core.step_entries", "subscriber.plan IS DISTINCT FROM known.plan"),
-    ("reductions.subscriber_hours", "core.conversions", "subscriber.zone IS DISTINCT FROM known.zone"),
-    ("reductions.subscriber_hours", BEHAVIOUR, "subscriber.zone IS DISTINCT FROM known.zone"),
+    ("core.messages", "core.messages", "has_other_zone"),
+    ("reductions.subscriber_hours", "reductions.subscriber_hours", "has_other_zone"),
+    ("reductions.cohort_cells", "core.arrivals", "has_other_cohort"),
+    ("reductions.cohort_cells", "core.conversions", "has_other_cohort"),
+    ("reductions.cohort_cells", "core.departures", "has_other_cohort"),
+    ("reductions.assigned_delays", "core.step_entries", "has_other_plan"),
+    ("reductions.assigned_delays", "core.conversions", "has_other_plan"),
 )
 
 
@@ -75,18 +85,35 @@ def observe_dimensions(connection: duckdb.DuckDBPyConnection, state: State, mode
         "FROM information_schema.columns WHERE table_schema = 'engine' GROUP BY table_name"
     )
     known = dict(listed.fetchall())
-    if known.keys() >= WATCHED.keys():
-        # An older release watched other columns, so it is not known whether today's columns changed.
-        is_older = any(known[table] != columns for table, columns in WATCHED.items())
-        if is_older or _flows_changed(connection):
-            for model in models:
-                state.add_pending(model, [EVERYTHING])
-        else:
-            state.add_pending("core.sends", _days(connection, NEW_CAMPAIGN_DAYS))
-            for model, fact, changed in SUBSCRIBER_EFFECTS:
-                state.add_pending(model, _days(connection, CHANGED_SUBSCRIBERS.format(fact=fact, changed=changed)))
-    for table, columns in WATCHED.items():
-        connection.execute(f"CREATE OR REPLACE TABLE engine.{table} AS SELECT {columns} FROM core.{table}")
+    # An older release watched other columns, so it is not known whether today's columns changed.
+    is_comparable = all(known.get(table) == columns for table, columns in WATCHED.items())
+    if is_comparable and not _flows_changed(connection):
+        _observe_campaigns(connection, state)
+        _observe_subscribers(connection, state)
+    else:
+        for model in models:
+            state.add_pending(model, [EVERYTHING])
+        _copy(connection, "subscribers")
+    for table in WATCHED.keys() - {"subscribers"}:
+        _copy(connection, table)
+
+
+def _observe_campaigns(connection: duckdb.DuckDBPyConnection, state: State) -> None:
+    if connection.execute(NEW_CAMPAIGNS).fetchone():
+        create_view(connection, "lake", "sends", state.files("sends"))
+        state.add_pending_days("core.sends", NEW_CAMPAIGN_DAYS)
+
+
+def _observe_subscribers(connection: duckdb.DuckDBPyConnection, state: State) -> None:
+    connection.execute(CHANGED_SUBSCRIBERS)
+    if connection.execute("SELECT 1 FROM changed_subscribers LIMIT 1").fetchone():
+        for model, fact, change in SUBSCRIBER_EFFECTS:
+            state.add_pending_days(model, SUBSCRIBER_DAYS.format(fact=fact, change=change))
+        connection.execute(COPY_CHANGED_SUBSCRIBERS)
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    connection.execute(f"CREATE OR REPLACE TABLE engine.{table} AS SELECT {WATCHED[table]} FROM core.{table}")
 
 
 def _flows_changed(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -103,7 +130,3 @@ def _flows_changed(connection: duckdb.DuckDBPyConnection) -> bool:
         for table, restriction in of_flows.items()
     )
     return any(row is not None and row[0] > 0 for row in counts)
-
-
-def _days(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Window]:
-    return [Window(day, day) for (day,) in connection.execute(sql).fetchall()]

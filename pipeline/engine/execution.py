@@ -10,6 +10,7 @@ from typing import Protocol
 import duckdb
 
 from pipeline.engine.model import Model
+from pipeline.engine.views import Files, create_view
 
 Arguments = Mapping[str, int | str]
 
@@ -17,8 +18,14 @@ Arguments = Mapping[str, int | str]
 class Execution(Protocol):
     """Computes models. It runs inside the runner's transaction on the working file."""
 
-    def insert(self, model: Model, arguments: Arguments) -> int:
-        """Insert the rows that the model's SQL gives for these arguments into its table, and return their number."""
+    def insert(self, model: Model, arguments: Arguments, lake: Mapping[str, Files]) -> int:
+        """Insert the rows that the model's SQL gives for these arguments into its table, and return their number.
+
+        Args:
+            model: what to compute.
+            arguments: the values of its parameters.
+            lake: for every table of the lake that it reads the files that can hold its rows.
+        """
 
 
 class DuckDBExecution:
@@ -27,8 +34,10 @@ class DuckDBExecution:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
-    def insert(self, model: Model, arguments: Arguments) -> int:
+    def insert(self, model: Model, arguments: Arguments, lake: Mapping[str, Files]) -> int:
         """As `Execution.insert`."""
+        for table, files in lake.items():
+            create_view(self._connection, "lake", table, files)
         return rows_of(self._connection.execute(f"INSERT INTO {model.name} BY NAME {model.sql}", arguments))
 
 

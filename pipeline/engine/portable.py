@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlglot import exp
-
-from pipeline.engine.model import parse
+from sqlglot import exp, parse_one
 
 ALLOWED: tuple[type[exp.Expr], ...] = (
     # statements and clauses
@@ -44,7 +42,7 @@ def lint(path: Path) -> list[Violation]:
     """Every construct of a SQL file that is outside the portable subset."""
     return [
         Violation(path.name, " ".join(node.sql(dialect="duckdb").split())[:80], advice)
-        for node in parse(path.read_text()).walk()
+        for node in parse_one(path.read_text(), dialect="duckdb").walk()
         for advice in _advice(node)
     ]
 

@@ -197,6 +197,11 @@ class Lake:
         sync(file.parent)
         return removed
 
+    def first_day(self) -> date | None:
+        """The first day of which anything is kept; none before the first night."""
+        days = [folder.name.removeprefix("day=") for folder in self.root.glob("*/day=*")]
+        return date.fromisoformat(min(days)) if days else None
+
     def _folder(self, model: type[Table], day: int) -> Path:
         return self.root / identity(model).name / f"day={numbered_day(day).isoformat()}"
 

@@ -14,7 +14,7 @@ from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.proposals import proposals_from
 from pipeline.optimizations.record import Proposal
 from pipeline.optimizations.review import expire_due
-from pipeline.optimizations.verification import verify_what_works
+from pipeline.optimizations.verification import shrink_holdouts, verify_what_works
 from pipeline.published.manifest import Manifest
 from pipeline.published.reader import published_table, read_publication
 from pipeline.reports.digest import summary
@@ -48,7 +48,9 @@ def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> 
     lapsed = expire_due(ledger, now)
     found, failures = standing_proposals(settings)
     proposed = ledger.propose(found, now=now, approval_policy=approval_policy)
-    verified = verify_what_works(ledger, published_table(settings.published_dir, RealisedLift), now=now)
+    realised = published_table(settings.published_dir, RealisedLift)
+    verified = verify_what_works(ledger, realised, now=now)
+    shrink_holdouts(ledger, realised, now=now)
     note_ledger(settings, ledger)
     write_all_pages(settings, ledger)
     return Followed(proposed, lapsed, verified, failures)

@@ -2,9 +2,11 @@
 
 import shutil
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import polars as pl
 from sqlalchemy.exc import DatabaseError
@@ -40,6 +42,8 @@ Finding = tuple[bool, str]
 LEAST_FREE_BYTES = 2_000_000_000
 # Counts that differ and are named; the table `reconciliation` holds all.
 COUNTS_NAMED = 10
+# A night insists for minutes. A person who asks whether the account answers does not want to wait so long.
+PATIENCE_SECONDS = 15.0
 OTHER_DEFINITIONS = (
     load_constraints,
     load_mutes,
@@ -65,15 +69,15 @@ def verification(settings: Settings) -> list[Finding]:
     return findings
 
 
-def diagnosis(settings: Settings) -> list[Finding]:
-    """Versions, folders, disk, definitions and access to Mailchimp."""
+def diagnosis(settings: Settings, tell: Callable[[str], None]) -> list[Finding]:
+    """Versions, folders, disk, definitions and access to Mailchimp; `tell` is told what takes long."""
     return [
         (sys.version_info >= (3, 11), f"Python {sys.version.split()[0]}"),
         (True, ", ".join(f"{name} {version(name)}" for name in PACKAGES)),
         _disk(settings.data_dir),
         _definitions(settings),
         *_names(settings),
-        *_mailchimp(settings),
+        *_mailchimp(settings, tell),
         *_sources(settings),
     ]
 
@@ -212,8 +216,15 @@ def _names(settings: Settings) -> list[Finding]:
         return [(False, f"What is published in {settings.published_dir} cannot be read. Run driptune verify.")]
 
 
-def _mailchimp(settings: Settings) -> list[Finding]:
+def _mailchimp(settings: Settings, tell: Callable[[str], None]) -> list[Finding]:
     """Whether the account answers, and whether its journeys can be read."""
+    if settings.is_sample:
+        tell("Starting the sample account.")
+    else:
+        where = urlsplit(settings.mailchimp_url or "").hostname or "Mailchimp"
+        tell(f"Waiting for {where} to answer, at most {PATIENCE_SECONDS:.0f} s.")
+        patience = min(PATIENCE_SECONDS, settings.retry_budget_seconds)
+        settings = settings.model_copy(update={"retry_budget_seconds": patience, "call_deadline_seconds": patience})
     try:
         with connect(settings, settings.resolve_as_of()) as client:
             name = client.get("/", {"fields": "account_name"}).get("account_name")

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline.common.errors import SourceError
+from pipeline.common.names import with_nearest
 from pipeline.common.time import DAY_US, HOUR_US, end_of_day_us
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
@@ -137,10 +138,12 @@ def _find(settings: Settings, workflow: str) -> Flow:
         if len(found) != 1:
             raise SourceError(workflow, f"holds {len(found)} flows", "Write the one flow to be checked.")
         return found[0]
-    for flow in load_flow_map(settings.definitions).flows:
-        if flow.id == workflow:
-            return flow
-    raise SourceError(workflow, "is no workflow of flows.yaml", "Write its id, or a YAML file with the flow in it.")
+    flows = {flow.id: flow for flow in load_flow_map(settings.definitions).flows}
+    if workflow not in flows:
+        what = f"{with_nearest(workflow, flows)} is no workflow of flows.yaml"
+        known = ", ".join(sorted(flows)) or "none"
+        raise SourceError("WORKFLOW", what, f"Known are: {known}. Write an id, or a YAML file with the flow in it.")
+    return flows[workflow]
 
 
 def _with(workflows: pl.DataFrame, flow: Flow) -> pl.DataFrame:

@@ -14,7 +14,14 @@ from pipeline.mailchimp.release import MailchimpDoor
 from pipeline.operations.applying import Tell, account_clock
 from pipeline.operations.soundness import refuse_damaged_lake
 from pipeline.optimizations.account.lock import AccountBusyError
-from pipeline.optimizations.account.releasing import Door, Terms, expected_by_hour, release, releases_in_charge
+from pipeline.optimizations.account.releasing import (
+    Door,
+    Terms,
+    expected_by_hour,
+    release,
+    releases_in_charge,
+    still_planned,
+)
 from pipeline.optimizations.account.writing import NotApplicableError
 from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.ledger import Ledger
@@ -50,7 +57,7 @@ def release_due(settings: Settings, ledger: Ledger, tell: Tell) -> None:
             addresses = Lake(settings.lake_dir).addresses().filter(pl.col("subscriber_key").is_in(list(people)))
             return MailchimpDoor(client, addresses, record.proposal.after["start"])
 
-        for record, terms in _bounded(settings, records, tell):
+        for record, terms in _bounded(settings, ledger, records, tell):
             try:
                 came = str(release(ledger, record.optimization_id, door, terms, now=now))
             except (AccountBusyError, NotApplicableError, StaleRecordError) as error:
@@ -66,7 +73,7 @@ def expected_releases(settings: Settings, ledger: Ledger, tell: Tell) -> None:
         tell(NOTHING)
         return
     now = account_clock(settings, date.fromisoformat(manifest.as_of))()
-    for record, terms in _bounded(settings, records, tell):
+    for record, terms in _bounded(settings, ledger, records, tell):
         by_hour = expected_by_hour(ledger, record, terms, now)
         tell(f"{record.optimization_id}: {sum(by_hour):,} people within 24 hours")
         for number, people in enumerate(by_hour):
@@ -85,7 +92,9 @@ def go(settings: Settings) -> None:
     settings.stop_file.unlink(missing_ok=True)
 
 
-def _bounded(settings: Settings, records: Sequence[Record], tell: Tell) -> Iterator[tuple[Record, Terms]]:
+def _bounded(
+    settings: Settings, ledger: Ledger, records: Sequence[Record], tell: Tell
+) -> Iterator[tuple[Record, Terms]]:
     """The records whose flow is as it was approved, with what bounds them: the approval, and today's constraints.yaml.
 
     Raises:
@@ -107,4 +116,6 @@ def _bounded(settings: Settings, records: Sequence[Record], tell: Tell) -> Itera
         # The one who approved saw a cap. Today's may be lower, and is not higher.
         cap = min(int(approved["hourly_cap"]), row["hourly_cap"] or int(approved["hourly_cap"]))
         of_flow = plan.filter(pl.col("workflow_id") == record.proposal.workflow_id)
+        if row["wait_field"] is not None:
+            of_flow = still_planned(of_flow, ledger.journal.settled(row["wait_field"]))
         yield record, Terms(of_flow, cap, settings.stop_file.exists)

@@ -17,6 +17,7 @@ from pipeline.optimizations.states import EXPORTS, FIRST_HASH, Event, after_even
 from pipeline.optimizations.tables import events as event_table
 from pipeline.optimizations.tables import states as state_table
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
+from pipeline.schemas.vocabulary import RecordStatus as Status
 
 
 class StaleRecordError(LedgerError):
@@ -33,7 +34,9 @@ def read_record(connection: sa.Connection, optimization_id: str) -> Record:
     query = sa.select(event_table).where(of_record).order_by(event_table.c.revision)
     found = [as_event(row) for row in connection.execute(query)]
     if not found:
-        raise LedgerError(f"There is no record '{optimization_id}'. `driptune pending` lists those that wait.")
+        waiting = sa.select(state_table.c.optimization_id).where(state_table.c.status == Status.PENDING)
+        known = ", ".join(connection.scalars(waiting.order_by(state_table.c.optimization_id)))
+        raise LedgerError(f"There is no record '{optimization_id}'. Those that wait are: {known or 'none'}.")
     return replay(found)
 
 

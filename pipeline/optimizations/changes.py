@@ -186,13 +186,20 @@ def member_changes(
     )
     wanted = _wanted(after, tables, members)
     keys = wanted["subscriber_key"]
-    out = is_held_out(keys, record.optimization_id, record.proposal.holdout_share)
+    out = is_held_out(keys, record.optimization_id, record.holdout_share)
+    was_out = is_held_out(keys, record.optimization_id, record.proposal.holdout_share).alias("was_held_out")
     in_flow = wanted.with_columns(workflow_id=pl.lit(record.proposal.workflow_id, dtype=pl.String))
     never = kept_out(in_flow, tables["holdouts"])
-    valued = wanted.with_columns(out, never).with_columns(
+    valued = wanted.with_columns(out, was_out, never).with_columns(
         value=pl.when("is_held_out").then("value_held_out").otherwise(pl.col("value"))
     )
-    reached = valued.join(members, on="subscriber_key", how="inner").sort("subscriber_key")
+    # Somebody who is let in loses the mark of those kept out, where the change itself writes nothing to them.
+    is_unmarked = pl.col("was_held_out") & ~pl.col("is_held_out") & (pl.col("current") == pl.col("value_held_out"))
+    reached = (
+        valued.join(members, on="subscriber_key", how="inner")
+        .with_columns(value=pl.when(is_unmarked).then(pl.col("value").fill_null("")).otherwise(pl.col("value")))
+        .sort("subscriber_key")
+    )
     concerned = reached.filter(~pl.col("is_kept_out"))
     told = concerned.filter(pl.col("value").is_not_null())
     rows = told.select(pl.col("subscriber_key").cast(pl.String), "current", "value").iter_rows()

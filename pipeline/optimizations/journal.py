@@ -5,26 +5,32 @@ to one event of the ledger, which holds a hash over the commitments of its lines
 outcomes. A commitment is a hash of subject and values with a salt of its own. When a person is forgotten, salt, subject
 and values are erased. The commitment stays, so the chain still verifies, and without the salt nobody can test a guess
 against it.
+
+Polars is imported only where a frame is made: every command opens the ledger, and people wait for them.
 """
+
+from __future__ import annotations
 
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import sqlalchemy as sa
 
-from pipeline.common.time import instant_us
 from pipeline.optimizations.chain import append_event, as_event, read_record, refuse_moved
-from pipeline.optimizations.changes import Change, Write
 from pipeline.optimizations.record import Record, digest
 from pipeline.optimizations.states import OF_JOURNAL, Event
 from pipeline.optimizations.tables import erase_remains, events, reading, writing
 from pipeline.optimizations.tables import journal as lines
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from pipeline.optimizations.changes import Change, Write
 
 WRITER = "driptune"
 """Name under which the journal's events are noted."""
@@ -100,6 +106,8 @@ class Journal:
 
     def writes(self, optimization_id: str) -> list[Write]:
         """The lines of a record in the order in which they were noted."""
+        from pipeline.optimizations.changes import Write
+
         query = sa.select(lines).where(lines.c.optimization_id == optimization_id)
         with reading(self._engine) as connection:
             rows = connection.execute(query.order_by(lines.c.revision, lines.c.position)).all()
@@ -108,15 +116,22 @@ class Journal:
             for row in rows
         ]
 
-    def settled(self) -> pl.DataFrame:
+    def settled(self, field: str | None = None) -> pl.DataFrame:
         """Every line with a subject whose outcome is known, of all records, in the order in which they were noted.
+
+        Args:
+            field: the field whose lines are wanted; none = of all fields.
 
         Returns:
             `optimization_id`, `subject`, `field`, `after`, `outcome`, and `read_us`, when the account was read back.
         """
+        import polars as pl
+
         order = (lines.c.optimization_id, lines.c.revision, lines.c.position)
         names = ("optimization_id", "revision", "subject", "field", "after", "outcome")
         query = sa.select(*(lines.c[name] for name in names)).order_by(*order)
+        if field is not None:
+            query = query.where(lines.c.field == field)
         settlements = sa.select(events).where(events.c.event_type == EventType.WRITES_SETTLED)
         with reading(self._engine) as connection:
             rows = connection.execute(query.where(lines.c.outcome.is_not(None), lines.c.subject.is_not(None))).all()
@@ -140,6 +155,8 @@ class Journal:
             `optimization_id`, `subject` (null once forgotten), `outcome` (null while nobody has heard of one), and
             `noted_at` (Datetime, UTC), when the line was noted.
         """
+        import polars as pl
+
         at_event = (lines.c.optimization_id == events.c.optimization_id) & (lines.c.revision == events.c.revision)
         columns = (lines.c.optimization_id, lines.c.subject, lines.c.outcome, events.c.occurred_at)
         query = sa.select(*columns).join(events, at_event).where(lines.c.field == field)
@@ -180,6 +197,8 @@ class Journal:
 
 
 def _read_us(event: Event) -> int:
+    from pipeline.common.time import instant_us
+
     told = event.payload.get("read_at")
     return instant_us(datetime.fromisoformat(told) if told else event.occurred_at)
 

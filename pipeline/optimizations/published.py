@@ -24,6 +24,7 @@ def optimizations(records: Sequence[Record]) -> pl.DataFrame:
         row |= {name: getattr(record, name) for name in (*_OF_RECORD, *_INSTANTS)}
         row |= {name: canonical(getattr(proposal, name)) for name in ("before", "after", "evidence")}
         row |= {"evidence_hash": proposal.evidence_hash, "approvals": len(record.approvals)}
+        row |= {"standing_holdout_share": record.holdout_share}
         rows.append({name: str(value) if isinstance(value, str) else value for name, value in row.items()})
     if not rows:
         return empty(Optimizations)

@@ -46,6 +46,16 @@ class Measure(_Frozen):
     step_ids: tuple[str, ...] = ()
 
 
+class LiftPlan(_Frozen):
+    """The sample at which a change is judged: how many people count in both arms, and how many days that takes.
+
+    Without days no date can be told. The measurement is then open-ended, and tightest at these people.
+    """
+
+    people: int
+    days: int | None = None
+
+
 class Proposal(_Frozen):
     """A change somebody may approve, with the evidence for it.
 
@@ -66,7 +76,8 @@ class Proposal(_Frozen):
         risk: how much harm it could do.
         author: who proposes; may not approve.
         holdout_share: share of people kept out, against whom the effect is measured.
-        measure: by what the effect is judged; none where nothing is promised.
+        measure: by what the effect is judged; none where nothing is to be measured.
+        plan: at which sample it is judged; none where nothing is promised, or nothing is known of the place.
     """
 
     kind: Kind
@@ -87,6 +98,7 @@ class Proposal(_Frozen):
     author: str = "driptune"
     holdout_share: float = 0.1
     measure: Measure | None = None
+    plan: LiftPlan | None = None
 
     @property
     def is_by_hand(self) -> bool:
@@ -136,8 +148,9 @@ class Approval(_Frozen):
 class Record(_Frozen):
     """A proposal and what has become of it.
 
-    The change is in effect from `applied_day` until the day before `rolled_back_day`. Of a change made by hand
-    `is_holdout_set` says that those kept out are marked in Mailchimp. `details` holds counts and measures, never what
+    The change is in effect from `applied_day` until the day before `rolled_back_day`. From `watched_from_day` on, its
+    effect is known and `watch_share` alone are kept out. Of a change made by hand `is_holdout_set` says that those kept
+    out are marked in Mailchimp. `details` holds counts and measures, never what
     a person holds: events cannot be erased when a person is forgotten.
     """
 
@@ -154,8 +167,15 @@ class Record(_Frozen):
     reason: str | None = None
     applied_day: date | None = None
     rolled_back_day: date | None = None
+    watched_from_day: date | None = None
+    watch_share: float | None = None
     is_holdout_set: bool = False
     details: Mapping[str, Any] = {}
+
+    @property
+    def holdout_share(self) -> float:
+        """Share of people who are kept out now."""
+        return self.proposal.holdout_share if self.watch_share is None else self.watch_share
 
     @property
     def is_due(self) -> bool:

@@ -175,7 +175,11 @@ def known_approver(approval_policy: ApprovalPolicy, actor: str) -> Approver:
     """
     approver = approval_policy.approver(actor)
     if approver is None:
-        raise DecisionRefusedError(f"'{actor}' is not among the approvers of approvals.yaml. Ask one of them.")
+        names = ", ".join(one.name for one in approval_policy.approvers) or "nobody yet"
+        raise DecisionRefusedError(
+            f"'{actor}' is not among the approvers of approvals.yaml. It names: {names}. Ask one of them, or add "
+            f"yourself there below approvers, as '- id: {actor}'."
+        )
     return approver
 
 

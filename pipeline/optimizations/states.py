@@ -38,6 +38,7 @@ TRANSITIONS: Mapping[EventType, Mapping[Status | None, Status]] = {
     EventType.APPLIED: {Status.APPLYING: Status.APPLIED},
     EventType.KEPT_IN_STEP: _unmoved(Status.APPLYING, *IN_EFFECT),
     EventType.VERIFIED: {Status.APPLIED: Status.VERIFIED},
+    EventType.HOLDOUT_SHRUNK: _unmoved(*IN_EFFECT),
     EventType.ROLLBACK_STARTED: dict.fromkeys((Status.APPLYING, *IN_EFFECT), Status.ROLLING_BACK),
     EventType.ROLLED_BACK: dict.fromkeys(_WRITING, Status.ROLLED_BACK),
     EventType.WRITES_INTENDED: _unmoved(*_WRITING),
@@ -144,6 +145,9 @@ def after_event(record: Record | None, event: Event) -> Record:
         changes["applied_day"] = date.fromisoformat(payload["applied_day"])
     if event.event_type is EventType.HOLDOUT_SET:
         changes["is_holdout_set"] = True
+    if event.event_type is EventType.HOLDOUT_SHRUNK:
+        changes["watched_from_day"] = date.fromisoformat(payload["watched_from_day"])
+        changes["watch_share"] = payload["watch_share"]
     if "rolled_back_day" in payload:
         changes["rolled_back_day"] = date.fromisoformat(payload["rolled_back_day"])
     if "approvals_required" in payload:

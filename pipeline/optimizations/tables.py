@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from pipeline.common.errors import LedgerError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+REVISIONS = "alembic_version"
+"""The table in which Alembic notes the revision of the ledger's tables."""
 OWNER_ONLY = 0o600
 AUTOCOMMIT = "AUTOCOMMIT"
 LOCK_WAIT_SECONDS = 30
@@ -155,12 +153,25 @@ def _sqlite(address: sa.URL) -> sa.Engine:
 
 
 def _upgrade(engine: sa.Engine) -> None:
+    """Bring the tables to the newest revision, which the names of the migrations tell.
+
+    Alembic is imported only if there is something to do: most commands find nothing, and people wait for them.
+    """
+    newest = max(path.stem.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+    with reading(engine) as connection:
+        if _revision(connection) == newest:
+            return
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    newest = ScriptDirectory.from_config(config).get_current_head()
-    with reading(engine) as connection:
-        if MigrationContext.configure(connection).get_current_revision() == newest:
-            return
     with writing(engine) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table(REVISIONS):
+        return None
+    return connection.scalar(sa.select(sa.column("version_num")).select_from(sa.table(REVISIONS)))

@@ -1,7 +1,7 @@
 """The partitions, which are UTC days, and the night and days that a run is for, as its tags tell them."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 
 import dagster as dg
 from dagster._core.storage.tags import (
@@ -10,27 +10,24 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
-from pipeline.common.errors import NightlyError
-from pipeline.settings import Settings, last_complete_day
+from pipeline.lake.store import Lake
+from pipeline.operations.nights import FIRST_NIGHT
+from pipeline.settings import Settings
 
-# Mailchimp was founded in this year, so no account has an older day.
-FIRST_NIGHT = date(2001, 1, 1)
-DAYS = dg.DailyPartitionsDefinition(start_date=FIRST_NIGHT.isoformat())
+EVERY_DAY = dg.DailyPartitionsDefinition(start_date=FIRST_NIGHT.isoformat())
+"""Every day that can be one of an account's. Which are is known with the settings."""
 
 
-def check_nights(first: date, last: date, now: datetime) -> None:
-    """Refuse days that are no partitions.
+def days(settings: Settings, *asked: date) -> dg.DailyPartitionsDefinition:
+    """The days from the first that the lake holds, or that is asked for, to the last that is over.
 
-    Raises:
-        NightlyError: if a day is not over yet, or lies before every account.
+    Before the first night nobody knows where the account begins, so it is every day that can be.
     """
-    newest = last_complete_day(now)
-    if last > newest:
-        raise NightlyError(
-            f"{last} is not over yet. The last complete UTC day is {newest}: choose that one or earlier."
-        )
-    if first < FIRST_NIGHT:
-        raise NightlyError(f"{first} lies before every account. Choose no day before {FIRST_NIGHT}.")
+    known = Lake(settings.lake_dir).first_day()
+    if known is None:
+        return EVERY_DAY
+    first = max(FIRST_NIGHT, min(known, settings.resolve_as_of(), *asked))
+    return dg.DailyPartitionsDefinition(start_date=first.isoformat())
 
 
 def tonight(tags: Mapping[str, str], settings: Settings) -> date:

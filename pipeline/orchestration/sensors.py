@@ -2,11 +2,10 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-import requests
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
 
@@ -15,11 +14,13 @@ from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.record import IN_EFFECT, digest
 from pipeline.orchestration.dead_runs import end_dead_nightlies
 from pipeline.orchestration.jobs import apply_changes
+from pipeline.orchestration.telling import mail, send
 from pipeline.published.manifest import Manifest
+from pipeline.published.reader import read_publication
+from pipeline.reports.mail import digest_mail
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 
-ALERT_TIMEOUT_SECONDS = 10
 SECONDS_BETWEEN_LOOKS = 60
 # A tick may be recorded as failed long after its time. Older failures are no news.
 TICKS_TOLD_FOR = timedelta(days=1)
@@ -112,9 +113,8 @@ def propose(settings: Settings) -> dg.SensorDefinition:
         for failure in followed.failures:
             context.log.error("An analysis made no proposals, because it could not be read: %s", failure)
         is_new = manifest is not None and not (context.cursor or "").startswith(manifest.version)
-        if settings.digest_webhook is not None and is_new:
-            text = "\n".join(line.strip() for line in lines)
-            send(settings.digest_webhook.get_secret_value(), {"text": text}, context.log)
+        if is_new:
+            _tell_morning(settings, lines, context.log)
         context.update_cursor(cursor)
         counts = (
             f"{len(followed.proposed)} new proposals, {len(followed.lapsed)} lapsed, {len(followed.verified)} verified"
@@ -122,6 +122,22 @@ def propose(settings: Settings) -> dg.SensorDefinition:
         return dg.SkipReason(f"{counts}.")
 
     return propose_changes
+
+
+def _tell_morning(settings: Settings, lines: Sequence[str], log: logging.Logger) -> None:
+    if settings.digest_webhook is not None:
+        text = "\n".join(line.strip() for line in lines)
+        send(settings.digest_webhook.get_secret_value(), {"text": text}, log)
+    if settings.mail_host is not None:
+        message = digest_mail(
+            lines,
+            read_publication(settings.published_dir),
+            address=settings.address,
+            sender=str(settings.mail_from),
+            recipients=str(settings.mail_to),
+            now=datetime.now(UTC),
+        )
+        mail(settings, message, log)
 
 
 def apply_approved(settings: Settings) -> dg.SensorDefinition:
@@ -164,11 +180,3 @@ def end_dead_runs(settings: Settings) -> dg.SensorDefinition:
         return dg.SkipReason(f"{len(ended)} dead runs were ended: {', '.join(ended)}." if ended else "No run is dead.")
 
     return end_what_is_dead
-
-
-def send(url: str, message: Mapping[str, object], log: logging.Logger) -> None:
-    """Post a message. A failure is logged without the webhook's address, which may hold a secret."""
-    try:
-        requests.post(url, json=message, timeout=ALERT_TIMEOUT_SECONDS, allow_redirects=False).raise_for_status()
-    except requests.RequestException as error:
-        log.error("The webhook did not take the message (%s).", type(error).__name__)

@@ -12,8 +12,8 @@ import duckdb
 
 from pipeline.common.errors import DriptuneError
 from pipeline.schemas.base import identity, tables_of
+from pipeline.settings import MANIFEST_NAME
 
-MANIFEST_NAME = "manifest.json"
 # These tables describe the run itself, so they differ although the results are the same.
 RUN_TABLES = frozenset({"runs"})
 # These tables hold what people and driptune decided. Evidence that rests on the data must not change with them.

@@ -17,7 +17,9 @@ import duckdb
 
 from pipeline.common.errors import DriptuneError
 from pipeline.common.files import sync
-from pipeline.published.manifest import MANIFEST_NAME, DamagedManifestError, Manifest, mart_names
+from pipeline.published.manifest import DamagedManifestError, Manifest, mart_names
+from pipeline.published.views import add_views_and_comments
+from pipeline.settings import MANIFEST_NAME
 
 SNAPSHOT_NAME = "email_warehouse.duckdb"
 # No client of DuckDB 1.x can open the default storage of DuckDB 2.0, and BI tools are slow to move on.
@@ -166,6 +168,7 @@ def _stage_snapshot(connection: duckdb.DuckDBPyConnection, published_dir: Path, 
         connection.execute("CREATE SCHEMA publication.marts")
         for table in manifest.tables:
             connection.execute(f"CREATE TABLE publication.marts.{table.name} AS SELECT * FROM marts.{table.name}")
+        add_views_and_comments(connection, "publication", [table.name for table in manifest.tables])
         connection.execute("CHECKPOINT publication")
     finally:
         connection.execute("DETACH publication")

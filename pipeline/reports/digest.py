@@ -7,12 +7,15 @@ import polars as pl
 from pipeline.analysis.anomalies.incidents import notifications
 from pipeline.analysis.performance.announced import METRIC, OF_GUESTS, RENAMED, WITHOUT_ADDRESS
 from pipeline.common.words import counted, lift, share
+from pipeline.optimizations.proposals.anomalies import GRAVE
 from pipeline.optimizations.realised import in_a_word
 from pipeline.published.reader import Tables
 from pipeline.schemas.vocabulary import RealisedOutcome as Kept
 from pipeline.schemas.vocabulary import ReleaseOutcome, Window
 
 WINDOW: Window = "28d"
+MOST_CAUSES = 3
+"""Grave causes that are named. More at once are rarely independent, and the page lists them all."""
 # What went away is news for a week; reconciliation keeps it for good.
 NEWS = timedelta(days=7)
 # The list of journeys and the steps of each: a line of its own tells what could not be read of them.
@@ -78,14 +81,18 @@ def _bottleneck(bottlenecks: pl.DataFrame) -> list[str]:
 
 
 def _alarms(anomalies: pl.DataFrame) -> list[str]:
-    """The gravest cause that still goes on, and the numbers of those beside it and of those that began last night."""
+    """The grave causes that still go on, and the numbers of those beside them and of those that began last night."""
     causes = notifications(anomalies).filter(pl.col("is_adverse") & ~pl.col("is_muted"))
     if causes.is_empty():
         return ["  alarms      nothing is out of line"]
-    more = f" {causes.height - 1} more go on." if causes.height > 1 else ""
+    is_told = pl.col("severity").is_in(GRAVE) | (pl.int_range(pl.len()) == 0)
+    told = causes.filter(is_told).head(MOST_CAUSES)
+    others = causes.height - told.height
+    more = f" {others} more go on." if others else ""
     begun = causes.filter("is_new").height
     new = f" {counted(begun, 'is', 'are')} new." if begun else ""
-    return [f"  alarms      {causes.item(0, 'message')}{more}{new}"]
+    lines = [f"  alarms      {message}" for message in told["message"]]
+    return [*lines[:-1], f"{lines[-1]}{more}{new}"]
 
 
 def _tests(verdicts: pl.DataFrame) -> list[str]:

@@ -60,6 +60,7 @@ def draw_archive(seed: int, people: Population, known: Frames) -> Frames:
         entries=pl.concat([blank, held], how="diagonal_relaxed").select(typed),
         messages=sent,
         activity=draw_activity(Draws(generator, sent.height), people, sent),
+        orders=known.orders.clear(),
     )
 
 

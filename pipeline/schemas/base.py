@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Annotated, Any, TypeVar
 
 import pandera.polars as pa
@@ -79,6 +80,22 @@ _HOLDS: dict[str | None, Callable[..., pl.Expr]] = {
     "isin": lambda value, allowed_values: value.is_in(list(allowed_values)),
 }
 
+FAMILIES = (
+    "cohorts",
+    "core",
+    "decisions",
+    "experiments",
+    "lake",
+    "loop",
+    "monitoring",
+    "performance",
+    "reductions",
+    "timing",
+    "journeys.lake",
+    "journeys.marts",
+)
+"""Modules of this package that declare tables, in the order in which tables are listed."""
+
 Model = TypeVar("Model", bound=Table)
 _IDENTITIES: dict[type[Table], Identity] = {}
 
@@ -107,15 +124,17 @@ def find(schema: str, name: str) -> type[Table]:
     Raises:
         KeyError: if no model is registered under that name.
     """
-    for model, found in _IDENTITIES.items():
-        if (found.schema, found.name) == (schema, name):
+    for model in tables_of(schema):
+        if identity(model).name == name:
             return model
     raise KeyError(f"No table {schema}.{name} is declared in pipeline/schemas.")
 
 
 def tables_of(schema: str) -> list[type[Table]]:
-    """Every registered model of a schema, in the order of declaration."""
-    return [model for model, found in _IDENTITIES.items() if found.schema == schema]
+    """Every model of a schema, in the order of declaration."""
+    modules = [import_module(f"pipeline.schemas.{family}").__name__ for family in FAMILIES]
+    declared = sorted(_IDENTITIES, key=lambda model: modules.index(model.__module__))
+    return [model for model in declared if identity(model).schema == schema]
 
 
 def polars_schema(model: type[Table]) -> dict[str, pl.DataType]:

@@ -77,9 +77,11 @@ class CohortComparison(_Cohort):
     conversion_rate: pl.Float64 = share("conversions / followed. Null if nobody is followed.", interval=WILSON)
     is_mature: pl.Boolean = column("Every entrant is followed to that week.")
     others_rate: pl.Float64 = share("Median conversion rate of the other cohorts by that week.")
-    shrunk_rate: pl.Float64 = share("Rate of the cohort, drawn towards the others: posterior mean.", interval=POSTERIOR)
+    shrunk_rate: pl.Float64 = share(
+        "The cohort's rate, drawn towards the others: posterior median.", interval=POSTERIOR
+    )
     relative_difference: pl.Float64 = column(
-        "Rate / the others' median rate - 1: posterior mean.", "ratio", nullable=True, interval=POSTERIOR
+        "Rate / the others' median rate - 1: posterior median.", "ratio", nullable=True, interval=POSTERIOR
     )
     above_probability: pl.Float64 = share("Probability that the rate lies more than a tenth above the others.")
     below_probability: pl.Float64 = share("Probability that the rate lies more than a tenth below the others.")

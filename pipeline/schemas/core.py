@@ -156,15 +156,6 @@ class CoreSends(_Message):
     bounce_kind: pl.String = word(BOUNCE, vocabulary.BounceKind, nullable=True)
 
 
-@table("core.shared_ips", ("ip_key", "day"))
-class CoreSharedIps(Table):
-    """One row per IP address and day on which it clicked for so many recipients that it must be a scanner."""
-
-    ip_key: pl.Int64 = key("Keyed hash of the IP address.")
-    day: pl.Int64 = day_number("Day of the clicks.")
-    recipients: pl.Int64 = count("Recipients whose messages were clicked from the address.")
-
-
 @table("core.engagements", ("campaign_id", "subscriber_key", "action", "occurred_us", "url"))
 class CoreEngagements(_Message):
     """One row per open or click of a message, with the mark of a machine if it bears one."""
@@ -207,7 +198,6 @@ class CoreTrackedSteps(Table):
     step_key: pl.Int64 = key(STEP_KEY)
     event_type: pl.String = word("Type of the events; 'entry' stands for a first step.", vocabulary.EntryEventType)
     day: pl.Int64 = day_number("Day of the events.")
-    told_day: pl.Int64 = day_number("First night that read one of them.")
 
 
 @table("core.arrivals", ("step_key", "subscriber_key", "entered_us"))
@@ -217,6 +207,17 @@ class CoreArrivals(_Entry):
     next_step_key: pl.Int64 = key("Step that the event names as the next one. Null if it names none.", nullable=True)
     assigned_delay_hours: pl.Int64 = column("Delay that was assigned to this entry.", "hours", nullable=True)
     is_delay_randomised: pl.Boolean = column(IS_DRAWN)
+
+
+@table("core.opt_outs", ("campaign_id", "subscriber_key", "reason"))
+class CoreOptOuts(Table):
+    """One row per unsubscribe, and per complaint, that Mailchimp attributes to a campaign."""
+
+    campaign_id: pl.String = key("Mailchimp campaign.")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    reason: pl.String = word("'unsubscribed' or 'complaint'.", vocabulary.ExitReason)
+    occurred_us: pl.Int64 = instant("When it happened.")
+    day: pl.Int64 = day_number("Day of it.")
 
 
 @table("core.departures", ("subscriber_key", "workflow_key", "reason", "occurred_us"))
@@ -248,6 +249,20 @@ class CoreStepEntries(_Entry):
     outcome_us: pl.Int64 = instant("When it came.")
     outcome_day: pl.Int64 = day_number("Day on which it came.")
     exit_reason: pl.String = word("Why the stay ended. Null if it advanced.", vocabulary.ExitReason, nullable=True)
+
+
+@table("core.conversion_claims", ("claim_source", "claim_id", "order_id", "day"))
+class CoreConversionClaims(Table):
+    """One row per event or order of a store that tells of a conversion or a refund."""
+
+    claim_source: pl.String = word("Who tells it.", vocabulary.ClaimSource)
+    claim_id: pl.String = key("Event, or store.")
+    event_type: pl.String = column("'purchase', 'conversion', 'refund', or the event type of a goal.")
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    order_id: pl.String = key("Order. Null if the event names none.", nullable=True)
+    occurred_us: pl.Int64 = instant("When the subscriber converted or was refunded.")
+    day: pl.Int64 = day_number("Day of it.")
+    net_cents: pl.Int64 = column("Total - shipping - tax; of a refund the amount given back.", "cents")
 
 
 @table("core.conversions", ("conversion_id",))

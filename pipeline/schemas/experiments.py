@@ -49,6 +49,11 @@ class Experiments(Table, is_stamped=True):
         "Planned nights on which the test is looked at. Null without a plan.", nullable=True
     )
     planned_exposures: pl.Int64 = count("Planned exposures of all arms together. Null without a plan.", nullable=True)
+    reachable_lift: pl.Float64 = column(
+        "Smallest change that can be found in 180 days. Null if the planned one can, if none can, or without a plan.",
+        "ratio",
+        nullable=True,
+    )
     is_open_ended: pl.Boolean = column("The test has no planned end and is watched by a confidence sequence.")
     is_frozen: pl.Boolean = column("The test has started, and its plan no longer changes.")
     status: pl.String = column("'planned', 'running', 'ended', or 'refused:' and why.")
@@ -112,7 +117,11 @@ class ExperimentResults(Table):
 
 @table("marts.experiment_verdicts", ("experiment_id",))
 class ExperimentVerdicts(Table, is_stamped=True):
-    """One row per test with its verdict tonight. After the first decisive night the verdict no longer changes."""
+    """One row per test with its verdict tonight. After the first decisive night the verdict no longer changes.
+
+    The columns without `latest` are of that night. A winner goes on being measured until the planned sample is reached,
+    and the columns with `latest` say how it stands tonight.
+    """
 
     experiment_id: pl.String = key(TEST)
     workflow_id: pl.String = key(WORKFLOW)
@@ -132,6 +141,14 @@ class ExperimentVerdicts(Table, is_stamped=True):
         "ratio",
         nullable=True,
         interval=POSTERIOR,
+    )
+    exposures: pl.Int64 = count("Closed exposures of `arm` at the decision. Null before results.", nullable=True)
+    control_exposures: pl.Int64 = count("The same of the control. Null before results.", nullable=True)
+    latest_day: pl.Date = utc_day("Last night on which `arm` was looked at. Null before results.", nullable=True)
+    latest_exposures: pl.Int64 = count("Closed exposures of `arm` by then. Null before results.", nullable=True)
+    latest_control_exposures: pl.Int64 = count("The same of the control. Null before results.", nullable=True)
+    latest_lift: pl.Float64 = column(
+        "Arm / control - 1 by then, as measured. Null while unknown.", "ratio", nullable=True, interval=REPEATED
     )
     vetoed_by: pl.String = column("Arms with the guardrails that they harm. Null if there are none.", nullable=True)
     recommended_action: pl.String = column("What to do, in words.")

@@ -42,6 +42,9 @@ class Optimizations(Table):
     )
     risk: pl.String = word("How much harm a wrong change could do.", vocabulary.Risk)
     holdout_share: pl.Float64 = share("Share of subscribers kept out of the change, to compare with.", nullable=False)
+    standing_holdout_share: pl.Float64 = share(
+        "Share of them kept out now: smaller once the effect is known.", nullable=False
+    )
     created_at: Timestamp = column("When the change was first proposed.", "UTC")
     expires_at: Timestamp = column("When the proposal lapses unless somebody decides.", "UTC")
     approvals: pl.Int64 = count("Approvers who approved.")
@@ -107,13 +110,48 @@ class RealisedLift(Table):
     realised_lift: pl.Float64 = column(
         "applied_mean / held_out_mean - 1, by week. Null while unknown.", "ratio", nullable=True, interval=ALL_NIGHTS
     )
+    phase: pl.String = word("Judged by the plan, after its answer, or without a plan.", vocabulary.MeasurementPhase)
+    planned_exposures: pl.Int64 = count("Subscribers at whom the plan ends. Null without a plan.", nullable=True)
+    expected_answer_day: pl.Date = utc_day(
+        "Night on which the plan's answer is expected; once it has come, the night on which it came. Null without one.",
+        nullable=True,
+    )
+    answered_day: pl.Date = utc_day(
+        "Night of the answer: the plan had its subscribers, or its time was over. Null before, and without a plan.",
+        nullable=True,
+    )
+    answered_lift: pl.Float64 = column(
+        "`realised_lift` on the night of the answer. Null before it.", "ratio", nullable=True, interval=ALL_NIGHTS
+    )
     incremental_total: pl.Float64 = column(
         "Outcomes that the change added. Null while unknown.", TOTAL, nullable=True, interval=ALL_NIGHTS
     )
-    is_significant: pl.Boolean = column("The interval excludes 0 on this night or did on an earlier one.")
+    is_significant: pl.Boolean = column("A difference was shown on this night or on an earlier one.")
     outcome: pl.String = word("What became of the promise.", vocabulary.RealisedOutcome)
     status: pl.String = column("'ok', or what is missing.")
     method: pl.String = method_name()
+
+
+@table("marts.outcome_baselines", ("workflow_id", "step_ids", "window_days", "metric"))
+class OutcomeBaselines(Table, is_stamped=True):
+    """One row per metric and place where a change could be measured: from these the size of its hold-out is planned."""
+
+    workflow_id: pl.String = key("Workflow. Null for all of them together.", nullable=True)
+    step_ids: pl.String = column("Steps whose messages count; empty for all.", "JSON array")
+    window_days: pl.Int64 = count("Days after the first message in which an outcome counts.")
+    metric: pl.String = word("Outcome.", vocabulary.MetricName)
+    people_28d: pl.Int64 = count("People with a message in the last 28 days whose windows have closed.")
+    people_56d: pl.Int64 = count("People with a message in the last 56 days whose windows have closed.")
+    outcome_mean: pl.Float64 = column(
+        "Outcomes or amount per person, within the window after the first message. Null without people.",
+        MEAN,
+        nullable=True,
+    )
+    outcome_deviation: pl.Float64 = column(
+        "Standard deviation of the amount. Null for rates, and with fewer than two people.",
+        "currency units",
+        nullable=True,
+    )
 
 
 @table("marts.learnings", ("source", "source_id"))
@@ -149,6 +187,9 @@ class ReleaseStarts(Table, is_stamped=True):
     start: pl.String = column("What lets a person in: a trigger, an event or a tag.", "JSON object")
     hourly_cap: pl.Int64 = count("Most people let in within an hour.")
     most: pl.Int64 = count("Most people let in by one approval.")
+    wait_field: pl.String = column(
+        "Merge field that holds the hours each person waits. Null if everybody waits the planned time.", nullable=True
+    )
     planned: pl.Int64 = count("People whose moment is planned.")
     late: pl.Int64 = count("People whose moment passed too long ago. They take another approval.")
     held_back: pl.Int64 = count("People held back tonight by a conflict, the frequency cap or holdouts.yaml.")

@@ -90,7 +90,7 @@ class Anomalies(Table):
     cause_scope: pl.String = word("How far the cause reaches.", vocabulary.CauseScope)
     cause_first_day: pl.Date = utc_day("First day of the cause.")
     is_latest: pl.Boolean = column(
-        "The anomaly still goes on: its day is the last one scored for this metric; for a drift, of the last seven."
+        "The anomaly still goes on: its day is the last scored for this metric; for a drift one of the last 7, or 28."
     )
     is_muted: pl.Boolean = column("A mute of mutes.yaml applies on this day.")
     muted_until: pl.Date = utc_day("Last day of that mute. Null without one.", nullable=True)
@@ -121,7 +121,7 @@ class Opportunities(Table):
     workflow_id: pl.String = key("Workflow to act on. Null if several.", nullable=True)
     step_id: pl.String = key("Step to act on. Null if several or none.", nullable=True)
     expected_gain: pl.Float64 = column(
-        "What four weeks would bring more if the whole difference is won. Null if that is not known.",
+        "What four weeks would bring that would not come otherwise, if the whole difference is won. Null if unknown.",
         "see gain_unit",
         nullable=True,
         ge=0.0,

@@ -115,9 +115,9 @@ class ExitDays(_Step):
     subscribers: pl.Int64 = count("Stays.")
 
 
-@table("reductions.cohort_cells", ("cohort_type", "cohort", "workflow_key", "day", "age_weeks"))
+@table("reductions.cohort_cells", ("cohort_type", "cohort", "workflow_key", "day", "entry_day", "age_weeks"))
 class CohortCells(Table):
-    """Cohort, workflow, day of entry into the workflow, and week since entry.
+    """Cohort, workflow, day of entry into the workflow, week since entry, and day on which it happened.
 
     `entrants` are counted in week 0. Conversions and exits are counted in the week in which the first of each came.
     """
@@ -125,7 +125,8 @@ class CohortCells(Table):
     cohort_type: pl.String = word("What the cohorts are formed by.", CohortType)
     cohort: pl.String = column("Month (YYYY-MM), plan, or value of the member field.")
     workflow_key: pl.Int64 = key(WORKFLOW_KEY)
-    day: pl.Int64 = day_number("Day of entry into the workflow.")
+    day: pl.Int64 = day_number("Day of the entry, conversion or exit.")
+    entry_day: pl.Int64 = day_number("Day of entry into the workflow.")
     age_weeks: pl.Int64 = column("Whole weeks since entry.", "weeks", ge=0)
     entrants: pl.Int64 = count("Entries into the workflow.")
     conversions: pl.Int64 = count("First conversions, unless an unsubscribe or complaint came before.")
@@ -160,17 +161,18 @@ class HoursOfWeek(Table):
 
 @table(
     "reductions.assigned_delays",
-    ("from_step_key", "to_step_key", "day", "assigned_delay_hours", "is_delay_randomised", "segment", "converted_days"),
+    ("from_step_key", "to_step_key", "day", "entry_day", "assigned_delay_hours", "is_delay_randomised", "segment"),
 )
 class AssignedDelays(_Transition):
-    """Transition, day of entry, assigned delay, segment, and calendar days until the first conversion since entry."""
+    """Transition, day of entry, assigned delay, segment, and day on which it happened."""
 
-    day: pl.Int64 = day_number(ENTRY_DAY)
+    day: pl.Int64 = day_number("Day of the entry or conversion.")
+    entry_day: pl.Int64 = day_number(ENTRY_DAY)
     assigned_delay_hours: pl.Int64 = column("Delay assigned to the entries.", "hours", ge=0)
     is_delay_randomised: pl.Boolean = column("The delay was drawn at random.")
     segment: pl.String = column("Subscription plan, or 'none'.")
-    converted_days: pl.Int64 = column("Days until the first conversion; -1 = none within 60 days.", "days")
-    subscribers: pl.Int64 = count("Entries.")
+    entrants: pl.Int64 = count("Entries.")
+    conversions: pl.Int64 = count("First conversions within 60 days.")
 
 
 @table("reductions.subscriber_hours", ("subscriber_key", "day", "local_hour_of_week"))

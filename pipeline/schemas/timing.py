@@ -60,7 +60,7 @@ class DelayRecommendations(_Transition):
     entrants: pl.Int64 = count("Entrants used, whose horizon has closed.")
     conversions: pl.Int64 = count(f"Those of `entrants` who {HORIZON}.")
     improvement: pl.Float64 = column(
-        "Conversion of the recommended / the current delay - 1. Null if `status` is not 'ok'.",
+        "Conversion of the recommended / the current delay - 1. Null if `status` is not 'ok' or `action` is 'test'.",
         "ratio",
         nullable=True,
         interval=POSTERIOR,
@@ -72,7 +72,12 @@ class DelayRecommendations(_Transition):
     action: pl.String = word("What to do about the delay.", vocabulary.DelayAction)
     identification: pl.String = word(COMPARED, vocabulary.Identification)
     status: pl.String = word("Whether delays could be compared, and why not.", vocabulary.DelayStatus)
-    entrants_needed: pl.Int64 = count("Further entrants needed before delays can be compared.")
+    conversions_needed: pl.Int64 = count("Further conversions needed before delays can be compared.")
+    test_days: pl.Int64 = column(
+        "Time in which a test of delays has enough conversions, at the pace so far. Null if nobody converts.",
+        "days",
+        nullable=True,
+    )
     method: pl.String = method_name()
 
 
@@ -130,7 +135,11 @@ class SendTimeClusters(Table):
     engagement_rate: pl.Float64 = share("engagements / sends. Null without sends.", interval=WILSON)
     active_local_hour: pl.Int64 = column("Hour with most activity.", HOUR, ge=0, le=23)
     best_local_hour: pl.Int64 = column(
-        "Hour of sending with most engagement. Null if there is none.", HOUR, nullable=True, ge=0, le=23
+        "Hour of sending with most engagement, of those with enough mail. Null if there is none.",
+        HOUR,
+        nullable=True,
+        ge=0,
+        le=23,
     )
     best_local_weekday: pl.Int64 = column(
         "Day with most engagement. Null if days differ by no more than chance.", WEEKDAY, nullable=True, ge=0, le=6
@@ -151,8 +160,13 @@ class SendTimeProfiles(Table):
     engagements: pl.Int64 = count(ENGAGED)
     engagement_rate: pl.Float64 = share("engagements / sends. Null without sends.", interval=WILSON)
     expected_engagements: pl.Float64 = column("Engagements to expect if the hour did not matter.", "count", ge=0)
-    engagement_ratio: pl.Float64 = column("engagements / expected_engagements, drawn towards 1.", "ratio", ge=0)
-    status: pl.String = word("Whether anything was sent at this hour.", vocabulary.SendTimeStatus)
+    engagement_ratio: pl.Float64 = column(
+        "engagements / expected_engagements, drawn towards 1. Null if too little was sent.",
+        "ratio",
+        nullable=True,
+        ge=0,
+    )
+    status: pl.String = word("Whether enough was sent at this hour to know.", vocabulary.SendTimeStatus)
     method: pl.String = method_name()
 
 
@@ -172,6 +186,17 @@ class SubscriberSendTimes(Table):
     recommended_local_hour: pl.Int64 = column(
         "Send time to use: the subscriber's best hour, else the current one.", HOUR, nullable=True, ge=0, le=23
     )
+    best_local_weekday: pl.Int64 = column(
+        "Day with most engagement of the subscriber's cluster. Null if days differ by no more than chance.",
+        WEEKDAY,
+        nullable=True,
+        ge=0,
+        le=6,
+    )
+    time_zone: pl.String = column(
+        "IANA time zone of these hours and days: the member's, else the account's. Null for who is no member.",
+        nullable=True,
+    )
     confidence_probability: pl.Float64 = share(
         "Probability that it is as good as the current one, or better. Null if unknown."
     )
@@ -183,12 +208,19 @@ class SubscriberSendTimes(Table):
 
 @table("marts.send_time_assignments", ("subscriber_key",))
 class SendTimeAssignments(Table):
-    """One row per subscriber: the send time to use now. A share of them is drawn at random, to measure the others."""
+    """One row per subscriber to be written to: the send time to use now, drawn at random for a share, to measure it."""
 
     as_of_day: pl.Date = tonight()
     subscriber_key: pl.Int64 = key(SUBSCRIBER)
     period_first_day: pl.Date = utc_day("First of the 28 days for which the draw holds.")
     assigned_local_hour: pl.Int64 = column("Hour to send at.", HOUR, ge=0, le=23)
+    drawn_local_hour: pl.Int64 = column(
+        "Hour to send at while hours are only drawn: today's where an earlier draw has ended. Null for everybody else.",
+        HOUR,
+        nullable=True,
+        ge=0,
+        le=23,
+    )
     is_randomised: pl.Boolean = column("The hour was drawn at random among the allowed ones.")
     choice_probability: pl.Float64 = share("Chance with which this hour was assigned, drawn or not.", nullable=False)
     is_served: pl.Boolean = column("The hour stands in the account tonight, by the journal of what was written.")
@@ -211,7 +243,9 @@ class SendTimeLift(Table):
         "Ratio of both rates - 1. Null without an estimate.", "ratio", nullable=True, interval="95%"
     )
     is_lift_shown: pl.Boolean = column("The lower end of the 90% interval of the lift lies above zero.")
-    randomised_sends_needed: pl.Int64 = count("Further messages at a drawn hour until the lift can be estimated.")
+    randomised_sends_needed: pl.Int64 = count(
+        "Further messages at a drawn hour until the lift is known to within 10% to either side."
+    )
     exploration_share: pl.Float64 = share("Share to draw at random next; 0 once the lift is shown.", nullable=False)
     status: pl.String = word("Whether the lift could be estimated.", vocabulary.SendTimeLiftStatus)
     method: pl.String = method_name()

@@ -43,14 +43,18 @@ MachineCause = Literal[
     "image_proxy",
     "before_delivery",
     "too_fast",
+    "early_run",
     "all_links",
     "shared_ip",
+    "with_clicks",
+    "rush",
     "unsubscribe_link",
 ]
 AttributionView = Literal["report", "mailchimp_compat"]
 
 # Entries into steps and what becomes of them.
 EntryEventType = Literal["step_entered", "entry"]
+ClaimSource = Literal["event", "store"]
 EntrySource = Literal["event", "queue", "sent_to"]
 TransitionOutcome = Literal["advanced", "goal", "lost", "timeout"]
 EntryOutcome = Literal[TransitionOutcome, "completed"]
@@ -135,16 +139,16 @@ AnomalyKind = Literal["night", "nights", "silence", "drift"]
 AnomalyScope = Literal["account", "step"]
 CauseScope = Literal["account", "workflow", "step"]
 AnomalySeverity = Literal["low", "medium", "high", "critical"]
-OpportunityKind = Literal["bottleneck", "anomaly", "cohort", "delay"]
+OpportunityKind = Literal["bottleneck", "anomaly", "decay", "cohort", "delay", "winner", "policy", "send time"]
 GainUnit = Literal["conversions", "completions"]
 Identification = Literal["randomised", "observational", "not identified"]
 
 # Timing.
 DelayAction = Literal["change", "test", "keep", "wait"]
-DelayStatus = Literal["ok", "not enough data", "single delay", "no conversions", "no current delay", "not identified"]
+DelayStatus = Literal["ok", "not enough data", "single delay", "no current delay", "not identified"]
 HourSource = Literal["subscriber", "current hour"]
 ScheduleSource = Literal["cluster", "current hour"]
-SendTimeStatus = Literal["ok", "not enough data", "no engagement"]
+SendTimeStatus = Literal["ok", "not enough data", "no engagement", "unknown hours"]
 ScheduleStatus = Literal["ok", "not enough data", "no allowed hour", "cap too small"]
 FrequencyPeriod = Literal["7d", "28d"]
 SendTimeEstimator = Literal["snips", "doubly robust"]
@@ -217,6 +221,7 @@ class Verdict(StrEnum):
     NO_DIFFERENCE = "no difference"
     FUTILE = "futile"
     NO_ANSWER = "ended without an answer"
+    PLAN_TOO_LONG = "plan too long"
     CONTINUE = "continue"
 
 
@@ -295,6 +300,7 @@ class LedgerEventType(StrEnum):
     APPLIED = "applied"
     KEPT_IN_STEP = "kept_in_step"
     VERIFIED = "verified"
+    HOLDOUT_SHRUNK = "holdout_shrunk"
     ROLLBACK_STARTED = "rollback_started"
     ROLLED_BACK = "rolled_back"
     WRITES_INTENDED = "writes_intended"
@@ -329,6 +335,15 @@ class RealisedOutcome(StrEnum):
     LESS = "less than promised"
     WORKS = "works"
     MEASURING = "measuring"
+    NO_ANSWER = "ended without an answer"
+
+
+class MeasurementPhase(StrEnum):
+    """By what a night of a realised lift is judged."""
+
+    PLANNED = "planned"
+    WATCHING = "watching"
+    OPEN_ENDED = "open-ended"
 
 
 def words(kind: Any) -> tuple[str, ...]:

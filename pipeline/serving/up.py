@@ -1,7 +1,9 @@
 """Starts what `driptune up` serves: the daemon in a child process, and the guarded UI in this process."""
 
+import getpass
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +15,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
 
-from pipeline.config.approvals import load_approvals
+from pipeline.config.approvals import APPROVALS_FILE, load_approvals
 from pipeline.operations.applying import dry_run
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.orchestration.instance import open_instance
@@ -23,42 +25,68 @@ from pipeline.schemas.loop import RealisedLift
 from pipeline.serving.beside import Beside, pages
 from pipeline.serving.guard import Guard
 from pipeline.serving.inbox.app import PREFIX, Inbox
+from pipeline.serving.inbox.links import Links, login_lines
 from pipeline.serving.inbox.sessions import Sessions
+from pipeline.serving.listening import address_here
 from pipeline.settings import WORKSPACE_FILE, Settings
 
 
-def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None]) -> None:
+def serve(settings: Settings, listener: socket.socket, host: str, tell: Callable[[str], None]) -> None:
     """Serve UI, inbox and pages until interrupted; the daemon ends with them.
 
-    `tell` is called with each line for the person at the terminal: the links by which approvers enter the inbox.
+    Args:
+        settings: say where everything is.
+        listener: holds the port.
+        host: the host by which browsers call this machine.
+        tell: is called with each line for the person at the terminal, once browsers are answered. The last lines are
+            the links by which people enter the inbox.
     """
+    port = listener.getsockname()[1]
     instance = open_instance(settings.dagster_home)
     target = WorkspaceFileTarget([str(WORKSPACE_FILE)])
     with (
         _daemon(settings.dagster_home),
-        WorkspaceProcessContext(instance, workspace_load_target=target) as workspace,
+        WorkspaceProcessContext(instance, target, code_server_log_level="warning") as workspace,
         open_ledger(settings) as ledger,
     ):
         app = create_app_from_workspace_process_context(workspace)
-        sessions = Sessions()
+        links = Links(settings.logins_dir)
         inbox = Inbox(
             ledger,
             lambda: load_approvals(settings.definitions),
-            sessions,
+            Sessions(),
+            links,
             lambda: published_table(settings.published_dir, RealisedLift),
             lambda optimization_id: dry_run(settings, ledger, optimization_id),
         )
-        for approver in load_approvals(settings.definitions).approvers:
-            token = sessions.link_token(approver.name)
-            tell(f"Inbox for {approver.name}, once: {address_here(host, port)}{PREFIX}/login?token={token}")
         beside = {PREFIX: inbox.app(), PAGES_PATH: pages(settings.reports_dir)}
         hosts = frozenset({f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}"})
-        uvicorn.run(Guard(Beside(app, beside), hosts), host=host, port=port, log_level="warning")
+        config = uvicorn.Config(Guard(Beside(app, beside), hosts), log_level="warning")
+        _Server(config, lambda: _welcome(settings, links, address_here(host, port), tell)).run([listener])
 
 
-def address_here(host: str, port: int) -> str:
-    """Where a browser on this host reaches what is served; 0.0.0.0 stands for every address, and is none itself."""
-    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+class _Server(uvicorn.Server):
+    """A server that says when browsers are answered: what a person is to open stands last in the terminal."""
+
+    def __init__(self, config: uvicorn.Config, welcome: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._welcome = welcome
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._welcome()
+
+
+def _welcome(settings: Settings, links: Links, address: str, tell: Callable[[str], None]) -> None:
+    tell(f"The Dagster UI is on {address}, the pages are on {address}{PAGES_PATH}/. Ctrl-C ends both.")
+    policy, inbox = load_approvals(settings.definitions), f"{address}{PREFIX}"
+    links.clear()
+    if policy.trusted_proxy_header:
+        tell(f"The inbox is on {inbox}/. Who asks is told by the header {policy.trusted_proxy_header} of your proxy.")
+        return
+    names = [one.name for one in policy.approvers] or [getpass.getuser()]
+    for line in login_lines(links, policy, names, inbox, settings.definitions / APPROVALS_FILE):
+        tell(line)
 
 
 @contextmanager

@@ -1,27 +1,7 @@
 -- Grain: departure (subscriber, workflow or 0 = all workflows, reason, time), by day of the departure.
 -- An unsubscribe, a complaint or a hard bounce ends the subscriber's stays in all workflows. An exit event or a removal
 -- ends the stay in one workflow.
-WITH unsubscribe AS (
-  SELECT
-    version.subscriber_key AS subscriber_key,
-    version.occurred_us AS occurred_us,
-    ROW_NUMBER() OVER (
-      PARTITION BY version.campaign_id, version.subscriber_key
-      ORDER BY version.as_of_day DESC NULLS FIRST, version.occurred_us DESC NULLS FIRST
-    ) AS version_rank
-  FROM lake.unsubscribes AS version
-),
-complaint AS (
-  SELECT
-    version.subscriber_key AS subscriber_key,
-    version.occurred_us AS occurred_us,
-    ROW_NUMBER() OVER (
-      PARTITION BY version.campaign_id, version.subscriber_key
-      ORDER BY version.as_of_day DESC NULLS FIRST, version.occurred_us DESC NULLS FIRST
-    ) AS version_rank
-  FROM lake.abuse_reports AS version
-),
-event AS (
+WITH event AS (
   SELECT
     version.event_type AS event_type,
     version.subscriber_key AS subscriber_key,
@@ -47,20 +27,12 @@ removal AS (
 ),
 departure AS (
   SELECT
-    unsubscribe.subscriber_key AS subscriber_key,
+    opt_out.subscriber_key AS subscriber_key,
     0 AS workflow_key,
-    'unsubscribed' AS reason,
-    unsubscribe.occurred_us AS occurred_us
-  FROM unsubscribe AS unsubscribe
-  WHERE unsubscribe.version_rank = 1
-  UNION ALL
-  SELECT
-    complaint.subscriber_key AS subscriber_key,
-    0 AS workflow_key,
-    'complaint' AS reason,
-    complaint.occurred_us AS occurred_us
-  FROM complaint AS complaint
-  WHERE complaint.version_rank = 1
+    opt_out.reason AS reason,
+    opt_out.occurred_us AS occurred_us
+  FROM core.opt_outs AS opt_out
+  WHERE opt_out.day BETWEEN $first_day AND $last_day
   UNION ALL
   SELECT
     send.subscriber_key AS subscriber_key,

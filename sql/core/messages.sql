@@ -18,28 +18,6 @@ WITH reaction AS (
   FROM core.engagements AS engagement
   WHERE engagement.day BETWEEN $first_day AND $last_day
   GROUP BY engagement.step_key, engagement.subscriber_key
-),
-unsubscribe AS (
-  SELECT
-    version.campaign_id AS campaign_id,
-    version.subscriber_key AS subscriber_key,
-    version.occurred_us AS occurred_us,
-    ROW_NUMBER() OVER (
-      PARTITION BY version.campaign_id, version.subscriber_key
-      ORDER BY version.as_of_day DESC NULLS FIRST, version.occurred_us DESC NULLS FIRST
-    ) AS version_rank
-  FROM lake.unsubscribes AS version
-),
-complaint AS (
-  SELECT
-    version.campaign_id AS campaign_id,
-    version.subscriber_key AS subscriber_key,
-    version.occurred_us AS occurred_us,
-    ROW_NUMBER() OVER (
-      PARTITION BY version.campaign_id, version.subscriber_key
-      ORDER BY version.as_of_day DESC NULLS FIRST, version.occurred_us DESC NULLS FIRST
-    ) AS version_rank
-  FROM lake.abuse_reports AS version
 )
 SELECT
   send.subscriber_key AS subscriber_key,
@@ -74,12 +52,12 @@ LEFT JOIN core.zone_offsets AS zone
   ON zone.zone = subscriber.zone
   AND zone.from_us <= send.sent_us
   AND zone.to_us > send.sent_us
-LEFT JOIN unsubscribe AS unsubscribe
+LEFT JOIN core.opt_outs AS unsubscribe
   ON unsubscribe.campaign_id = send.campaign_id
   AND unsubscribe.subscriber_key = send.subscriber_key
-  AND unsubscribe.version_rank = 1
-LEFT JOIN complaint AS complaint
+  AND unsubscribe.reason = 'unsubscribed'
+LEFT JOIN core.opt_outs AS complaint
   ON complaint.campaign_id = send.campaign_id
   AND complaint.subscriber_key = send.subscriber_key
-  AND complaint.version_rank = 1
+  AND complaint.reason = 'complaint'
 WHERE send.day BETWEEN $first_day AND $last_day

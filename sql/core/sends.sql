@@ -1,5 +1,6 @@
 -- Grain: message (step, subscriber): the latest version of every row of Mailchimp's sent-to report, by day of sending.
--- If a later version moves the message to another day, the earlier version does not count.
+-- If a later version moves the message to another day, the earlier version does not count. Of two versions of one night
+-- the one with the later time of sending counts.
 WITH candidate AS (
   SELECT
     send.campaign_id AS campaign_id,
@@ -39,7 +40,8 @@ FROM candidate AS candidate
 LEFT JOIN lake.sends AS moved
   ON moved.campaign_id = candidate.campaign_id
   AND moved.subscriber_key = candidate.subscriber_key
-  AND moved.as_of_day > candidate.as_of_day
+  AND moved.as_of_day >= candidate.as_of_day
+  AND (moved.as_of_day > candidate.as_of_day OR moved.sent_us > candidate.sent_us)
   AND (moved.sent_us < $first_day * 86400000000 OR moved.sent_us >= ($last_day + 1) * 86400000000)
 LEFT JOIN campaign_step AS campaign_step
   ON campaign_step.campaign_id = candidate.campaign_id

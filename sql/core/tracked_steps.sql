@@ -5,7 +5,6 @@ WITH event AS (
     version.workflow_id AS workflow_id,
     version.step_id AS step_id,
     version.event_type AS event_type,
-    MIN(version.as_of_day) AS told_day,
     CAST(FLOOR(version.occurred_us / 86400000000) AS BIGINT) AS day
   FROM lake.events AS version
   WHERE version.event_type IN ('step_entered', 'entry')
@@ -17,8 +16,7 @@ WITH event AS (
 SELECT
   step.step_key AS step_key,
   event.event_type AS event_type,
-  event.day AS day,
-  MIN(event.told_day) AS told_day
+  event.day AS day
 FROM event AS event
 LEFT JOIN core.steps AS step
   ON step.workflow_id = event.workflow_id

@@ -1,23 +1,46 @@
--- Grain: cohort, workflow, day of entry into the workflow (its first step), and weeks since entry (0-25).
--- Entrants are counted in week 0. Each entrant is counted once more at most: in the week of the first conversion, or of
--- the first unsubscribe or complaint, whichever came first. A conversion is the goal of the workflow. If the workflow
--- has no goal, any conversion counts.
+-- Grain: cohort, workflow, day of entry into the workflow (its first step), weeks since entry (0-25), and the day on which
+-- it happened. Entrants are counted in week 0, on the day of entry. Each entrant is counted once more at most: in the week
+-- and on the day of the first conversion, or of the first unsubscribe or complaint, whichever came first. So an outcome
+-- changes its own day and not that of the entry.
+-- A conversion is the goal of the workflow. If the workflow has no goal, any conversion counts.
 -- A cohort of the first purchase contains only those who entered after it: the outcome must not form the cohort.
 -- Months are computed from day numbers by arithmetic (Hinnant's days_from_civil), so that all engines agree.
-WITH entrant AS (
+WITH outcome AS (
+  SELECT
+    conversion.subscriber_key AS subscriber_key
+  FROM core.conversions AS conversion
+  WHERE conversion.day BETWEEN $first_day AND $last_day
+  UNION ALL
+  SELECT
+    departure.subscriber_key AS subscriber_key
+  FROM core.departures AS departure
+  WHERE departure.day BETWEEN $first_day AND $last_day
+    AND departure.reason IN ('unsubscribed', 'complaint')
+),
+ended AS (
+  SELECT
+    outcome.subscriber_key AS subscriber_key
+  FROM outcome AS outcome
+  GROUP BY outcome.subscriber_key
+),
+entrant AS (
   SELECT
     entry.subscriber_key AS subscriber_key,
     entry.workflow_key AS workflow_key,
     entry.entered_us AS entered_us,
     entry.day AS day,
     workflow.goal_event_type AS goal_event_type
-  FROM core.step_entries AS entry
+  FROM core.arrivals AS entry
   LEFT JOIN core.steps AS step
     ON step.step_key = entry.step_key
   LEFT JOIN core.workflows AS workflow
     ON workflow.workflow_key = entry.workflow_key
-  WHERE entry.day BETWEEN $first_day AND $last_day
+  LEFT JOIN ended AS ended
+    ON ended.subscriber_key = entry.subscriber_key
+  -- Outcomes count within 26 weeks after the entry.
+  WHERE entry.day BETWEEN $first_day - 182 AND $last_day
     AND step.position = 1
+    AND (entry.day >= $first_day OR ended.subscriber_key IS NOT NULL)
 ),
 converted AS (
   SELECT
@@ -30,7 +53,7 @@ converted AS (
     ON conversion.subscriber_key = entrant.subscriber_key
     AND conversion.occurred_us BETWEEN entrant.entered_us AND entrant.entered_us + 15724799999999
     AND (entrant.goal_event_type IS NULL OR conversion.event_type = entrant.goal_event_type)
-  WHERE conversion.day >= $first_day
+  WHERE conversion.day BETWEEN $first_day - 182 AND $last_day
   GROUP BY entrant.subscriber_key, entrant.workflow_key, entrant.entered_us
 ),
 departed AS (
@@ -45,23 +68,21 @@ departed AS (
     AND departure.occurred_us BETWEEN entrant.entered_us AND entrant.entered_us + 15724799999999
     AND (departure.workflow_key = entrant.workflow_key OR departure.workflow_key = 0)
     AND departure.reason IN ('unsubscribed', 'complaint')
-  WHERE departure.day >= $first_day
+  WHERE departure.day BETWEEN $first_day - 182 AND $last_day
   GROUP BY entrant.subscriber_key, entrant.workflow_key, entrant.entered_us
 ),
 journey AS (
   SELECT
     entrant.subscriber_key AS subscriber_key,
     entrant.workflow_key AS workflow_key,
-    entrant.day AS day,
+    entrant.day AS entry_day,
     entrant.entered_us AS entered_us,
     CASE
-      WHEN departed.departed_us IS NULL OR departed.departed_us >= converted.converted_us
-        THEN CAST(FLOOR((converted.converted_us - entrant.entered_us) / 604800000000) AS BIGINT)
-    END AS conversion_week,
+      WHEN departed.departed_us IS NULL OR departed.departed_us >= converted.converted_us THEN converted.converted_us
+    END AS converted_us,
     CASE
-      WHEN converted.converted_us IS NULL OR departed.departed_us < converted.converted_us
-        THEN CAST(FLOOR((departed.departed_us - entrant.entered_us) / 604800000000) AS BIGINT)
-    END AS exit_week
+      WHEN converted.converted_us IS NULL OR departed.departed_us < converted.converted_us THEN departed.departed_us
+    END AS departed_us
   FROM entrant AS entrant
   LEFT JOIN converted AS converted
     ON converted.subscriber_key = entrant.subscriber_key
@@ -76,9 +97,9 @@ milestone AS (
   SELECT
     journey.subscriber_key AS subscriber_key,
     journey.workflow_key AS workflow_key,
-    journey.day AS day,
+    journey.entry_day AS entry_day,
     journey.entered_us AS entered_us,
-    0 AS age_weeks,
+    journey.entered_us AS happened_us,
     1 AS entrants,
     0 AS conversions,
     0 AS exits
@@ -87,26 +108,57 @@ milestone AS (
   SELECT
     journey.subscriber_key AS subscriber_key,
     journey.workflow_key AS workflow_key,
-    journey.day AS day,
+    journey.entry_day AS entry_day,
     journey.entered_us AS entered_us,
-    journey.conversion_week AS age_weeks,
+    journey.converted_us AS happened_us,
     0 AS entrants,
     1 AS conversions,
     0 AS exits
   FROM journey AS journey
-  WHERE journey.conversion_week IS NOT NULL
   UNION ALL
   SELECT
     journey.subscriber_key AS subscriber_key,
     journey.workflow_key AS workflow_key,
-    journey.day AS day,
+    journey.entry_day AS entry_day,
     journey.entered_us AS entered_us,
-    journey.exit_week AS age_weeks,
+    journey.departed_us AS happened_us,
     0 AS entrants,
     0 AS conversions,
     1 AS exits
   FROM journey AS journey
-  WHERE journey.exit_week IS NOT NULL
+),
+counted AS (
+  SELECT
+    milestone.subscriber_key AS subscriber_key,
+    milestone.workflow_key AS workflow_key,
+    milestone.entry_day AS entry_day,
+    milestone.entered_us AS entered_us,
+    CAST(FLOOR(milestone.happened_us / 86400000000) AS BIGINT) AS day,
+    CAST(FLOOR((milestone.happened_us - milestone.entered_us) / 604800000000) AS BIGINT) AS age_weeks,
+    milestone.entrants AS entrants,
+    milestone.conversions AS conversions,
+    milestone.exits AS exits
+  FROM milestone AS milestone
+  WHERE milestone.happened_us >= $first_day * 86400000000
+    AND milestone.happened_us < ($last_day + 1) * 86400000000
+),
+person AS (
+  SELECT
+    counted.subscriber_key AS subscriber_key
+  FROM counted AS counted
+  GROUP BY counted.subscriber_key
+),
+member AS (
+  SELECT
+    subscriber.subscriber_key AS subscriber_key,
+    subscriber.signup_us AS signup_us,
+    subscriber.first_purchase_us AS first_purchase_us,
+    subscriber.plan AS plan,
+    subscriber.cohort_value AS cohort_value
+  FROM person AS person
+  LEFT JOIN core.subscribers AS subscriber
+    ON subscriber.subscriber_key = person.subscriber_key
+  WHERE subscriber.subscriber_key IS NOT NULL
 ),
 moment AS (
   SELECT
@@ -114,7 +166,7 @@ moment AS (
     'signup_date' AS cohort_type,
     0 AS since_us,
     CAST(FLOOR(subscriber.signup_us / 86400000000) AS BIGINT) + 719468 AS shifted_day
-  FROM core.subscribers AS subscriber
+  FROM member AS subscriber
   WHERE subscriber.signup_us IS NOT NULL
   UNION ALL
   SELECT
@@ -122,7 +174,7 @@ moment AS (
     'first_purchase' AS cohort_type,
     subscriber.first_purchase_us AS since_us,
     CAST(FLOOR(subscriber.first_purchase_us / 86400000000) AS BIGINT) + 719468 AS shifted_day
-  FROM core.subscribers AS subscriber
+  FROM member AS subscriber
   WHERE subscriber.first_purchase_us IS NOT NULL
 ),
 era AS (
@@ -169,28 +221,30 @@ membership AS (
     'subscription_plan' AS cohort_type,
     0 AS since_us,
     COALESCE(subscriber.plan, 'none') AS cohort
-  FROM core.subscribers AS subscriber
+  FROM member AS subscriber
   UNION ALL
   SELECT
     subscriber.subscriber_key AS subscriber_key,
     'member_field' AS cohort_type,
     0 AS since_us,
     subscriber.cohort_value AS cohort
-  FROM core.subscribers AS subscriber
+  FROM member AS subscriber
   WHERE subscriber.cohort_value IS NOT NULL
 )
 SELECT
   membership.cohort_type AS cohort_type,
   membership.cohort AS cohort,
-  milestone.workflow_key AS workflow_key,
-  milestone.day AS day,
-  milestone.age_weeks AS age_weeks,
-  CAST(SUM(milestone.entrants) AS BIGINT) AS entrants,
-  CAST(SUM(milestone.conversions) AS BIGINT) AS conversions,
-  CAST(SUM(milestone.exits) AS BIGINT) AS exits
-FROM milestone AS milestone
+  counted.workflow_key AS workflow_key,
+  counted.day AS day,
+  counted.entry_day AS entry_day,
+  counted.age_weeks AS age_weeks,
+  CAST(SUM(counted.entrants) AS BIGINT) AS entrants,
+  CAST(SUM(counted.conversions) AS BIGINT) AS conversions,
+  CAST(SUM(counted.exits) AS BIGINT) AS exits
+FROM counted AS counted
 LEFT JOIN membership AS membership
-  ON membership.subscriber_key = milestone.subscriber_key
-  AND membership.since_us <= milestone.entered_us
+  ON membership.subscriber_key = counted.subscriber_key
+  AND membership.since_us <= counted.entered_us
 WHERE membership.cohort IS NOT NULL
-GROUP BY membership.cohort_type, membership.cohort, milestone.workflow_key, milestone.day, milestone.age_weeks
+GROUP BY membership.cohort_type, membership.cohort, counted.workflow_key, counted.day, counted.entry_day,
+  counted.age_weeks

@@ -69,7 +69,7 @@ def compare(scale: Scale, folder: Path, address: str) -> None:
 def build_on_spark(address: str, file: Path, lake: Path) -> None:
     """Everything that is due, on the cluster."""
     with tasks.open_file(file) as connection, open_cluster(address, file.parent / "exchange") as cluster:
-        engine = Engine(connection, SQL_DIR, lake, tasks.PARAMETERS, cluster=cluster)
+        engine = Engine(connection, SQL_DIR, lake, tasks.PARAMETERS, tasks.MEMORY_BYTES, cluster)
         for name in engine.models:
             engine.build(name)
 

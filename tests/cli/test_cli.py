@@ -137,7 +137,7 @@ def test_doctor_names_the_account_and_the_first_mistake_of_any_definition(tmp_pa
     definitions.mkdir()
     with serve_recordings() as url:
         good = driptune(tmp_path, "doctor", **account(url))
-        assert (good.returncode, good.stderr) == (0, "")
+        assert (good.returncode, good.stderr) == (0, "Waiting for 127.0.0.1 to answer, at most 15 s.\n")
         assert "Mailchimp answers for the account '" in good.stdout
         (definitions / "approvals.yaml").write_text("approvers:\n  - id: mara\n    highest_risk: huge\n")
         wrong = driptune(tmp_path, "doctor", **account(url))

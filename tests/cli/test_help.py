@@ -4,7 +4,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from pipeline.cli.main import flows, main, simulate
+from pipeline.cli.main import flows, main
+from pipeline.cli.state import simulate
 
 
 @pytest.mark.parametrize("group", [main, flows, simulate])

@@ -189,6 +189,7 @@ def test_the_definition_version_follows_what_a_flow_does_and_not_its_name(tmp_pa
             "released_by: driptune\n    deliver: {field: ROUTE}",
             "line 5, onboarding.released_by: nothing says how people are let in.",
         ),
+        ("priority: 10", "wait_field: WAIT", "line 5, onboarding.wait_field: driptune does not let people into this"),
         ("flows:", "flow:", "line 1, flow: is not a known field."),
         ("name: Onboarding", "name: &a [*a]", "line 3: is not YAML: an anchor refers to itself."),
         ("name: Onboarding", "name: \x01", "is not YAML: it contains a control character"),

@@ -119,6 +119,7 @@ def mailed(log: pl.DataFrame, sent_us: int, *, converted: bool = False) -> pl.Da
         sent_us=pl.lit(sent_us, dtype=pl.Int64),
         exposed_day=pl.lit(numbered_day(sent_us // DAY_US)),
         is_converted=pl.lit(converted),
+        shows=pl.lit([arm.arm for arm in POINT.arms]),
     )
 
 
@@ -139,6 +140,14 @@ def test_a_decision_is_served_only_if_its_arm_stood_before_the_message() -> None
     other = written_at(log, MORNING_US).with_columns(value=pl.lit("another"))
     assert served_decisions(log, other, messages).is_empty()
     assert served_decisions(log, written_at(log, MORNING_US).clear(), messages).is_empty()
+
+
+def test_a_message_of_another_path_serves_nobody() -> None:
+    log = log_of(profiles(30))
+    messages = mailed(log, NOON_US).with_columns(shows=pl.lit(["wait"]))
+    served = served_decisions(log, written_at(log, MORNING_US), messages)
+    assert 0 < served.height < log.height
+    assert set(served["arm"]) == {"wait"}
 
 
 def test_what_was_decided_after_the_message_did_not_serve_it() -> None:

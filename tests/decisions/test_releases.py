@@ -47,6 +47,18 @@ def test_the_planned_wait_before_the_first_step_counts_from_the_entry() -> None:
     assert plan_of(entry(1, 5), first_wait=8)["release_at"].to_list() == [at(3)]
 
 
+def test_the_hours_that_the_wait_field_holds_count_in_place_of_the_planned_wait() -> None:
+    entries = [entry(key, 5) for key in (1, 2, 3, 4)]
+    plan = plan_of(*entries, first_wait=8, waits={1: "48", 2: "0", 3: "soon"})
+    assert plan.sort("subscriber_key")["planned_at"].to_list() == [at(43), at(0), at(3), at(3)]
+
+
+def test_nobody_is_late_by_a_wait_that_was_written_after_it_would_have_been_over() -> None:
+    terms = {"waits": {1: "0"}, "late_hours": 36}
+    assert plan_of(entry(1, 40), **terms)["status"].to_list() == ["late"]
+    assert plan_of(entry(1, 40), **terms, waits_hours_ago=20)["status"].to_list() == ["planned"]
+
+
 def test_those_who_came_to_the_step_before_the_email_wait_their_own_delay() -> None:
     plan = plan_of(entry(1, 5), entry(2, 5, assigned_delay_hours=48), first_kind="wait")
     assert plan.select("subscriber_key", "step_id", "release_at").rows() == [

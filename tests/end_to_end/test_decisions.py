@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from pipeline.analysis.delays.recommendations import MINIMUM_ENTRANTS
+from pipeline.analysis.delays.recommendations import MINIMUM_CONVERSIONS
 from pipeline.analysis.experiments.exposures import Facts
 from pipeline.analysis.experiments.registry import register
 from pipeline.common.errors import SourceError
@@ -54,8 +54,12 @@ def test_a_lift_of_send_times_is_promised_only_once_hours_are_drawn(tables: dict
 
 
 def test_a_share_of_hours_is_drawn_logged_and_exported(tables: dict[str, pl.DataFrame], settings: Settings) -> None:
-    exported = tables["send_time_assignments"]
-    assert exported["is_randomised"].mean() == pytest.approx(settings.send_time_exploration_share, abs=0.02)
+    exported, everybody = tables["send_time_assignments"], tables["subscriber_send_times"]
+    drawn_share = exported["is_randomised"].sum() / everybody.height
+    assert drawn_share == pytest.approx(settings.send_time_exploration_share, abs=0.02)
+    moved = pl.col("recommended_local_hour") != pl.col("current_local_hour")
+    led = everybody.filter((pl.col("fallback_level") == "subscriber") & moved)
+    assert set(exported.filter(~pl.col("is_randomised"))["subscriber_key"]) <= set(led["subscriber_key"])
     quiet_from, quiet_until = DEFAULT_QUIET_HOURS
     drawn = exported.filter("is_randomised")["assigned_local_hour"]
     assert sorted(drawn.unique()) == list(range(quiet_until, quiet_from))
@@ -103,7 +107,7 @@ def test_too_few_for_a_delay_are_told_with_the_count_still_needed(
     transition = truth["planted"]["delay_of_too_few"]
     found = recommendation(tables, transition)
     assert (found["status"], found["identification"], found["action"]) == ("not enough data", "randomised", "wait")
-    assert 0 < found["entrants"] == MINIMUM_ENTRANTS - found["entrants_needed"]
+    assert 0 < found["conversions"] == MINIMUM_CONVERSIONS - found["conversions_needed"]
     assert found["improvement"] is found["recommended_delay_hours"] is None
     curve = tables["delay_curves"].filter(
         (pl.col("workflow_id") == transition[0]) & (pl.col("from_step_id") == transition[1])

@@ -1,4 +1,4 @@
-"""What the facts mean: marks of machines, outcomes of steps, conversions and credits, as the glossary defines them."""
+"""What the facts mean: outcomes of steps, conversions and credits, as the glossary defines them."""
 
 from pathlib import Path
 
@@ -6,12 +6,11 @@ import pytest
 
 from pipeline.lake.store import Lake
 from pipeline.schemas import lake
+from tests.engine.story import SECOND, START, Story
 from tests.engine.world import (
     DAY,
     FIRST_DAY,
     HOUR,
-    PARAMETERS,
-    Night,
     build_all,
     connect,
     day_number,
@@ -21,82 +20,12 @@ from tests.engine.world import (
     step_key,
 )
 
-SUBSCRIBERS = 40
-SECOND = 1_000_000
-START = day_number(FIRST_DAY) * DAY + 9 * HOUR
 ONE, TWO, THREE, FOUR = (step_key("flow", step) for step in ("one", "two", "three", "four"))
-
-
-class Story(Night):
-    """A night told in short sentences."""
-
-    def sent(self, who: int, campaign_id: str = "campaign-campaign", at_us: int = START, **more: object) -> None:
-        told = {"sent_at_source": "feed", "status": "sent", **more}
-        self.add(lake.Sends, campaign_id=campaign_id, subscriber_key=who, sent_us=at_us, **told)
-
-    def did(self, who: int, action: str, at_us: int, campaign_id: str = "campaign-campaign", **more: object) -> None:
-        told = {"url": "" if action != "click" else "https://example.org/a", "is_image_proxy": False, "is_bot": False}
-        self.add(lake.EmailActivity, campaign_id=campaign_id, subscriber_key=who, action=action, occurred_us=at_us,
-                 **{**told, "ip_key": who, **more})  # fmt: skip
-
-    def happened(self, who: int, event_type: str, at_us: int, **more: object) -> None:
-        self.add(lake.Events, event_id=f"{who}-{event_type}-{at_us}-{more}", occurred_us=at_us, event_type=event_type,
-                 subscriber_key=who, properties="{}", **more)  # fmt: skip
-
-    def entered(self, who: int, step_id: str, at_us: int, **more: object) -> None:
-        self.happened(who, "step_entered", at_us, workflow_id="flow", step_id=step_id, **more)
-
-    def answer(self, tmp_path: Path, sql: str) -> list[tuple]:
-        self.write(Lake(tmp_path))
-        connection = connect(dimensions(SUBSCRIBERS))
-        build_all(engine(connection, tmp_path))
-        return connection.execute(sql).fetchall()
 
 
 @pytest.fixture
 def story() -> Story:
     return Story(FIRST_DAY)
-
-
-def test_machines_are_tagged_with_the_first_mark_that_applies(story: Story, tmp_path: Path):
-    opened = START + HOUR
-    for who in range(1, 30):
-        story.sent(who, status="hard" if who == 5 else "sent", sent_at_source="computed" if who == 12 else "feed")
-    story.did(1, "open", opened)
-    story.add(lake.OpenDetails, campaign_id="campaign-campaign", subscriber_key=1, occurred_us=opened,
-              is_proxy_open=True)  # fmt: skip
-    story.did(2, "open", opened, is_bot=True, is_image_proxy=True)
-    story.did(3, "open", opened, is_image_proxy=True)
-    story.did(4, "open", START - SECOND)
-    story.did(5, "open", opened)
-    story.did(5, "bounce", opened + 4 * SECOND)
-    story.did(6, "click", START + 5 * SECOND - 1)
-    story.did(7, "click", START + 5 * SECOND)
-    for number, url in enumerate(("https://example.org/a", "https://example.org/b"), 1):
-        story.add(lake.ClickDetails, campaign_id="campaign-campaign", link_id=url, url=url, total_clicks=9,
-                  unique_clicks=9)  # fmt: skip
-        story.did(8, "click", opened + 10 * SECOND * (number - 1), url=url)
-        story.did(9, "click", opened + 11 * SECOND * (number - 1), url=url)
-    story.did(8, "click", opened + HOUR)
-    story.did(10, "click", opened, url="https://x.list-manage.com/unsubscribe?u=1")
-    story.did(11, "open", opened)
-    story.did(12, "open", START - SECOND)
-    for who in range(20, 20 + PARAMETERS["shared_ip_recipients"]):
-        story.did(who, "click", opened, ip_key=77)
-    for who in range(25, 25 + PARAMETERS["shared_ip_recipients"] - 1):
-        story.did(who, "click", opened, ip_key=78)
-    found = story.answer(
-        tmp_path, "SELECT subscriber_key, machine_cause FROM core.engagements ORDER BY subscriber_key, occurred_us"
-    )
-    causes: dict[int, list[str | None]] = {}
-    for who, cause in found:
-        causes.setdefault(who, []).append(cause)
-    assert causes == {
-        1: ["proxy"], 2: ["bot_filter"], 3: ["image_proxy"], 4: ["before_delivery"], 5: ["before_delivery"],
-        6: ["too_fast"], 7: [None], 8: ["all_links", "all_links", None], 9: [None, None], 10: ["unsubscribe_link"],
-        11: [None], 12: [None], **{who: ["shared_ip"] for who in range(20, 24)}, 
-        **{who: [None] for who in range(25, 28)},
-    }  # fmt: skip
 
 
 def test_a_message_counts_where_its_latest_version_says(story: Story, tmp_path: Path):

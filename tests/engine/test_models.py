@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from sqlglot import exp, parse_one
 
 from pipeline.engine import column_lineage, lint, models
 from pipeline.lake.store import Lake
@@ -73,6 +74,13 @@ def test_models_are_described_and_portable(model):
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_tables_and_parameters_are_those_of_the_syntax_tree(model):
+    tree = parse_one(model.sql, dialect="duckdb")
+    assert set(model.depends_on) == {f"{table.db}.{table.name}" for table in tree.find_all(exp.Table) if table.db}
+    assert set(model.parameters) == {str(parameter.this) for parameter in tree.find_all(exp.Placeholder)}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 def test_every_column_comes_from_declared_columns(model):
     declared = {identity(found).qualified_name: polars_schema(found) for found in _tables()}
     lineage = column_lineage(model)
@@ -103,22 +111,23 @@ def test_lint_rejects_what_engines_do_differently(construct: str, tmp_path: Path
 def test_every_day_of_a_month_has_its_cohort(tmp_path: Path):
     """Civil months by arithmetic equal the calendar's, over four centuries."""
     days = pl.DataFrame({"day": pl.date_range(pl.date(1970, 1, 1), pl.date(2370, 1, 1), "1d", eager=True)})
-    people = days.select(
+    subscribers = days.select(
         subscriber_key=pl.int_range(1, pl.len() + 1),
         signup_us=pl.col("day").cast(pl.Datetime("us")).cast(pl.Int64),
         month=pl.col("day").dt.strftime("%Y-%m"),
     )
     sql = next(model.sql for model in MODELS if model.name == "reductions.cohort_cells")
     connection = connect(dimensions(SUBSCRIBERS))
-    connection.register("people", people)
+    connection.register("people", subscribers)
     connection.execute("CREATE OR REPLACE TABLE core.subscribers AS SELECT *, NULL::BIGINT AS first_purchase_us, "
                        "NULL::VARCHAR AS plan, NULL::VARCHAR AS cohort_value FROM people")  # fmt: skip
-    membership = "WITH " + sql[sql.index("moment AS (") : sql.rindex("SELECT\n  membership.cohort_type")]
+    people = "member AS (SELECT * FROM core.subscribers), "
+    membership = f"WITH {people}" + sql[sql.index("moment AS (") : sql.rindex("SELECT\n  membership.cohort_type")]
     found = connection.sql(
         f"{membership} SELECT people.month = membership.cohort AS same FROM membership JOIN people "
         "USING (subscriber_key) WHERE cohort_type = 'signup_date'"
     ).pl()
-    assert found.height == people.height
+    assert found.height == subscribers.height
     assert found["same"].all()
 
 

@@ -12,8 +12,8 @@ from tests.engine.world import Night, build_all, connect, dimensions, engine, ra
 
 SUBSCRIBERS, ROWS = 4, 400
 Change = Callable[[pl.DataFrame, type[Table]], pl.DataFrame]
-# Steps that events name, and IP addresses.
-OF_NULLABLE = {"core.tracked_steps", "core.shared_ips"}
+# Steps that events name.
+OF_NULLABLE = {"core.tracked_steps"}
 # A purchase without a revenue in the workspace's currency does not come into the lake.
 OF_MONEY = {"revenue_cents", "currency"}
 

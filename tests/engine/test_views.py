@@ -7,7 +7,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from pipeline.engine.views import create_views, list_files
+from pipeline.engine.views import create_view, list_files, read_footers
 from pipeline.lake.store import Lake
 from pipeline.schemas.base import empty
 from pipeline.schemas.lake import Members
@@ -32,6 +32,7 @@ def test_files_of_an_older_release_lack_a_column_and_are_read(tmp_path: Path, ne
     oldest = min(lake.files(Members), key=lambda file: file.parent.name)
     pl.read_parquet(oldest).drop("contact_key").write_parquet(oldest)
     with duckdb.connect() as connection:
-        create_views(connection, "lake", list_files(lake.root))
+        files = read_footers(connection, list_files(lake.root, ["members"]))
+        create_view(connection, "lake", "members", files)
         keys = connection.execute("SELECT subscriber_key, contact_key FROM lake.members ORDER BY ALL").fetchall()
     assert keys == [(0, None), (1, 1)][: 1 + newer_nights]

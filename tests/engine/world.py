@@ -118,20 +118,20 @@ class Night:
             target.append(model, pl.DataFrame(rows, infer_schema_length=None), self.as_of)
 
 
-def random_nights(seed: int, nights: int, rows: int, subscribers: int) -> list[Night]:
-    """Nights of random rows, a fifth of which tell of days up to eight days earlier, and some anew or otherwise."""
+def random_nights(seed: int, nights: int, rows: int, subscribers: int, days_late: int = 8) -> list[Night]:
+    """Nights of random rows, a fifth of which tell of any of `days_late` days before, and some anew or otherwise."""
     source = random.Random(seed)
     told = []
     for number in range(nights):
         night = Night(FIRST_DAY + timedelta(days=number))
         for _ in range(rows):
-            _random_row(source, night, subscribers)
+            _random_row(source, night, subscribers, days_late)
         told.append(night)
     return told
 
 
-def _random_row(source: random.Random, night: Night, subscribers: int) -> None:
-    age = source.choice([0, 0, 0, 0, source.randrange(8)])
+def _random_row(source: random.Random, night: Night, subscribers: int, days_late: int) -> None:
+    age = source.choice([0, 0, 0, 0, source.randrange(days_late)])
     at_us = (day_number(night.as_of) - age) * DAY + source.randrange(48) * HOUR // 2 + source.randrange(3) * 1_000_000
     who = source.randint(1, subscribers)
     flow_id = source.choice(list(STEPS))
@@ -210,8 +210,8 @@ def write_dimension(connection: duckdb.DuckDBPyConnection, model: type[Table], f
     connection.unregister("incoming")
 
 
-def engine(connection: duckdb.DuckDBPyConnection, root: Path) -> Engine:
-    return Engine(connection, SQL_DIR, root, PARAMETERS)
+def engine(connection: duckdb.DuckDBPyConnection, root: Path, memory_bytes: int = 2**30) -> Engine:
+    return Engine(connection, SQL_DIR, root, PARAMETERS, memory_bytes)
 
 
 def build_all(engine: Engine) -> list[RunResult]:

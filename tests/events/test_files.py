@@ -20,7 +20,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipeline.common.errors import SourceError
-from pipeline.engine.views import create_views, list_files
+from pipeline.engine.views import create_view, list_files, read_footers
 from pipeline.events.raw import COLUMNS, LONGEST_ROW
 from pipeline.events.reading import EventSummary, ingest_events, unread_files
 from pipeline.lake.store import Lake
@@ -202,7 +202,8 @@ def test_a_lake_in_a_folder_named_like_a_pattern_keeps_its_own_events(tmp_path):
     read(tmp_path / "in", lake)
     assert ids(lake) == ["2"]
     with duckdb.connect() as connection:
-        create_views(connection, "lake", list_files(lake.root))
+        files = read_footers(connection, list_files(lake.root, ["events"]))
+        create_view(connection, "lake", "events", files)
         assert connection.sql("SELECT event_id FROM lake.events").fetchall() == [("2",)]
 
 

@@ -111,3 +111,9 @@ def test_the_morning_is_posted_once_a_publication(settings: Settings, webhook: t
     assert (
         driptune("digest").output.strip().splitlines()[-1].strip() == "decisions   1 proposal waits: driptune pending"
     )
+
+
+def test_a_mail_server_that_is_down_costs_no_proposal(settings: Settings) -> None:
+    given = {"mail_host": "127.0.0.1", "mail_port": 9, "mail_from": "a@example.com", "mail_to": "b@example.com"}
+    result = propose(settings.model_copy(update=given)).evaluate_tick(dg.build_sensor_context())
+    assert result.skip_message == "1 new proposals, 0 lapsed, 0 verified."

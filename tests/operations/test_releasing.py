@@ -29,15 +29,18 @@ from pipeline.optimizations.review import Seen
 from pipeline.published.manifest import Manifest, PublishedTable
 from pipeline.schemas.base import empty
 from pipeline.schemas.core import CoreMessages, CoreSteps
+from pipeline.schemas.vocabulary import ApplyKind
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 from tests.mailchimp.fake_account import API_KEY, member_id, subscriber
 from tests.mailchimp.loopback import send, serve
 from tests.mailchimp.writable_account import WritableAccount
 from tests.optimizations.conftest import NOW, POLICY
+from tests.optimizations.conftest import proposal as written
 from tests.worlds.holdouts import holdouts
 from tests.worlds.published import nothing
-from tests.worlds.releases import FLOW, MORNING, TONIGHT, TRIGGER, entry, night
+from tests.worlds.releases import FLOW, MORNING, TONIGHT, TRIGGER, WAIT_FIELD, entry, night
 from tests.worlds.writing import PowerCut, cut_at
 
 PEOPLE = 2 * SIDE_BY_SIDE + 4
@@ -84,6 +87,18 @@ class Place:
             assert ledger.record(made.optimization_id).status is Status.APPLIED
         self.told.clear()
         return made.optimization_id
+
+    def write_waits(self) -> None:
+        """Write the published waits, as the start of a test of waits does, at this machine's time."""
+        after = {"field": WAIT_FIELD, "source": "member_field_values", "column": "value"}
+        made = written(kind=Kind.EXPERIMENT_START, target="waits", apply_kind=ApplyKind.MEMBER_FIELDS, after=after)
+        self.monkeypatch.setattr(applying, "standing_proposals", lambda settings: ([made], []))
+        with open_ledger(self.settings) as ledger:
+            ledger.propose([made], now=NOW, approval_policy=POLICY)
+            seen = Seen.of(ledger.record(made.optimization_id))
+            review.approve(ledger, POLICY, seen, actor="noor", now=NOW)
+            applying.apply_due(self.settings, ledger, now=NOW, tell=self.told.append)
+            assert ledger.record(made.optimization_id).status is Status.APPLIED
 
     def release(self) -> str:
         """One look; what it told last."""
@@ -238,6 +253,14 @@ def test_a_kill_anywhere_lets_nobody_in_twice_and_leaves_nobody_uncounted(place:
     assert len(place.account.let_in) == PEOPLE - (SIDE_BY_SIDE if at == "intended" else 0)
     place.release()
     assert len(place.account.let_in) == len(set(place.account.let_in))
+
+
+def test_whose_wait_was_written_after_the_plan_is_let_in_by_no_older_plan(place: Place) -> None:
+    waits = pl.DataFrame({"subscriber_key": place.keys[:5], "value": "72"})
+    name = place.put_in_effect({**waiting(place), "member_field_values": waits, "holdouts": holdouts()})
+    place.write_waits()
+    assert place.release() == f"{name}: {PEOPLE - 5} released"
+    assert place.let_in() == list(range(5, PEOPLE))
 
 
 def test_a_stop_file_lets_nobody_in_until_go(place: Place) -> None:

@@ -8,14 +8,14 @@ import pytest
 
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.realised import DAYS_UNTIL_REACHED, in_a_word, realised_lift
-from pipeline.optimizations.record import Record
-from pipeline.optimizations.verification import verify_what_works
+from pipeline.optimizations.record import LiftPlan, Measure, Record
+from pipeline.optimizations.verification import shrink_holdouts, verify_what_works
 from pipeline.schemas.loop import RealisedLift
-from pipeline.schemas.vocabulary import ApplyKind
+from pipeline.schemas.vocabulary import ApplyKind, MetricName
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.optimizations.conftest import NOW, POLICY
-from tests.worlds.applied import APPLIED_DAY, WINDOW_DAYS, Step, facts, night, record, written
+from tests.worlds.applied import APPLIED_DAY, WINDOW_DAYS, Step, facts, known_by, mailed_often, night, record, written
 
 BUSY = Step(per_day=1_500, lift=0.4)
 
@@ -152,8 +152,8 @@ def test_several_changes_are_measured_each_against_its_own_hold_out() -> None:
     assert outcomes[second.optimization_id] == "less than promised"
 
 
-def test_what_works_is_verified_once_with_what_was_measured(ledger: Ledger) -> None:
-    of = record(promised=0.4)
+def in_effect(ledger: Ledger, of: Record) -> Record:
+    """The record in the ledger, applied on `APPLIED_DAY`."""
     ledger.propose([of.proposal], now=NOW, approval_policy=POLICY)
     for event in (EventType.APPROVED, EventType.APPLICATION_STARTED, EventType.APPLIED):
         stands = ledger.record(of.optimization_id)
@@ -161,7 +161,12 @@ def test_what_works_is_verified_once_with_what_was_measured(ledger: Ledger) -> N
         ledger.append(
             of.optimization_id, event, actor="mara", now=NOW, expected_revision=stands.revision, payload=payload
         )
-    applied = ledger.record(of.optimization_id)
+    return ledger.record(of.optimization_id)
+
+
+def test_what_works_is_verified_once_with_what_was_measured(ledger: Ledger) -> None:
+    of = record(promised=0.4)
+    applied = in_effect(ledger, of)
     world = facts(np.random.default_rng(1), of, BUSY)
     rows = realised_lift([applied], world, written(of, world), as_of_day=night(BUSY))
     assert verify_what_works(ledger, rows, now=NOW) == [of.optimization_id]
@@ -169,3 +174,112 @@ def test_what_works_is_verified_once_with_what_was_measured(ledger: Ledger) -> N
     verified = ledger.record(of.optimization_id)
     assert verified.status is Status.VERIFIED
     assert verified.details["realised"]["realised_lift"] == word(rows)["realised_lift"]
+
+
+PLANNED = LiftPlan(people=12_000, days=8)
+
+
+def test_a_plan_says_from_the_first_night_when_its_answer_is_expected_and_ends_with_it() -> None:
+    of = record(promised=0.4, plan=PLANNED)
+    before = word(measured(of, BUSY, as_of=APPLIED_DAY + timedelta(days=1)))
+    expected = APPLIED_DAY + timedelta(days=8 + WINDOW_DAYS)
+    assert (before["phase"], before["planned_exposures"]) == ("planned", 12_000)
+    assert before["expected_answer_day"] == expected
+    rows = measured(of, BUSY, seed=2).filter(pl.col("role") == "primary")
+    [answered] = rows["answered_day"].drop_nulls().unique()
+    assert answered == expected
+    assert dict(rows.select("as_of_day", "phase").iter_rows())[answered] == "planned"
+    last = word(rows)
+    assert (last["phase"], last["outcome"], last["expected_answer_day"]) == ("watching", "works", expected)
+    assert last["exposures"] > rows.filter(as_of_day=answered).item(0, "exposures")
+
+
+def test_without_a_plan_no_date_is_told() -> None:
+    told = word(measured(record(promised=0.4, plan=LiftPlan(people=500_000)), BUSY))
+    assert (told["phase"], told["planned_exposures"], told["expected_answer_day"]) == ("open-ended", None, None)
+
+
+def test_a_plan_that_lacks_traffic_ends_a_quarter_later_with_the_people_it_has() -> None:
+    rows = measured(record(plan=PLANNED), Step(per_day=50, days_after=30)).filter(pl.col("role") == "primary")
+    [answered] = rows["answered_day"].drop_nulls().unique()
+    assert answered == APPLIED_DAY + timedelta(days=1 + 10 + WINDOW_DAYS)
+    assert word(rows)["outcome"] == "ended without an answer"
+
+
+def test_a_person_counts_once_however_many_messages_they_get() -> None:
+    of = record(workflow_id=None, step_id=None)
+    world = mailed_often(np.random.default_rng(5), of, people=400, nights=40, every_days=5)
+    tonight = APPLIED_DAY + timedelta(days=39)
+    told = word(realised_lift([of], world, written(of, world), as_of_day=tonight))
+    assert told["exposures"] + told["held_out_exposures"] <= 400
+    assert told["applied_mean"] <= 1
+
+
+def test_a_click_counts_at_whatever_message_of_the_window_it_came() -> None:
+    """Everybody gets a first message, and a second one a day later, which a fifth of them clicks."""
+    of = record(measure=Measure(metric=MetricName.CLICK, window_days=WINDOW_DAYS))
+    step = Step(per_day=200, days_after=20)
+    world = facts(np.random.default_rng(1), of, step)
+    day_us = 86_400_000_000
+    clicked = pl.col("subscriber_key") % 5 == 0
+    second = world.messages.with_columns(
+        sent_us=pl.col("sent_us") + day_us,
+        day=pl.col("day") + 1,
+        first_human_click_us=pl.when(clicked).then(pl.col("sent_us") + day_us + 60_000_000),
+    )
+    both = type(world)(**{**vars(world), "messages": pl.concat([world.messages, second])})
+    told = word(realised_lift([of], both, written(of, world), as_of_day=night(step)))
+    assert told["applied_mean"] == pytest.approx(0.2, abs=0.03)
+    assert told["exposures"] + told["held_out_exposures"] <= 200 * 20
+
+
+def test_a_closed_night_never_changes() -> None:
+    """Sixty nights, each from what was known by then; on the way the plan ends and fewer people are kept out."""
+    watch = {"watched_from_day": APPLIED_DAY + timedelta(days=32), "watch_share": 0.1}
+    terms = {"workflow_id": None, "step_id": None, "holdout_share": 0.3, "plan": LiftPlan(people=150, days=16)}
+    terms["measure"] = Measure(metric=MetricName.REVENUE, window_days=5)
+    planned, watched = record(**terms), record(**terms, **watch)
+    world = mailed_often(np.random.default_rng(7), planned, people=350, nights=60, every_days=6)
+    stands = written(planned, world)
+    told: dict[tuple[object, ...], dict[str, object]] = {}
+    for number in range(1, 61):
+        as_of = APPLIED_DAY + timedelta(days=number)
+        of = watched if as_of >= watch["watched_from_day"] else planned
+        for row in realised_lift([of], known_by(world, as_of), stands, as_of_day=as_of).iter_rows(named=True):
+            name = (row["as_of_day"], row["metric"])
+            kept = {column: value for column, value in row.items() if column != "is_latest"}
+            if row["status"].startswith("not enough data: the first"):
+                continue
+            assert told.setdefault(name, kept) == kept, (as_of, name)
+    assert {row["phase"] for row in told.values()} == {"planned", "watching"}
+    assert max(row["held_out_exposures"] for row in told.values()) > 30  # type: ignore[type-var]
+
+
+def test_those_let_in_after_the_answer_do_not_count_and_neither_do_those_between() -> None:
+    since = APPLIED_DAY + timedelta(days=15)
+    terms = {"promised": 0.4, "plan": PLANNED, "holdout_share": 0.3}
+    of = record(**terms, watched_from_day=since, watch_share=0.1)
+    step = Step(per_day=1_000, lift=0.4)
+    told, before = word(measured(of, step)), word(measured(record(**terms), step))
+    watched_days = step.days_after - 15
+    counted = 1_000 * (14 - WINDOW_DAYS + watched_days * 0.8)
+    assert told["exposures"] + told["held_out_exposures"] == pytest.approx(counted, rel=0.02)
+    assert before["exposures"] + before["held_out_exposures"] == 1_000 * (step.days_after - 1)
+    assert told["realised_lift"] == pytest.approx(0.4, abs=0.12)
+
+
+def test_the_hold_out_shrinks_once_after_the_answer(ledger: Ledger) -> None:
+    of = record(promised=0.4, plan=PLANNED, holdout_share=0.3)
+    applied = in_effect(ledger, of)
+    world = facts(np.random.default_rng(1), of, BUSY)
+    rows = realised_lift([applied], world, written(of, world), as_of_day=night(BUSY))
+    waiting = rows.filter(pl.col("as_of_day") < rows["answered_day"].min()).with_columns(is_latest=True)
+    assert shrink_holdouts(ledger, waiting, now=NOW) == []
+    harm = rows.with_columns(outcome=pl.lit("harm"))
+    assert shrink_holdouts(ledger, harm, now=NOW) == []
+    assert shrink_holdouts(ledger, rows, now=NOW) == [of.optimization_id]
+    assert shrink_holdouts(ledger, rows, now=NOW) == []
+    stands = ledger.record(of.optimization_id)
+    assert (stands.holdout_share, stands.proposal.holdout_share) == (0.1, 0.3)
+    assert stands.watched_from_day == night(BUSY) + timedelta(days=2)
+    assert ledger.verify() == []

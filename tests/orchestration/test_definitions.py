@@ -1,6 +1,6 @@
 """The graph as a newcomer sees it: groups, dependencies, checks, schedule, descriptions."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from pipeline.definitions import build_defs
+from pipeline.operations.nights import FIRST_NIGHT
 from pipeline.orchestration.asset import Group, asset_key
 from pipeline.reports.pages import PAGES_PATH
 from pipeline.reports.pages.reference import DICTIONARY, table_entries
@@ -29,6 +30,7 @@ CONTRACT = {
     "workflow_conflicts", "conflict_replay", "capped_sends", "decision_points", "path_decisions", "content_decisions",
     "rule_coverage", "decision_lint", "policy_values", "policy_choices",
     "optimizations", "optimization_events", "deliveries", "realised_lift", "learnings", "journeys", "journey_lint",
+    "outcome_baselines",
 }  # fmt: skip
 
 
@@ -79,6 +81,27 @@ def test_facts_and_reductions_show_columns_and_their_lineage(graph) -> None:
             columns = {column.name for column in node.metadata["dagster/column_schema"].columns}
             assert set(node.metadata["dagster/column_lineage"].deps_by_column) == columns
             assert node.partitions_def is not None
+
+
+def starts(settings: Settings, *asked: date) -> set[str]:
+    """The first partition of every asset that has any, and of the nightly."""
+    defs = build_defs(settings, *asked)
+    graph = defs.resolve_asset_graph()
+    found = [graph.get(key).partitions_def for key in graph.get_all_asset_keys()]
+    found.append(defs.resolve_job_def("nightly").partitions_def)
+    return {days.get_first_partition_key() for days in found if days is not None}
+
+
+def test_partitions_start_where_the_accounts_data_do(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, as_of=date(2026, 3, 1), _env_file=None)
+    assert starts(settings) == {FIRST_NIGHT.isoformat()}
+    for table, day in (("sends", "2025-10-01"), ("events", "2026-01-01")):
+        (settings.lake_dir / table / f"day={day}").mkdir(parents=True)
+    assert starts(settings) == {"2025-10-01"}
+    assert starts(settings, date(2025, 9, 1)) == {"2025-09-01"}
+    assert starts(settings.model_copy(update={"as_of": date(2025, 8, 1)})) == {"2025-08-01"}
+    (settings.lake_dir / "events" / "day=1970-01-01").mkdir()
+    assert starts(settings) == {FIRST_NIGHT.isoformat()}
 
 
 def test_a_mart_is_checked_before_anything_that_needs_it(graph) -> None:

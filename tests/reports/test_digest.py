@@ -34,6 +34,22 @@ def test_before_anything_is_applied_there_is_no_line() -> None:
     assert changes() == []
 
 
+def test_every_grave_cause_is_named_and_the_others_are_counted() -> None:
+    """A slow decay must not hide behind a silence that is graver."""
+    known = {"is_latest": True, "is_adverse": True, "scope": "step", "cause_scope": "step", "workflow_id": "welcome",
+             "direction": "down"}  # fmt: skip
+    causes = [("hello", "critical", "sent"), ("tips", "high", "human_click_rate"), ("offer", "low", "sent")]
+    found = [
+        row("anomalies", **known, step_id=step, cause_id=step, anomaly_id=step, severity=severity, metric=metric)
+        for step, severity, metric in causes
+    ]
+    tables: Tables = {**account([("welcome", "Welcome")]), "anomalies": pl.concat(found)}
+    told = [line.split()[1:8] for line in summary(tables, waiting=0) if line.startswith("  alarms")]
+    assert [words[3] for words in told] == ["hello:", "tips:"]
+    lines = [line for line in summary(tables, waiting=0) if line.startswith("  alarms")]
+    assert lines[-1].endswith("1 more go on. 3 are new.")
+
+
 def journeys(failed: str | None = None, **changes: object) -> list[str]:
     """The lines on one journey, and on what could not be read of the list of journeys."""
     tables: Tables = account([("welcome", "Welcome")])

@@ -48,7 +48,7 @@ def test_sql_numbers_the_reasons_of_exits_in_their_order_of_precedence() -> None
 
 
 def test_sql_writes_the_marks_of_machines_in_their_order() -> None:
-    sql = (SQL_DIR / "core" / "engagements.sql").read_text().partition("marked AS (")[2]
+    sql = (SQL_DIR / "core" / "engagements.sql").read_text().partition("act AS (")[2]
     assert tuple(dict.fromkeys(re.findall(r"THEN '(\w+)'", sql))) == words(MachineCause)
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from tests.acceptance.torture.installation import COMMAND
 
 START_SECONDS = 180
+LAST_WORDS = "Ctrl-C ends both."
+"""Told once everything answers; the links follow in the same breath."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,11 @@ def driptune_up(environment: Mapping[str, str], folder: Path) -> Iterator[Servin
         )  # fmt: skip
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not _answers(port):
+        while not _answers(port) or LAST_WORDS not in log.read_text():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"driptune up does not answer:\n{log.read_text()}")
             time.sleep(0.2)
+        time.sleep(0.2)
         links = dict(re.findall(r"Inbox for (\S+), once: (\S+)", log.read_text()))
         yield Serving(process, f"http://127.0.0.1:{port}", links)
     finally:

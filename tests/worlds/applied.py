@@ -75,7 +75,7 @@ def facts(rng: np.random.Generator, of: Record, step: Step) -> Facts:
     size = len(days)
     key = pl.Series("subscriber_key", np.arange(size) + 1_000_000 * (int(of.optimization_id[:6], 16) + 1))
     first = day_number(APPLIED_DAY)
-    has_change = ~is_held_out(key, of.optimization_id, HOLDOUT).to_numpy() & (days >= 0)
+    has_change = ~is_held_out(key, of.optimization_id, of.proposal.holdout_share).to_numpy() & (days >= 0)
     if of.rolled_back_day is not None:
         has_change &= days < day_number(of.rolled_back_day) - first
     sent = (first + days) * DAY_US + rng.integers(0, DAY_US, size)
@@ -123,3 +123,63 @@ def written(of: Record, world: Facts) -> pl.DataFrame:
 def night(step: Step) -> date:
     """The night after which no window of the step's messages is open."""
     return APPLIED_DAY + timedelta(days=step.days_after + WINDOW_DAYS)
+
+
+def mailed_often(rng: np.random.Generator, of: Record, *, people: int, nights: int, every_days: int) -> Facts:
+    """Core tables of flows whose mail everybody gets again and again; newcomers follow, and a third orders at times.
+
+    Two flows take turns, so a person is a receiver of several places, and each message may be clicked.
+    """
+    arrives = np.where(np.arange(people) < people // 2, -DAYS_BEFORE, rng.integers(-DAYS_BEFORE, nights, people))
+    turns = (DAYS_BEFORE + nights) // every_days
+    key = np.repeat(np.arange(people), turns) + 1
+    days = (
+        np.repeat(arrives + rng.integers(3, 3 + every_days, people), turns)
+        + np.tile(np.arange(turns), people) * every_days
+    )
+    is_sent = days < nights
+    key, days = key[is_sent], days[is_sent]
+    first = day_number(APPLIED_DAY)
+    sent = (first + days) * DAY_US + rng.integers(0, DAY_US, len(key))
+    clicks = np.where(rng.random(len(key)) < 0.1, sent + rng.integers(0, 5 * DAY_US, len(key)), -1)
+    leaves = np.where(rng.random(len(key)) < 0.005, sent + DAY_US, -1)
+    buys = np.flatnonzero(rng.random(len(key)) < 0.05)
+    orders = pl.DataFrame(
+        {
+            "subscriber_key": key[buys],
+            "occurred_us": sent[buys] + rng.integers(0, 20 * DAY_US, len(buys)),
+            "net_cents": rng.integers(900, 90_000, len(buys)),
+        }
+    )
+    none = pl.lit(None, dtype=pl.Int64)
+    return Facts(
+        steps=pl.DataFrame(
+            {"workflow_id": ["flow", "other"], "step_id": ["hello"] * 2, "step_key": [1, 2], "status": ["active"] * 2}
+        ),
+        workflows=pl.DataFrame(
+            {"workflow_id": ["flow", "other"], "kind": ["flow"] * 2, "goal_event_type": ["purchase"] * 2}
+        ),
+        messages=pl.DataFrame({"subscriber_key": key, "day": first + days, "sent_us": sent}).with_columns(
+            step_key=pl.Series(rng.integers(1, 3, len(key))),
+            first_human_click_us=pl.Series(clicks).replace(-1, None),
+            unsubscribed_us=pl.Series(leaves).replace(-1, None),
+            complained_us=none,
+        ),
+        conversions=orders.with_columns(event_type=pl.lit("purchase"), is_order=pl.lit(True)),
+        subscribers=pl.DataFrame({"subscriber_key": np.arange(people) + 1, "signup_us": (first + arrives) * DAY_US}),
+    )
+
+
+def known_by(world: Facts, as_of: date) -> Facts:
+    """What of these tables is known on the morning after a night."""
+    end_us = (day_number(as_of) + 1) * DAY_US
+    moments = ("first_human_click_us", "unsubscribed_us", "complained_us")
+    return Facts(
+        steps=world.steps,
+        workflows=world.workflows,
+        messages=world.messages.filter(pl.col("sent_us") < end_us).with_columns(
+            pl.when(pl.col(moment) < end_us).then(moment) for moment in moments
+        ),
+        conversions=world.conversions.filter(pl.col("occurred_us") < end_us),
+        subscribers=world.subscribers.filter(pl.col("signup_us") < end_us),
+    )

@@ -16,7 +16,7 @@ NAMES = (
     "send_time_lift", "send_time_profiles", "send_time_clusters", "subscriber_send_times", "policy_values",
     "path_decisions", "content_decisions", "decision_points", "decision_lint", "conflict_replay", "stuck_subscribers",
     "anomalies", "metric_trends", "optimizations", "realised_lift", "release_starts", "release_plan", "releases",
-    "holdouts",
+    "outcome_baselines", "holdouts",
 )  # fmt: skip
 Tables = dict[str, pl.DataFrame]
 
@@ -53,7 +53,7 @@ def a_delay(**changes: Any) -> Tables:
     recommended = {
         "action": "change", "current_delay_hours": 72.0, "recommended_delay_hours": 48.0, "entrants": 10_545,
         "improvement": 0.3, "improvement_low": 0.2, "improvement_high": 0.4, "identification": "randomised",
-        "better_probability": 0.99,
+        "better_probability": 0.99, "test_days": 40,
     }  # fmt: skip
     curve = row("delay_curves", **transition, delay_hours=48.0, conversion_rate=0.3, entrants=10)
     return {
@@ -70,8 +70,10 @@ def a_written_delay(**changes: Any) -> Tables:
 
 def send_times(is_lift_shown: bool = False, **changes: Any) -> Tables:
     lift = {"is_lift_shown": is_lift_shown, "engagement_lift": 0.1 if is_lift_shown else None}
+    people = {"fallback_level": "subscriber", "current_local_hour": 9, "recommended_local_hour": 18}
     return {
         "send_time_assignments": row("send_time_assignments", is_randomised=True),
+        "subscriber_send_times": row("subscriber_send_times", **people),
         "send_time_lift": row("send_time_lift", **{**lift, **changes}),
     }
 

@@ -13,7 +13,14 @@ from pipeline.config.flow_map import FlowMap
 from pipeline.decisions import releases
 from pipeline.optimizations.record import canonical
 from pipeline.schemas.base import empty, polars_schema
-from pipeline.schemas.core import CoreMessages, CoreStepEntries, CoreSteps, CoreSubscribers, CoreZoneOffsets
+from pipeline.schemas.core import (
+    CoreMessages,
+    CoreStepEntries,
+    CoreSteps,
+    CoreSubscribers,
+    CoreWrittenValues,
+    CoreZoneOffsets,
+)
 from pipeline.schemas.decisions import WorkflowConflicts
 from pipeline.schemas.timing import SubscriberSendTimes
 from tests.worlds.holdouts import holdouts
@@ -22,6 +29,7 @@ from tests.worlds.published import row
 TONIGHT = date(2026, 6, 29)
 MORNING = datetime.combine(TONIGHT + timedelta(days=1), time(), UTC)
 FLOW, FIRST, SECOND = "welcome", 11, 12
+WAIT_FIELD = "WAIT"
 TRIGGER = {"trigger": {"journey": 504, "step": 50_403}}
 OPEN = Constraints(quiet_hours=None)
 NO_ZONE = pl.DataFrame(
@@ -71,6 +79,17 @@ def best_hours(hours: Mapping[int, int]) -> pl.DataFrame:
     return pl.concat([empty(SubscriberSendTimes), *rows])
 
 
+def written_waits(waits: Mapping[int, str], hours_ago: float) -> pl.DataFrame:
+    """What stands in the merge field for waits, by subscriber, written so long before tonight is over."""
+    from_us = end_of_day_us(TONIGHT) - int(hours_ago * HOUR_US)
+    blank = dict.fromkeys(polars_schema(CoreWrittenValues))
+    rows = [
+        {**blank, "means": WAIT_FIELD, "from_us": from_us, "subscriber_key": key, "value": value}
+        for key, value in waits.items()
+    ]
+    return pl.DataFrame(rows, schema=polars_schema(CoreWrittenValues))
+
+
 def night(
     entries: Sequence[Mapping[str, Any]],
     *,
@@ -87,16 +106,19 @@ def night(
     messages: pl.DataFrame | None = None,
     collisions: pl.DataFrame | None = None,
     held_out: Sequence[Holdout] = (),
+    waits: Mapping[int, str] | None = None,
+    waits_hours_ago: float = 1_000,
 ) -> dict[str, pl.DataFrame]:
     """`release_starts` and `release_plan` of a night, by name."""
     entered = pl.DataFrame(list(entries), schema=polars_schema(CoreStepEntries))
     flow = {"id": FLOW, "released_by": "driptune", "deliver": dict(start), "steps": [{"id": "hello"}, {"id": "tips"}]}
     assert FlowMap.model_validate({"flows": [flow]}).flows[0].released_by == "driptune"
-    starts = [releases.FlowStart(FLOW, canonical(start), first_wait, most)]
+    starts = [releases.FlowStart(FLOW, canonical(start), first_wait, most, WAIT_FIELD)]
+    stands = pl.concat([empty(CoreWrittenValues), written_waits(waits or {}, waits_hours_ago)])
     released = releases.released_steps(starts, steps(first_kind))
     limits = constraints.of_steps(released)
     sent = empty(CoreMessages) if messages is None else messages
-    waiting = releases.waiting(entered, sent, released)
+    waiting = releases.waiting(entered, sent, released, stands)
     plan = releases.release_plan(
         waiting,
         best_hours(best or {}),

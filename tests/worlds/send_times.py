@@ -1,5 +1,6 @@
 """A world of subscribers with known hours: five kinds of day, shifted person by person, and mails at steered hours."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,8 +45,16 @@ def population(
     randomised_share: float = 0.2,
     engagement: float = 0.2,
     steepness: float = 0.7,
+    noise_share: float = 0.0,
+    noise_hours: Sequence[int] = range(HOURS),
+    single_hour: int | None = None,
 ) -> Population:
-    """Draw subscribers, their days, their mails and what they did with them."""
+    """Draw subscribers, their days, their mails and what they did with them.
+
+    Args:
+        noise_share: share of the behavioural events that fall on `noise_hours`, whoever the subscriber is.
+        single_hour: the hour at which all mail is sent that is not randomised; None = the habits of several senders.
+    """
     activity = _activity(rng, subscribers)
     attention = sum(weight * np.roll(activity, -lag, axis=1) for lag, weight in enumerate(LAG))
     reach = (attention / attention.mean(axis=1, keepdims=True)) ** steepness
@@ -53,9 +62,12 @@ def population(
     truth = np.minimum(base * reach / reach.mean(axis=1, keepdims=True), 0.95)
 
     current = rng.choice([9, 10, 11, 14, 17], p=[0.25, 0.35, 0.15, 0.15, 0.1], size=subscribers)
+    if single_hour is not None:
+        current = np.full(subscribers, single_hour)
     row = np.repeat(np.arange(subscribers), sends)
     is_randomised = rng.random(len(row)) < randomised_share
-    habit = (current[row] + rng.choice([-1, 0, 1], p=[0.1, 0.8, 0.1], size=len(row))) % HOURS
+    drift = rng.choice([-1, 0, 1], p=[0.1, 0.8, 0.1], size=len(row))
+    habit = (current[row] + (drift if single_hour is None else 0)) % HOURS
     hour = np.where(is_randomised, rng.integers(0, HOURS, len(row)), habit)
     engaged = rng.random(len(row)) < truth[row, hour]
     propensity = np.where(is_randomised, 1 / HOURS, np.nan)
@@ -72,7 +84,8 @@ def population(
     seen = row[engaged]
     lags = np.stack([activity[seen, (hour[engaged] + lag) % HOURS] * weight for lag, weight in enumerate(LAG)])
     lag = (np.cumsum(lags / lags.sum(axis=0), axis=0) < rng.random(len(seen))).sum(axis=0)
-    events = rng.poisson(behaviour_per_send * sends * activity)
+    noise = np.bincount(noise_hours, minlength=HOURS) / len(noise_hours)
+    events = rng.poisson(behaviour_per_send * sends * ((1 - noise_share) * activity + noise_share * noise))
     return Population(_histogram(rng, row, hour, seen, (hour[engaged] + lag) % HOURS, events), rows, truth, current)
 
 

@@ -26,10 +26,14 @@ SEVERITY_PROBABILITIES = {"medium": 1e-4, "high": 1e-6, "critical": 1e-9}
 SEVERITY_ORDER = ("low", "medium", "high", "critical")
 # A drift by this factor, from one week to the week four weeks later, is grave, although no single night of it is.
 _GRAVE_FACTOR = 0.6
+# Weeks of a few events differ by as much without any reason.
+_GRAVE_SCORE = 2.8
 _GRAVE_PROBABILITY = SEVERITY_PROBABILITIES["high"] / 2
 _APART_DAYS = 28
-# A drift is confirmed on one night. People are told of it for a week.
+# A drift is confirmed on one night. People are told of it for a week; of a grave one until the week that it is held
+# against has drifted too.
 _DRIFT_TOLD_DAYS = 7
+_GRAVE_DRIFT_TOLD_DAYS = _APART_DAYS
 # The chance that a CUSUM passes its limit on a given night although nothing drifts, as the simulations measure it.
 _DRIFT_PROBABILITY = 7e-4
 
@@ -143,7 +147,9 @@ def anomalies(baselines: pl.DataFrame, *, mutes: pl.DataFrame | None = None) -> 
         )
         .join(latest, on="metric", how="left")
         .with_columns(
-            is_latest=pl.when(pl.col("anomaly_kind") == "drift")
+            is_latest=pl.when(pl.col("is_far").fill_null(False))
+            .then(pl.col("day") > pl.col("latest_day").dt.offset_by(f"-{_GRAVE_DRIFT_TOLD_DAYS}d"))
+            .when(pl.col("anomaly_kind") == "drift")
             .then(pl.col("day") > pl.col("latest_day").dt.offset_by(f"-{_DRIFT_TOLD_DAYS}d"))
             .otherwise(pl.col("day") == pl.col("latest_day"))
         )
@@ -221,23 +227,36 @@ def _step_rows(baselines: pl.DataFrame) -> pl.DataFrame:
         .otherwise(pl.lit("night"))
     )
     away = (pl.col("numerator") - pl.col("expected_events")).abs().round().cast(pl.Int64)
-    graded = flagged(baselines).join(_far_drifts(baselines), on=[*SERIES, "day"], how="left")
+    graded = (
+        flagged(baselines)
+        .join(_far_drifts(baselines), on=[*SERIES, "day"], how="left")
+        .with_columns(is_far=(pl.col("far_direction") == pl.col("direction")).fill_null(False))
+    )
     of_drift = pl.when(pl.col("is_far")).then(_GRAVE_PROBABILITY).otherwise(_DRIFT_PROBABILITY)
     return graded.with_columns(
         scope=pl.lit("step"),
         anomaly_kind=kind,
+        is_far=is_drift & pl.col("is_far"),
         tail_probability=pl.when(is_drift).then(of_drift).otherwise("tail_probability"),
         affected=pl.coalesce("denominator", away).fill_null(0),
     )
 
 
 def _far_drifts(baselines: pl.DataFrame) -> pl.DataFrame:
-    """`is_far` by series and day: its week differs from the week four weeks before by more than the grave factor."""
+    """`far_direction` by series and day: where its week surely lies, by the grave factor, of that four weeks before."""
     weeks = weekly_values(baselines)
-    before = weeks.with_columns(pl.col("day").dt.offset_by(f"{_APART_DAYS}d")).rename({"smoothed_value": "former"})
-    ratio = pl.col("smoothed_value") / pl.col("former")
+    known = ("smoothed_value", "numerators", "units")
+    before = weeks.with_columns(pl.col("day").dt.offset_by(f"{_APART_DAYS}d")).rename(
+        {name: f"former_{name}" for name in known}
+    )
+    ratio = pl.col("smoothed_value") / pl.col("former_smoothed_value")
+    # Both weeks have their events by chance at the rate of both together.
+    together = (pl.col("numerators") + pl.col("former_numerators")) / (pl.col("units") + pl.col("former_units"))
+    error = (together * (1 / pl.col("units") + 1 / pl.col("former_units"))).sqrt()
+    is_sure = (pl.col("smoothed_value") - pl.col("former_smoothed_value")).abs() > _GRAVE_SCORE * error
+    direction = pl.when(ratio <= _GRAVE_FACTOR).then(pl.lit("down")).when(ratio >= 1 / _GRAVE_FACTOR).then(pl.lit("up"))
     return weeks.join(before, on=[*SERIES, "day"]).select(
-        *SERIES, "day", is_far=(ratio <= _GRAVE_FACTOR) | (ratio >= 1 / _GRAVE_FACTOR)
+        *SERIES, "day", far_direction=pl.when(is_sure).then(direction)
     )
 
 
@@ -262,9 +281,14 @@ def _account_rows(alerts: pl.DataFrame, baselines: pl.DataFrame) -> pl.DataFrame
 
 
 def _number_runs(rows: pl.DataFrame, subject: str, name: str) -> pl.DataFrame:
-    """Add `{name}_id` and `{name}_first_day`: runs of days of one subject in which single days may be missing."""
-    days = rows.select(subject, "day").unique().sort(subject, "day")
-    first = pl.col("day").diff().over(subject).dt.total_days().fill_null(_GAP_DAYS + 1) > _GAP_DAYS
+    """Add `{name}_id` and `{name}_first_day`: runs of days of one subject in which single days may be missing.
+
+    A grave drift goes on for weeks between the nights that confirm it.
+    """
+    reach = pl.when(pl.col("is_far").fill_null(False).any()).then(_GRAVE_DRIFT_TOLD_DAYS).otherwise(_GAP_DAYS)
+    days = rows.group_by(subject, "day").agg(reach=reach).sort(subject, "day")
+    apart = pl.col("day").diff().over(subject).dt.total_days()
+    first = (apart > pl.col("reach").shift(1).over(subject)).fill_null(True)
     runs = (
         days.with_columns(run=first.cum_sum())
         .with_columns(pl.col("day").min().over("run").alias(f"{name}_first_day"))

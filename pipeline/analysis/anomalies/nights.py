@@ -104,14 +104,21 @@ def metric_trends(baselines: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFra
 
 
 def weekly_values(baselines: pl.DataFrame) -> pl.DataFrame:
-    """The counts of the seven days up to each day, pooled: the series, `day` and `smoothed_value`."""
+    """The counts of the seven days up to each day, pooled.
+
+    Returns:
+        The series and `day`, the `numerators`, the `units` that they are counted among (messages, or days of a volume),
+        and `smoothed_value`, their ratio.
+    """
     per = pl.when(pl.col("metric_kind") == "volume").then("days").otherwise("denominators")
     return (
         baselines.sort(*SERIES, "day")
         .with_columns(pl.col("day").set_sorted())
         .rolling("day", period=f"{TREND_DAYS}d", group_by=[*SERIES, "metric_kind"])
         .agg(numerators=pl.col("numerator").sum(), denominators=pl.col("denominator").sum(), days=pl.len())
-        .select(*SERIES, "day", smoothed_value=pl.when(per > 0).then(pl.col("numerators") / per))
+        .select(
+            *SERIES, "day", "numerators", smoothed_value=pl.when(per > 0).then(pl.col("numerators") / per), units=per
+        )
     )
 
 

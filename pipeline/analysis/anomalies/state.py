@@ -15,6 +15,11 @@ LEVEL_HALF_LIFE_DAYS = 21.0
 # Windows of two weeks and more are held against a level that remembers longer, as the other one would follow a decay.
 SLOW_HALF_LIFE_DAYS = 63.0
 SLOW_FROM_NIGHTS = 14
+# A volume grows or shrinks on as it did, but not for sure: this share of its slope is carried to tonight, and a part of
+# what it carries is added to the error, because a slope may bend. A slope beyond a doubling in a month is a jump.
+_SLOPE_DAMPING = 0.9
+_SLOPE_DOUBT = 0.6
+_STEEPEST_SLOPE = float(np.log(2) / 30)
 # A weekday comes once a week and its pattern changes slowly, so 24 weeks halve its weight.
 WEEKDAY_HALF_LIFE_DAYS = 168.0
 WARM_UP_DAYS = 14
@@ -99,26 +104,34 @@ class Day:
 
 @dataclass
 class Level:
-    """A level per series, as discounted sums: events, weighted exposure, and the variance of the events."""
+    """A level per series, as discounted sums: events, weighted exposure, variance of the events, exposure times age."""
 
     events: Array
     exposure: Array
     variance: Array
+    aged: Array
 
     @classmethod
     def nothing(cls, series: int) -> "Level":
         """Levels before the first day."""
-        return cls(np.zeros(series), np.zeros(series), np.zeros(series))
+        return cls(*(np.zeros(series) for _ in range(4)))
+
+    @property
+    def age(self) -> Array:
+        """Mean age in days of what the level rests on."""
+        age: Array = self.aged / np.maximum(self.exposure, 1e-9)
+        return age
 
     def decay(self, factor: Array) -> None:
-        """Discount the sums."""
+        """Discount the sums, which are a day older now."""
+        self.aged = (self.aged + self.exposure) * factor
         self.events *= factor
         self.exposure *= factor
         self.variance *= factor**2
 
     def take(self, other: "Level", where: Mask) -> None:
         """Replace the level of some series by another one."""
-        for name in ("events", "exposure", "variance"):
+        for name in ("events", "exposure", "variance", "aged"):
             getattr(self, name)[where] = getattr(other, name)[where]
 
     def add(self, where: Mask, events: Array, exposure: Array, variance: Array) -> None:
@@ -129,7 +142,7 @@ class Level:
 
     def clear(self, where: Mask) -> None:
         """Forget the level of some series."""
-        for values in (self.events, self.exposure, self.variance):
+        for values in (self.events, self.exposure, self.variance, self.aged):
             values[where] = 0.0
 
 
@@ -160,6 +173,7 @@ class Recursion:
         self.run = np.zeros(series, dtype=np.int64)
         self.since_restart = np.full(series, WARM_UP_DAYS)
         self.former_age = np.full(series, RECOVERY_DAYS + 1)
+        self.nights_in_rhythm = np.zeros(series, dtype=np.int64)
         self.cusum = np.zeros((2, series))
         self.since_cusum = (Level.nothing(series), Level.nothing(series))
 
@@ -167,6 +181,24 @@ class Recursion:
     def windows(self) -> dict[int, float]:
         """Nights of each window, and the share of the alarm probability that it may spend."""
         return WINDOW_SHARES[self.panel.kind]
+
+    def forecast(self, level: Level) -> tuple[Array, Array]:
+        """The rate of tonight by a level, and the relative variance of its error: of a volume the level with its slope.
+
+        The level that remembers longer is older, so the ratio of both levels tells the slope of a series between their
+        ages. It is carried on to tonight in part (a damped trend; Gardner and McKenzie, 1985).
+        """
+        rate, error = self.rate(level), self.error(level)
+        if self.panel.kind == "rate":
+            return rate, error
+        apart = self.slow.age - self.level.age
+        # Levels that rest on the same days, such as after a restart, tell no slope.
+        is_known = apart > 1.0
+        slope = np.log(self.rate(self.level) / self.rate(self.slow)) / np.where(is_known, apart, 1.0)
+        slope = np.where(is_known, np.clip(slope, -_STEEPEST_SLOPE, _STEEPEST_SLOPE), 0.0)
+        ahead = _SLOPE_DAMPING * level.age
+        slope_error = np.where(is_known, self.error(self.slow) * (ahead / np.where(is_known, apart, 1.0)) ** 2, 0.0)
+        return rate * np.exp(slope * ahead), error + slope_error + (_SLOPE_DOUBT * slope * ahead) ** 2
 
     def rate(self, level: Level) -> Array:
         """Events per unit of exposure; half an event is added, so that a series without events does not forecast 0."""
@@ -233,7 +265,11 @@ class Recursion:
         self.weekday_expected[day.weekday] += base * day.expected / day.factor
         squared = np.minimum((day.count - day.expected) ** 2, WINSOR * total) / WINSOR_MEAN
         own = np.maximum(self.dispersion, _SMALLEST_DISPERSION)
-        share = np.where(settled, own / (day.complement / np.maximum(day.expected, 1e-9) + own + day.error), 0.0) ** 2
+        # Until the weekdays of a volume are known, their pattern would be taken for dispersion.
+        is_telling = settled & (self.days >= WARM_UP_DAYS) if self.panel.kind == "volume" else settled
+        share = (
+            np.where(is_telling, own / (day.complement / np.maximum(day.expected, 1e-9) + own + day.error), 0.0) ** 2
+        )
         relevance = share / own**2
         excess = (squared - day.expected * day.complement) / np.maximum(day.expected, 1e-9) ** 2 - day.error
         self.moment += relevance * excess

@@ -18,6 +18,8 @@ _EXACT_EXPECTED = 25.0
 _EXACT_COUNT = 50.0
 # A smaller dispersion differs from none by less than the rounding error of `betaln`.
 _SMALLEST_DISPERSION = 1e-4
+# The dispersion of failures where nearly all succeed. What is relative to the successes would allow any number.
+_LARGEST_OF_FAILURES = 4.0
 
 
 def _score(lower: Array, upper: Array) -> Array:
@@ -61,7 +63,8 @@ def beta_binomial_score(count: Array, trials: Array, rate: Array, dispersion: Ar
     """
     flipped = rate > 0.5
     count = np.where(flipped, trials - count, count)
-    dispersion = np.where(flipped, dispersion * (rate / (1 - rate)) ** 2, dispersion)
+    of_failures = np.minimum(dispersion * (rate / (1 - rate)) ** 2, np.maximum(dispersion, _LARGEST_OF_FAILURES))
+    dispersion = np.where(flipped, of_failures, dispersion)
     rate = np.where(flipped, 1 - rate, rate)
     dispersion = np.maximum(dispersion, _SMALLEST_DISPERSION)
     expected = trials * rate
@@ -69,9 +72,12 @@ def beta_binomial_score(count: Array, trials: Array, rate: Array, dispersion: Ar
     expected_odds = expected / (1 - rate)
     stretch = 2 * (1 - rate) / np.sqrt(dispersion)
     score = stretch * (np.arcsinh(np.sqrt(dispersion * odds)) - np.arcsinh(np.sqrt(dispersion * expected_odds)))
-    exact = (expected <= _EXACT_EXPECTED) & (count <= _EXACT_COUNT)
+    exact = expected <= _EXACT_EXPECTED
     if exact.any():
-        score[exact] = _beta_binomial_exact(count[exact], trials[exact], rate[exact], dispersion[exact])
+        # The exact score of a smaller count is a lower bound, and where few are expected far above the normal one.
+        counted = np.minimum(count[exact], _EXACT_COUNT)
+        found = _beta_binomial_exact(counted, trials[exact], rate[exact], dispersion[exact])
+        score[exact] = np.where(count[exact] <= _EXACT_COUNT, found, np.maximum(found, score[exact]))
     limited: Array = np.clip(np.where(flipped, -score, score), -SCORE_LIMIT, SCORE_LIMIT)
     return limited
 

@@ -69,7 +69,7 @@ def shrink(conversions: Array, followed: Array) -> pl.DataFrame:
         followed: number of entrants followed, per cohort; above zero.
 
     Returns:
-        One row per cohort, in columns of `cohort_comparison`: posterior means of its rate and of rate / others' rate
+        One row per cohort, in columns of `cohort_comparison`: posterior medians of its rate and of rate / others' rate
         - 1, each with a 95% interval, and the probabilities of lying more than a tenth above and below the others. They
         come from 4,000 draws with a fixed seed. The others' rate is their median: one large cohort that is odd, such as
         an import, would move a mean and make every other cohort look odd.
@@ -87,8 +87,9 @@ def shrink(conversions: Array, followed: Array) -> pl.DataFrame:
         "below_probability": (relative < -DIFFERENCE).mean(axis=0),
     }
     for name, drawn in (("shrunk_rate", draws), ("relative_difference", relative)):
-        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-        columns |= {name: drawn.mean(axis=0), f"{name}_low": low, f"{name}_high": high}
+        # The mean of a ratio can lie outside its interval: a few draws in which hardly anybody else converts lead it.
+        low, middle, high = np.quantile(drawn, [0.025, 0.5, 0.975], axis=0)
+        columns |= {name: middle, f"{name}_low": low, f"{name}_high": high}
     return pl.DataFrame(columns)
 
 

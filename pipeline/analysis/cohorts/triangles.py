@@ -33,11 +33,13 @@ def continuous_cells(cells: pl.DataFrame, workflows: pl.DataFrame) -> pl.DataFra
         workflows: `core.workflows`.
 
     Returns:
-        The cells with `workflow_id`, and `day` as a date. One-off campaigns are left out: everybody enters them on one
-        day, so their cohorts would differ by how long ago people signed up, and could never be compared at equal age.
+        The cells with `workflow_id`, and the day of entry as the date `day`. One-off campaigns are left out: everybody
+        enters them on one day, so their cohorts would differ by how long ago people signed up, and could never be
+        compared at equal age.
     """
     continuous = workflows.filter(pl.col("kind") != "campaign").select("workflow_key", "workflow_id")
-    return cells.join(continuous, on="workflow_key").with_columns(to_date("day"))
+    entered = cells.drop("day").rename({"entry_day": "day"})
+    return entered.join(continuous, on="workflow_key").with_columns(to_date("day"))
 
 
 def cohort_triangles(cells: pl.DataFrame, *, as_of_day: date, weeks: int = TRIANGLE_WEEKS) -> pl.DataFrame:

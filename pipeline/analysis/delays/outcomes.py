@@ -25,22 +25,22 @@ def delay_outcomes(
         One row per transition, `segment`, `entry_block`, `assigned_delay_hours` and `is_randomised`: the `entrants`
         whose horizon has passed tonight, and the `conversions` among them.
     """
-    is_converted = pl.col("converted_days").is_between(0, horizon_days)
+    is_in_time = pl.col("day") <= pl.col("entry_day") + horizon_days
     return (
-        assigned_delays.filter(pl.col("day") + horizon_days <= day_number(as_of))
+        assigned_delays.filter(pl.col("entry_day") + horizon_days <= day_number(as_of))
         .pipe(_named, steps)
         .group_by(
             "workflow_id",
             "from_step_id",
             "to_step_id",
             "segment",
-            (pl.col("day") // BLOCK_DAYS).alias("entry_block"),
+            (pl.col("entry_day") // BLOCK_DAYS).alias("entry_block"),
             "assigned_delay_hours",
             pl.col("is_delay_randomised").alias("is_randomised"),
         )
         .agg(
-            entrants=pl.col("subscribers").sum(),
-            conversions=pl.col("subscribers").filter(is_converted).sum(),
+            entrants=pl.col("entrants").sum(),
+            conversions=pl.col("conversions").filter(is_in_time).sum(),
         )
     )
 

@@ -34,6 +34,13 @@ OUTCOMES = {
     "complaint": "is_complained",
 }
 
+REACTIONS = {
+    "is_clicked": "first_human_click_us",
+    "is_unsubscribed": "unsubscribed_us",
+    "is_complained": "complained_us",
+}
+"""Outcomes that a message itself tells, and the column with their moment."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -53,29 +60,81 @@ class Facts:
         return found.row(0, named=True) if found.height else None
 
 
-def message_outcomes(
-    facts: Facts, workflow_id: str | None, step_ids: Sequence[str], *, first: date, last: date, window_days: int
+def messages_of(
+    facts: Facts, workflow_id: str | None, step_ids: Sequence[str], *, first: date, last: date
 ) -> pl.DataFrame:
-    """What followed the messages of steps, of a workflow, or of all workflows.
+    """The messages of steps, of a workflow, or of all workflows.
 
     Args:
         facts: core tables.
-        workflow_id: the workflow; none = all except one-off campaigns.
-        step_ids: the steps; empty = all steps of the workflow.
-        first: first UTC day of sending.
-        last: last UTC day of sending.
-        window_days: outcomes count until this many days after the message.
+        workflow_id, step_ids: the place; no workflow = all except one-off campaigns; no steps = all of the workflow.
+        first, last: UTC days of sending.
+
+    Returns:
+        Rows of `core.messages`, the oldest first. Bounced messages count, because a subject can make a message bounce.
+    """
+    keys = facts.steps.filter(_place(facts, workflow_id, step_ids))
+    return (
+        facts.messages.filter(pl.col("day").is_between(day_number(first), day_number(last)))
+        .join(keys.select("step_key"), on="step_key", how="semi")
+        .sort("sent_us", "subscriber_key")
+    )
+
+
+def message_outcomes(
+    facts: Facts, workflow_id: str | None, step_ids: Sequence[str], *, first: date, last: date, window_days: int
+) -> pl.DataFrame:
+    """What followed each of the messages of `messages_of`, until `window_days` days after it.
 
     Returns:
         One row per message: `subscriber_key`, `sent_us`, `exposed_day` (Date), `is_clicked`, `is_converted`,
         `is_unsubscribed`, `is_complained` (Boolean), `revenue`, and `revenue_before`, that of the 28 days before the
-        message (null for subscribers who were not there yet); amounts are in the workspace's currency. Bounced messages
-        count, because a subject can make a message bounce.
+        message (null for subscribers who were not there yet); amounts are in the workspace's currency. Clicks,
+        unsubscribes and complaints are those of the message itself.
     """
-    keys = facts.steps.filter(_place(facts, workflow_id, step_ids))
-    sent = facts.messages.filter(pl.col("day").is_between(day_number(first), day_number(last))).join(
-        keys.select("step_key"), on="step_key", how="semi"
+    sent = messages_of(facts, workflow_id, step_ids, first=first, last=last)
+    own = sent.with_columns(
+        (pl.col(moment) - pl.col("sent_us") < window_days * DAY_US).fill_null(False).alias(name)
+        for name, moment in REACTIONS.items()
     )
+    return _with_orders(own, facts, workflow_id, window_days)
+
+
+def person_outcomes(
+    exposed: pl.DataFrame, sent: pl.DataFrame, facts: Facts, workflow_id: str | None, *, window_days: int
+) -> pl.DataFrame:
+    """What people did within the window after their exposure, each person once.
+
+    Args:
+        exposed: the message by which each person is exposed, as rows of `messages_of` with a unique `subscriber_key`.
+        sent: all messages of the place until the last window has closed, as rows of `messages_of`.
+        facts, workflow_id: core tables, and the workflow whose goal counts; none = any conversion.
+        window_days: outcomes count until this many days after the exposure.
+
+    Returns:
+        The columns of `message_outcomes`, one row per person. A click, an unsubscribe or a complaint counts at
+        whatever message of the place it came, so an outcome belongs to the person and not to one message.
+    """
+    since = exposed.select("subscriber_key", exposed_us="sent_us")
+    later = sent.join(since, on="subscriber_key").filter(pl.col("sent_us") >= pl.col("exposed_us"))
+    reacted = later.group_by("subscriber_key").agg(
+        (pl.col(moment) - pl.col("exposed_us") < window_days * DAY_US).fill_null(False).any().alias(name)
+        for name, moment in REACTIONS.items()
+    )
+    return _with_orders(exposed.join(reacted, on="subscriber_key", how="left"), facts, workflow_id, window_days)
+
+
+def first_outcomes(
+    facts: Facts, workflow_id: str | None, step_ids: Sequence[str], *, first: date, last: date, window_days: int
+) -> pl.DataFrame:
+    """What people did after the first message of a place from `first` to `last`, as `person_outcomes` tells it."""
+    sent = messages_of(facts, workflow_id, step_ids, first=first, last=last + timedelta(days=window_days))
+    exposed = sent.filter(pl.col("day") <= day_number(last)).unique("subscriber_key", keep="first", maintain_order=True)
+    return person_outcomes(exposed, sent, facts, workflow_id, window_days=window_days)
+
+
+def _with_orders(sent: pl.DataFrame, facts: Facts, workflow_id: str | None, window_days: int) -> pl.DataFrame:
+    """Messages that tell who reacted, with the conversions and amounts before and after them."""
     here = facts.workflows.filter(pl.col("workflow_id").eq_missing(workflow_id))
     goals = here["goal_event_type"].drop_nulls().to_list()
     is_goal = pl.col("event_type").is_in(goals) if goals else pl.lit(True)
@@ -96,14 +155,6 @@ def message_outcomes(
             revenue_before=cents(is_before & pl.col("is_order")).sum() / CENTS,
         )
     )
-    in_window = [
-        (pl.col(moment) - pl.col("sent_us") < window_days * DAY_US).fill_null(False).alias(name)
-        for moment, name in (
-            ("first_human_click_us", "is_clicked"),
-            ("unsubscribed_us", "is_unsubscribed"),
-            ("complained_us", "is_complained"),
-        )
-    ]
     was_there = pl.col("signup_us") <= pl.col("sent_us") - PRE_PERIOD_DAYS * DAY_US
     return (
         sent.join(bought, on=["subscriber_key", "sent_us"], how="left")
@@ -111,7 +162,7 @@ def message_outcomes(
         .select(
             "subscriber_key",
             "sent_us",
-            *in_window,
+            *REACTIONS,
             pl.col("is_converted").fill_null(False),
             pl.col("revenue").fill_null(0.0),
             exposed_day=to_date("day"),
@@ -274,36 +325,28 @@ def _dated(rows: pl.DataFrame, draft: ExperimentDraft, facts: Facts, as_of_day: 
 def exposures(
     plan: ExperimentPlan, assigned: pl.DataFrame, facts: Facts, written: pl.DataFrame | None, *, as_of_day: date
 ) -> pl.DataFrame:
-    """The messages of the step to assigned subscribers since the start, with their outcomes.
+    """The first message of the step to each assigned subscriber since the start, with what followed by person.
 
     Args:
-        plan: the frozen plan.
-        assigned: rows of `experiment_assignments`.
-        facts: core tables.
+        plan, assigned, facts: the frozen plan, rows of `experiment_assignments`, and core tables.
         written: for a test whose arms driptune draws, the arms written for it, as rows of `core.written_values`. A
             message counts only if its arm stood in the account when it was sent. None where the sender has the arms.
         as_of_day: tonight.
 
     Returns:
-        The columns of `message_outcomes` with `experiment_id`, `arm`, `week` (blocks of seven days since the start) and
-        `is_matured`, which is false while the window is still open tonight.
+        The columns of `person_outcomes` with `experiment_id`, `arm`, and the columns of `in_weeks`.
     """
-    outcomes = message_outcomes(
-        facts,
-        plan.workflow_id,
-        (plan.step_id,),
-        first=plan.start_day,
-        last=as_of_day if plan.is_open_ended else min(as_of_day, plan.end_day),
-        window_days=plan.window_days,
-    )
-    arms = assigned.filter(pl.col("experiment_id") == plan.experiment_id).select(
-        "experiment_id", "subscriber_key", "arm"
-    )
-    exposed = outcomes.join(arms, on="subscriber_key", maintain_order="left")
+    last = as_of_day if plan.is_open_ended else min(as_of_day, plan.end_day)
+    sent = messages_of(facts, plan.workflow_id, (plan.step_id,), first=plan.start_day, last=last)
+    arms = assigned.filter(pl.col("experiment_id") == plan.experiment_id).select("subscriber_key", "arm")
+    exposed = sent.join(arms, on="subscriber_key", maintain_order="left")
     if written is not None:
         served = stood_when_sent(exposed, written).filter(pl.col("value") == pl.col("arm"))
-        exposed = served.select(exposed.columns).sort("exposed_day", "subscriber_key")
-    return in_weeks(plan, exposed, as_of_day=as_of_day)
+        exposed = served.select(exposed.columns).sort("sent_us", "subscriber_key")
+    first = exposed.unique("subscriber_key", keep="first", maintain_order=True)
+    outcomes = person_outcomes(first, sent, facts, plan.workflow_id, window_days=plan.window_days)
+    named = outcomes.join(arms, on="subscriber_key").with_columns(experiment_id=pl.lit(plan.experiment_id))
+    return in_weeks(plan, named.sort("exposed_day", "subscriber_key"), as_of_day=as_of_day)
 
 
 def in_weeks(plan: ExperimentPlan, exposed: pl.DataFrame, *, as_of_day: date) -> pl.DataFrame:

@@ -6,11 +6,13 @@ Not here: tests and verdicts.
 import numpy as np
 import polars as pl
 
-TYPICAL_LIFT = 0.05
-"""Scale of the half-Cauchy prior on the spread of true lifts: most changes of an e-mail move its rate by less."""
+TYPICAL_LIFT = 0.045
+"""Scale of the half-normal prior on the spread of true lifts: most changes of an e-mail move its rate by less. Its
+light tail keeps a workspace with a handful of tests from taking one lucky winner for a sign of large lifts."""
 
-PRIOR_TESTS = 20.0
-"""With more tests than this, the workspace's own distribution of lifts outweighs the normal one."""
+PRIOR_TESTS = 20
+"""Up to so many tests the distribution of lifts is taken as normal: fewer cannot tell its shape, and a test would be a
+witness of its own lift."""
 
 _SPREADS = np.geomspace(0.002, 2.0, 60)
 _GRID = np.sinh(np.linspace(-6.0, 6.0, 161)) * (1.5 / np.sinh(6.0))
@@ -29,10 +31,10 @@ def shrink_lifts(lifts: pl.DataFrame) -> pl.DataFrame:
     Returns:
         The rows with `shrunk_lift` (posterior mean), `shrunk_lift_low`, `shrunk_lift_high` (95%); null where unknown.
 
-    The distribution of true lifts may have any shape. It is found by EM (Kiefer and Wolfowitz, 1956; Koenker and
-    Mizera, 2014), with 20 pseudo-tests from a normal distribution around 0 whose spread has a half-Cauchy prior. The
-    measured lift of a winner is too large on average, because winners are selected by it. A posterior does not depend
-    on the selection, so the shrunk lift of winners is what they deliver on average.
+    Up to 20 tests the true lifts are taken as normal around 0, with a half-normal prior on their spread. Of more tests,
+    the share beyond 20 speaks for a distribution of any shape, which is found by EM (Kiefer and Wolfowitz, 1956;
+    Koenker and Mizera, 2014). The measured lift of a winner is too large on average, because winners are selected by
+    it. A posterior does not depend on the selection, so the shrunk lift of winners is what they deliver on average.
     """
     known = lifts["log_lift"].is_not_null().to_numpy()
     estimate = lifts["log_lift"].to_numpy()[known].astype(float)
@@ -41,9 +43,10 @@ def shrink_lifts(lifts: pl.DataFrame) -> pl.DataFrame:
     likelihood = np.exp(-0.5 * (distance**2 - (distance**2).min(axis=1, initial=np.inf, keepdims=True)))
     prior = _normal_prior(estimate, error)
     weight = prior
-    for _ in range(_SWEEPS):
-        counted = weight * (likelihood.T @ (1 / (likelihood @ weight)))
-        weight = (counted + PRIOR_TESTS * prior) / (len(estimate) + PRIOR_TESTS)
+    tests = len(estimate)
+    for _ in range(_SWEEPS if tests > PRIOR_TESTS else 0):
+        found = weight * (likelihood.T @ (1 / (likelihood @ weight))) / tests
+        weight = found + PRIOR_TESTS / tests * (prior - found)
     posterior = likelihood * weight
     posterior /= posterior.sum(axis=1, keepdims=True)
     cumulative = posterior.cumsum(axis=1)
@@ -65,7 +68,7 @@ def _normal_prior(estimate: np.ndarray, error: np.ndarray) -> np.ndarray:
     total = _SPREADS[:, None] ** 2 + error**2
     evidence = -0.5 * (np.log(total) + estimate**2 / total).sum(axis=1)
     # The grid of spreads is geometric, hence the added log of the spread.
-    evidence += np.log(_SPREADS) - np.log1p((_SPREADS / TYPICAL_LIFT) ** 2)
+    evidence += np.log(_SPREADS) - 0.5 * (_SPREADS / TYPICAL_LIFT) ** 2
     belief = np.exp(evidence - evidence.max())
     cells = np.gradient(_GRID)
     density = np.exp(-0.5 * (_GRID / _SPREADS[:, None]) ** 2) * cells

@@ -8,11 +8,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, timedelta
-from math import ceil
+from math import ceil, sqrt
 from typing import Any
 
 import polars as pl
 from pydantic import TypeAdapter
+from scipy.optimize import brentq
 
 from pipeline.analysis.experiments.draft import Definition, ExperimentDraft
 from pipeline.analysis.statistics.group_sequential import needed_drift
@@ -20,6 +21,9 @@ from pipeline.schemas.vocabulary import MetricKind, MetricRole
 
 SPARE_SHARE = 0.25
 """Calendar time beyond the planned weeks, for traffic that falls short; after it the test ends with what it has."""
+
+LONGEST_PLAN_DAYS = 180
+"""A test whose sample takes longer answers when nobody asks any more."""
 
 _COLUMNS = {
     "experiment_id": pl.String,
@@ -33,7 +37,10 @@ _COLUMNS = {
     "end_day": pl.Date,
     "is_open_ended": pl.Boolean,
     "planned_exposures": pl.Int64,
+    "planned_days": pl.Int64,
     "planned_looks": pl.Int64,
+    "is_too_long": pl.Boolean,
+    "reachable_lift": pl.Float64,
     "plan_hash": pl.String,
 }
 
@@ -61,6 +68,40 @@ class ExperimentPlan(Definition):
     def planned_looks(self) -> int:
         """Nights with a look, if traffic comes as planned."""
         return self.planned_days
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the sample takes longer than anybody waits. A test without a planned end has no such limit."""
+        return not self.is_open_ended and self.planned_days > LONGEST_PLAN_DAYS
+
+    @property
+    def reachable_lift(self) -> float | None:
+        """The smallest lift that shows in the longest time that anybody waits; none where the plan is not too long.
+
+        It has the sign of `minimum_lift`: above 0, in the good direction. None as well where no lift is that large.
+        """
+        if not self.is_too_long:
+            return None
+        sample = self.planned_exposures * (LONGEST_PLAN_DAYS // 7 * 7) / self.planned_days
+        if self.primary.kind is not MetricKind.RATE or self.baseline_mean is None:
+            # An amount varies equally in both arms, as the plan takes it: the sample goes with 1 / lift^2.
+            return self.minimum_lift * sqrt(self.planned_exposures / sample)
+
+        def missing(lift: float) -> float:
+            needed = required_exposures(
+                self.shares,
+                baseline_mean=self.baseline_mean or 0.0,
+                baseline_deviation=None,
+                minimum_lift=lift if self.primary.is_increase_good else -lift,
+                alpha=self.alpha,
+                power=self.power,
+                comparisons=self.comparisons,
+            )
+            return needed - sample
+
+        largest = 1 / self.baseline_mean - 1 if self.primary.is_increase_good else 1.0
+        largest *= 1 - 1e-6
+        return float(brentq(missing, self.minimum_lift, largest, xtol=1e-4)) if missing(largest) < 0 else None
 
     @property
     def plan_hash(self) -> str:
@@ -98,12 +139,11 @@ def required_exposures(
         Exposures, with the inflation that looking every night costs.
     """
     treated_mean = baseline_mean * (1 + minimum_lift)
-    if baseline_deviation is None:
-        control_variance, treated_variance = baseline_mean * (1 - baseline_mean), treated_mean * (1 - treated_mean)
-    else:
-        control_variance = treated_variance = baseline_deviation**2
-    smallest = min(share for _, share in shares[1:])
-    variance = control_variance / shares[0][1] + treated_variance / smallest
+    control, smallest = shares[0][1], min(share for _, share in shares[1:])
+    # The test pools both arms. Under an uneven split the larger arm then says how much the smaller one scatters.
+    pooled_mean = (control * baseline_mean + smallest * treated_mean) / (control + smallest)
+    scatter = pooled_mean * (1 - pooled_mean) if baseline_deviation is None else baseline_deviation**2
+    variance = scatter * (1 / control + 1 / smallest)
     drift = needed_drift(alpha / comparisons, power)
     return ceil(variance * (drift / (treated_mean - baseline_mean)) ** 2)
 

@@ -13,9 +13,10 @@ from typing import Any
 import polars as pl
 
 from pipeline.analysis.experiments.draft import DRAFT_TEXT, ExperimentDraft
-from pipeline.analysis.experiments.exposures import OUTCOMES, Facts, message_outcomes
+from pipeline.analysis.experiments.exposures import OUTCOMES, Facts, first_outcomes
 from pipeline.analysis.experiments.metrics import winsor_cap
 from pipeline.analysis.experiments.plan import PLAN_TEXT, ExperimentPlan, changed_fields, freeze_plan
+from pipeline.analysis.experiments.verdicts import too_long
 from pipeline.schemas.base import empty, polars_schema
 from pipeline.schemas.experiments import Experiments, ExperimentVerdicts, MemberFieldValues
 from pipeline.schemas.lake import MAILABLE, ExperimentPlans
@@ -29,7 +30,15 @@ _NAMES = {"shares": "arms", "start_day": "start", "end_day": "end", "is_open_end
 
 _COLUMNS = polars_schema(Experiments)
 _OF_DRAFT = [field.name for field in fields(ExperimentDraft) if field.name in _COLUMNS]
-_OF_PLAN = ["end_day", "baseline_mean", "planned_days", "planned_looks", "planned_exposures", "plan_hash"]
+_OF_PLAN = [
+    "end_day",
+    "baseline_mean",
+    "planned_days",
+    "planned_looks",
+    "planned_exposures",
+    "reachable_lift",
+    "plan_hash",
+]
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,13 @@ class Experiment:
     def can_be_started(self) -> bool:
         """Whether driptune draws its arms, it has a plan, and only its start has to be approved."""
         return self.draft.assigned_by is Assigner.DRIPTUNE and self.plan is not None and self.refusal is None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is to be said while the test is refused, or has not begun."""
+        if self.refusal is not None:
+            return Verdict.REFUSED
+        return Verdict.PLAN_TOO_LONG if self.plan and self.plan.is_too_long else Verdict.PLANNED
 
     @property
     def status(self) -> str:
@@ -169,10 +185,10 @@ def _shown(value: Any) -> str:
 
 
 def _planned(draft: ExperimentDraft, facts: Facts, baseline_days: int, as_of_day: date) -> ExperimentPlan:
-    """The plan, from the step's messages whose windows closed before the start, or by tonight if that is earlier."""
+    """The plan, from people whose windows closed before the start, or by tonight if that is earlier."""
     last = min(draft.start_day - timedelta(days=1), as_of_day) - timedelta(days=draft.window_days)
     first = last - timedelta(days=baseline_days - 1)
-    before = message_outcomes(
+    before = first_outcomes(
         facts, draft.workflow_id, (draft.step_id,), first=first, last=last, window_days=draft.window_days
     )
     if before.is_empty():
@@ -305,6 +321,8 @@ def _stated(experiments: Sequence[Experiment], as_of_day: date) -> Iterator[dict
         action = f"Nothing yet: the test starts on {one.draft.start_day}."
         if one.draft.assigned_by is Assigner.DRIPTUNE:
             action = "Nothing yet: the test starts when its start is approved. `driptune pending` lists it."
+        if one.plan and one.plan.is_too_long:
+            action = too_long(one.plan)
         if one.refusal is not None and one.is_frozen:
             action = "Restore what the test started with, or give the changed test an id of its own."
         elif one.refusal is not None:
@@ -313,7 +331,7 @@ def _stated(experiments: Sequence[Experiment], as_of_day: date) -> Iterator[dict
             "experiment_id": one.draft.experiment_id,
             "workflow_id": one.draft.workflow_id,
             "step_id": one.draft.step_id,
-            "verdict": Verdict.PLANNED if one.refusal is None else Verdict.REFUSED,
+            "verdict": one.verdict,
             "primary_metric": one.draft.primary.name,
             "looks": 0,
             "information_fraction": 0.0,

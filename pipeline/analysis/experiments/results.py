@@ -18,7 +18,8 @@ from pipeline.schemas.experiments import ExperimentResults
 from pipeline.schemas.vocabulary import MetricKind, MetricRole
 
 FEWEST_EVENTS = 5.0
-"""Cochran's rule: with fewer expected events in the smaller arm a z-score is not normal enough to decide anything."""
+"""Cochran's rule: with fewer expected events, or fewer expected exposures without one, in the smaller arm a z-score is
+not normal enough to decide anything."""
 
 _COMPARISON = ["experiment_id", "metric", "arm"]
 _TESTS = {
@@ -162,6 +163,7 @@ def _with_intervals(rows: pl.DataFrame) -> pl.DataFrame:
     rows = rows.with_columns(_critical_values(rows, pl.col("alpha") / pl.col("comparisons")))
     events = pl.col("total") + pl.col("control_total")
     everyone = pl.col("exposures") + pl.col("control_exposures")
+    rarer = pl.min_horizontal(events, everyone - events)
     smaller = pl.min_horizontal("exposures", "control_exposures")
     is_rate = pl.col("kind") == MetricKind.RATE
     # For amounts, (sum)^2 / (sum of squares) is the number of equal payments that would scatter as much.
@@ -172,9 +174,7 @@ def _with_intervals(rows: pl.DataFrame) -> pl.DataFrame:
         for side in ("", "control_")
     )
     expected = (
-        pl.when(is_rate)
-        .then(pl.when(everyone > 0).then(events * smaller / everyone).otherwise(0.0))
-        .otherwise(payments)
+        pl.when(is_rate).then(pl.when(everyone > 0).then(rarer * smaller / everyone).otherwise(0.0)).otherwise(payments)
     )
     low, high = lift_interval(pl.col("critical_z"))
     return (
@@ -245,7 +245,9 @@ def _presented(rows: pl.DataFrame) -> pl.DataFrame:
         critical_z=pl.when(pl.col("critical_z").is_finite()).then("critical_z"),
         status=pl.when(shown)
         .then(pl.lit("ok"))
-        .otherwise(pl.format("not enough data: {} more expected events needed in the smaller arm", missing)),
+        .otherwise(
+            pl.format("not enough data: {} more expected events or non-events needed in the smaller arm", missing)
+        ),
         method=pl.when("is_open_ended")
         .then(pl.lit("asymptotic confidence sequence, "))
         .otherwise(pl.lit("group-sequential alpha*t^3, Holm, "))

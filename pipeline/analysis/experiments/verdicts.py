@@ -10,7 +10,8 @@ import polars as pl
 from polars import selectors
 
 from pipeline.analysis.experiments.lift import shrink_lifts
-from pipeline.analysis.experiments.plan import ExperimentPlan, plan_table
+from pipeline.analysis.experiments.plan import LONGEST_PLAN_DAYS, ExperimentPlan, plan_table
+from pipeline.common.words import lift
 from pipeline.schemas.base import conform
 from pipeline.schemas.experiments import ExperimentVerdicts
 from pipeline.schemas.vocabulary import MetricRole, Verdict
@@ -47,7 +48,8 @@ def experiment_verdicts(
         lift. 'harm': the same, and an arm was worse on the primary metric or a guardrail by then. An arm
         that does harm while others may still win is named in the action. 'invalid': a mismatch was found before the
         decision. 'no difference': the intervals of all arms lie within the planned lift on both sides. 'ended without
-        an answer': the last look came without a decision. `status` is 'refused' after the end of the plan.
+        an answer': the last look came without a decision. 'plan too long': nothing is decided, and the planned lift
+        takes more than 180 days to show. `status` is 'refused' after the end of the plan.
     """
     frame = _plan_frame(plans)
     treatments = _arm_events(results, frame)
@@ -55,10 +57,32 @@ def experiment_verdicts(
     return _presented(decisions, results, as_of_day)
 
 
+def too_long(plan: ExperimentPlan) -> str:
+    """What to do about a plan that takes too long, with what could be known in time."""
+    known = "no lift shows" if plan.reachable_lift is None else f"{lift(plan.reachable_lift)} shows"
+    return (
+        f"Plan for more, or for an outcome that comes more often, such as clicks: {lift(plan.minimum_lift)} takes "
+        f"{plan.planned_days:,} days to show, and in {LONGEST_PLAN_DAYS} days {known}."
+    )
+
+
 def _plan_frame(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
-    primaries = [(plan.experiment_id, plan.primary.name, plan.primary.is_increase_good) for plan in plans]
-    names = {"experiment_id": pl.String, "primary_metric": pl.String, "is_increase_good": pl.Boolean}
-    return plan_table(plans).join(pl.DataFrame(primaries, schema=names, orient="row"), on="experiment_id")
+    told = [
+        {
+            "experiment_id": plan.experiment_id,
+            "primary_metric": plan.primary.name,
+            "is_increase_good": plan.primary.is_increase_good,
+            "too_long": too_long(plan) if plan.is_too_long else None,
+        }
+        for plan in plans
+    ]
+    names = {
+        "experiment_id": pl.String,
+        "primary_metric": pl.String,
+        "is_increase_good": pl.Boolean,
+        "too_long": pl.String,
+    }
+    return plan_table(plans).join(pl.DataFrame(told, schema=names), on="experiment_id")
 
 
 def _arm_events(results: pl.DataFrame, plans: pl.DataFrame) -> pl.DataFrame:
@@ -133,7 +157,11 @@ def _decisions(
         .join(found, on="experiment_id", how="left")
         .with_columns(decided_day=pl.min_horizontal(*days.values()))
     )
-    verdict = pl.lit(Verdict.CONTINUE.value)
+    verdict = (
+        pl.when(pl.col("too_long").is_null())
+        .then(pl.lit(Verdict.CONTINUE.value))
+        .otherwise(pl.lit(Verdict.PLAN_TOO_LONG.value))
+    )
     for name, day in reversed(days.items()):
         verdict = pl.when(pl.col(day) == pl.col("decided_day")).then(pl.lit(name.value)).otherwise(verdict)
     return joined.with_columns(verdict=verdict)
@@ -176,11 +204,26 @@ def _presented(decisions: pl.DataFrame, results: pl.DataFrame, as_of_day: date) 
     is_past = ~pl.col("is_open_ended") & (
         (pl.lit(as_of_day) > pl.col("end_day")) | (pl.lit(as_of_day) > pl.col("last_day")).fill_null(False)
     )
+    measured = ("exposures", "control_exposures", "lift", "lift_low", "lift_high")
     outcome = shown.select(
-        "experiment_id", "arm", "look", "information_fraction", selectors.contains("lift"), result_status="status"
+        "experiment_id",
+        "arm",
+        "look",
+        "information_fraction",
+        "exposures",
+        "control_exposures",
+        selectors.contains("lift"),
+        result_status="status",
+    )
+    tonight = (
+        primary.sort("as_of_day")
+        .group_by("experiment_id", "arm", maintain_order=True)
+        .last()
+        .select("experiment_id", "arm", pl.col(measured).name.prefix("latest_"), latest_day="as_of_day")
     )
     table = (
         decisions.join(outcome, on="experiment_id", how="left")
+        .join(tonight, on=["experiment_id", "arm"], how="left")
         .join(vetoes, on="experiment_id", how="left")
         .with_columns(
             winner_arm=pl.when(pl.col("verdict") == Verdict.WINNER).then("arm"),
@@ -206,8 +249,10 @@ def _action() -> pl.Expr:
         .then(pl.format("Send everyone arm {}: the control brought nothing. Keep a hold-out.", "arm"))
         .when(is_winner)
         .then(pl.format("Send everyone arm {}: a change of {}% is to be expected. Keep a hold-out.", "arm", expected))
-        .when((pl.col("verdict") == Verdict.CONTINUE) & pl.col("harmful_arms").is_not_null())
+        .when(pl.col("decided_day").is_null() & pl.col("harmful_arms").is_not_null())
         .then(pl.format("Stop sending arm {}: it does harm. Let the other arms run.", "harmful_arms"))
+        .when(pl.col("verdict") == Verdict.PLAN_TOO_LONG)
+        .then("too_long")
         .when(pl.col("verdict") == Verdict.CONTINUE)
         .then(pl.lit("Let the test run; nothing is to be decided tonight."))
         .otherwise(

@@ -4,6 +4,7 @@ Here: the lift, by two off-policy estimators. The hours are learnt in `subscribe
 earlier ones, or those of other subscribers.
 """
 
+import math
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -17,8 +18,12 @@ from pipeline.analysis.statistics.intervals import NORMAL_95
 from pipeline.schemas.base import conform, polars_schema
 from pipeline.schemas.timing import SendTimeLift
 
-MINIMUM_EFFECTIVE = 100.0
+MINIMUM_EFFECTIVE = 100
 """With fewer effective messages the normal interval does not hold."""
+PRECISE_ERROR = math.log(1.1) / NORMAL_95
+"""Standard error of the log of the lift whose 95% interval reaches 10% to either side."""
+USUAL_RATE = 0.2
+"""Share of messages that people open or click, until the account has sent any."""
 # A lift is shown if the lower end of its 90% interval is above zero.
 SHOW_Z = float(norm.ppf(0.95))
 EXPLORATION_BOUNDS = (0.05, 0.30)
@@ -43,7 +48,7 @@ class _Value:
 
 
 def evaluate_send_times(
-    logged: pl.DataFrame, subscribers: pl.DataFrame, profiles: pl.DataFrame, *, as_of_day: date
+    logged: pl.DataFrame, subscribers: pl.DataFrame, profiles: pl.DataFrame, *, hours: int = HOURS, as_of_day: date
 ) -> pl.DataFrame:
     """Lift of the recommended hours over today's hours.
 
@@ -52,6 +57,7 @@ def evaluate_send_times(
             `propensity`, the probability with which the hour was chosen. Messages without one are not used.
         subscribers: `subscriber_send_times` as it was before these messages.
         profiles: `send_time_profiles` as it was before these messages.
+        hours: number of hours from which is drawn.
         as_of_day: tonight.
 
     Returns:
@@ -59,12 +65,16 @@ def evaluate_send_times(
         `engagement_lift` with its 95% interval, `is_lift_shown` (whether the lower end of its 90% interval is above
         zero), `status` ('ok' or 'cannot be estimated'), `randomised_sends_needed`, and `exploration_share`, the share
         of as many messages as in `logged` whose hours must be drawn next for a lift to be shown (0 once it is shown).
+        `randomised_sends_needed` is the number of further messages at drawn hours until the 95% interval of the lift is
+        no wider than 10% to either side, not until an estimate first exists.
 
     'snips' is the self-normalised estimator of Swaminathan and Joachims (2015). 'doubly robust' is that of Dudik,
     Langford and Li (2011), with its correction self-normalised, too. Intervals are on the log scale, with the messages
     of one subscriber as a cluster.
     """
-    ratios = profiles.select("cluster_id", "engagement_ratio", hour=pl.col("local_hour"))
+    # Of an hour that is unknown the model says that it is as good as any.
+    known = pl.col("engagement_ratio").fill_null(1.0)
+    ratios = profiles.select("cluster_id", known, hour=pl.col("local_hour"))
     rows = logged.filter(pl.col("propensity") > 0).join(
         subscribers.select("subscriber_key", "cluster_id", "recommended_local_hour", "current_local_hour").drop_nulls(),
         on="subscriber_key",
@@ -74,11 +84,13 @@ def evaluate_send_times(
         looked_up = ratios.rename({"hour": name, "engagement_ratio": f"{name}_ratio"})
         rows = rows.join(looked_up, on=["cluster_id", name], how="left", maintain_order="left")
     stamp = {"as_of_day": as_of_day, "method": "off-policy estimate from randomised hours"}
-    results = [stamp | _exploring(_estimate(rows, is_robust), len(logged)) for is_robust in (False, True)]
+    level = logged["is_engaged"].mean() if len(logged) else None
+    planned = _planned(float(level) if isinstance(level, float) and level > 0 else USUAL_RATE, hours)
+    results = [stamp | _exploring(_estimate(rows, is_robust, planned), len(logged)) for is_robust in (False, True)]
     return conform(pl.DataFrame(results, schema=polars_schema(SendTimeLift)), SendTimeLift)
 
 
-def _estimate(rows: pl.DataFrame, is_robust: bool) -> dict[str, Any]:
+def _estimate(rows: pl.DataFrame, is_robust: bool, planned: int) -> dict[str, Any]:
     outcome = rows["is_engaged"].cast(pl.Float64).to_numpy()
     expected = {name: np.zeros(len(rows)) for name in ("local_hour", "recommended_local_hour", "current_local_hour")}
     if is_robust and len(rows):
@@ -95,7 +107,7 @@ def _estimate(rows: pl.DataFrame, is_robust: bool) -> dict[str, Any]:
         "recommended_sends": new.matched,
         "current_sends": now.matched,
         "effective_sends": effective,
-        "randomised_sends_needed": _needed(len(rows), effective),
+        "randomised_sends_needed": max(planned - len(rows), MINIMUM_EFFECTIVE),
         "is_lift_shown": False,
         "status": "cannot be estimated",
     }
@@ -112,6 +124,7 @@ def _estimate(rows: pl.DataFrame, is_robust: bool) -> dict[str, Any]:
         "engagement_lift_low": float(np.expm1(log_ratio - NORMAL_95 * error)),
         "engagement_lift_high": float(np.expm1(log_ratio + NORMAL_95 * error)),
         "is_lift_shown": log_ratio - SHOW_Z * error > 0,
+        "randomised_sends_needed": max(math.ceil(len(rows) * ((error / PRECISE_ERROR) ** 2 - 1)), 0),
         "status": "ok",
     }
 
@@ -138,9 +151,9 @@ def _value(
     return _Value(base + correction, influence, float(total**2 / (weight**2).sum()), int(matches.sum()))
 
 
-def _needed(randomised: int, effective: float) -> int:
-    """Further messages with drawn hours until both rates can be estimated, if as many match as so far."""
-    if effective >= MINIMUM_EFFECTIVE:
-        return 0
-    share = effective / randomised if effective > 0 else 1 / HOURS
-    return int(np.ceil((MINIMUM_EFFECTIVE - effective) / share))
+def _planned(rate: float, hours: int) -> int:
+    """Messages at drawn hours for an error of `PRECISE_ERROR`: one in `hours` of them is sent at either hour compared.
+
+    The variance of the log ratio of two rates is the sum of (1 - rate) / (rate x messages) of both.
+    """
+    return math.ceil(2 * hours * (1 - rate) / rate / PRECISE_ERROR**2)

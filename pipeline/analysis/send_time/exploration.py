@@ -1,5 +1,7 @@
 """The hour at which to mail each subscriber: drawn by lot for a share of them, so that the lift of the hours is known.
 
+Drawing is the first step: it makes hours known that were never used. Who has no better hour is otherwise left alone.
+
 Here: the draw, its probabilities, and which messages went out as assigned. Which hour is best is decided in
 `subscribers`; what the drawn hours showed is estimated in `evaluation`.
 """
@@ -18,7 +20,7 @@ from pipeline.schemas.timing import SendTimeAssignments
 
 PERIOD_DAYS = 28
 """A draw holds for four weeks, which is long enough for several messages."""
-METHOD = "uniform draw for the share that explores, recommended hour for the rest"
+METHOD = "uniform draw for the share that explores, recommended hour for those of whom one is known"
 
 
 def assign_hours(
@@ -35,21 +37,28 @@ def assign_hours(
 
     Returns:
         Rows of `send_time_assignments`. `choice_probability` is the probability that the assigned hour would be
-        assigned, by lot or by recommendation. Subscribers without a drawn or recommended hour are left out and keep
-        today's hour.
+        assigned, by lot or by recommendation. Subscribers without a drawn hour, of whom no better hour than today's is
+        known, are left out, so that nothing moves their mail. Where an hour stands for them since an earlier draw, they
+        get back today's hour. `drawn_local_hour` is the hour while hours are only drawn and none is recommended.
     """
     period = period_of(day_number(as_of_day) + 1)
     hours = np.asarray(allowed)
     key = subscribers["subscriber_key"]
     explores = uniform_hash(key, f"send time/{period}/explores") < share
     drawn = hours[(uniform_hash(key, f"send time/{period}/hour") * len(hours)).astype(np.int64)]
-    recommended = subscribers["recommended_local_hour"].fill_null(-1).to_numpy()
+    holds = key.is_in(stands["subscriber_key"].implode()).to_numpy()
+    current = subscribers["current_local_hour"].fill_null(-1).to_numpy()
+    is_own = (subscribers["fallback_level"] == "subscriber").to_numpy()
+    recommended = np.where(is_own, subscribers["recommended_local_hour"].fill_null(-1).to_numpy(), current)
+    recommended = np.where(holds | (recommended != current), recommended, -1)
     assigned = np.where(explores, drawn, recommended)
+    by_lot_alone = np.where(explores, drawn, np.where(holds, current, -1))
     probability = share / len(hours) * np.isin(assigned, hours) + (1 - share) * (assigned == recommended)
     frame = pl.DataFrame(
         {
             "subscriber_key": key,
             "assigned_local_hour": assigned,
+            "drawn_local_hour": pl.Series(by_lot_alone).replace(-1, None),
             "is_randomised": explores,
             "choice_probability": probability,
         }
@@ -116,6 +125,27 @@ def sent_as_assigned(
     )
     is_served = (pl.col("assigned_day") < pl.col("day")) & (pl.col("_hour") == pl.col("local_hour"))
     return joined.with_columns(propensity=pl.when(is_served).then("propensity")).drop("assigned_day", "period", "_hour")
+
+
+def with_draws(sends: pl.DataFrame, log: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
+    """All messages with `is_drawn`: the message went out at the hour that was drawn by lot for the subscriber.
+
+    Args:
+        sends: one row per message, as `sent_as_assigned` takes them.
+        log: rows of the lake's `send_time_assignments`.
+        told: the messages as `sent_as_assigned` returns them.
+    """
+    lots = log.filter("is_randomised").select("subscriber_key", "period", local_hour="assigned_local_hour")
+    key = ["subscriber_key", "step_key", "sent_us"]
+    drawn = (
+        told.filter(pl.col("propensity").is_not_null())
+        .with_columns(period=pl.col("day") // PERIOD_DAYS)
+        .join(lots, on=["subscriber_key", "period", "local_hour"], how="semi")
+        .select(*key, is_drawn=pl.lit(True))
+    )
+    return sends.join(drawn, on=key, how="left", maintain_order="left").with_columns(
+        pl.col("is_drawn").fill_null(False)
+    )
 
 
 def period_of(day: int) -> int:

@@ -34,11 +34,13 @@ class Exposure:
 
     Attributes:
         sends: messages sent.
+        drawn: those of them whose hour was drawn by lot.
         engaged: messages that a person opened or clicked.
         rate: engagement rate of each subscriber, shrunk to the account's, shape (subscribers,).
     """
 
     sends: np.ndarray
+    drawn: np.ndarray
     engaged: np.ndarray
     rate: np.ndarray
 
@@ -49,12 +51,14 @@ class ClusterRates:
 
     Attributes:
         sends: messages sent.
+        drawn: those of them whose hour was drawn by lot.
         engaged: messages that a person opened or clicked.
         expected: engaged messages if the hour did not matter.
         ratio: engaged / expected, shrunk to the account's ratio at that hour, which is itself shrunk to one.
     """
 
     sends: np.ndarray
+    drawn: np.ndarray
     engaged: np.ndarray
     expected: np.ndarray
     ratio: np.ndarray
@@ -64,29 +68,32 @@ def exposure(sends: pl.DataFrame, subscriber_key: np.ndarray) -> Exposure:
     """Count sends and engaged sends by subscriber and local hour of sending.
 
     Args:
-        sends: one row per send: `subscriber_key`, `local_hour` (0-23), `is_engaged`.
+        sends: one row per send: `subscriber_key`, `local_hour` (0-23), `is_engaged`, `is_drawn`.
         subscriber_key: sorted keys; sends to other subscribers are left out.
     """
-    sends = with_rows(sends.select("subscriber_key", "local_hour", "is_engaged"), subscriber_key)
+    sends = with_rows(sends.select("subscriber_key", "local_hour", "is_engaged", "is_drawn"), subscriber_key)
     cell = sends["row"].to_numpy() * HOURS + sends["local_hour"].to_numpy()
-    size = len(subscriber_key) * HOURS
-    count = np.bincount(cell, minlength=size).reshape(-1, HOURS).astype(np.float32)
-    weights = sends["is_engaged"].to_numpy().astype(np.float32)
-    engaged = np.bincount(cell, weights=weights, minlength=size).reshape(-1, HOURS).astype(np.float32)
+
+    def counted(weights: np.ndarray | None) -> np.ndarray:
+        flat = np.bincount(cell, weights=weights, minlength=len(subscriber_key) * HOURS)
+        return flat.reshape(-1, HOURS).astype(np.float32)
+
+    count = counted(None)
+    engaged, drawn = (counted(sends[name].to_numpy().astype(np.float32)) for name in ("is_engaged", "is_drawn"))
     overall = engaged.sum() / max(count.sum(), 1.0)
     rate = (engaged.sum(axis=1) + np.float32(PSEUDO_SENDS * overall)) / (count.sum(axis=1) + np.float32(PSEUDO_SENDS))
-    return Exposure(count, engaged, rate)
+    return Exposure(count, drawn, engaged, rate)
 
 
 def cluster_rates(exposed: Exposure, cluster: np.ndarray, clusters: int) -> ClusterRates:
     """Engagement of each cluster by hour of sending, compared with what its receivers' own averages promise."""
-    sends, engaged, expected = (
+    sends, drawn, engaged, expected = (
         sum_by_cluster(values, cluster, clusters)
-        for values in (exposed.sends, exposed.engaged, exposed.sends * exposed.rate[:, None])
+        for values in (exposed.sends, exposed.drawn, exposed.engaged, exposed.sends * exposed.rate[:, None])
     )
     account = (engaged.sum(axis=0) + PSEUDO_EXPECTED) / (expected.sum(axis=0) + PSEUDO_EXPECTED)
     ratio = (engaged + PSEUDO_EXPECTED * account) / (expected + PSEUDO_EXPECTED)
-    return ClusterRates(sends, engaged, expected, ratio)
+    return ClusterRates(sends, drawn, engaged, expected, ratio)
 
 
 def membership(exposed: Exposure, profiles: Profiles, rates: ClusterRates) -> np.ndarray:

@@ -15,6 +15,8 @@ from pipeline.schemas.base import conform, polars_schema
 from pipeline.schemas.timing import SendSchedules
 
 METHOD = "transport of clusters to allowed hours by engagement ratio"
+UNKNOWN = 0.0
+"""Stands for the ratio of an hour of which nothing is known: less than any that is known."""
 WEEKDAY_NAMES = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 
@@ -70,7 +72,9 @@ def schedule_sends(
         .join(constraints, on=step, how="left")
         .sort(*step, "cluster_id", nulls_last=True)
     )
-    ratios = dict(profiles.sort("local_hour").group_by("cluster_id").agg("engagement_ratio").iter_rows())
+    # Hours of which nothing is known come last: they are used only where a cap leaves no other.
+    known = profiles.sort("local_hour").with_columns(pl.col("engagement_ratio").fill_null(UNKNOWN))
+    ratios = dict(known.group_by("cluster_id").agg("engagement_ratio").iter_rows())
     rows = [row for group in members.partition_by(step, maintain_order=True) for row in _schedule_step(group, ratios)]
     frame = pl.DataFrame(rows, schema={**polars_schema(SendSchedules)})
     return conform(
@@ -113,7 +117,7 @@ def _schedule_step(group: pl.DataFrame, ratios: dict[int, list[float]]) -> list[
             "cluster_id": clusters[cluster],
             "local_hour": hours[hour],
             "subscribers": int(assigned[cluster, hour]),
-            "engagement_ratio": float(gain[cluster, hour]),
+            "engagement_ratio": None if gain[cluster, hour] == UNKNOWN else float(gain[cluster, hour]),
             "fallback_level": "cluster",
             "status": status,
         }

@@ -2,9 +2,8 @@
 
 from functools import cache
 
-from sqlglot import exp
+from sqlglot import exp, parse_one
 
-from pipeline.engine.model import parse
 from pipeline.schemas.base import Table, polars_schema
 
 SPARK_TYPES = {"Int64": "BIGINT", "Float64": "DOUBLE", "String": "STRING", "Boolean": "BOOLEAN"}
@@ -17,7 +16,7 @@ def spark_sql(sql: str) -> str:
     A parameter `$name` becomes `:name`, which Spark binds by itself, so that no value is ever written into a statement.
     A table `core.sends` becomes the view `core_sends`, because Spark's temporary views belong to no schema.
     """
-    statement = parse(sql)
+    statement = parse_one(sql, dialect="duckdb")
     for table in statement.find_all(exp.Table):
         if table.db:
             table.set("this", exp.to_identifier(view_name(f"{table.db}.{table.name}")))

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import polars as pl
 
+from pipeline.common.time import DAY_US
 from pipeline.decisions.releases import due, expected, moments
 from pipeline.optimizations.account.writing import Checkpoint, NotApplicableError
 from pipeline.optimizations.changes import REFUSED, Change
@@ -163,6 +164,19 @@ def expected_by_hour(ledger: Ledger, record: Record, terms: Terms, now: datetime
     people = moments_of(record, terms.plan)
     room = _left_of_total(record, noted)
     return expected(people, taken(noted), now, hourly_cap=terms.hourly_cap, room=room)
+
+
+def still_planned(plan: pl.DataFrame, waits: pl.DataFrame) -> pl.DataFrame:
+    """The plan without those whose wait was written after it was made. The plan of the next night knows their wait.
+
+    Args:
+        plan: rows of `release_plan` of one flow.
+        waits: rows of `Journal.settled` of the field that holds the waits.
+    """
+    made_us = pl.col("as_of_day").dt.epoch("us") + DAY_US
+    latest = waits.group_by(subscriber_key=pl.col("subject").cast(pl.Int64)).agg(pl.col("read_us").max())
+    known = plan.join(latest, on="subscriber_key", how="left", maintain_order="left")
+    return known.filter((pl.col("read_us") < made_us).fill_null(True)).drop("read_us")
 
 
 def taken(noted: pl.DataFrame) -> pl.Series:

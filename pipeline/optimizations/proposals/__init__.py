@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import polars as pl
 
 from pipeline.optimizations.proposals.anomalies import anomaly_proposals
+from pipeline.optimizations.proposals.answers import with_answer
 from pipeline.optimizations.proposals.coordination import coordination_proposals
 from pipeline.optimizations.proposals.delays import delay_proposals
 from pipeline.optimizations.proposals.deliveries import delivery_proposals
@@ -53,7 +54,7 @@ def proposals_from(
     failures: list[str] = []
     for analysis in ANALYSES:
         try:
-            found += list(analysis(publication))
+            found += [with_answer(proposal, publication) for proposal in analysis(publication)]
         except (
             ArithmeticError,
             AttributeError,

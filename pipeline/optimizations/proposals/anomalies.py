@@ -1,6 +1,7 @@
 """What is abnormal and does harm, while it goes on: a proposal per cause."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import polars as pl
@@ -13,6 +14,7 @@ from pipeline.schemas.vocabulary import ProposalKind as Kind
 
 #: Severities that ask for somebody's hand; what is less stands in the tables.
 GRAVE = ("high", "critical")
+COURSE_DAYS = 28
 _NEVER_SEEN = 1e-6
 
 
@@ -23,7 +25,9 @@ def anomaly_proposals(publication: Publication) -> Iterator[Proposal]:
     )
     gains = {row["opportunity_id"]: row["expected_gain"] for row in publication["opportunities"].iter_rows(named=True)}
     for (cause,), rows in standing.group_by(["cause_id"], maintain_order=True):
-        yield _proposal(publication, str(cause), rows.sort("tail_probability"), gains.get(f"anomaly/{cause}"))
+        worst = rows.sort("tail_probability")
+        decay = "/".join(["decay", *(str(worst.item(0, name)) for name in ("workflow_id", "step_id", "metric"))])
+        yield _proposal(publication, str(cause), worst, gains.get(f"anomaly/{cause}", gains.get(decay)))
 
 
 def _proposal(publication: Publication, cause: str, rows: pl.DataFrame, gain: float | None) -> Proposal:
@@ -39,7 +43,6 @@ def _proposal(publication: Publication, cause: str, rows: pl.DataFrame, gain: fl
     trends = publication["metric_trends"].filter(
         (pl.col("workflow_id") == workflow) & (pl.col("step_id") == step) & (pl.col("metric") == worst["metric"])
     )
-    direction = "fell" if worst["direction"] == "down" else "rose"
     return Proposal(
         kind=Kind.ANOMALY,
         target=cause,
@@ -57,10 +60,7 @@ def _proposal(publication: Publication, cause: str, rows: pl.DataFrame, gain: fl
         apply_kind=ApplyKind.MANUAL,
         base_version=str(worst["cause_first_day"]),
         evidence=publication.evidence(
-            summary=f"{worst['metric']} {direction} to {worst['value']:.3g} on {worst['day']}, where "
-            f"{worst['expected_value']:.3g} was expected ({worst['expected_value_low']:.3g} to "
-            f"{worst['expected_value_high']:.3g}). Chance alone brings a night as far "
-            f"out {_seldom(worst['tail_probability'])}.",
+            summary=_summary(worst, trends),
             source=f"marts.anomalies where cause_id = '{cause}'",
             rows=rows.select("day", "metric", "value", "expected_value", "severity", "tail_probability"),
             chart=trend_chart(trends),
@@ -75,6 +75,24 @@ def _proposal(publication: Publication, cause: str, rows: pl.DataFrame, gain: fl
         expected_value=gain,
         risk=Risk.LOW,
         holdout_share=BY_HAND,
+    )
+
+
+def _summary(worst: dict[str, Any], trends: pl.DataFrame) -> str:
+    """What happened: of a slow drift the course over four weeks, else the night and its forecast."""
+    direction = "fell" if worst["direction"] == "down" else "rose"
+    weeks = dict(trends.select("day", "smoothed_value").iter_rows())
+    before, now = (weeks.get(worst["day"] - timedelta(days=days)) for days in (COURSE_DAYS, 0))
+    if worst["anomaly_kind"] == "drift" and before is not None and now is not None:
+        return (
+            f"{worst['metric']} {direction} slowly: the week to {worst['day']} has {now:.3g}, and the week "
+            f"{COURSE_DAYS} days before had {before:.3g}. No single night shows it."
+        )
+    return (
+        f"{worst['metric']} {direction} to {worst['value']:.3g} on {worst['day']}, where "
+        f"{worst['expected_value']:.3g} was expected ({worst['expected_value_low']:.3g} to "
+        f"{worst['expected_value_high']:.3g}). Chance alone brings a night as far "
+        f"out {_seldom(worst['tail_probability'])}."
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.analysis.delays.recommendations import MINIMUM_CONVERSIONS
 from pipeline.charts.figures import delay_chart
 from pipeline.common.means import condition
 from pipeline.common.words import lift
@@ -71,10 +72,7 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
             apply_kind=ApplyKind.API_PATCH if written else ApplyKind.MANUAL,
             base_version=f"{now} h",
             evidence=publication.evidence(
-                summary=f"Of {row['entrants']:,} entrants with {row['delays_compared']} delays, those who waited "
-                f"{best} h converted best: against {now} h "
-                f"{lift(row['improvement'], row['improvement_low'], row['improvement_high'])}, better with probability "
-                f"{row['better_probability']:.2f}.",
+                summary=_summary(row, best, now),
                 source=f"marts.delay_curves where workflow_id = '{workflow}' and from_step_id = '{start}' "
                 f"and to_step_id = '{end}'",
                 rows=curve.sort("delay_hours").select(
@@ -128,6 +126,21 @@ def _written(publication: Publication, workflow: str, step: str, hours: int) -> 
     }
 
 
+def _summary(row: Mapping[str, Any], best: int, now: int) -> str:
+    """What is known of the delays. Of a delay that is yet to be tested no improvement is told: it is mostly luck."""
+    told = (
+        f"Of {row['entrants']:,} entrants with {row['delays_compared']} delays {row['conversions']:,} converted. "
+        f"{best} h is better than {now} h with probability {row['better_probability']:.2f}"
+    )
+    if row["action"] == "change":
+        return f"{told}: {lift(row['improvement'], row['improvement_low'], row['improvement_high'])}."
+    return f"{told}, which is too little for a change. {_plan(row)} No improvement is promised before."
+
+
+def _plan(row: Mapping[str, Any]) -> str:
+    return f"A test takes {MINIMUM_CONVERSIONS} conversions, at today's pace about {row['test_days']:,} days."
+
+
 def _first_test(publication: Publication, row: Mapping[str, Any]) -> Proposal:
     """A test of delays where none but today's was ever used: it promises nothing, because nothing is known yet."""
     workflow, start, end = (row[name] for name in _TRANSITION)
@@ -154,8 +167,8 @@ def _first_test(publication: Publication, row: Mapping[str, Any]) -> Proposal:
         apply_kind=ApplyKind.MANUAL,
         base_version=f"{now} h alone",
         evidence=publication.evidence(
-            summary=f"All {row['entrants']:,} entrants waited {now} h, so nothing is known of another delay. As many "
-            "people enter as a test needs.",
+            summary=f"All {row['entrants']:,} entrants waited {now} h, so nothing is known of another delay. "
+            f"{_plan(row)}",
             source=f"marts.delay_recommendations where workflow_id = '{workflow}' and from_step_id = '{start}' "
             f"and to_step_id = '{end}'",
             rows=pl.DataFrame([{name: row[name] for name in (*_TRANSITION, "entrants", "conversions")}]),

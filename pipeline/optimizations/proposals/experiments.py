@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.analysis.experiments.plan import LONGEST_PLAN_DAYS
 from pipeline.charts.figures import experiment_chart
 from pipeline.common.means import condition, in_words
 from pipeline.common.words import lift
@@ -14,9 +15,6 @@ from pipeline.optimizations.proposals.evidence import BY_HAND, HELD_OUT, Publica
 from pipeline.optimizations.record import Measure, Proposal
 from pipeline.schemas.vocabulary import ApplyKind, Assigner, Risk
 from pipeline.schemas.vocabulary import ProposalKind as Kind
-
-LONGEST_PLAN_DAYS = 180
-"""A test whose sample takes longer answers too late to be started."""
 
 
 def start_proposals(publication: Publication) -> Iterator[Proposal]:
@@ -38,11 +36,10 @@ def _start(publication: Publication, row: dict[str, Any]) -> Proposal:
         apply_kind, title = ApplyKind.MANUAL, f"{place}: say how the arms of '{name}' reach the step, then it can start"
         after: dict[str, Any] = {"instructions": first_a_means("the arms", "experiments.yaml", name)}
     else:
-        each = "; ".join(f"arm {arm} if {condition(means, arm)}" for arm in others)
         steps = [
-            f"At the step '{step}', send {each}; and arm {control}, the control, to everybody else.",
-            "Build this before you approve. driptune then writes the arms, every night for newcomers, until the test "
-            "ends. A message counts from when its arm stood in the account.",
+            _building(publication, row, control, others),
+            "driptune then writes the arms, every night for newcomers, until the test ends. A message counts from when "
+            "its arm stood in the account.",
         ]
         apply_kind, title = ApplyKind.MEMBER_FIELDS, f"{place}: start the test '{name}', its arms in {in_words(means)}"
         after = {
@@ -80,6 +77,21 @@ def _start(publication: Publication, row: dict[str, Any]) -> Proposal:
         # The control is what the other arms are compared with.
         holdout_share=BY_HAND,
         risk=Risk.MEDIUM,
+    )
+
+
+def _building(publication: Publication, row: dict[str, Any], control: str, others: list[str]) -> str:
+    """What to build in the flow before a test starts."""
+    means, step = row["arm_field"], row["step_id"]
+    if means in publication["release_starts"]["wait_field"].to_list():
+        return (
+            f"Nothing has to be built. driptune lets each person into the flow as many hours after they came as "
+            f"{in_words(means)} holds, so the arms of this test are hours. Approve the release of the flow first."
+        )
+    each = "; ".join(f"arm {arm} if {condition(means, arm)}" for arm in others)
+    return (
+        f"At the step '{step}', send {each}; and arm {control}, the control, to everybody else. Build this before you "
+        "approve."
     )
 
 

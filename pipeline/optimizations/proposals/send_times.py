@@ -1,6 +1,8 @@
 """Hours of sending: a share drawn by lot first, and the recommended hours for all once their lift is known."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -24,41 +26,40 @@ STEPS = (
 """How the flows are built, and how it is told that they are."""
 
 
+@dataclass(frozen=True)
+class _Phase:
+    """How far the hours are known: what is proposed, and of which column the hours come."""
+
+    version: str
+    title: str
+    told: str
+    column: str = "assigned_local_hour"
+
+
 def send_time_proposals(publication: Publication) -> Iterator[Proposal]:
-    """One proposal for the account: mail at the assigned hours."""
+    """One proposal for the account: draw hours for a share, and mail at the assigned hours once some are known."""
     assigned, lift = publication["send_time_assignments"], publication["send_time_lift"]
     if assigned.is_empty() or lift.is_empty():
         return
     known = lift.filter("is_lift_shown")
-    row = (known if not known.is_empty() else lift).row(0, named=True)
-    drawn, people = int(assigned["is_randomised"].sum()), assigned.height
-    own = publication["subscriber_send_times"].filter(pl.col("fallback_level") == "subscriber")
-    moved = own.filter(pl.col("recommended_local_hour") != pl.col("current_local_hour")).height
     is_known = not known.is_empty()
-    if is_known:
-        gain = lift_words(row["engagement_lift"])
-        told = f"On messages whose hour was drawn the recommended hours engage {gain} better."
-    else:
-        told = (
-            f"What the hours bring is not known yet: it takes {row['randomised_sends_needed']:,} messages at hours "
-            f"drawn by lot, so {drawn:,} of {people:,} subscribers get one. No lift is promised before."
-        )
+    row = (known if is_known else lift).row(0, named=True)
+    phase = _phase(publication, row)
     yield Proposal(
         kind=Kind.SEND_TIME,
         target="account",
-        title=f"Mail {people:,} subscribers at their own hour" + ("" if is_known else f", {drawn:,} of them by lot"),
+        title=phase.title,
         before={"hour": "the hour at which each flow reaches the step"},
         after={
             "field": HOUR_FIELD,
             "source": "send_time_assignments",
-            "column": "assigned_local_hour",
+            "column": phase.column,
             "instructions": list(STEPS),
         },
         apply_kind=ApplyKind.MEMBER_FIELDS,
-        base_version="lift known" if is_known else "exploring",
+        base_version=phase.version,
         evidence=publication.evidence(
-            summary=f"{own.height:,} subscribers have enough history for an hour of their own; for {moved:,} of them "
-            f"it is another than today's. {told}",
+            summary=phase.told,
             source="marts.send_time_profiles",
             rows=publication["send_time_clusters"].select("cluster_id", "subscribers", "sends", "engagements"),
             chart=send_time_chart(publication["send_time_profiles"]),
@@ -76,4 +77,33 @@ def send_time_proposals(publication: Publication) -> Iterator[Proposal]:
         expected_lift_high=row["engagement_lift_high"] if is_known else None,
         risk=Risk.LOW,
         measure=Measure(metric=MetricName.CLICK, window_days=OUTCOME_DAYS),
+    )
+
+
+def _phase(publication: Publication, lift: Mapping[str, Any]) -> _Phase:
+    """Only drawing, where of nobody a better hour than today's is known; else moving, with or without a known lift."""
+    assigned, everybody = publication["send_time_assignments"], publication["subscriber_send_times"]
+    drawn = int(assigned["is_randomised"].sum())
+    own = everybody.filter(pl.col("fallback_level") == "subscriber")
+    moved = own.filter(pl.col("recommended_local_hour") != pl.col("current_local_hour")).height
+    needed = (
+        f"It takes {lift['randomised_sends_needed']:,} further messages at hours drawn by lot until the lift is known "
+        "to within 10%. No lift is promised before."
+    )
+    title = f"Mail {moved:,} subscribers at their own hour"
+    best = f"Of {own.height:,} subscribers other hours than today's are known; for {moved:,} of them one is better."
+    if lift["is_lift_shown"]:
+        gain = lift_words(lift["engagement_lift"])
+        return _Phase(
+            "lift known", title, f"{best} On messages whose hour was drawn the recommended hours engage {gain} better."
+        )
+    if moved:
+        return _Phase("exploring", f"{title}, and {drawn:,} at one drawn by lot", f"{best} {needed}")
+    return _Phase(
+        "drawing",
+        f"Draw the hour of mail for {drawn:,} subscribers",
+        "What mail at other hours than today's does is unknown, so no hour is recommended and nobody is moved for "
+        f"good. An hour drawn by lot for {drawn:,} of {everybody.height:,} subscribers, for four weeks at a time, "
+        f"tells. {needed}",
+        column="drawn_local_hour",
     )

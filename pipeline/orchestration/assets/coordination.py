@@ -8,6 +8,7 @@ from pandera.typing.polars import DataFrame
 from pipeline.analysis.send_time.inputs import below_cap
 from pipeline.charts.figures import conflict_chart
 from pipeline.common.mailable import only_mailable
+from pipeline.common.written import standing
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
 from pipeline.config.flow_map import FlowMap, load_flow_map
@@ -117,6 +118,7 @@ def planned_releases(
     hours: DataFrame[timing.SubscriberSendTimes],
     collisions: DataFrame[marts.WorkflowConflicts],
     kept_out: DataFrame[Holdouts],
+    written: DataFrame[core.CoreWrittenValues],
     night: Night,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Who waits for a flow that driptune releases, and when each is let in."""
@@ -124,7 +126,7 @@ def planned_releases(
     constraints = load_constraints(definitions)
     released = releases.released_steps(_flow_starts(load_flow_map(definitions)), steps)
     limits = constraints.of_steps(released)
-    people = releases.waiting(only_mailable(entries, subscribers), messages, released)
+    people = releases.waiting(only_mailable(entries, subscribers), messages, released, standing(written, as_of))
     over_cap = people.head(0)
     if cap := constraints.frequency_cap:
         allowed = below_cap(people, messages, as_of=as_of, most=cap.messages, days=cap.days)
@@ -144,6 +146,7 @@ def _flow_starts(flow_map: FlowMap) -> list[releases.FlowStart]:
             canonical(flow.deliver.start),
             (flow.steps[0].delay or 0) if flow.steps else 0,
             flow.release_at_most,
+            flow.wait_field,
         )
         for flow in flow_map.flows
         if flow.released_by and flow.deliver

@@ -11,12 +11,15 @@ from pipeline.charts.figures import realised_chart
 from pipeline.optimizations.account.released import released
 from pipeline.optimizations.account.written import deliveries, written_values
 from pipeline.optimizations.ledger import Ledger
+from pipeline.optimizations.measurement.baselines import outcome_baselines, places_of
+from pipeline.optimizations.proposals.delays import DELAY_OUTCOME_DAYS
+from pipeline.optimizations.proposals.evidence import OUTCOME_DAYS
 from pipeline.optimizations.published import optimization_events, optimizations
 from pipeline.optimizations.realised import in_a_word, realised_lift
 from pipeline.optimizations.record import IN_EFFECT
 from pipeline.orchestration.asset import Night, asset, preview
 from pipeline.orchestration.picture import image
-from pipeline.schemas import core, experiments, performance
+from pipeline.schemas import core, decisions, experiments, performance, timing
 from pipeline.schemas import loop as marts
 from pipeline.schemas.vocabulary import RecordStatus as Status
 
@@ -83,6 +86,23 @@ def releases(
 def realised(facts: Facts, written: DataFrame[core.CoreWrittenValues], ledger: Ledger, night: Night) -> pl.DataFrame:
     """What applied changes brought until tonight."""
     return realised_lift(ledger.records(), facts, written, as_of_day=night.as_of)
+
+
+@asset(
+    marts.OutcomeBaselines,
+    group="loop",
+    summary=lambda rows: {"places": rows.select("workflow_id", "step_ids").n_unique()},
+)
+def baselines(
+    facts: Facts,
+    tests: DataFrame[experiments.Experiments],
+    points: DataFrame[decisions.DecisionPoints],
+    delays: DataFrame[timing.DelayRecommendations],
+    night: Night,
+) -> pl.DataFrame:
+    """How many people come by where a change could be measured, and what they do."""
+    windows = (OUTCOME_DAYS, DELAY_OUTCOME_DAYS)
+    return outcome_baselines(places_of(tests, points, delays, windows=windows), facts, as_of_day=night.as_of)
 
 
 def _learnt_summary(rows: pl.DataFrame) -> dict[str, Any]:

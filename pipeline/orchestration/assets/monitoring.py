@@ -5,15 +5,17 @@ from typing import Any
 import polars as pl
 from pandera.typing.polars import DataFrame
 
-from pipeline.analysis import opportunities
 from pipeline.analysis.anomalies import incidents, nights
 from pipeline.analysis.anomalies.history import watched_history
 from pipeline.analysis.cohorts.triangles import continuous_cells
+from pipeline.analysis.opportunities import ranking
+from pipeline.analysis.opportunities.unit import STEP
 from pipeline.charts.figures import opportunity_chart, trend_chart
 from pipeline.config.mutes import load_mutes
+from pipeline.decisions.targets import better_policies
 from pipeline.orchestration.asset import Night, asset
 from pipeline.orchestration.picture import image
-from pipeline.schemas import cohorts, core, performance, reductions, timing
+from pipeline.schemas import core, decisions, performance, reductions
 from pipeline.schemas import monitoring as marts
 from pipeline.schemas.journeys.marts import PublishedJourneys
 
@@ -81,17 +83,14 @@ def _best(rows: pl.DataFrame) -> dict[str, Any]:
 
 @asset(marts.Opportunities, group="monitoring", summary=_best)
 def ranked_opportunities(
-    bottlenecks: DataFrame[performance.Bottlenecks],
-    anomalies: DataFrame[marts.Anomalies],
-    comparison: DataFrame[cohorts.CohortComparison],
+    findings: ranking.Findings,
+    policies: DataFrame[decisions.PolicyValues],
+    points: DataFrame[decisions.DecisionPoints],
     cells: DataFrame[reductions.CohortCells],
     workflows: DataFrame[core.CoreWorkflows],
-    delays: DataFrame[timing.DelayRecommendations],
-    daily: DataFrame[performance.StepMetricsDaily],
     night: Night,
 ) -> pl.DataFrame:
     """What could be won, over all analyses."""
+    better = better_policies(policies).join(points.select("decision_point_id", *STEP), on="decision_point_id")
     entrants, days = continuous_cells(cells, workflows), night.settings.funnel_days
-    return opportunities.opportunities(
-        bottlenecks, anomalies, comparison, entrants, delays, daily, as_of_day=night.as_of, funnel_days=days
-    )
+    return ranking.opportunities(findings, better, entrants, as_of_day=night.as_of, funnel_days=days)

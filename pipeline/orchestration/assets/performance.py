@@ -25,9 +25,12 @@ from pipeline.analysis.performance import (
     time_to_next_step,
 )
 from pipeline.analysis.performance.journey_counts import journey_counts
+from pipeline.charts.figures import funnel_chart
+from pipeline.common.words import share
 from pipeline.config.constraints import load_constraints
 from pipeline.config.holdouts import load_holdouts
 from pipeline.orchestration.asset import Latest, Night, Scan, asset
+from pipeline.orchestration.picture import image
 from pipeline.schemas import core, lake, reductions
 from pipeline.schemas import performance as marts
 from pipeline.schemas.experiments import Holdouts
@@ -156,11 +159,19 @@ def changed_rates(daily: DataFrame[marts.StepMetricsDaily], night: Night) -> pl.
     return metric_changes.metric_changes(daily, as_of=night.as_of, maturity_days=night.settings.maturity_days)
 
 
-@asset(
-    marts.Funnel,
-    group="performance",
-    summary=partial(_sums, names=("entrants", "advanced", "lost", "goal_exits", "waiting")),
-)
+def _funnel_summary(rows: pl.DataFrame) -> dict[str, Any]:
+    """The counts, where most is lost in words, which Dagster shows at once, and the drawing of that workflow."""
+    sums = _sums(rows, names=("entrants", "advanced", "lost", "goal_exits", "waiting"))
+    worst = rows.drop_nulls("drop_off_rate").sort("lost", descending=True).head(1)
+    named = rows.with_columns(transition=pl.concat_str("from_step_id", pl.lit(" to "), "to_step_id"))
+    for row in worst.iter_rows(named=True):
+        lost = share(row["drop_off_rate"], row["drop_off_rate_low"], row["drop_off_rate_high"])
+        told = f"{row['workflow_id']}, {row['from_step_id']} to {row['to_step_id']}: {lost}"
+        return {**sums, "most_lost": told, **image(funnel_chart(named.filter(workflow_id=row["workflow_id"])))}
+    return sums
+
+
+@asset(marts.Funnel, group="performance", summary=_funnel_summary)
 def drop_off(
     transitions: DataFrame[reductions.FunnelTransitions],
     hours: DataFrame[reductions.TransitionHours],

@@ -14,8 +14,8 @@ from pipeline.engine import Engine, Model, RunResult, Window, column_lineage, mo
 from pipeline.engine.spark import Cluster, open_cluster
 from pipeline.lake.store import Lake
 from pipeline.orchestration.asset import PREVIEW_ROWS, Group, asset_key, describe, preview, spec
-from pipeline.orchestration.partitions import DAYS, day_range
-from pipeline.orchestration.resources.warehouse import Warehouse
+from pipeline.orchestration.partitions import EVERY_DAY, day_range
+from pipeline.orchestration.resources.warehouse import MEMORY_BYTES, Warehouse
 from pipeline.schemas.base import identity
 from pipeline.settings import SQL_DIR, Settings
 
@@ -37,7 +37,7 @@ def _spec(model: Model) -> dg.AssetSpec:
         deps=[_key(name) for name in model.depends_on],
         description=model.description,
         kinds={"sql", "duckdb"},
-        partitions_def=DAYS,
+        partitions_def=EVERY_DAY,
         metadata={
             **describe(model.schema),
             "partition_expr": "day",
@@ -61,7 +61,7 @@ def build_facts_and_reductions(
     """Recompute the days that new files, changed definitions or the run's partitions make due."""
     first, last = day_range(context.run.tags, settings)
     with _cluster(settings) as cluster:
-        engine = Engine(warehouse.connection, SQL_DIR, lake.root, _parameters(settings), cluster=cluster)
+        engine = Engine(warehouse.connection, SQL_DIR, lake.root, _parameters(settings), MEMORY_BYTES, cluster)
         engine.touch(Window(day_number(first), day_number(last)))
         for name, model in engine.models.items():
             if asset_key(model.schema) in context.selected_asset_keys:

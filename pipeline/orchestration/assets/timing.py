@@ -10,15 +10,16 @@ from pipeline.analysis.delays.outcomes import current_delays, delay_outcomes
 from pipeline.analysis.delays.recommendations import analyse_delays
 from pipeline.analysis.send_time.engagement_hours import engagement_hours
 from pipeline.analysis.send_time.evaluation import evaluate_send_times
-from pipeline.analysis.send_time.exploration import assign_hours, logged_assignments, sent_as_assigned
+from pipeline.analysis.send_time.exploration import assign_hours, logged_assignments, sent_as_assigned, with_draws
 from pipeline.analysis.send_time.frequency import frequency_pressure
 from pipeline.analysis.send_time.inputs import activity_hours, audience, below_cap, engaged_sends
 from pipeline.analysis.send_time.schedule import allowed_hours, schedule_sends
-from pipeline.analysis.send_time.subscribers import SendTimes, analyse_send_times
+from pipeline.analysis.send_time.subscribers import SendTimes, analyse_send_times, with_zones
 from pipeline.charts.figures import delay_chart, send_time_chart
 from pipeline.common.mailable import only_mailable
 from pipeline.common.written import standing
 from pipeline.config.constraints import load_constraints
+from pipeline.lake.store import Lake
 from pipeline.orchestration.asset import Latest, Night, asset, preview
 from pipeline.orchestration.picture import image
 from pipeline.schemas import core, lake, reductions
@@ -96,10 +97,9 @@ def _allowed(settings: Settings) -> list[int]:
     return allowed_hours(quiet_from, quiet_until)
 
 
-def _send_times(hours: pl.DataFrame, messages: pl.DataFrame, settings: Settings, as_of: date) -> SendTimes:
-    """What was learnt about send times until a night."""
+def _send_times(hours: pl.DataFrame, sends: pl.DataFrame, settings: Settings, as_of: date) -> SendTimes:
+    """What was learnt about send times until a night, from `sends` until then."""
     activity = activity_hours(hours, as_of=as_of, days=settings.send_time_days)
-    sends = engaged_sends(messages, as_of=as_of, days=settings.send_time_days)
     return analyse_send_times(activity, sends, as_of_day=as_of, allowed_hours=_allowed(settings))
 
 
@@ -124,6 +124,7 @@ def _subscriber_summary(subscribers: pl.DataFrame) -> dict[str, Any]:
         "with_own_hour": own.height,
         "to_move": moved.height,
         "keep_current_hour": subscribers.height - own.height,
+        "of_unknown_hours": subscribers.filter(pl.col("status") == "unknown hours").height,
     }
 
 
@@ -135,12 +136,21 @@ def _subscriber_summary(subscribers: pl.DataFrame) -> dict[str, Any]:
 def learn_send_times(
     hours: DataFrame[reductions.SubscriberHours],
     messages: DataFrame[core.CoreMessages],
+    steps: DataFrame[core.CoreSteps],
+    written: DataFrame[core.CoreWrittenValues],
     subscribers: DataFrame[core.CoreSubscribers],
+    store: Lake,
     night: Night,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Clusters of alike days, their engagement by send hour, and the best allowed hour of those who can be mailed."""
-    found = _send_times(hours, messages, night.settings, night.as_of)
-    return found.clusters, found.profiles, only_mailable(found.subscribers, subscribers)
+    sends = engaged_sends(messages, as_of=night.as_of, days=night.settings.send_time_days)
+    followed = load_constraints(night.settings.definitions).following_hours(steps)
+    # Not a dependency: the draws of earlier nights count, and tonight's rest on what is learnt here.
+    log = store.latest(lake.SendTimeAssignments).collect()
+    told = sent_as_assigned(sends, log, _hours_of(written), followed=followed)
+    found = _send_times(hours, with_draws(sends, log, told), night.settings, night.as_of)
+    mailable = only_mailable(found.subscribers, subscribers)
+    return found.clusters, found.profiles, with_zones(mailable, subscribers)
 
 
 def _schedule_summary(schedules: pl.DataFrame) -> dict[str, Any]:
@@ -216,5 +226,8 @@ def lift(
     )
     # Before any flow follows the assigned hours there is nothing to evaluate, and no need to learn them.
     first = min(followed["followed_from"].to_list(), default=date.min + timedelta(days=days))
-    learnt = _send_times(hours, messages, night.settings, min(first, night.as_of) - timedelta(days=1))
-    return evaluate_send_times(sends, learnt.subscribers, learnt.profiles, as_of_day=night.as_of)
+    until = min(first, night.as_of) - timedelta(days=1)
+    learnt = _send_times(hours, engaged_sends(messages, as_of=until, days=days), night.settings, until)
+    return evaluate_send_times(
+        sends, learnt.subscribers, learnt.profiles, hours=len(_allowed(night.settings)), as_of_day=night.as_of
+    )

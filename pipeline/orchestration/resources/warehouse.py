@@ -20,7 +20,7 @@ from pipeline.published.snapshot import SNAPSHOT_NAME
 from pipeline.schemas.base import Table, conform, empty, identity
 
 # The full rebuild of 100 million events was measured to fit into less.
-MEMORY_LIMIT = "3GiB"
+MEMORY_BYTES = 3 * 2**30
 # A command that reads the working file has it open for seconds. Whoever holds it longer is told of.
 OPEN_ELSEWHERE_SECONDS = 30.0
 
@@ -113,7 +113,7 @@ def session(working_file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         WarehouseBusyError: as `open_warehouse`.
         WarehouseDamagedError: as `open_warehouse`.
     """
-    database = WorkingFile(database=str(working_file), connection_config={"memory_limit": MEMORY_LIMIT})
+    database = WorkingFile(database=str(working_file), connection_config={"memory_limit": f"{MEMORY_BYTES}B"})
     with (
         exclusive(working_file.with_suffix(".lock"), DEFAULT_WAIT_SECONDS),
         database.get_connection() as connection,

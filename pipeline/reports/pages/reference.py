@@ -4,6 +4,7 @@ Both are written from the schemas, the docstrings and the acceptance figures, so
 """
 
 import inspect
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ import jinja2
 import polars as pl
 
 import pipeline
+from pipeline.engine import models
 from pipeline.published.dictionary import duckdb_type
 from pipeline.reports.pages.docstrings import Block, Documented, blocks, documented_module
 from pipeline.reports.pages.model import Page
 from pipeline.schemas.base import Table, describe_columns, identity, polars_schema, tables_of
+from pipeline.settings import SQL_DIR
 
 DICTIONARY = "dictionary.html"
 METHODS = "methods.html"
@@ -31,16 +34,18 @@ class Chapter:
     Attributes:
         places: modules and packages below `pipeline`. A package stands for its modules that no chapter names.
         simulation: the simulation's name; empty where there is none.
+        models: models of `sql/` whose comments belong here.
     """
 
     title: str
     places: Sequence[str]
     simulation: str = ""
+    models: Sequence[str] = ()
 
     @property
     def anchor(self) -> str:
         """Where the chapter stands on the page."""
-        return self.places[0].rpartition(".")[2].replace("_", "-")
+        return [*self.places, *self.models][0].rpartition(".")[2].replace("_", "-")
 
     @property
     def files(self) -> list[Path]:
@@ -61,6 +66,7 @@ CHAPTERS = (
         "What was sent, and what came of it",
         ("analysis.performance", "analysis.industry", "analysis.statistics.intervals"),
     ),
+    Chapter("Which opens and clicks are made by machines", (), "machine_marks", models=("core.engagements",)),
     Chapter(
         "Where people drop off",
         (
@@ -94,7 +100,7 @@ CHAPTERS = (
     ),
     Chapter("Which workflows collide", ("decisions.conflicts", "decisions.memberships", "decisions.planned_sends")),
     Chapter("What could be won", ("analysis.opportunities",)),
-    Chapter("What a change really brought", ("optimizations.realised",), "loop"),
+    Chapter("What a change really brought", ("optimizations.measurement", "optimizations.realised"), "loop"),
     Chapter("What all tables share", ("analysis.performance.dimensions", "analysis.statistics")),
 )
 
@@ -147,11 +153,18 @@ def methods() -> list[Method]:
     return [
         Method(
             chapter,
-            [documented_module(file) for file in chapter.files],
+            [documented_module(file) for file in chapter.files] + [(_model(name), []) for name in chapter.models],
             [_figure(row) for row in reached.filter(pl.col("method") == chapter.simulation).iter_rows(named=True)],
         )
         for chapter in CHAPTERS
     ]
+
+
+def _model(name: str) -> Documented:
+    """A model of `sql/` with its comments, each a paragraph."""
+    [model] = [model for model in models(SQL_DIR) if model.name == name]
+    comments = [re.sub(r"\n?-- ?", " ", part) for part in re.findall(r"(?:^--.*\n)+", model.sql, re.M)]
+    return Documented(name.partition(".")[2], [Block(text=comment.strip()) for comment in comments])
 
 
 def _table_entry(model: type[Table]) -> TableEntry:

@@ -104,6 +104,7 @@ def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
         timing.delays(flow),
         cohorts.triangle(flow),
         experiments.tests(flow, tables),
+        experiments.arms(flow, tables),
         experiments.holdout(flow.rows("holdouts")),
         experiments.learnings(flow.rows("learnings")),
         performance.steps(flow, WINDOW),

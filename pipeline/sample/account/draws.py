@@ -19,6 +19,7 @@ class Frames:
     entries: pl.DataFrame
     messages: pl.DataFrame
     activity: pl.DataFrame
+    orders: pl.DataFrame
 
 
 class Draws:

@@ -1,7 +1,7 @@
 """Opens, clicks and bounces as Mailchimp records them: of people, of privacy proxies and of link scanners.
 
-People are drawn so that no documented rule takes them for a machine: at least 45 s after the send, more than 10 s
-between two links, from an address of their own. Machines always break at least one rule.
+People are drawn so that no documented rule takes them for a machine: at least a minute after the send, more than
+10 s between two links, from an address of their own. Machines always break at least one rule.
 """
 
 import numpy as np

@@ -6,6 +6,7 @@ Frames (instants are epoch microseconds; `subscriber` is the number of a person 
     messages: slot, subscriber, workflow_id, step_id, campaign_id, kind, sent_us, bounce_kind, bounce_us,
         unsubscribed_us, complained_us, person_open_us, person_click_us
     activity: see `engagement`; orders: see `commerce`; visits: subscriber, occurred_us
+    asked: those who came to a flow that waits for a start, see `reacting`
 """
 
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ from pipeline.sample.account.journeys import History, settle
 from pipeline.sample.account.plans import PLANTED_PEOPLE, STEPS, Plan, draw_plan
 from pipeline.sample.account.population import Population, draw_population, preferred_moment
 from pipeline.sample.account.reactions import Reactions, draw_reactions
-from pipeline.sample.account.told import ARMS, TOLD, arms_of_slots, read_told
+from pipeline.sample.account.told import ARMS, SAID, arms_of_slots, read_said
 from pipeline.sample.account.world import FIRST_US, FLOWS, LAST_US, NEVER_US, Array
 from pipeline.sample.archive import draw_archive
-from pipeline.sample.entered import draw_entered, read_entered
+from pipeline.sample.entered import ENTERED, draw_entered, read_entered
+from pipeline.sample.reacting import Built, steer
 
 DEFAULT_SEED = 20260629
 VISITS_PER_SUBSCRIBER = 9
@@ -46,31 +48,34 @@ class SampleAccount:
     activity: pl.DataFrame
     orders: pl.DataFrame
     visits: pl.DataFrame
+    asked: pl.DataFrame
 
 
-def generate(seed: int = DEFAULT_SEED, log: Path | None = None) -> SampleAccount:
+def generate(seed: int = DEFAULT_SEED, log: Path | None = None, built: Built | None = None) -> SampleAccount:
     """The sample account; equal seeds give equal accounts.
 
     Args:
         seed: of all chance.
         log: file that keeps what was written to the stand-in server. Writes change what happens after them, never
             what happened before.
+        built: what the owner has built into the flows.
     """
     generator = np.random.default_rng(seed)
     people = draw_population(generator, PLANTED_PEOPLE)
-    told = read_told(log, people) if log else pl.DataFrame(schema=TOLD)
-    plan = draw_plan(generator, people)
-    arms = arms_of_slots(plan, people, told)
-    reactions = draw_reactions(generator, people, plan, arms)
+    said = read_said(log, people) if log else pl.DataFrame(schema=SAID)
+    started = read_entered(log, people) if log else pl.DataFrame(schema=ENTERED)
+    steered = steer(draw_plan(generator, people), people, said, started, built or Built())
+    plan = steered.plan
+    arms = arms_of_slots(plan, people, said)
+    reactions = draw_reactions(generator, people, plan, arms, steered.purchase)
     organic = draw_organic(generator, people)
     history = settle(plan, reactions, organic, people.size)
     messages, entries = _messages(plan, reactions, history), _entries(arms, plan, history)
     activity = draw_activity(Draws(generator, len(plan.slot_us)), people, messages)
     orders = draw_orders(generator, people, _purchases(plan, reactions, history, organic), _outside(people, plan))
-    world = Frames(_journeys(plan, history), entries, messages, activity)
+    world = Frames(_journeys(plan, history), entries, messages, activity, orders)
     parts = [world, draw_archive(seed, people, world)]
-    if log:
-        parts.append(draw_entered(seed, people, read_entered(log, people), history.unmailable_us, world))
+    parts.append(draw_entered(seed, people, started, said, history.unmailable_us, world))
     return SampleAccount(
         seed=seed,
         people=people,
@@ -80,8 +85,9 @@ def generate(seed: int = DEFAULT_SEED, log: Path | None = None) -> SampleAccount
         entries=pl.concat([part.entries for part in parts]),
         messages=pl.concat([part.messages for part in parts]),
         activity=pl.concat([part.activity for part in parts]),
-        orders=orders,
+        orders=pl.concat([part.orders for part in parts]),
         visits=_visits(generator, people),
+        asked=steered.asked,
     )
 
 

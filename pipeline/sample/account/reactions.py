@@ -39,8 +39,18 @@ class Reactions:
         return np.minimum(np.minimum(self.hard_bounce_us, self.unsubscribe_us), self.complaint_us)
 
 
-def draw_reactions(generator: np.random.Generator, people: Population, plan: Plan, arms: Array) -> Reactions:
-    """Bounces, opens, clicks, unsubscribes, complaints and purchases that each message, of its arm, would cause."""
+def draw_reactions(
+    generator: np.random.Generator, people: Population, plan: Plan, arms: Array, purchase_chance: Array
+) -> Reactions:
+    """Bounces, opens, clicks, unsubscribes, complaints and purchases that each message, of its arm, would cause.
+
+    Args:
+        generator: source of chance.
+        people: who they are.
+        plan: journeys as they come about.
+        arms: arm of each slot, of the running test.
+        purchase_chance: chance of a purchase after each slot, opened or not, that a reaction sets; NaN where none does.
+    """
     count = len(plan.slot_us)
     person = plan.subscriber[plan.slot_journey]
     step = plan.slot_step
@@ -70,7 +80,8 @@ def draw_reactions(generator: np.random.Generator, people: Population, plan: Pla
     lift = people.purchase_lift[person]
     buys_after_click = clicks & (generator.random(count) < CLICK_BUYS * lift)
     soon = np.clip(generator.lognormal(np.log(2.0), 1.2, count), 0.05, 96.0) * HOUR_US
-    buys_anyway = generator.random(count) < _direct_purchase(plan, arms) * lift
+    direct = np.where(np.isnan(purchase_chance), _direct_purchase(plan, arms), purchase_chance)
+    buys_anyway = generator.random(count) < direct * lift
     later = (0.15 + 4.5 * generator.random(count)) * DAY_US
     purchase = np.where(
         buys_after_click,
@@ -120,9 +131,9 @@ def _direct_purchase(plan: Plan, slot_arms: Array) -> Array:
 
 
 def _open_moment(generator: np.random.Generator, people: Population, person: Array, sent: Array) -> Array:
-    """Half open soon after the send, half at the next hour they like; never within 45 seconds."""
+    """Half open soon after the send, half at the next hour they like; so late that no click comes within a minute."""
     count = len(person)
-    start = np.where(sent < NEVER_US, sent, 0) + 45 * SECOND_US
+    start = np.where(sent < NEVER_US, sent, 0) + 50 * SECOND_US
     soon = np.clip(generator.lognormal(np.log(25 * 60), 1.2, count), 0, 20 * 3600).astype(np.int64) * SECOND_US
     weights = hour_weights()
     cumulated = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)

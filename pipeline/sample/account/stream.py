@@ -168,7 +168,11 @@ def _entries(account: SampleAccount) -> pl.DataFrame:
 
 
 def _steps(account: SampleAccount) -> pl.DataFrame:
-    entries = account.entries.filter(pl.col("workflow_id").is_in(JOURNEYS))
+    # Who waited for a start came to the first step before it.
+    place = ["subscriber", "workflow_id", "step_id"]
+    begun = account.entries.filter(pl.col("workflow_id").is_in(JOURNEYS)).join(account.asked, on=place, how="anti")
+    came = account.asked.with_columns(delay_hours=pl.lit(-1, dtype=pl.Int64))
+    entries = pl.concat([begun, came], how="diagonal")
     experiment_flow, experiment_step, experiment = PLANTED.experiment
     started = us(PLANTED.experiment_from)
     properties = [

@@ -219,6 +219,19 @@ EVERY_FLOW = (*FLOWS, REMINDER)
 
 
 @dataclass(frozen=True)
+class Reaction:
+    """What an e-mail shows to those of whom a means says one of the values: each value sells with a chance of its own.
+
+    The means is a merge field, or 'tag ' and the prefix of tags.
+    """
+
+    workflow_id: str
+    step_id: str
+    means: str
+    purchase: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Planted:
     """Every phenomenon put into the world on purpose, with the size that an analysis should find."""
 
@@ -261,6 +274,18 @@ class Planted:
     experiment_from: str = "2026-05-01"
     experiment_purchase: dict[str, float] = field(default_factory=lambda: {"A": 0.05, "B": 0.22})
     experiment_field: str = "SUBJECT"
+    # The branch leads to the step that the field names. Whom it names none for takes the way planned for them.
+    route: tuple[str, str, str] = (ONBOARDING.workflow_id, "route", "ROUTE")
+    reactions: tuple[Reaction, ...] = (
+        Reaction(ONBOARDING.workflow_id, "power", "ROUTE", {"power": 0.2}),
+        Reaction(ONBOARDING.workflow_id, "nudge", "ROUTE", {"nudge": 0.06}),
+        Reaction(ONBOARDING.workflow_id, "tips", "TIPS", {"three": 0.05, "one": 0.2}),
+        Reaction(CART.workflow_id, CART.steps[0].step_id, "tag cart hero", {"loyalty": 0.12, "plain": 0.06}),
+    )
+    hour_field: str = "SENDHOUR"
+    # Of those who are let into win-back by a start: the chance of a purchase after a short wait, and after a long one.
+    wait_purchase: tuple[float, float] = (0.06, 0.2)
+    wait_that_matters_hours: int = 72
     aa_field: str = "AATEST"
     aa_from: str = "2026-05-01"
 

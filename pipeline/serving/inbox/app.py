@@ -26,7 +26,7 @@ from pipeline.optimizations import review
 from pipeline.optimizations.approval_policy import ApprovalPolicy
 from pipeline.optimizations.changes import ChangePlan
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.realised import in_a_word
+from pipeline.optimizations.realised import answer_in_words, in_a_word
 from pipeline.optimizations.record import OPEN, Record
 from pipeline.optimizations.review import Seen
 from pipeline.optimizations.states import Event
@@ -35,6 +35,7 @@ from pipeline.reports.pages.site import STYLE
 from pipeline.reports.pages.site import TEMPLATES as PAGE_TEMPLATES
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
 from pipeline.schemas.vocabulary import MetricRole
+from pipeline.serving.inbox.links import READER, Links
 from pipeline.serving.inbox.sessions import SESSION_SECONDS, Sessions
 
 PREFIX = INBOX_PATH
@@ -63,6 +64,9 @@ NOT_SHOWN = {
 """Parts of a change that the page tells in words of its own."""
 
 
+LOOKING = "You may look. To decide, become an approver in approvals.yaml, and enter by the link of `driptune login`."
+
+
 class Inbox:
     """The pages of the inbox, and the decisions that may be sent to them.
 
@@ -70,6 +74,7 @@ class Inbox:
         ledger: holds the records.
         policy: called at each request, so that a change of approvals.yaml holds at once.
         sessions: knows who asks.
+        links: let people in.
         realised: called at each request for the published rows of `realised_lift`.
         dry_run: tells what applying a record would write now.
     """
@@ -79,17 +84,20 @@ class Inbox:
         ledger: Ledger,
         policy: Callable[[], ApprovalPolicy],
         sessions: Sessions,
+        links: Links,
         realised: Callable[[], pl.DataFrame],
         dry_run: Callable[[str], ChangePlan],
     ) -> None:
         self._ledger = ledger
         self._policy = policy
         self._sessions = sessions
+        self._links = links
         self._realised = realised
         self._dry_run = dry_run
         loader = jinja2.FileSystemLoader(TEMPLATES)
         self._templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
-        self._templates.globals.update(share=words.share, lift=words.lift)
+        helpers = {"share": words.share, "lift": words.lift, "answer": answer_in_words, "looking": LOOKING}
+        self._templates.globals.update(helpers)
 
     def app(self) -> Starlette:
         """The application, to be mounted at the root of a server."""
@@ -112,9 +120,11 @@ class Inbox:
 
     async def _enter(self, request: Request) -> Response:
         form = await request.form()
-        cookie = self._sessions.redeem(str(form.get("token", "")))
-        if cookie is None:
-            return self._page("login.html.j2", 403, token="", problem="This link was used before, or is too old.")
+        actor = await run_in_threadpool(self._links.redeem, str(form.get("token", "")))
+        if actor is None:
+            problem = "This link was used before, or is too old. `driptune login` prints a new one."
+            return self._page("login.html.j2", 403, token="", problem=problem)
+        cookie = self._sessions.cookie(actor)
         response = RedirectResponse(f"{PREFIX}/", status_code=303, headers=HEADERS)
         name, lasts = self._sessions.cookie_name, SESSION_SECONDS
         response.set_cookie(name, cookie, max_age=lasts, path=PREFIX, httponly=True, samesite="strict")
@@ -171,6 +181,8 @@ class Inbox:
         actor, session = self._who(request)
         if actor is None:
             return self._stranger()
+        if actor == READER:
+            return await self._show(request, 403, problem=LOOKING)
         form = await request.form()
         seen = self._sessions.seen(session, str(form.get("form", "")))
         if seen is None or seen.optimization_id != request.path_params["optimization_id"]:
@@ -194,7 +206,7 @@ class Inbox:
         return RedirectResponse(f"{PREFIX}/{seen.optimization_id}", status_code=303, headers=HEADERS)
 
     def _who(self, request: Request) -> tuple[str | None, str]:
-        """The approver who asks, and the session that their forms are bound to."""
+        """The approver who asks, or a reader, and the session that their forms are bound to."""
         policy = self._policy()
         if policy.trusted_proxy_header:
             actor = request.headers.get(policy.trusted_proxy_header)
@@ -202,10 +214,12 @@ class Inbox:
         else:
             session = self._sessions.held(request.headers.getlist("cookie"))
             actor = self._sessions.actor(session)
+            if actor == READER:
+                return READER, session
         return (actor, session) if actor and policy.approver(actor) else (None, "")
 
     def _stranger(self) -> Response:
-        problem = "Open the link that `driptune up` printed for you."
+        problem = "Open the link that `driptune up` or `driptune login` printed for you."
         return self._page("login.html.j2", 401, token="", problem=problem)
 
     def _page(self, template: str, status: int, **values: Any) -> Response:

@@ -1,16 +1,13 @@
-"""Who a person is: one-time links, the cookie that a link gives, and forms that no other page can fill in."""
+"""Who a person is: the cookie that a link gives, and forms that no other page can fill in."""
 
 import hashlib
 import secrets
-import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from pipeline.optimizations.review import Seen
 
-LINK_SECONDS = 15 * 60
 SESSION_SECONDS = 12 * 3600
 FORM_SECONDS = 3600
 COOKIE = "driptune_inbox"
@@ -19,29 +16,15 @@ COOKIE = "driptune_inbox"
 class Sessions:
     """The sessions of one server. Its secret is drawn at the start and never stored, so all sessions end with it."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         secret = secrets.token_bytes(32)
         # Every port of a host shares its cookies. What listens on another one cannot replace a cookie of unknown name.
         self.cookie_name = f"{COOKIE}_{secrets.token_hex(8)}"
         self._cookies = URLSafeTimedSerializer(secret, salt="session")
         self._forms = URLSafeTimedSerializer(secret, salt="form")
-        self._links: dict[str, tuple[str, float]] = {}
-        self._lock = threading.Lock()
 
-    def link_token(self, actor: str) -> str:
-        """A token that lets `actor` in once, within a quarter of an hour."""
-        token = secrets.token_urlsafe(32)
-        with self._lock:
-            self._links[_digest(token)] = (actor, self._clock() + LINK_SECONDS)
-        return token
-
-    def redeem(self, token: str) -> str | None:
-        """The cookie for a token that has not been used and is not too old; otherwise none."""
-        with self._lock:
-            actor, ends = self._links.pop(_digest(token), ("", 0.0))
-        if not actor or self._clock() > ends:
-            return None
+    def cookie(self, actor: str) -> str:
+        """The cookie for somebody whom a link let in."""
         return self._cookies.dumps([actor, secrets.token_urlsafe(16)])
 
     def held(self, cookies: Iterable[str]) -> str:

@@ -1,16 +1,7 @@
--- Days of new entry events, of entries into steps whose entries are reported by events from now on, and of entries
--- known from a queue.
+-- Days of new entry events, and of entries known from a queue.
 SELECT CAST(FLOOR(event.occurred_us / 86400000000) AS BIGINT) AS day
 FROM touched.event_versions AS event
 WHERE event.event_type IN ('step_entered', 'entry')
-UNION
-SELECT arrival.day
-FROM core.arrivals AS arrival
-JOIN touched.newly_told_steps AS told ON told.step_key = arrival.step_key
-UNION
-SELECT tracked.day
-FROM touched.newly_told_steps AS told
-JOIN core.tracked_steps AS tracked ON tracked.step_key = told.step_key
 UNION
 SELECT arrival.day
 FROM core.arrivals AS arrival

@@ -1,5 +1,8 @@
--- Days of sending of all versions of messages with a new version.
-SELECT DISTINCT CAST(FLOOR(version.sent_us / 86400000000) AS BIGINT) AS day
-FROM lake.sends AS version
-JOIN new.sends AS fresh
-  ON fresh.campaign_id = version.campaign_id AND fresh.subscriber_key = version.subscriber_key
+-- Days of sending of new versions of messages, and of these messages as they are known.
+SELECT CAST(FLOOR(fresh.sent_us / 86400000000) AS BIGINT) AS day
+FROM new.sends AS fresh
+UNION
+SELECT send.day
+FROM new.sends AS fresh
+JOIN core.sends AS send
+  ON send.campaign_id = fresh.campaign_id AND send.subscriber_key = fresh.subscriber_key

@@ -75,7 +75,7 @@ class Account:
 
     def build(self, file: Path) -> Measured:
         """Build all that is due in a working file."""
-        return run("build", events=self.events, file=str(file), lake=str(self.lake))
+        return run("build", file=str(file), lake=str(self.lake))
 
 
 def run(task: str, **arguments: object) -> Measured:
@@ -174,7 +174,7 @@ def _tens(factor: float) -> float:
 
 def join_order(account: Account, file: Path) -> Row:
     """P12: memory of the local hours of all messages."""
-    spent = run("hours_of_week", events=account.events, file=str(file), lake=str(account.lake))
+    spent = run("hours_of_week", file=str(file), lake=str(account.lake))
     measure = f"peak memory of the hour-of-week reduction at {account.label}"
     return Row("P12", measure, f"{spent.peak_gb:.2f} GB", "<= 1 GB at 10M", spent.peak_gb <= 1)
 

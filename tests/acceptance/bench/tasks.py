@@ -15,21 +15,19 @@ import duckdb
 import pandas as pd
 
 from pipeline.engine import EVERYTHING, Engine, models
-from pipeline.engine.views import create_views, list_files
+from pipeline.engine.views import create_view, lake_tables, list_files, read_footers
 from pipeline.settings import SQL_DIR
 from tests.acceptance.bench.account import Scale, dimensions, write_dimensions
 
 PARAMETERS = {"currency": "USD", "shared_ip_recipients": 10, "default_grace_hours": 48}
-MEMORY_LIMIT = "3GiB"
+MEMORY_BYTES = 3 * 2**30
 THREADS = 2
-# Memory of a full rebuild grows with the days computed at once; above this size it is cut into pieces.
-EVENTS_PER_PIECE = 12_000_000
 PEER_REDUCTIONS = ("step_days", "funnel_transitions", "hours_of_week")
 
 
 def open_file(path: Path) -> duckdb.DuckDBPyConnection:
     """A working file with the settings of the pipeline."""
-    config = {"threads": THREADS, "memory_limit": MEMORY_LIMIT, "temp_directory": f"{path}.spill"}
+    config = {"threads": THREADS, "memory_limit": f"{MEMORY_BYTES}B", "temp_directory": f"{path}.spill"}
     connection = duckdb.connect(str(path), config=config)
     connection.execute("SET preserve_insertion_order = false")
     return connection
@@ -41,11 +39,10 @@ def prepare(events: int, file: str) -> None:
         write_dimensions(connection, dimensions(Scale(events)))
 
 
-def build(events: int, file: str, lake: str) -> dict[str, float]:
+def build(file: str, lake: str) -> dict[str, float]:
     """Everything that is due: a full rebuild of a new file, an increment of a built one."""
-    pieces = events // EVENTS_PER_PIECE
     with open_file(Path(file)) as connection:
-        engine = Engine(connection, SQL_DIR, Path(lake), PARAMETERS, 365 // pieces if pieces > 1 else None)
+        engine = Engine(connection, SQL_DIR, Path(lake), PARAMETERS, MEMORY_BYTES)
         results = [engine.build(name) for name in engine.models]
     return {"rows": sum(result.rows_inserted for result in results)}
 
@@ -53,7 +50,9 @@ def build(events: int, file: str, lake: str) -> dict[str, float]:
 def bare(file: str, lake: str) -> None:
     """The same SQL as a script for DuckDB: no windows, no state, no transactions."""
     with open_file(Path(file)) as connection:
-        create_views(connection, "lake", list_files(Path(lake)))
+        files = read_footers(connection, list_files(Path(lake), lake_tables()))
+        for table in lake_tables():
+            create_view(connection, "lake", table, {file: files[file] for file in files if file.table == table})
         connection.execute("CREATE SCHEMA IF NOT EXISTS reductions")
         days = {"first_day": EVERYTHING.first_day, "last_day": EVERYTHING.last_day}
         for model in models(SQL_DIR):
@@ -61,10 +60,10 @@ def bare(file: str, lake: str) -> None:
             connection.execute(f"CREATE OR REPLACE TABLE {model.name} AS {model.sql}", arguments)
 
 
-def hours_of_week(events: int, file: str, lake: str) -> None:
+def hours_of_week(file: str, lake: str) -> None:
     """Local hours of all messages: what a wrong join order makes explode."""
     with open_file(Path(file)) as connection:
-        engine = Engine(connection, SQL_DIR, Path(lake), PARAMETERS)
+        engine = Engine(connection, SQL_DIR, Path(lake), PARAMETERS, MEMORY_BYTES)
         engine.touch(EVERYTHING)
         for name in ("core.messages", "reductions.hours_of_week"):
             engine.build(name)
@@ -74,7 +73,7 @@ def ours_on_parquet(folder: str) -> dict[str, int]:
     """The reductions that the peer does too, from the same files."""
     days = {"first_day": EVERYTHING.first_day, "last_day": EVERYTHING.last_day}
     rows = {}
-    with duckdb.connect(config={"threads": THREADS, "memory_limit": MEMORY_LIMIT}) as connection:
+    with duckdb.connect(config={"threads": THREADS, "memory_limit": f"{MEMORY_BYTES}B"}) as connection:
         connection.execute("CREATE SCHEMA core")
         for table in ("messages", "step_entries"):
             connection.execute(f"CREATE VIEW core.{table} AS SELECT * FROM '{folder}/{table}.parquet'")

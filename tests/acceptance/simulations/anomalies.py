@@ -84,11 +84,20 @@ def rate_world(
 
 
 def volume_world(
-    random: np.random.Generator, *, days: int = 200, series: int = 120, per_day: float = 0.01, heavy: bool = True
+    random: np.random.Generator,
+    *,
+    days: int = 200,
+    series: int = 120,
+    per_day: float = 0.01,
+    heavy: bool = True,
+    course: Floats | float = 1.0,
 ) -> World:
-    """Sends a day, 30-5,000, with strong weekday patterns; intake collapses, multiplies or falls silent."""
+    """Sends a day, 30-5,000, with strong weekday patterns; intake collapses, multiplies or falls silent.
+
+    `course` multiplies the mean, in days or in days and series.
+    """
     level = np.exp(random.normal(np.log(200), 1.2, series)).clip(30, 5000)
-    mean = level * _levels(random, days, series, 0.35)
+    mean = level * _levels(random, days, series, 0.35) * course
     dispersion = 0.02 * np.exp(random.normal(0, 0.6, series))
     effect = _incidents(random, days, series, per_day, dip=(0.1, 0.4), spike=(2.5, 4.0))
     counts = random.poisson(mean * effect * _day_noise(random, dispersion, days, heavy)).astype(float)
@@ -186,6 +195,26 @@ def silence_share(random: np.random.Generator, series: int) -> float:
     return float(replay(world.panel).flagged[80][eligible].mean())
 
 
+def ordinary_courses(random: np.random.Generator, days: int, series: int) -> dict[str, Floats]:
+    """Courses of volumes that are no anomaly: growth, a season of the year, mail on every second or every weekday."""
+    day = np.arange(days)[:, None]
+    first = random.integers(0, 14, series)
+    return {
+        "growth": np.broadcast_to(1.09 ** (day / 30), (days, series)),
+        "season": 1 + 0.4 * np.sin(2 * np.pi * (day / 365 + random.random(series))),
+        "fortnight": 7.0 * (day % 14 == first),
+        "one weekday": 5.0 * (day % 7 == first % 7),
+        "workdays": np.broadcast_to(day % 7 < 5, (days, series)).astype(float),
+    }
+
+
+def volume_alarms(panel: Panel) -> NDArray[np.bool_]:
+    """Nights of each volume on which people are told something."""
+    found = replay(panel)
+    alarms: NDArray[np.bool_] = found.flagged | (found.drift != 0)
+    return alarms
+
+
 def _mean(values: list[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
@@ -242,6 +271,12 @@ def run(scale: float = 1.0, seed: int = 4_000) -> list[Check]:
         ).reshape(volumes.true_mean.shape)
         note("volume oracle", _recall(evidence, volumes.anomalous) / _recall(flat, volumes.anomalous))
         note("volume false", 1000 * _match(result.flagged, volumes.anomalous)[2] / result.flagged[scored].size)
+        for name, course in ordinary_courses(random, 180, series).items():
+            ordinary = volume_world(random, days=180, series=series, per_day=0, heavy=heavy, course=course)
+            alarms = volume_alarms(ordinary.panel)[FIRST_SCORED_DAY:]
+            note(f"course {name}", 1000 * len(_runs(alarms)) / alarms.size)
+            ordinary.panel.counts[140:] = 0.0
+            note(f"stop {name}", float(volume_alarms(ordinary.panel)[-1].mean()))
         for sends, nights in STOPS:
             note(f"stop {sends} {nights}", click_stop_share(random, series, sends, nights))
         note("decay", decay_share(random, series))
@@ -259,6 +294,14 @@ def run(scale: float = 1.0, seed: int = 4_000) -> list[Check]:
         ("volume recall", "recall of volume anomalies at 1 per 1,000", 0.85, ">="),
         ("volume oracle", "the same / that of the oracle", 0.95, ">="),
         ("volume false", "false volume incidents per 1,000 step-days", 2.1, "<="),
+        ("course growth", "false volume incidents per 1,000 step-days, +9% a month", 3.0, "<="),
+        ("course season", "the same, +-40% over the year", 5.0, "<="),
+        ("course fortnight", "the same, mail every second week", 5.0, "<="),
+        ("course one weekday", "the same, mail on one weekday", 5.0, "<="),
+        ("course workdays", "the same, mail from Monday to Friday", 5.0, "<="),
+        ("stop fortnight", "stop of mail every second week is an alarm 40 nights later", 0.95, ">="),
+        ("stop one weekday", "stop of mail on one weekday is an alarm 40 nights later", 0.95, ">="),
+        ("stop growth", "stop of a volume that grew is an alarm 40 nights later", 0.95, ">="),
         *(
             (f"stop {sends} {nights}", f"click stop at {sends} sends a day found by night {nights}", share, ">=")
             for (sends, nights), share in STOPS.items()

@@ -19,9 +19,12 @@ CURVES = {
     "flat": np.ones(7),
     "two humps": np.array([0.9, 1.25, 1.0, 0.8, 1.0, 1.3, 0.9]),
 }
-SEGMENT_RATES = np.array([0.04, 0.08, 0.16])
+SEGMENT_RATES = np.array([0.06, 0.12, 0.24])
+"""About 1,100 of 10,000 entrants convert, which is more than a comparison needs."""
 SEGMENT_SHARES = np.array([0.5, 0.3, 0.2])
 BLOCK_FACTORS = np.array([1.0, 0.9, 1.2, 0.8])
+#: Mean conversion rate and entrants of flows in which few convert. With 10,000 entrants too few do to compare delays.
+LOW_BASES = ((0.01, 10_000), (0.02, 10_000), (0.01, 100_000), (0.02, 50_000))
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,18 @@ class World:
 
 
 def transition(
-    curve: np.ndarray, rng: np.random.Generator, *, entrants: int = 10_000, is_randomised: bool = True, name: str = ""
+    curve: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    entrants: int = 10_000,
+    is_randomised: bool = True,
+    base: float | None = None,
+    name: str = "",
 ) -> World:
-    """Entrants over segments and blocks; unless randomised, eager segments get short delays and the mix drifts."""
+    """Entrants over segments and blocks; unless randomised, eager segments get short delays and the mix drifts.
+
+    `base` is the mean conversion rate of a flat curve; None leaves the rates of the segments as they are.
+    """
     current = int(rng.integers(len(DELAYS)))
     shares = np.tile(rng.dirichlet(np.full(len(DELAYS), 8.0)), (3, 4, 1))
     if not is_randomised:
@@ -54,7 +66,8 @@ def transition(
     shares /= shares.sum(axis=2, keepdims=True)
     cells = (SEGMENT_SHARES[:, None, None] / 4) * shares
     counts = rng.multinomial(entrants, cells.ravel()).reshape(cells.shape)
-    rates = SEGMENT_RATES[:, None, None] * BLOCK_FACTORS[None, :, None] * curve
+    levels = SEGMENT_RATES if base is None else SEGMENT_RATES * base / (SEGMENT_RATES @ SEGMENT_SHARES)
+    rates = levels[:, None, None] * BLOCK_FACTORS[None, :, None] * curve
     conversions = rng.binomial(counts, np.minimum(rates, 1))
     segment, block, delay = np.indices(cells.shape)
     keys = {"workflow_id": "w", "from_step_id": "a", "to_step_id": "b"}
@@ -80,15 +93,35 @@ def run(scale: float = 1.0, seed: int = 303) -> list[Check]:
     checks = []
     for (name,), group in rows.group_by("curve", maintain_order=True):
         label = str(name)
-        checks.append(_mean(f"{label}: coverage of the improvement's interval", group["is_covered"], 0.92, ">="))
-        checks.append(_mean(f"{label}: coverage of the curve's intervals", group["curve_coverage"], 0.92, ">="))
+        told = group.filter("is_told")
+        checks.append(_mean(f"{label}: coverage of the improvement's interval", told["is_covered"], 0.92, ">="))
+        covered = group["curve_coverage"].drop_nulls()
+        checks.append(_mean(f"{label}: coverage of the curve's intervals", covered, 0.92, ">="))
         checks.append(_mean(f"{label}: worse than now", group["is_worse"], 0.05, "<="))
-        honesty = group["claimed"] - group["true"]
+        honesty = told["claimed"] - told["true"]
         checks.append(Check(f"{label}: |claimed - true|", abs(_average(honesty)), 0.10, "<=", _error(honesty)))
     checks.append(_mean("mean regret", rows["regret"], 0.03, "<="))
     flat = rows.filter(pl.col("curve").str.starts_with("flat"))
     checks.append(_mean("claim on the flat curve", flat["claimed"], 0.06, "<="))
     checks.append(_mean("flat curve acted on", flat["is_acted"], 0.07, "<="))
+    tested = rows.filter("is_tested")
+    checks.append(_mean("improvement told while a test is proposed", tested["is_told"], 0.0, "<="))
+    return checks + _at_low_bases(runs, seed)
+
+
+def _at_low_bases(runs: int, seed: int) -> list[Check]:
+    """Flat curves of flows in which few convert: what is claimed, and how often it is acted on."""
+    checks = []
+    for number, (base, entrants) in enumerate(LOW_BASES):
+        rng = np.random.default_rng([seed, 100 + number])
+        worlds = (
+            transition(CURVES["flat"], rng, entrants=entrants, base=base, is_randomised=run % 2 == 0)
+            for run in range(runs)
+        )
+        flat = pl.DataFrame([_judge(world) for world in worlds])
+        where = f"of a flat curve, {base:.0%} of {entrants:,} convert"
+        checks.append(_mean(f"claim {where}", flat["claimed"], 0.05, "<="))
+        checks.append(_mean(f"change {where}", flat["is_acted"], 0.05, "<="))
     return checks
 
 
@@ -103,25 +136,34 @@ def _replications(runs: int, seed: int) -> Iterator[dict[str, object]]:
 
 
 def _judge(world: World) -> dict[str, object]:
+    """What was recommended against the truth. Where nothing is recommended the delay stays, and nothing is claimed."""
     results = analyse_delays(world.outcomes, world.current, as_of_day=TONIGHT)
     row = results.recommendations.row(0, named=True)
     now = world.effect(world.current_delay)
-    true = world.effect(row["recommended_delay_hours"]) / now - 1
-    ratios = results.curves.filter(~pl.col("is_current"))
-    truth = np.array([world.effect(delay) / now for delay in ratios["delay_hours"]])
-    inside = (ratios["ratio_to_current_low"].to_numpy() <= truth) & (
-        truth <= ratios["ratio_to_current_high"].to_numpy()
-    )
+    is_told = row["improvement"] is not None
+    wanted = row["recommended_delay_hours"]
+    true = 0.0 if wanted is None else world.effect(wanted) / now - 1
     tolerance = 1e-9
+    is_covered = is_told and row["improvement_low"] - tolerance <= true <= row["improvement_high"] + tolerance
     return {
         "regret": 1 - (1 + true) * now / world.effects.max(),
-        "claimed": row["improvement"],
+        "claimed": row["improvement"] or 0.0,
         "true": true,
-        "is_covered": row["improvement_low"] - tolerance <= true <= row["improvement_high"] + tolerance,
-        "curve_coverage": float(inside.mean()),
+        "is_told": is_told,
+        "is_covered": is_covered,
+        "curve_coverage": _share_covered(world, results.curves),
         "is_acted": row["action"] == "change",
         "is_worse": row["action"] == "change" and true < -tolerance,
+        "is_tested": row["action"] == "test",
     }
+
+
+def _share_covered(world: World, curves: pl.DataFrame) -> float | None:
+    """Share of the intervals of ratios to today's delay that hold the truth; None where nothing was compared."""
+    ratios = curves.filter(~pl.col("is_current") & pl.col("ratio_to_current").is_not_null())
+    truth = np.array([world.effect(delay) / world.effect(world.current_delay) for delay in ratios["delay_hours"]])
+    low, high = (ratios[f"ratio_to_current_{end}"].to_numpy() for end in ("low", "high"))
+    return float(((low <= truth) & (truth <= high)).mean()) if ratios.height else None
 
 
 def _mean(measure: str, values: pl.Series, target: float, direction: str) -> Check:

@@ -213,22 +213,65 @@ def revenue(rng: np.random.Generator, replications: int) -> list[Check]:
     return checks
 
 
+def mismatches(rng: np.random.Generator, replications: int, daily: int, truth: float) -> tuple[float, float]:
+    """Share of tests under a declared 50/50 that are called a mismatch, where the first arm gets `truth`."""
+    everyone = rng.poisson(daily, (replications, NIGHTS))
+    first = rng.binomial(everyone, truth)
+    both = np.stack([first, everyone - first], axis=2)
+    frame = moments_of(both, both).select("experiment_id", "arm", "exposures", day="exposed_day", share=pl.lit(0.5))
+    return _share(sample_ratio_mismatch(frame).group_by("experiment_id").agg(pl.col("has_mismatch").any())[:, 1])
+
+
 def sample_ratio(rng: np.random.Generator, replications: int) -> list[Check]:
-    """False alarms of the declared split, and 52/48 under a declared 50/50."""
+    """False alarms of the declared split, and shares under a declared 50/50 that are found."""
+    checks = []
+    for daily in (30, 500):
+        silent, error = mismatches(rng, 2 * replications, daily, 0.5)
+        checks.append(Check(f"sample-ratio false alarms, {daily} a day", silent, 0.0015, "<=", error))
+    for daily, truth, target in ((500, 0.52, 0.99), (30, 0.55, 0.71)):
+        found, error = mismatches(rng, replications, daily, truth)
+        name = f"{100 * truth:.0f}/{100 - 100 * truth:.0f} under a declared 50/50 found, {daily} a day"
+        checks.append(Check(name, found, target, ">=", error))
+    return checks
 
-    def alarms(truth: float) -> tuple[float, float]:
-        everyone = rng.poisson(500, (replications, NIGHTS))
-        first = rng.binomial(everyone, truth)
-        both = np.stack([first, everyone - first], axis=2)
-        frame = moments_of(both, both).select("experiment_id", "arm", "exposures", day="exposed_day", share=pl.lit(0.5))
-        return _share(sample_ratio_mismatch(frame).group_by("experiment_id").agg(pl.col("has_mismatch").any())[:, 1])
 
-    silent, silent_error = alarms(0.5)
-    found, found_error = alarms(0.52)
-    return [
-        Check("sample-ratio false alarms", silent, 0.01, "<=", silent_error),
-        Check("52/48 under a declared 50/50 found", found, 0.99, ">=", found_error),
-    ]
+def nearly_all(rng: np.random.Generator, replications: int) -> list[Check]:
+    """A rate of 99% in small arms: those who do not convert are the rare ones."""
+    shares = (0.8, 0.2)
+    plan = make_plan(shares, 1_200)
+    counts = draw(rng, replications, (0.99, 0.99), shares, 1_200)
+    results = experiment_results(moments_of(*counts), copies(plan, replications), as_of_day=plan.end_day)
+    rate, error = _share(ever_claimed(results))
+    return [Check("type I error, base 0.99, 1,200 people, 80%/20%", rate, 0.06, "<=", error)]
+
+
+def few_past_tests(rng: np.random.Generator, workspaces: int, past: int = 5) -> list[Check]:
+    """What a winner promises and delivers in workspaces with a handful of tests."""
+    checks = []
+    total, tests = 24_000, past + 1
+    for spread in (0.05, 0.1):
+        lifts = rng.normal(0, spread, workspaces * tests)
+        rates = 0.05 * np.stack([np.ones(lifts.size), 1 + lifts], axis=1)[:, None, :]
+        plan = make_plan((0.5, 0.5), total, lift=0.15)
+        plans = copies(plan, lifts.size)
+        counts = draw(rng, lifts.size, rates, (0.5, 0.5), total)
+        results = experiment_results(moments_of(*counts), plans, as_of_day=plan.end_day)
+        gaps, measured, true = [], [], []
+        for workspace in range(workspaces):
+            mine = plans[workspace * tests : (workspace + 1) * tests]
+            of_mine = results.filter(pl.col("experiment_id").is_in([one.experiment_id for one in mine]))
+            newest = experiment_verdicts(of_mine, mine, as_of_day=plan.end_day).row(-1, named=True)
+            if newest["verdict"] == "winner":
+                truth = lifts[(workspace + 1) * tests - 1]
+                gaps.append(newest["shrunk_lift"] - truth)
+                measured.append(newest["lift"])
+                true.append(truth)
+        name = f"{past} past tests, lifts of sd {spread:.0%}"
+        told = f"measured {np.mean(measured):+.1%}, true {np.mean(true):+.1%}" if gaps else "no winner"
+        error = float(np.std(gaps) / np.sqrt(len(gaps))) if gaps else 0.0
+        gap = abs(float(np.mean(gaps))) if gaps else 0.0
+        checks.append(Check(f"|shrunk - true| lift of winners, {name} ({told})", gap, 0.02, "<=", error))
+    return checks
 
 
 def winners(rng: np.random.Generator, replications: int) -> list[Check]:
@@ -267,5 +310,7 @@ def run(scale: float = 1.0, seed: int = 20260101) -> list[Check]:
         *ramped(rng, replications),
         *revenue(rng, max(50, replications // 8)),
         *sample_ratio(rng, replications),
+        *nearly_all(rng, replications),
         *winners(rng, replications),
+        *few_past_tests(rng, max(20, replications // 2)),
     ]

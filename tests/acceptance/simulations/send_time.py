@@ -1,7 +1,8 @@
 """Send times: share of the oracle's uplift, calibration of the confidence, and coverage of the lift."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,25 @@ from tests.worlds.send_times import HOURS, Population, population
 TONIGHT = date(2026, 3, 1)
 #: Share of the oracle's uplift to reach, by sends per subscriber.
 SHARES = {3: 0.0, 10: 0.50, 30: 0.72, 100: 0.85}
+SIZES = tuple(SHARES)
+#: Worlds in which little or nothing tells the free hours, or other hours than today's.
+NO_BEHAVIOUR: dict[str, dict[str, Any]] = {
+    "habits": {"randomised_share": 0.0},
+    "a fifth drawn": {},
+    "one hour and a tenth drawn": {"randomised_share": 0.1, "single_hour": 10},
+}
+NOISY: dict[str, dict[str, Any]] = {
+    "any hour": {},
+    "at 3": {"noise_hours": [3]},
+    "office hours": {"noise_hours": [9, 10, 11, 12]},
+    "any hour, none drawn": {"randomised_share": 0.0},
+    "few events, none drawn": {"randomised_share": 0.0, "behaviour_per_send": 0.3},
+}
+ONE_HOUR: dict[str, dict[str, Any]] = {
+    "no behaviour": {"behaviour_per_send": 0.0},
+    "behaviour": {},
+    "half-noisy behaviour": {"noise_share": 0.5},
+}
 
 
 def run(scale: float = 1.0, seed: int = 202) -> list[Check]:
@@ -26,14 +46,42 @@ def run(scale: float = 1.0, seed: int = 202) -> list[Check]:
         checks.append(_check(f"share of the oracle's uplift at {sends} sends", reached[:, 0], target, ">="))
         if sends >= 10:
             checks.append(_check(f"calibration error at {sends} sends", reached[:, 1], 0.10, "<="))
+    checks += _where_little_is_known(
+        worlds, max(subscribers // 2, 1_000), SIZES[: max(int(len(SIZES) * scale), 2)], seed
+    )
     return checks + _coverage(max(int(400 * scale), 40), subscribers, seed)
 
 
-def _recommendations(worlds: int, subscribers: int, sends: int, seed: int) -> Iterator[tuple[float, float]]:
+def _where_little_is_known(worlds: int, subscribers: int, sizes: Sequence[int], seed: int) -> list[Check]:
+    checks = []
+    for sends in sizes:
+        for name, world in ONE_HOUR.items():
+            told = {"randomised_share": 0.0, "single_hour": 10, **world}
+            reached = np.array(list(_recommendations(worlds, subscribers, sends, seed, **told)))
+            checks.append(_check(f"all mail at 10, {name}: moved, {sends} sends", reached[:, 2], 0.0, "<="))
+        for name, world in NO_BEHAVIOUR.items():
+            reached = np.array(
+                list(_recommendations(worlds, subscribers, sends, seed, behaviour_per_send=0.0, **world))
+            )
+            checks.append(_check(f"no behaviour, {name}: share of uplift, {sends} sends", reached[:, 0], 0.0, ">="))
+            checks.append(_check(f"no behaviour, {name}: calibration error, {sends} sends", reached[:, 1], 0.10, "<="))
+        for name, world in NOISY.items():
+            reached = np.array(list(_recommendations(worlds, subscribers, sends, seed, noise_share=0.5, **world)))
+            checks.append(_check(f"half-noisy, {name}: calibration error, {sends} sends", reached[:, 1], 0.10, "<="))
+    return checks
+
+
+def _recommendations(
+    worlds: int, subscribers: int, sends: int, seed: int, **told: Any
+) -> Iterator[tuple[float, float, float]]:
+    """Share of the oracle's uplift, calibration error and share of the subscribers who are moved, of each world."""
     for number in range(worlds):
-        world = population(np.random.default_rng([seed, sends, number]), subscribers=subscribers, sends=sends)
-        result = analyse_send_times(world.hours, world.sends, as_of_day=TONIGHT).subscribers
-        yield uplift_share(world, result), calibration_error(world, result)
+        rng = np.random.default_rng([seed, sends, number])
+        world = population(rng, subscribers=subscribers, sends=sends, **told)
+        drawn = world.sends.with_columns(is_drawn="is_randomised")
+        result = analyse_send_times(world.hours, drawn, as_of_day=TONIGHT).subscribers
+        is_moved = result["recommended_local_hour"] != result["current_local_hour"]
+        yield uplift_share(world, result), calibration_error(world, result), float(is_moved.to_numpy().mean())
 
 
 def uplift_share(world: Population, result: pl.DataFrame) -> float:

@@ -142,6 +142,38 @@ def test_a_silent_step_is_found_the_first_night_even_if_its_rows_vanish():
     assert found.item(0, "is_adverse")
 
 
+def volume(sent: np.ndarray, days: int = 160) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"day": [day(number) for number in range(days)], "workflow_id": "w", "step_id": "s0", "sent": sent}
+    )
+
+
+def sent_alarms(frame: pl.DataFrame) -> list[date]:
+    last = frame["day"].max()
+    found = anomaly_baselines(frame, as_of_day=last, rates=[], volumes=["sent"])
+    return found.filter(pl.col("is_anomaly") | (pl.col("change") == "drift"))["day"].to_list()
+
+
+def test_steady_growth_is_expected():
+    """Nine percent more each month; by day 160 the step sends more than half as much again."""
+    mean = 300 * 1.09 ** (np.arange(160) / 30)
+    frame = volume(np.random.default_rng(4).poisson(mean))
+    assert sent_alarms(frame) == []
+    tonight = anomaly_baselines(frame, as_of_day=day(159), rates=[], volumes=["sent"]).sort("day").row(-1, named=True)
+    assert tonight["expected_value"] == pytest.approx(mean[-1], rel=0.06)
+
+
+@pytest.mark.parametrize("every", [7, 14])
+def test_a_sender_with_a_rhythm_is_heard_of_when_the_rhythm_is_missed_and_until_it_is_back(every):
+    """After two months nothing of the rhythm itself is out of line; a mailing that does not come is, the same night."""
+    is_sent = np.arange(160) % every == 3
+    sent = np.random.default_rng(4).poisson(2_000 * is_sent)
+    assert [alarm for alarm in sent_alarms(volume(sent)) if alarm >= day(60)] == []
+    missed = int(np.flatnonzero(is_sent & (np.arange(160) > 110))[0])
+    stopped = np.where(np.arange(160) < missed, sent, 0)
+    assert [alarm for alarm in sent_alarms(volume(stopped)) if alarm >= day(60)] == [day(n) for n in range(missed, 160)]
+
+
 def test_holidays_are_neither_scored_nor_learnt():
     feast = day(80)
     frame = without(history(), "clicks", 80, 81)
@@ -176,6 +208,29 @@ def test_a_drift_is_told_for_a_week_and_a_small_one_is_not_grave():
 
     assert told(0) == told(6) == ["low"]
     assert told(7) == []
+
+
+def test_a_decay_that_halves_a_rate_is_one_cause_for_four_weeks():
+    """Each night that confirms it anew belongs to the same cause, so that people decide about it once."""
+    random = np.random.default_rng(8)
+    falling = 0.05 * np.exp(-0.02 * np.maximum(np.arange(DAYS) - 40, 0))
+    frame = history(sends=2_000).with_columns(clicks=random.binomial(2_000, falling), sent=pl.lit(2_000))
+    baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
+    grave = anomalies(baselines).filter((pl.col("anomaly_kind") == "drift") & (pl.col("severity") == "high"))
+    assert grave.height > 1
+    assert grave["cause_id"].n_unique() == 1
+    confirmed = grave["day"].max()
+
+    def told(late: int) -> int:
+        """Causes told so many nights after the last confirmation, if the rate stays where it is from then on."""
+        known = baselines.filter(pl.col("day") <= confirmed)
+        later = known.filter(pl.col("day") == confirmed).with_columns(
+            pl.col("day").dt.offset_by(f"{late}d"), change=None
+        )
+        return notifications(anomalies(pl.concat([known, later]))).height
+
+    assert told(27) == 1
+    assert told(28) == 0
 
 
 def test_a_rate_of_all_may_be_expected():

@@ -218,6 +218,17 @@ def test_with_many_even_cohorts_shrinkage_nears_the_known_beta_posterior():
     assert shrink(conversions, followed)["shrunk_rate"].to_numpy() == pytest.approx(expected, rel=0.06)
 
 
+@pytest.mark.parametrize(
+    ("conversions", "followed"), [([9, 0], [100, 4_000]), ([0, 0, 0, 3], [3_000, 2_000, 1_500, 60]), ([0, 0], [60, 80])]
+)
+def test_an_estimate_lies_in_its_interval_however_few_the_others_convert(
+    conversions: list[int], followed: list[int]
+) -> None:
+    found = shrink(np.array(conversions, float), np.array(followed, float))
+    for name in ("shrunk_rate", "relative_difference"):
+        assert found.select(pl.col(name).is_between(f"{name}_low", f"{name}_high").all()).item()
+
+
 def test_a_single_cohort_is_not_compared():
     row = compare(old_cohorts([100])).row(0, named=True)
     assert row["status"].startswith("not enough data")
@@ -279,6 +290,7 @@ def test_plans_are_compared_at_an_age_that_half_of_all_entrants_have_reached():
 
 def test_one_off_campaigns_have_no_cohorts_of_equal_age():
     raw = cells(("a", 30, 0, 100, 10, 0)).drop("workflow_id").with_columns(pl.col("day").to_physical().cast(pl.Int64))
+    raw = raw.with_columns(entry_day="day")
     workflows = pl.DataFrame({"workflow_key": [1, 2], "workflow_id": ["flow", "news"], "kind": ["flow", "campaign"]})
     both = pl.concat([raw.with_columns(workflow_key=pl.lit(key, dtype=pl.Int64)) for key in (1, 2)])
     assert continuous_cells(both, workflows).select("workflow_id", "day").rows() == [

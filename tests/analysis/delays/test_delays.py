@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from pipeline.analysis.delays.curve import fit_curve, posterior_curve
-from pipeline.analysis.delays.recommendations import MINIMUM_ENTRANTS, analyse_delays
+from pipeline.analysis.delays.recommendations import MINIMUM_CONVERSIONS, analyse_delays
 from tests.acceptance.simulations import delays as simulation
 
 TONIGHT = date(2026, 3, 1)
@@ -60,9 +60,10 @@ def test_a_change_of_mix_between_delays_is_not_an_effect():
         ("slow", 1, 6.0, 10_000, 500, False),
         ("slow", 1, 24.0, 40_000, 2_000, False),
     )
-    row = recommend(outcomes)
+    results = analyse_delays(outcomes, current(24.0), as_of_day=TONIGHT)
+    row = results.recommendations.row(0, named=True)
     assert row["identification"] == "observational"
-    assert abs(row["improvement"]) < 0.02
+    assert results.curves["ratio_to_current"].to_list() == pytest.approx([1.0, 1.0], abs=0.02)
     assert row["action"] != "change"
 
 
@@ -82,17 +83,31 @@ def test_shrinkage_never_turns_the_order_and_spread_grows_with_the_data():
     assert 1 < ratio[0] < ratio[1] < 1.5 + 0.01
 
 
-def test_too_few_entrants_say_how_many_are_missing():
-    outcomes = cells(("all", 1, 6.0, 3_000, 300, True), ("all", 1, 24.0, 3_000, 300, True))
+@pytest.mark.parametrize("entrants", [600, 30_000])
+def test_too_few_conversions_say_how_many_are_missing_however_many_entered(entrants: int):
+    outcomes = cells(("all", 1, 6.0, entrants, 300, True), ("all", 1, 24.0, entrants, 300, True))
     row = recommend(outcomes)
     assert (row["status"], row["action"], row["improvement"]) == ("not enough data", "wait", None)
-    assert row["entrants_needed"] == MINIMUM_ENTRANTS - 6_000
+    assert row["conversions_needed"] == MINIMUM_CONVERSIONS - 600
 
 
-def test_more_entrants_of_a_single_delay_are_not_asked_for():
-    row = recommend(cells(("all", 1, 24.0, 3_000, 300, False)))
-    assert (row["status"], row["action"], row["identification"]) == ("single delay", "wait", "not identified")
-    assert row["entrants_needed"] == 0
+@pytest.mark.parametrize(("conversions", "action"), [(300, "test"), (100, "wait")])
+def test_of_a_single_delay_a_test_is_proposed_if_it_ends_in_time(conversions: int, action: str):
+    """Four weeks of entries: 900 conversions take 84 days in one case, and 252 in the other."""
+    row = recommend(cells(("all", 1, 24.0, 3_000, conversions, False)))
+    assert (row["status"], row["action"], row["identification"]) == ("single delay", action, "not identified")
+    assert (row["conversions_needed"], row["test_days"]) == (0, 28 * MINIMUM_CONVERSIONS // conversions)
+
+
+def test_no_improvement_is_told_while_a_test_is_proposed():
+    """Better by a tenth, with probability .9: too little for a change."""
+    results = analyse_delays(
+        cells(("all", 1, 6.0, 10_000, 530, True), ("all", 1, 24.0, 10_000, 490, True)), current(24.0), as_of_day=TONIGHT
+    )
+    row = results.recommendations.row(0, named=True)
+    assert (row["action"], row["recommended_delay_hours"]) == ("test", 6.0)
+    assert row["improvement"] is row["improvement_low"] is row["improvement_high"] is None
+    assert 0.5 < row["better_probability"] < 0.95
 
 
 def test_entrants_who_cannot_be_compared_do_not_count_as_enough():
@@ -100,7 +115,7 @@ def test_entrants_who_cannot_be_compared_do_not_count_as_enough():
         ("all", 1, 24.0, 2_000, 200, False), ("all", 1, 48.0, 2_000, 200, False), ("all", 2, 72.0, 20_000, 3_000, False)
     )
     row = recommend(outcomes)
-    assert (row["status"], row["entrants_needed"]) == ("not enough data", MINIMUM_ENTRANTS - 4_000)
+    assert (row["status"], row["conversions_needed"]) == ("not enough data", MINIMUM_CONVERSIONS - 400)
 
 
 def test_delays_of_different_times_are_not_compared():
@@ -127,8 +142,8 @@ def test_delays_linked_through_a_third_one_are_compared():
     ("outcomes", "status"),
     [
         (cells(("all", 1, 24.0, 20_000, 2_000, True)), "single delay"),
-        (cells(("all", 1, 24.0, 20_000, 0, True), ("all", 1, 48.0, 20_000, 0, True)), "no conversions"),
-        (cells(("all", 1, 12.0, 20_000, 9, True), ("all", 1, 48.0, 20_000, 9, True)), "not identified"),
+        (cells(("all", 1, 24.0, 20_000, 0, True), ("all", 1, 48.0, 20_000, 0, True)), "not enough data"),
+        (cells(("all", 1, 12.0, 20_000, 900, True), ("all", 1, 48.0, 20_000, 900, True)), "not identified"),
     ],
 )
 def test_what_cannot_be_said_has_a_status(outcomes: pl.DataFrame, status: str):
@@ -150,9 +165,9 @@ def test_no_rows_and_no_current_delay():
     empty = analyse_delays(nobody, current(24.0), as_of_day=TONIGHT)
     assert empty.curves.height == 0
     assert empty.recommendations.item(0, "status") == "not enough data"
-    assert empty.recommendations.item(0, "entrants_needed") == MINIMUM_ENTRANTS
+    assert empty.recommendations.item(0, "conversions_needed") == MINIMUM_CONVERSIONS
     assert analyse_delays(nobody, current(24.0).clear(), as_of_day=TONIGHT).recommendations.height == 0
-    outcomes = cells(("all", 1, 6.0, 20_000, 300, True), ("all", 1, 24.0, 20_000, 300, True))
+    outcomes = cells(("all", 1, 6.0, 20_000, 600, True), ("all", 1, 24.0, 20_000, 600, True))
     unknown = analyse_delays(outcomes, current(24.0).clear(), as_of_day=TONIGHT).recommendations
     assert unknown.item(0, "status") == "no current delay"
 

@@ -21,6 +21,7 @@ GUARDED = replace(
     PLAN, metrics=(*PLAN.metrics, Metric("unsubscribe", role=MetricRole.GUARDRAIL, is_increase_good=False))
 )
 END = PLAN.end_day
+START = simulation.START
 
 
 def constant(*rates: float, metric: str = "outcome", nights: int = simulation.NIGHTS) -> pl.DataFrame:
@@ -129,6 +130,33 @@ def test_a_verdict_is_never_revised_by_later_nights():
         assert seen["verdict"] == expected
 
 
+def test_a_winner_goes_on_being_measured_and_its_verdict_stays_beside_tonights_figures():
+    """The lift of the decisive night is luckier than that of the whole sample."""
+    moments = pl.concat(
+        [constant(0.05, 0.07).filter(pl.col("stratum") <= 6), constant(0.05, 0.055).filter(pl.col("stratum") > 6)]
+    )
+    decided = verdict_of(moments)["decided_day"]
+    first, last = (verdict_of(moments, as_of_day=night) for night in (decided, END))
+    of_the_verdict = ("arm", "looks", "exposures", "control_exposures", "lift", "lift_low", "lift_high")
+    assert [first[name] for name in of_the_verdict] == [last[name] for name in of_the_verdict]
+    assert (first["latest_day"], first["latest_lift"], first["latest_exposures"]) == (
+        decided, first["lift"], first["exposures"],
+    )  # fmt: skip
+    assert last["latest_day"] > decided
+    assert last["latest_exposures"] > last["exposures"]
+    assert 0 < last["latest_lift"] < last["lift"]
+
+
+def test_a_plan_that_takes_longer_than_half_a_year_says_so_until_something_is_decided():
+    plan = replace(
+        PLAN, planned_days=365, planned_exposures=400 * 365, end_day=START + timedelta(days=400), baseline_mean=0.05
+    )
+    verdict = verdict_of(constant(0.05, 0.05), plan)
+    assert verdict["verdict"] == "plan too long"
+    assert f"{plan.reachable_lift:+.0%} shows" in verdict["recommended_action"]
+    assert verdict_of(constant(0.05, 0.2), plan)["verdict"] == "winner"
+
+
 def test_immature_exposures_are_never_used():
     tonight = simulation.START + timedelta(days=20)
     moments = constant(0.05, 0.07)
@@ -213,6 +241,29 @@ def test_lifts_are_pulled_towards_what_tests_usually_find():
     true_lift = np.expm1(truth[best]).mean()
     assert np.expm1(measured[best]).mean() > 1.5 * true_lift
     assert shrunk["shrunk_lift"].to_numpy()[best].mean() == pytest.approx(true_lift, abs=0.02)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_arms_in_which_all_do_the_same_have_no_verdict_but_the_end(rate):
+    """With a rate of 0% or of 100% there is no chance of a difference, however many people there are."""
+    results = experiment_results(constant(rate, rate), [PLAN], as_of_day=END)
+    assert results["status"].str.starts_with("not enough data").all()
+    assert verdict_of(constant(rate, rate))["verdict"] == "ended without an answer"
+
+
+def test_a_few_who_do_not_convert_decide_nothing():
+    """Cochran's rule counts the rarer of both outcomes: 4 of 12,000 who did not convert are no evidence."""
+    is_missing = (pl.col("arm") == "b") & (pl.col("exposed_day").dt.day() == 9)
+    moments = constant(1.0, 1.0).with_columns(value_sum=pl.col("value_sum") - 2.0 * is_missing)
+    results = experiment_results(moments, [PLAN], as_of_day=END)
+    assert not results["is_significant"].any()
+    assert results["lift"].is_null().all()
+
+
+def test_a_winner_among_few_past_tests_promises_little_more_than_changes_usually_bring():
+    """With five past tests of about nothing, a measured +17% is mostly luck."""
+    found = pl.DataFrame({"log_lift": [0.16, 0.05, -0.06, 0.08, -0.04, 0.02], "log_lift_standard_error": [0.08] * 6})
+    assert 0 < shrink_lifts(found)["shrunk_lift"][0] < 0.07
 
 
 def test_an_unknown_lift_stays_unknown():

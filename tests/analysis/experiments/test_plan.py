@@ -42,8 +42,8 @@ def plan_of(*, baseline_mean=0.05, daily_exposures=2_000.0, **changes):
 
 def test_the_sample_is_that_of_statsmodels_times_the_price_of_looking():
     rate, lift = 0.05, 0.1
-    treated = rate * (1 + lift)
-    deviation = np.sqrt((rate * (1 - rate) + treated * (1 - treated)) / 2)
+    pooled = rate * (1 + lift / 2)
+    deviation = np.sqrt(pooled * (1 - pooled))
     per_arm = normal_sample_size_one_tail(rate * lift, 0.9, 0.025, std_null=deviation * np.sqrt(2))
     price = (needed_drift(0.05, 0.9) / (norm.ppf(0.975) + norm.ppf(0.9))) ** 2
     ours = required_exposures(
@@ -57,6 +57,25 @@ def test_a_plan_has_whole_weeks_and_time_to_mature():
     assert plan.planned_days % 7 == 0
     assert plan.planned_exposures >= 2_000 * (plan.planned_days - 7)
     assert plan.end_day >= START + timedelta(days=plan.planned_days + plan.window_days - 1)
+
+
+@pytest.mark.parametrize(("is_increase_good", "direction"), [(True, 1), (False, -1)])
+def test_a_plan_beyond_half_a_year_names_the_lift_that_shows_by_then(is_increase_good, direction):
+    slow = plan_of(daily_exposures=100.0, metrics=(Metric("click", is_increase_good=is_increase_good),))
+    assert slow.is_too_long
+    assert slow.reachable_lift > slow.minimum_lift
+    known = {"baseline_mean": 0.05, "baseline_deviation": None, "alpha": 0.05, "power": 0.9, "comparisons": 1}
+    needed = required_exposures(HALVES, minimum_lift=direction * slow.reachable_lift, **known)
+    assert needed == pytest.approx(100 * 175, rel=0.01)
+
+
+def test_a_plan_within_half_a_year_or_without_an_end_is_not_too_long():
+    assert (plan_of().is_too_long, plan_of().reachable_lift) == (False, None)
+    assert not plan_of(daily_exposures=100.0, is_open_ended=True).is_too_long
+
+
+def test_a_step_that_hardly_anybody_reaches_can_show_no_lift_of_a_high_rate():
+    assert plan_of(daily_exposures=0.05, baseline_mean=0.6).reachable_lift is None
 
 
 def test_more_arms_share_the_error_and_need_more_exposures():
@@ -174,6 +193,11 @@ def test_a_declared_unequal_split_is_no_mismatch_and_a_ramp_neither():
     )
     assert not sample_ratio_mismatch(ramp)["has_mismatch"].any()
     assert sample_ratio_mismatch(ramp.with_columns(share=pl.lit(0.5)))["has_mismatch"].any()
+
+
+def test_a_coarse_mismatch_is_found_among_few_people():
+    """55/45 at 30 a day: some bugs shift a split by much, and a small sender must hear of them too."""
+    assert sample_ratio_mismatch(counts([17] * 60, [13] * 60))["has_mismatch"].any()
 
 
 def test_an_exposure_in_an_arm_without_share_is_a_mismatch_at_once():

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.analysis.send_time.evaluation import MINIMUM_EFFECTIVE, evaluate_send_times
+from pipeline.analysis.send_time.evaluation import evaluate_send_times
 
 TONIGHT = date(2026, 3, 1)
 PROFILES = pl.DataFrame(
@@ -58,6 +58,24 @@ def test_snips_of_equal_propensities_is_the_ratio_of_two_rates():
     assert (row["recommended_sends"], row["current_sends"], row["effective_sends"]) == (1_000, 1_000, 1_000.0)
 
 
+def test_the_need_is_that_of_an_interval_of_ten_percent():
+    """As many more messages as are said: the interval then reaches 10% to either side."""
+    few = evaluate(messages((300, 1_000), (200, 1_000)))["snips"]
+    times = 1 + few["randomised_sends_needed"] / 2_000
+    more = [round(count * times) for count in (300, 1_000, 200, 1_000)]
+    many = evaluate(messages((more[0], more[1]), (more[2], more[3])))["snips"]
+    assert (1 + many["engagement_lift_high"]) / (1 + many["engagement_lift"]) == pytest.approx(1.1, abs=1e-3)
+    assert many["randomised_sends_needed"] < 10
+
+
+def test_before_the_first_draw_the_need_comes_from_the_rate_and_the_number_of_hours():
+    """With 1 in 12 messages at either hour and a rate of 20%: n / 12 each, and 2 x (.8 / .2) / (n / 12) = error^2."""
+    logged = messages((200, 1_000), (200, 1_000), propensity=None)
+    row = evaluate_send_times(logged, subscribers(2_000), PROFILES, hours=12, as_of_day=TONIGHT).row(0, named=True)
+    error = np.log(1.1) / 1.959964
+    assert row["randomised_sends_needed"] == pytest.approx(12 * 2 * 4 / error**2, rel=1e-4)
+
+
 def test_doubly_robust_agrees_where_hours_are_balanced():
     rows = evaluate(messages((300, 1_000), (200, 1_000)))
     assert rows["doubly robust"]["engagement_lift"] == pytest.approx(rows["snips"]["engagement_lift"], abs=1e-9)
@@ -98,6 +116,5 @@ def test_too_few_messages_give_no_number_and_a_need(logged):
         assert row["status"] == "cannot be estimated"
         assert row["engagement_lift"] is None
         assert not row["is_lift_shown"]
-        needs_more = row["effective_sends"] < MINIMUM_EFFECTIVE
-        assert (row["randomised_sends_needed"] > 0) == needs_more
+        assert row["randomised_sends_needed"] > 0
         assert row["exploration_share"] > 0

@@ -7,7 +7,13 @@ import polars as pl
 import pytest
 
 from pipeline.analysis.send_time.evaluation import evaluate_send_times
-from pipeline.analysis.send_time.exploration import PERIOD_DAYS, assign_hours, logged_assignments, sent_as_assigned
+from pipeline.analysis.send_time.exploration import (
+    PERIOD_DAYS,
+    assign_hours,
+    logged_assignments,
+    sent_as_assigned,
+    with_draws,
+)
 from pipeline.analysis.send_time.profiles import HOURS
 from pipeline.common.time import HOUR_US, day_number, start_of_day_us
 
@@ -26,6 +32,7 @@ def subscribers(count: int, recommended: int | None = BEST) -> pl.DataFrame:
         recommended_local_hour=pl.lit(recommended, dtype=pl.Int64),
         current_local_hour=pl.lit(NOW, dtype=pl.Int64),
         cluster_id=pl.lit(0, dtype=pl.Int64),
+        fallback_level=pl.lit("subscriber"),
     )
 
 
@@ -82,10 +89,53 @@ def test_a_draw_stands_for_its_period_and_is_another_in_the_next() -> None:
     assert both == pytest.approx(0.25, abs=0.04)
 
 
-def test_those_never_mailed_are_only_explored() -> None:
-    drawn = assign_hours(subscribers(1_000, None), NOTHING, share=0.3, allowed=range(HOURS), as_of_day=TONIGHT)
+@pytest.mark.parametrize(
+    "people",
+    [
+        subscribers(1_000, None).with_columns(
+            fallback_level=pl.lit("current hour"), current_local_hour=pl.lit(None, dtype=pl.Int64)
+        ),
+        subscribers(1_000, NOW).with_columns(fallback_level=pl.lit("current hour")),
+        subscribers(1_000, NOW),
+    ],
+    ids=["never mailed", "no hour known", "today's hour best"],
+)
+def test_those_without_a_better_hour_are_only_explored(people: pl.DataFrame) -> None:
+    drawn = assign_hours(people, NOTHING, share=0.3, allowed=range(HOURS), as_of_day=TONIGHT)
     assert drawn["is_randomised"].all()
     assert drawn["choice_probability"].unique().to_list() == pytest.approx([0.3 / HOURS])
+    assert drawn["drawn_local_hour"].equals(drawn["assigned_local_hour"])
+
+
+def test_who_was_drawn_before_gets_todays_hour_back() -> None:
+    people = subscribers(1_000, NOW).with_columns(fallback_level=pl.lit("current hour"))
+    first = assign_hours(people, NOTHING, share=0.3, allowed=ALLOWED, as_of_day=TONIGHT)
+    later = TONIGHT + timedelta(days=PERIOD_DAYS)
+    second = assign_hours(people, written(first, TONIGHT), share=0.3, allowed=ALLOWED, as_of_day=later)
+    back = second.filter(~pl.col("is_randomised"))
+    assert set(back["subscriber_key"]) == set(first["subscriber_key"]) - set(
+        second.filter("is_randomised")["subscriber_key"]
+    )
+    assert set(back["drawn_local_hour"]) == set(back["assigned_local_hour"]) == {NOW}
+
+
+def test_while_hours_are_only_drawn_nobody_is_moved_to_a_recommended_one() -> None:
+    drawn = assign_hours(subscribers(1_000), NOTHING, share=0.3, allowed=ALLOWED, as_of_day=TONIGHT)
+    led = drawn.filter(~pl.col("is_randomised"))
+    assert led.height > 600
+    assert led["drawn_local_hour"].null_count() == led.height
+
+
+def test_messages_at_drawn_hours_are_evidence_and_those_at_recommended_hours_are_not() -> None:
+    assigned = assign_hours(subscribers(200), NOTHING, share=0.5, allowed=ALLOWED, as_of_day=TONIGHT)
+    tomorrow = TONIGHT + timedelta(days=1)
+    sends, log = mailed(assigned, tomorrow), log_of(assigned)
+    told = sent_as_assigned(sends, log, written(assigned, TONIGHT), followed=followed(TONIGHT))
+    marked = with_draws(sends, log, told)
+    lots = assigned.filter("is_randomised")["subscriber_key"]
+    assert set(marked.filter("is_drawn")["subscriber_key"]) == set(lots)
+    unfollowed = sent_as_assigned(sends, log, NOTHING, followed=followed(None))
+    assert not with_draws(sends, log, unfollowed)["is_drawn"].any()
 
 
 def test_only_messages_sent_as_assigned_before_have_a_propensity() -> None:

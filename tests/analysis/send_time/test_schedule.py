@@ -57,6 +57,19 @@ def test_each_cluster_gets_its_best_hour_and_newcomers_keep_theirs():
     assert rows["status"].to_list() == ["not enough data", "ok", "ok"]
 
 
+def test_an_hour_of_which_nothing_is_known_is_used_only_where_a_cap_leaves_no_other():
+    ratio = pl.when(pl.col("local_hour").is_in([9, 10])).then("engagement_ratio")
+    known = PROFILES.with_columns(engagement_ratio=ratio)
+    audience = people(30).select("subscriber_key", workflow_id=pl.lit("w"), step_id=pl.lit("s"))
+    found = {}
+    for cap in (20, 12):
+        constraints = pl.DataFrame([("w", "s", None, None, None, cap)], schema=CONSTRAINTS, orient="row")
+        rows = schedule_sends(audience, people(30), known, constraints, as_of_day=TONIGHT)
+        found[cap] = rows.group_by(pl.col("engagement_ratio").is_null()).agg(pl.col("subscribers").sum()).rows()
+    assert found[20] == [(False, 30)]
+    assert sorted(found[12]) == [(False, 24), (True, 6)]
+
+
 def test_quiet_hours_over_midnight_and_allowed_days_hold():
     rows = schedule(people(30, 20), quiet=(20, 9), weekdays=[4, 0])
     assert rows["local_hour"].to_list() == [9, 19]

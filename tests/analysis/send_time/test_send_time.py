@@ -9,7 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from pipeline.analysis.send_time.profiles import HOURS, fit_profiles, hour_counts
 from pipeline.analysis.send_time.rates import PSEUDO_EXPECTED, cluster_rates, exposure, membership
-from pipeline.analysis.send_time.subscribers import MINIMUM_SENDS, analyse_send_times
+from pipeline.analysis.send_time.subscribers import MINIMUM_SENDS, SendTimes, analyse_send_times, with_zones
 from tests.acceptance.simulations import send_time as simulation
 from tests.worlds.send_times import population
 
@@ -54,7 +54,7 @@ def test_cluster_rates_are_exposure_corrected_and_shrunk(world):
     """An hour in a cluster: (engaged + 60 x account's ratio) / (expected + 60), recomputed with Polars."""
     counts = hour_counts(world.hours)
     cluster = fit_profiles(counts).cluster
-    exposed = exposure(world.sends, counts.subscriber_key)
+    exposed = exposure(world.sends.with_columns(is_drawn=False), counts.subscriber_key)
     rates = cluster_rates(exposed, cluster, int(cluster.max()) + 1)
     people = pl.DataFrame({"subscriber_key": counts.subscriber_key, "cluster": cluster, "rate": exposed.rate})
     rows = world.sends.join(people, on="subscriber_key")
@@ -85,7 +85,7 @@ def test_clusters_find_the_kinds_of_day(world):
 def test_membership_is_a_probability(world):
     counts = hour_counts(world.hours)
     profiles = fit_profiles(counts)
-    exposed = exposure(world.sends, counts.subscriber_key)
+    exposed = exposure(world.sends.with_columns(is_drawn=False), counts.subscriber_key)
     weights = membership(exposed, profiles, cluster_rates(exposed, profiles.cluster, len(profiles.centres)))
     np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=1e-5)
 
@@ -105,6 +105,31 @@ def test_few_sends_keep_todays_hour_and_say_so(world, sends):
     assert row["confidence_probability"] is None
 
 
+@pytest.mark.parametrize("behaviour", [0.0, 1.0])
+def test_where_all_mail_went_out_at_one_hour_nobody_is_moved(behaviour: float):
+    """Hours that were never used are unknown, whatever people do at them."""
+    told = {"subscribers": 1_000, "sends": 20, "single_hour": 10, "randomised_share": 0.0}
+    world = population(np.random.default_rng(6), behaviour_per_send=behaviour, **told)
+    found = analyse_send_times(world.hours, world.sends, as_of_day=TONIGHT)
+    assert found.subscribers.select("recommended_local_hour", "fallback_level", "status").unique().rows() == [
+        (10, "current hour", "unknown hours")
+    ]
+    known = found.profiles.filter(pl.col("engagement_ratio").is_not_null())
+    assert set(known["local_hour"]) == {10}
+    assert set(found.clusters["best_local_hour"]) == {10}
+
+
+def test_without_behaviour_only_drawn_hours_move_anybody():
+    world = population(np.random.default_rng(6), subscribers=1_000, sends=30, behaviour_per_send=0.0)
+    moved = {}
+    for is_told in (False, True):
+        sends = world.sends.with_columns(is_drawn=pl.col("is_randomised") & is_told)
+        rows = analyse_send_times(world.hours, sends, as_of_day=TONIGHT).subscribers
+        moved[is_told] = (rows["recommended_local_hour"] != rows["current_local_hour"]).mean()
+    assert moved[False] == 0
+    assert moved[True] > 0.5
+
+
 def test_only_allowed_hours_are_recommended(world):
     allowed = [9, 10, 18]
     rows = analyse_send_times(world.hours, world.sends, as_of_day=TONIGHT, allowed_hours=allowed).subscribers
@@ -120,6 +145,7 @@ def test_no_rows_no_engagement_and_engagement_always():
     empty = analyse_send_times(pl.DataFrame(schema=HISTOGRAM), pl.DataFrame(schema=SENDS), as_of_day=TONIGHT)
     assert (empty.clusters.height, empty.profiles.height, empty.subscribers.height) == (0, 0, 0)
     never = analyse_send_times(*mailed(30), as_of_day=TONIGHT)
+    assert never.clusters.item(0, "best_local_hour") is None
     assert never.subscribers.item(0, "status") == "no engagement"
     assert never.subscribers.item(0, "recommended_local_hour") == 9
     always = analyse_send_times(*mailed(30, engaged=30), as_of_day=TONIGHT)
@@ -162,3 +188,18 @@ def test_the_day_of_the_week_is_folded_away():
 def test_acceptance_in_small():
     missed = [check for check in simulation.run(scale=0.1) if not check.holds]
     assert not missed
+
+
+def test_everybody_has_the_weekday_of_their_cluster(result: SendTimes) -> None:
+    days = dict(result.clusters.select("cluster_id", "best_local_weekday").iter_rows())
+    own = result.subscribers.select("cluster_id", "best_local_weekday").unique()
+    assert dict(own.iter_rows()) == {cluster: days[cluster] for cluster in own["cluster_id"]}
+
+
+def test_hours_are_told_with_the_zone_that_they_are_in(result: SendTimes) -> None:
+    found = result.subscribers
+    first, *others = found["subscriber_key"]
+    zones = pl.DataFrame({"subscriber_key": [first, -1], "zone": ["Asia/Kolkata", "UTC"]})
+    told = with_zones(found, zones)
+    assert told["subscriber_key"].to_list() == [first, *others]
+    assert told["time_zone"].to_list() == ["Asia/Kolkata", *[None] * len(others)]

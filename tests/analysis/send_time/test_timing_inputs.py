@@ -35,11 +35,12 @@ def assigned(**columns: object) -> pl.DataFrame:
         "from_step_key": 1,
         "to_step_key": 2,
         "day": DAY - HORIZON,
+        "entry_day": DAY - HORIZON,
         "assigned_delay_hours": 24,
         "is_delay_randomised": True,
         "segment": "none",
-        "converted_days": -1,
-        "subscribers": 1,
+        "entrants": 1,
+        "conversions": 0,
     }
     return pl.DataFrame({name: columns.get(name, [value]) for name, value in row.items()}, strict=False)
 
@@ -49,19 +50,20 @@ def outcomes(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def test_only_those_whose_horizon_has_passed_count() -> None:
-    frame = pl.concat([assigned(), assigned(day=[DAY - HORIZON + 1])])
+    frame = pl.concat([assigned(), assigned(entry_day=[DAY - HORIZON + 1])])
     assert outcomes(frame)["entrants"].to_list() == [1]
 
 
 def test_a_conversion_counts_up_to_the_horizon_for_everyone_who_entered() -> None:
-    frame = pl.concat([assigned(converted_days=[days]) for days in (-1, 0, HORIZON, HORIZON + 1)])
-    [row] = outcomes(frame).to_dicts()
+    days = [DAY - HORIZON + later for later in (0, HORIZON, HORIZON + 1)]
+    converted = [assigned(day=[day], entrants=[0], conversions=[1]) for day in days]
+    [row] = outcomes(pl.concat([assigned(entrants=[4]), *converted])).to_dicts()
     assert (row["entrants"], row["conversions"]) == (4, 2)
     assert (row["workflow_id"], row["from_step_id"], row["to_step_id"]) == ("w", "a", "b")
 
 
 def test_blocks_of_four_weeks_and_the_lot_are_kept_apart() -> None:
-    early = assigned(day=[DAY - HORIZON - BLOCK_DAYS])
+    early = assigned(entry_day=[DAY - HORIZON - BLOCK_DAYS])
     chosen = assigned(is_delay_randomised=[False])
     assert outcomes(pl.concat([assigned(), early, chosen])).height == 3
 

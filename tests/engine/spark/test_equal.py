@@ -25,7 +25,7 @@ def address(tmp_path_factory: pytest.TempPathFactory):
 
 def build_on_spark(address: str, connection, root: Path) -> None:
     with open_cluster(address, root / "exchange") as cluster:
-        build_all(Engine(connection, SQL_DIR, root, PARAMETERS, cluster=cluster))
+        build_all(Engine(connection, SQL_DIR, root, PARAMETERS, 2**30, cluster))
 
 
 def test_three_nights_some_told_late_give_the_rows_of_duckdb(address: str, tmp_path: Path):
@@ -46,7 +46,7 @@ def test_a_night_whose_cluster_loses_the_lake_is_made_good_by_the_next(address: 
         night.write(Lake(root))
     on_spark, on_duckdb = connect(dimensions(SUBSCRIBERS)), connect(dimensions(SUBSCRIBERS))
     with open_cluster(address, tmp_path / "exchange") as cluster:
-        cut_short = Engine(on_spark, SQL_DIR, root, PARAMETERS, cluster=cluster)
+        cut_short = Engine(on_spark, SQL_DIR, root, PARAMETERS, 2**30, cluster)
         cut_short.build("core.sends")
         (root / "events").rename(away)
         with pytest.raises(SourceError, match="DRIPTUNE_ENGINE, view lake_events") as told:

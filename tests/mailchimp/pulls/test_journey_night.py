@@ -92,7 +92,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
             made.steps["7"][3]["delay_time"] = 96 * 3600
             if night == SECOND:
                 made.instead[PLACE] = 403
-        findings = [one for one in diagnosis(settings) if one[1].startswith("journeys")]
+        findings = [one for one in diagnosis(settings, ignore) if one[1].startswith("journeys")]
     return Nights(*told, findings)
 
 

@@ -14,7 +14,9 @@ from pipeline.optimizations.account.writing import NotApplicableError, NotConfir
 from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.changes import Outcome
 from pipeline.optimizations.ledger import Ledger
+from pipeline.optimizations.record import Proposal
 from pipeline.optimizations.review import DecisionRefusedError, Seen
+from pipeline.schemas.vocabulary import LedgerEventType as EventType
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.optimizations.conftest import NOW, POLICY, proposal
 from tests.worlds.writing import (
@@ -255,6 +257,37 @@ def test_those_kept_out_are_marked_before_a_person_makes_the_change(ledger: Ledg
     done = review.mark_done(ledger, POLICY, Seen.of(ledger.record(marked.optimization_id)), actor="mara", now=NOW)
     assert (done.status, done.applied_day) == (Status.APPLIED, NOW.date())
     assert done.details["held_out"] == int(out[: PEOPLE - 50].sum())
+
+
+def shrunk(ledger: Ledger, made: Proposal, share: float) -> None:
+    stands = ledger.record(made.optimization_id)
+    payload = {"watched_from_day": FIRST_DAY.isoformat(), "watch_share": share}
+    event, revision = EventType.HOLDOUT_SHRUNK, stands.revision
+    ledger.append(made.optimization_id, event, actor="driptune", now=NOW, expected_revision=revision, payload=payload)
+
+
+@pytest.mark.parametrize(
+    ("made", "field", "stays"), [(hours(), "SENDHOUR", None), (winner(), "ARM", "A"), (by_hand(), "KEEP", "out")]
+)
+def test_those_who_are_let_in_after_the_answer_get_the_change(
+    ledger: Ledger, made: Proposal, field: str, stays: str | None
+) -> None:
+    approved(ledger, made)
+    account = InMemoryAccount()
+    applied = apply(ledger, made, account)
+    if made.is_by_hand:
+        review.mark_done(ledger, POLICY, Seen.of(applied), actor="mara", now=NOW)
+    was_out, is_out = (is_held_out(pl.Series(range(PEOPLE)), made.optimization_id, share) for share in (0.1, 0.05))
+    others = {key: account.fields[field].get(key) for key in range(PEOPLE) if not was_out[key]}
+    shrunk(ledger, made, 0.05)
+    let_in = int((was_out & ~is_out).sum())
+    assert keep_in_step(ledger, made.optimization_id, account, TABLES, now=NOW).written == let_in
+    assert keep_in_step(ledger, made.optimization_id, account, TABLES, now=NOW).written == 0
+    held = {key: account.fields[field].get(key) for key in range(PEOPLE)}
+    assert {held[key] for key in range(PEOPLE) if is_out[key]} == {stays}
+    assert {key: held[key] for key in others} == others
+    wanted = {key: str(key % 24) if field == "SENDHOUR" else "B" if field == "ARM" else "" for key in range(PEOPLE)}
+    assert all(held[key] == wanted[key] for key in range(PEOPLE) if was_out[key] and not is_out[key])
 
 
 @pytest.mark.parametrize("place", PLACES)

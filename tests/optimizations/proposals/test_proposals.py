@@ -224,6 +224,19 @@ def test_a_lift_of_hours_is_promised_only_once_it_is_known() -> None:
     assert exploring.optimization_id != known.optimization_id
 
 
+def test_where_no_better_hour_is_known_hours_are_drawn_and_nothing_more() -> None:
+    """All mail went out at 9, so nobody knows what another hour would bring."""
+    tables = send_times(randomised_sends_needed=81_000)
+    unknown = {"fallback_level": pl.lit("current hour"), "recommended_local_hour": pl.lit(9, dtype=pl.Int64)}
+    [found] = proposed({**tables, "subscriber_send_times": tables["subscriber_send_times"].with_columns(**unknown)})
+    [moving] = proposed(tables)
+    assert found.title == "Draw the hour of mail for 1 subscribers"
+    assert (found.after["column"], moving.after["column"]) == ("drawn_local_hour", "assigned_local_hour")
+    assert found.expected_lift is None
+    assert "81,000 further messages at hours drawn by lot until the lift is known" in found.evidence["summary"]
+    assert found.optimization_id != moving.optimization_id
+
+
 def test_hours_come_with_the_steps_to_build_and_the_day_to_write_down() -> None:
     [found] = proposed(send_times())
     told = " ".join(found.after["instructions"])
@@ -232,13 +245,17 @@ def test_hours_come_with_the_steps_to_build_and_the_day_to_write_down() -> None:
 
 
 def test_a_delay_to_be_tested_promises_nothing() -> None:
-    [found] = proposed(a_delay(action="test", identification="observational"))
-    assert found.expected_lift is None
+    untold = {"improvement": None, "improvement_low": None, "improvement_high": None}
+    [found] = proposed(a_delay(action="test", identification="observational", **untold))
+    assert found.expected_lift is found.evidence["effect"] is None
+    assert (
+        "takes 900 conversions, at today's pace about 40 days. No improvement is promised" in found.evidence["summary"]
+    )
     assert (found.holdout_share, found.measure, found.after.get("field")) == (0.0, None, None)
 
 
 def test_where_one_delay_alone_was_used_and_enough_enter_a_test_of_several_is_proposed() -> None:
-    """The rows are those of the analysis itself: 12,000 people who all waited 48 hours."""
+    """The rows are those of the analysis itself: 12,000 people who all waited 48 hours, of whom 1,230 converted."""
     outcomes = pl.DataFrame(
         {
             "workflow_id": "welcome", "from_step_id": "hello", "to_step_id": "tips", "assigned_delay_hours": 48,
@@ -251,7 +268,9 @@ def test_where_one_delay_alone_was_used_and_enough_enter_a_test_of_several_is_pr
     [made] = proposed({"delay_recommendations": found.recommendations, "delay_curves": found.curves})
     assert made.after["delays_hours"] == [24, 48, 96]
     assert (made.expected_lift, made.holdout_share, made.is_all_by_hand) == (None, 0.0, True)
-    few = analyse_delays(outcomes.head(1), now, as_of_day=date(2026, 6, 29))
+    assert "at today's pace about 41 days" in made.evidence["summary"]
+    fewer = outcomes.with_columns(pl.col("conversions") // 6)
+    few = analyse_delays(fewer, now, as_of_day=date(2026, 6, 29))
     assert proposed({"delay_recommendations": few.recommendations, "delay_curves": few.curves}) == []
 
 

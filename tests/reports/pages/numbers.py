@@ -52,6 +52,6 @@ def _values(name: str, table: pl.DataFrame, source: str, workflow_id: str | None
     if name == "delay_curves":
         yield from rows["ratio_to_current"].drop_nulls() - 1
     if name == "workflow_metrics" and workflow_id is None:
-        total = rows.select(selectors.integer().sum()).row(0, named=True)
+        total = rows.select((selectors.integer() | selectors.decimal()).sum()).row(0, named=True)
         yield from map(float, total.values())
         yield from (total[rate.numerator] / max(total[rate.denominator], 1) for rate in HEADLINE_RATES)

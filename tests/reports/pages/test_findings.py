@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from pipeline.reports.pages.site import file_name, write_pages
+from tests.reports.pages.numbers import unfounded
 from tests.worlds.published import TONIGHT, Tables, a_winner, account, an_anomaly, row, somebody_stuck
 
 SILENCE = {"anomaly_kind": "silence", "metric_kind": "volume", "value": 0.0, "expected_value": 28.8, "scope": "step"}
@@ -86,3 +87,26 @@ def test_people_who_are_stuck_and_a_winner_are_told_after_what_is_wrong(tmp_path
         ("doubtful", "1 person is stuck; the most frequent cause: queue stall (1)"),
         ("good", "hello: arm B won its test; expect +25% (+5% to +50%)"),
     ]
+
+
+def test_every_arm_of_a_test_stands_against_its_control_on_the_last_night(tmp_path: Path) -> None:
+    rates = {"metric_mean": 0.08, "metric_mean_low": 0.05, "metric_mean_high": 0.11, "control_metric_mean": 0.05}
+    rates |= {"control_metric_mean_low": 0.03, "control_metric_mean_high": 0.08, "lift": 0.6}
+    rates |= {"lift_low": 0.1, "lift_high": 1.2, "is_significant": True, "control_exposures": 870}
+    looks = [
+        row("experiment_results", experiment_id="subject", metric="conversion", role="primary", kind="rate", arm="B",
+            as_of_day=TONIGHT - timedelta(days=age), exposures=exposures, **rates)
+        for age, exposures in ((1, 810), (0, 900))
+    ]  # fmt: skip
+    tables = account([("welcome", "Welcome")]) | a_winner() | {"experiment_results": pl.concat(looks)}
+    write_pages(tables, [], tmp_path / "reports")
+    text = (tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8")
+    [found] = re.findall(r'<section id="arms"(.*?)</section>', text, re.DOTALL)
+    [line] = re.findall(r"<tr>(<td.*?)</tr>", found)
+    told = [html.unescape(re.sub(r"<[^>]+>", "", cell)) for cell in re.findall(r"<td[^>]*>(.*?)</td>", line)]
+    assert told == [
+        "subject", "conversion (primary)", "B", "900", "8.0% (5.0% to 11.0%)", "870", "5.0% (3.0% to 8.0%)",
+        "+60% (+10% to +120%)", "shown",
+    ]  # fmt: skip
+    assert "subject: arm B won" in text
+    assert unfounded(text, tables, "welcome") == []

@@ -156,7 +156,9 @@ def test_a_decision_shows_its_promise_beside_what_it_brought(tmp_path: Path) -> 
     )
     realised = {"realised_lift": 0.22, "realised_lift_low": 0.05, "realised_lift_high": 0.41, "outcome": "works"}
     counts = {"exposures": 8_100, "held_out_exposures": 900, "first_day": date(2026, 6, 2)}
-    night = harm_done(optimization_id=kept.optimization_id, **realised, **counts)["realised_lift"]
+    answer = {"answered_day": date(2026, 6, 20), "answered_lift": 0.24}
+    answer |= {"answered_lift_low": 0.03, "answered_lift_high": 0.5}
+    night = harm_done(optimization_id=kept.optimization_id, **realised, **counts, **answer)["realised_lift"]
     tables = {**account([("welcome", "Welcome")]), "realised_lift": night}
     write_pages(tables, [kept, unmeasured, refused], tmp_path / "reports")
     text = html.unescape((tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8"))
@@ -164,6 +166,7 @@ def test_a_decision_shows_its_promise_beside_what_it_brought(tmp_path: Path) -> 
     rows = [re.sub(r"<[^>]+>", "|", line) for line in re.findall(r"<tr>(.*?)</tr>", found)]
     [told] = [line for line in rows if "+30%" in line]
     assert "+22% (+5% to +41%): works" in told
+    assert "on 2026-06-20: +24% (+3% to +50%)" in told
     assert "conversion of 8,100 with it and 900 kept out, since 2026-06-02" in told
     assert any("+10%" in line and "not measured" in line for line in rows)
     assert any("rejected" in line and "too soon" in line and "not measured" not in line for line in rows)

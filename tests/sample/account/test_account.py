@@ -36,27 +36,25 @@ def test_equal_seeds_give_equal_accounts_and_others_do_not(account: SampleAccoun
 
 
 def machine_clicks(view: View, shared_recipients: int) -> pl.DataFrame:
-    """The three rules of the glossary over what the API shows, as plainly as they can be written."""
+    """The rules of the glossary over what the API shows, as plainly as they can be written."""
     seen = view.activity.filter((pl.col("action") == "click") & (pl.col("link") != "unsubscribe"))
     seen = seen.join(view.messages.select("campaign_id", "subscriber", "sent_us"), on=["campaign_id", "subscriber"])
+    lag = pl.col("occurred_us") - pl.col("sent_us")
     seen = seen.with_columns(
-        rivals=pl.col("subscriber").n_unique().over("ip", pl.col("occurred_us") // DAY_US),
+        rivals=pl.col("subscriber").n_unique().over("ip", pl.col("sent_us") // DAY_US),
+        late=(lag >= 1_800 * SECOND_US).mean().over("ip", pl.col("sent_us") // DAY_US),
         all_links=pl.col("link").n_unique().over("campaign_id"),
     )
-    scanned = machine_bursts(seen)
-    return seen.with_columns(
-        is_machine=pl.col("is_filtered")
-        | (pl.col("occurred_us") - pl.col("sent_us") < 5 * SECOND_US)
-        | (pl.col("rivals") >= shared_recipients)
-        | scanned
-    )
+    is_scanner = (pl.col("rivals") >= shared_recipients) & (pl.col("late") <= 0.05) & (lag < 1_800 * SECOND_US)
+    is_machine = pl.col("is_filtered") | (lag < 60 * SECOND_US) | is_scanner | machine_bursts(seen)
+    return seen.with_columns(is_machine=is_machine)
 
 
 def machine_bursts(seen: pl.DataFrame) -> pl.Series:
-    """Clicks that are part of all links of the message within ten seconds, by trying every start."""
+    """Clicks that are part of all three links of the message within twenty seconds, by trying every start."""
     keys = ["campaign_id", "subscriber"]
     pairs = seen.with_row_index("click").join(seen.select(*keys, "occurred_us", "link"), on=keys, suffix="_next")
-    near = pairs.filter((pl.col("occurred_us_next") - pl.col("occurred_us")).is_between(0, 10 * SECOND_US))
+    near = pairs.filter((pl.col("occurred_us_next") - pl.col("occurred_us")).is_between(0, 20 * SECOND_US))
     starts = near.group_by("click", "all_links").agg(pl.col("link_next").n_unique().alias("links"))
     starts = starts.filter(pl.col("links") == pl.col("all_links"))["click"]
     scanned = near.filter(pl.col("click").is_in(starts.to_list())).select(

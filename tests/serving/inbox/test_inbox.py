@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from pipeline.schemas.vocabulary import LedgerEventType as EventType
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.serving.guard import Guard
 from pipeline.serving.inbox.app import PREFIX, Inbox
-from pipeline.serving.inbox.sessions import COOKIE, LINK_SECONDS, Sessions
+from pipeline.serving.inbox.links import LINK_SECONDS, READER, Links
+from pipeline.serving.inbox.sessions import COOKIE, Sessions
 from tests.optimizations.conftest import proposal
 from tests.worlds.published import row
 
@@ -56,25 +57,31 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def sessions(clock: Clock) -> Sessions:
-    return Sessions(clock)
+def links(tmp_path: Path, clock: Clock) -> Links:
+    return Links(tmp_path / "logins", clock)
+
+
+@pytest.fixture
+def sessions() -> Sessions:
+    return Sessions()
 
 
 def browser(
     ledger: Ledger,
     sessions: Sessions,
+    links: Links,
     policy: ApprovalPolicy = POLICY,
     preview: Callable[[str], ChangePlan] = lambda subject: ChangePlan(()),
     realised: pl.DataFrame = empty(RealisedLift),  # noqa: B008 - a frame without rows never changes
 ) -> TestClient:
-    app = Guard(Inbox(ledger, lambda: policy, sessions, lambda: realised, preview).app(), frozenset({HOST}))
+    app = Guard(Inbox(ledger, lambda: policy, sessions, links, lambda: realised, preview).app(), frozenset({HOST}))
     return TestClient(app, base_url=f"http://{HOST}")
 
 
 @pytest.fixture
-def mara(ledger: Ledger, sessions: Sessions) -> TestClient:
-    client = browser(ledger, sessions)
-    entered = client.post(f"{PREFIX}/login", data={"token": sessions.link_token("mara")})
+def mara(ledger: Ledger, sessions: Sessions, links: Links) -> TestClient:
+    client = browser(ledger, sessions, links)
+    entered = client.post(f"{PREFIX}/login", data={"token": links.issue("mara")})
     assert entered.status_code == 200
     return client
 
@@ -94,61 +101,75 @@ def decide(client: TestClient, subject: str, decision: str, form: str | None = N
     return client.post(f"{PREFIX}/{subject}", data={"form": form, "decision": decision, **more})
 
 
-def test_without_a_link_nothing_is_shown(ledger: Ledger, sessions: Sessions) -> None:
+def test_without_a_link_nothing_is_shown(ledger: Ledger, sessions: Sessions, links: Links) -> None:
     subject = propose(ledger)
-    client = browser(ledger, sessions)
+    client = browser(ledger, sessions, links)
     for path in (f"{PREFIX}/", f"{PREFIX}/{subject}"):
         answer = client.get(path)
         assert answer.status_code == 401
         assert "Forty-eight" not in answer.text
 
 
-def test_a_link_lets_in_once_and_not_for_ever(ledger: Ledger, sessions: Sessions, clock: Clock) -> None:
-    token = sessions.link_token("mara")
-    first, second, late = (browser(ledger, sessions) for _ in range(3))
+def test_a_link_lets_in_once_and_not_for_ever(ledger: Ledger, sessions: Sessions, links: Links, clock: Clock) -> None:
+    token = links.issue("mara")
+    first, second, late = (browser(ledger, sessions, links) for _ in range(3))
     assert "lets you in once" in first.get(f"{PREFIX}/login?token={token}").text
     assert first.post(f"{PREFIX}/login", data={"token": token}).status_code == 200
     assert second.post(f"{PREFIX}/login", data={"token": token}).status_code == 403
-    old = sessions.link_token("mara")
+    old = links.issue("mara")
     clock.now = LINK_SECONDS + 1
     assert late.post(f"{PREFIX}/login", data={"token": old}).status_code == 403
 
 
-def test_the_cookie_is_kept_from_scripts_and_other_sites(ledger: Ledger, sessions: Sessions) -> None:
-    client = browser(ledger, sessions)
-    entered = client.post(f"{PREFIX}/login", data={"token": sessions.link_token("mara")}, follow_redirects=False)
+def test_the_cookie_is_kept_from_scripts_and_other_sites(ledger: Ledger, sessions: Sessions, links: Links) -> None:
+    client = browser(ledger, sessions, links)
+    entered = client.post(f"{PREFIX}/login", data={"token": links.issue("mara")}, follow_redirects=False)
     cookie = entered.headers["set-cookie"].lower()
     assert all(part in cookie for part in ("httponly", "samesite=strict", f"path={PREFIX}"))
 
 
 @pytest.mark.parametrize(
-    ("outcome", "words"), [("works", "It works"), ("harm", "It does harm"), ("measuring", "Still measuring")]
+    ("outcome", "words"),
+    [
+        ("works", "It works"),
+        ("harm", "It does harm"),
+        ("measuring", "Still measuring"),
+        ("ended without an answer", "The plan has ended without an answer"),
+    ],
 )
 def test_what_a_change_brought_stands_beside_its_promise(
-    ledger: Ledger, sessions: Sessions, outcome: str, words: str
+    ledger: Ledger, sessions: Sessions, links: Links, outcome: str, words: str
 ) -> None:
     subject = propose(ledger)
     night = {"optimization_id": subject, "metric": "conversion", "role": "primary", "is_latest": True, "status": "ok"}
     lifts = {"promised_lift": 0.3, "promised_lift_low": None, "promised_lift_high": None}
     lifts |= {"realised_lift": 0.21, "realised_lift_low": 0.12, "realised_lift_high": 0.34}
+    lifts |= {"answered_day": None, "expected_answer_day": date(2026, 8, 9)}
     brought = row("realised_lift", **night, **lifts, outcome=outcome, exposures=12_345)
-    client = browser(ledger, sessions, realised=brought)
-    client.post(f"{PREFIX}/login", data={"token": sessions.link_token("mara")})
+    client = browser(ledger, sessions, links, realised=brought)
+    client.post(f"{PREFIX}/login", data={"token": links.issue("mara")})
     page = client.get(f"{PREFIX}/{subject}").text
     assert words in page
     assert "+21% (+12% to +34%)" in page
     assert "12,345 people" in page
+    assert "expected by 2026-08-09" in page
     decide(client, subject, "reject", reason="No.")
-    assert f"+21% (+12% to +34%) · {outcome}" in client.get(f"{PREFIX}/").text
+    listed = client.get(f"{PREFIX}/").text
+    assert f"+21% (+12% to +34%) · {outcome}" in listed
+    assert "expected by 2026-08-09" in listed
 
 
 WRITES_B = {"apply_kind": ApplyKind.MEMBER_FIELDS, "after": {"field": "SUBJECT", "value": "B", "holdout_value": "A"}}
 
 
-def test_what_would_be_written_is_shown_before_anybody_decides(ledger: Ledger, sessions: Sessions) -> None:
+def test_what_would_be_written_is_shown_before_anybody_decides(
+    ledger: Ledger, sessions: Sessions, links: Links
+) -> None:
     changes = [Change(str(key), "SUBJECT", "", "B") for key in range(1_234)]
-    client = browser(ledger, sessions, preview=lambda subject: ChangePlan(tuple(changes), unchanged=7, held_out=99))
-    client.post(f"{PREFIX}/login", data={"token": sessions.link_token("mara")})
+    client = browser(
+        ledger, sessions, links, preview=lambda subject: ChangePlan(tuple(changes), unchanged=7, held_out=99)
+    )
+    client.post(f"{PREFIX}/login", data={"token": links.issue("mara")})
     subject = propose(ledger, **WRITES_B)
     page = decide(client, subject, "preview").text
     assert "1,234 to write, 7 hold the value already, 99 held out" in page
@@ -157,12 +178,12 @@ def test_what_would_be_written_is_shown_before_anybody_decides(ledger: Ledger, s
     assert decide(client, subject, "preview", form="stolen").status_code == 403
 
 
-def test_an_account_that_does_not_answer_is_told(ledger: Ledger, sessions: Sessions) -> None:
+def test_an_account_that_does_not_answer_is_told(ledger: Ledger, sessions: Sessions, links: Links) -> None:
     def unavailable(subject: str) -> ChangePlan:
         raise UnavailableError("/lists", "Mailchimp answered 503", "Try again later.")
 
-    client = browser(ledger, sessions, preview=unavailable)
-    client.post(f"{PREFIX}/login", data={"token": sessions.link_token("mara")})
+    client = browser(ledger, sessions, links, preview=unavailable)
+    client.post(f"{PREFIX}/login", data={"token": links.issue("mara")})
     answer = decide(client, propose(ledger, **WRITES_B), "preview")
     assert answer.status_code == 409
     assert "Mailchimp answered 503" in answer.text
@@ -215,11 +236,13 @@ def test_newer_evidence_is_not_approved_unseen(mara: TestClient, ledger: Ledger)
     assert ledger.record(subject).status is Status.PENDING
 
 
-def test_a_form_is_of_one_session_and_one_record(mara: TestClient, ledger: Ledger, sessions: Sessions) -> None:
+def test_a_form_is_of_one_session_and_one_record(
+    mara: TestClient, ledger: Ledger, sessions: Sessions, links: Links
+) -> None:
     subject, other = propose(ledger), propose(ledger, target="other")
     form = form_of(mara.get(f"{PREFIX}/{subject}").text)
-    noor = browser(ledger, sessions)
-    noor.post(f"{PREFIX}/login", data={"token": sessions.link_token("noor")})
+    noor = browser(ledger, sessions, links)
+    noor.post(f"{PREFIX}/login", data={"token": links.issue("noor")})
     assert decide(noor, subject, "approve", form).status_code == 403
     assert decide(mara, other, "approve", form).status_code == 403
     assert decide(mara, subject, "approve", "").status_code == 403
@@ -237,36 +260,40 @@ def test_nothing_is_decided_by_a_get_nor_from_another_site(mara: TestClient, led
     assert ledger.record(subject).status is Status.PENDING
 
 
-def test_a_made_up_cookie_is_nobody(ledger: Ledger, sessions: Sessions) -> None:
-    client = browser(ledger, sessions)
-    for cookie in ("mara", '["mara","x"]', Sessions().redeem("none") or "x.y.z"):
+def test_a_made_up_cookie_is_nobody(ledger: Ledger, sessions: Sessions, links: Links) -> None:
+    client = browser(ledger, sessions, links)
+    for cookie in ("mara", '["mara","x"]', "x.y.z"):
         client.cookies.set(sessions.cookie_name, cookie, path=PREFIX)
         assert client.get(f"{PREFIX}/").status_code == 401
 
 
-def test_planted_cookies_of_another_port_lock_nobody_out(ledger: Ledger, sessions: Sessions, mara: TestClient) -> None:
+def test_planted_cookies_of_another_port_lock_nobody_out(
+    ledger: Ledger, sessions: Sessions, links: Links, mara: TestClient
+) -> None:
     name, session = next(iter(mara.cookies.items()))
     assert name not in {Sessions().cookie_name, COOKIE}
     elsewhere = Sessions()
-    stranger = elsewhere.redeem(elsewhere.link_token("mara"))
+    stranger = elsewhere.cookie("mara")
     for planted in (f"{name}=x", f"{name}={stranger}", f'{name}="', f"{COOKIE}=x; {name}", f"{name}==;;"):
         for cookies in (f"{planted}; {name}={session}", f"{name}={session}; {planted}"):
-            answer = browser(ledger, sessions).get(f"{PREFIX}/", headers={"Cookie": cookies})
+            answer = browser(ledger, sessions, links).get(f"{PREFIX}/", headers={"Cookie": cookies})
             assert answer.status_code == 200
-        assert browser(ledger, sessions).get(f"{PREFIX}/", headers={"Cookie": planted}).status_code == 401
+        assert browser(ledger, sessions, links).get(f"{PREFIX}/", headers={"Cookie": planted}).status_code == 401
 
 
-def test_somebody_taken_off_the_list_is_out_at_once(ledger: Ledger, sessions: Sessions) -> None:
-    client = browser(ledger, sessions, ApprovalPolicy())
-    client.post(f"{PREFIX}/login", data={"token": sessions.link_token("mara")})
+def test_somebody_taken_off_the_list_is_out_at_once(ledger: Ledger, sessions: Sessions, links: Links) -> None:
+    client = browser(ledger, sessions, links, ApprovalPolicy())
+    client.post(f"{PREFIX}/login", data={"token": links.issue("mara")})
     assert client.get(f"{PREFIX}/").status_code == 401
 
 
-def test_a_trusted_proxy_says_who_it_is_only_where_it_is_named(ledger: Ledger, sessions: Sessions) -> None:
+def test_a_trusted_proxy_says_who_it_is_only_where_it_is_named(
+    ledger: Ledger, sessions: Sessions, links: Links
+) -> None:
     header = {"X-Forwarded-User": "mara"}
-    assert browser(ledger, sessions).get(f"{PREFIX}/", headers=header).status_code == 401
+    assert browser(ledger, sessions, links).get(f"{PREFIX}/", headers=header).status_code == 401
     trusting = ApprovalPolicy(approvers=POLICY.approvers, trusted_proxy_header="X-Forwarded-User")
-    assert browser(ledger, sessions, trusting).get(f"{PREFIX}/", headers=header).status_code == 200
+    assert browser(ledger, sessions, links, trusting).get(f"{PREFIX}/", headers=header).status_code == 200
 
 
 def test_names_are_text_and_nothing_runs_or_is_fetched(mara: TestClient, ledger: Ledger) -> None:
@@ -280,3 +307,33 @@ def test_names_are_text_and_nothing_runs_or_is_fetched(mara: TestClient, ledger:
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert "script-src" not in answer.headers["content-security-policy"]
     assert 'role="img"' in answer.text
+
+
+def test_a_link_of_another_process_lets_in_and_is_used_up_for_both(
+    ledger: Ledger, sessions: Sessions, links: Links, tmp_path: Path, clock: Clock
+) -> None:
+    token = Links(tmp_path / "logins", clock).issue("mara")
+    assert token not in "".join(path.name + path.read_text() for path in (tmp_path / "logins").iterdir())
+    client = browser(ledger, sessions, links)
+    assert client.post(f"{PREFIX}/login", data={"token": token}).status_code == 200
+    assert Links(tmp_path / "logins", clock).redeem(token) is None
+
+
+def test_who_may_only_look_sees_everything_and_decides_nothing(
+    ledger: Ledger, sessions: Sessions, links: Links
+) -> None:
+    subject = propose(ledger)
+    reader = browser(ledger, sessions, links, ApprovalPolicy())
+    assert reader.post(f"{PREFIX}/login", data={"token": links.issue(READER)}).status_code == 200
+    page = reader.get(f"{PREFIX}/{subject}").text
+    assert "Forty-eight" in page
+    assert "approvals.yaml" in page
+    assert 'name="decision"' not in page
+    refused = reader.post(f"{PREFIX}/{subject}", data={"decision": "approve"})
+    assert (refused.status_code, ledger.record(subject).status) == (403, Status.PENDING)
+
+
+def test_an_empty_name_of_a_proxy_is_no_reader(ledger: Ledger, sessions: Sessions, links: Links) -> None:
+    trusting = ApprovalPolicy(approvers=POLICY.approvers, trusted_proxy_header="X-Forwarded-User")
+    client = browser(ledger, sessions, links, trusting)
+    assert client.get(f"{PREFIX}/", headers={"X-Forwarded-User": ""}).status_code == 401

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.common.words import counted, lift
-from pipeline.optimizations.realised import in_a_word
+from pipeline.optimizations.realised import answer_in_words, in_a_word
 from pipeline.optimizations.record import IN_EFFECT, Record
 from pipeline.reports.pages import INBOX_PATH, cells
 from pipeline.reports.pages.model import Cell, Section
@@ -23,13 +23,14 @@ def waiting(records: Sequence[Record]) -> Section:
             Cell(str(record.proposal.risk)),
             _promised(record),
             Cell(str(record.proposal.evidence.get("summary", ""))),
+            Cell(str(record.proposal.evidence.get("answer", "not measured"))),
             Cell(f"driptune show {record.optimization_id}"),
         ]
         for record in mine
     ]
     told = counted(len(mine), "proposal waits", "proposals wait")
     words = f"{told}. Nothing changes before a person approves it." if mine else "Nothing waits."
-    header = ("proposal", "risk", "promised", "because", "evidence and decision")
+    header = ("proposal", "risk", "promised", "because", "answer", "evidence and decision")
     title, source = "Waiting for your decision", "the ledger, optimizations"
     return Section("waiting", title, words, header, rows, source=source, is_open=True)
 
@@ -57,19 +58,21 @@ def decided(records: Sequence[Record], realised: pl.DataFrame) -> Section:
         if mine
         else "Nothing has been decided yet."
     )
-    header = ("decision", "status", "by", "promised", "brought", "measured on", "reason")
+    header = ("decision", "status", "by", "promised", "brought", "answer", "measured on", "reason")
     source = "the ledger, optimizations, realised_lift"
     return Section("decided", "Decisions taken", words, header, rows, source=source, is_open=True)
 
 
 def _brought(record: Record, row: Mapping[str, Any] | None) -> list[Cell]:
     if row is None:
-        return [Cell("not measured" if record.status in IN_EFFECT else ""), Cell("")]
+        return [Cell("not measured" if record.status in IN_EFFECT else ""), Cell(""), Cell("")]
     people = f"{row['exposures']:,} with it and {row['held_out_exposures']:,} kept out"
     on = f"{row['metric'].replace('_', ' ')} of {people}, since {row['first_day']}"
+    answer = Cell(answer_in_words(row))
     if row["realised_lift"] is None:
-        return [Cell(f"{row['outcome']}: {row['status']}"), Cell(on)]
-    return [Cell(f"{cells.lift(row, 'realised_lift').text}: {row['outcome']}", row["realised_lift"]), Cell(on)]
+        return [Cell(f"{row['outcome']}: {row['status']}"), answer, Cell(on)]
+    found = Cell(f"{cells.lift(row, 'realised_lift').text}: {row['outcome']}", row["realised_lift"])
+    return [found, answer, Cell(on)]
 
 
 def _promised(record: Record) -> Cell:

@@ -1,6 +1,8 @@
 """Tests of a workflow's steps and what they say."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 
@@ -10,6 +12,7 @@ from pipeline.published.reader import Tables
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Section
+from pipeline.schemas.vocabulary import MetricKind, Verdict
 
 
 def learnings(rows: pl.DataFrame) -> Section | None:
@@ -67,6 +70,49 @@ def holdout(rows: pl.DataFrame) -> Section | None:
     return Section("holdout", "What it really adds", words, header, table, source="holdouts")
 
 
+def arms(flow: Flow, tables: Tables) -> Section | None:
+    """Every arm of every test against its control on the last night: how many people, what they did, the difference."""
+    mine = pl.col("experiment_id").is_in(flow.rows("experiment_verdicts")["experiment_id"].implode())
+    results = tables["experiment_results"].filter(mine)
+    last = results.filter(pl.col("as_of_day") == pl.col("as_of_day").max().over("experiment_id"))
+    if last.is_empty():
+        return None
+    table = [
+        [
+            Cell(row["experiment_id"]),
+            Cell(f"{row['metric'].replace('_', ' ')} ({row['role']})"),
+            Cell(row["arm"]),
+            cells.number(row["exposures"]),
+            _mean(row, "metric_mean"),
+            cells.number(row["control_exposures"]),
+            _mean(row, "control_metric_mean"),
+            cells.lift(row, "lift"),
+            Cell("shown" if row["is_significant"] else "not shown"),
+        ]
+        for row in last.sort("experiment_id", pl.col("role") != "primary", "metric", "arm").iter_rows(named=True)
+    ]
+    header = ("test", "outcome", "arm", "people", "with it", "people in the control", "in the control",
+              "difference (95%, all nights)", "a difference is")  # fmt: skip
+    words = "The last night on which each test was looked at. People count once, when their outcome is complete."
+    return Section("arms", "Arm against arm", words, header, table, source="experiment_results", is_open=True)
+
+
+def _mean(row: Mapping[str, Any], name: str) -> Cell:
+    """What the people of an arm did on average: a share, or a mean."""
+    return cells.rate(row, name) if row["kind"] == MetricKind.RATE else cells.anything(row[name])
+
+
+def _verdict(verdicts: pl.DataFrame) -> str:
+    """What the tests say, in a title: the first decision, or that there is none."""
+    decided = verdicts.filter(pl.col("decided_day").is_not_null()).sort("decided_day", descending=True)
+    if decided.is_empty():
+        return "No test has decided yet"
+    row = decided.row(0, named=True)
+    if row["verdict"] == Verdict.WINNER:
+        return f"{row['experiment_id']}: arm {row['winner_arm']} won"
+    return f"{row['experiment_id']}: {row['verdict']}"
+
+
 def tests(flow: Flow, tables: Tables) -> Section | None:
     """The verdict of every test, and the lift of the largest test night by night."""
     verdicts = flow.rows("experiment_verdicts")
@@ -80,11 +126,12 @@ def tests(flow: Flow, tables: Tables) -> Section | None:
             Cell(row["verdict"]),
             cells.lift(row, "lift"),
             cells.lift(row, "shrunk_lift"),
+            cells.lift(row, "latest_lift"),
             Cell(row["recommended_action"]),
         ]
         for row in verdicts.iter_rows(named=True)
     ]
-    header = ("test", "verdict", "measured", "to be expected", "what to do")
+    header = ("test", "verdict", "measured at the verdict", "to be expected", "measured tonight", "what to do")
     words = (
         "Every night looks at every test, and the intervals hold however often one looks. What is to be expected of a "
         "winner is less than was measured, because measured winners promise more than they keep."
@@ -97,4 +144,4 @@ def tests(flow: Flow, tables: Tables) -> Section | None:
             f"{last['exposures']:,} people exposed by {last['as_of_day']}. {words}"
         )
     figure = chart and replace(chart, label=words)
-    return Section("tests", "Tests", words, header, table, figure, "experiment_verdicts", is_open=True)
+    return Section("tests", _verdict(verdicts), words, header, table, figure, "experiment_verdicts", is_open=True)

@@ -129,11 +129,16 @@ def _better(marked: pl.DataFrame) -> str | None:
         return None
     best = proposed.row(0, named=True)
     wait, instead = (cells.hours(hours).text for hours in (best["delay_hours"], now.item(0, "delay_hours")))
-    return f"Waiting {wait} instead of {instead} converts {_against_now(best).text}"
+    return f"Waiting {wait} instead of {instead} converts {_change(best).text}"
 
 
 def _against_now(row: Mapping[str, Any]) -> Cell:
-    """How a delay converts against today's, as a relative change."""
+    """How a delay converts against today's, where the interval tells them apart."""
+    is_open = row["ratio_to_current_low"] is not None and row["ratio_to_current_low"] < 1 < row["ratio_to_current_high"]
+    return Cell("no clear difference") if is_open else _change(row)
+
+
+def _change(row: Mapping[str, Any]) -> Cell:
     ratios = {f"lift{end}": row[f"ratio_to_current{end}"] for end in ("", "_low", "_high")}
     return cells.lift({name: None if ratio is None else ratio - 1 for name, ratio in ratios.items()}, "lift")
 

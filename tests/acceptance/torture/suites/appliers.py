@@ -1,4 +1,4 @@
-"""R1: who applies an approved change is killed at its named places, amid its writes and at random moments."""
+"""R1: who delivers an approved change is killed at its named places, amid its writes and at random moments."""
 
 import json
 import os
@@ -27,12 +27,13 @@ LONGEST_LIFE_SECONDS = 0.5
 
 def measure(quick: bool) -> Iterator[Row]:
     """Killed once or twice, then run to its end, then rolled back."""
-    kills = 9 if quick else 90
+    kills = 9 if quick else 210
     with tempfile.TemporaryDirectory(prefix="driptune-torture-") as folder:
         [told] = side_by_side(__name__, [(folder, str(kills))])
     died, wrong, not_back, broken = json.loads(told.splitlines()[-1])
-    yield Row("R1", f"{died} kills -9 of who applies to {PEOPLE:,} members: wrong values after the next run, "
-              "or after the rollback; ledgers out of order", f"{wrong}; {not_back}; {broken}", "0; 0; 0",
+    yield Row("R1", f"{died} kills -9 of who delivers to {PEOPLE:,} members: wrong values after the next run, those "
+              "held out included; wrong after the rollback; ledgers out of order", f"{wrong}; {not_back}; {broken}",
+              "0; 0; 0",
               wrong + not_back + broken == 0 and died > kills // 2)  # fmt: skip
 
 

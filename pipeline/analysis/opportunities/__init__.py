@@ -1,0 +1,1 @@
+"""What could be won, over all analyses, in one unit and one ranking."""

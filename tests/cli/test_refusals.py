@@ -1,0 +1,120 @@
+"""Refusals come before anything is imported that takes long, and say what is known instead."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.optimizations.ledger import Ledger
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("DRIPTUNE_", "MAILCHIMP_"))}
+SLOW = {"alembic", "dagster", "duckdb", "pandas", "pandera", "polars", "pyarrow", "scipy", "sklearn", "uvicorn"}
+"""Packages each of which takes a quarter of a second of CPU or more to import."""
+RUN = f"""
+import sys
+from pipeline.cli.main import main
+try:
+    main()
+finally:
+    print("imported:", *sorted({SLOW} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def refused(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder with a ledger, and say at the end which slow packages it imported."""
+    defaults = {"DRIPTUNE_DATA_DIR": str(folder), "DRIPTUNE_DEFINITIONS": str(folder / "definitions")}
+    return subprocess.run(
+        [sys.executable, "-c", RUN, *arguments],
+        env={**ENVIRONMENT, **defaults, **settings},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder whose ledger is up to date, and where nothing is published."""
+    folder = tmp_path_factory.mktemp("refusals")
+    Ledger.open(f"sqlite:///{folder}/ledger/ledger.sqlite").close()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["pending"], 0, "Nothing waits for a decision."),
+        (["pending", "--json"], 0, "[]"),
+        (["pendign"], 2, "'pendign' (nearest: 'pending') is no command. Known are: apply, approve,"),
+        (["simulate", "all"], 2, "'all' is no command. Known are: anomalies, decisions."),
+        (["show", "nobody"], 1, "There is no record 'nobody'. Those that wait are: none."),
+        (["approve", "nobody"], 1, "There is no record 'nobody'."),
+        (["apply", "nobody"], 1, "There is no record 'nobody'."),
+        (["rollback", "nobody", "--reason", "x", "--as", "mara"], 1, "'mara' is not among the approvers"),
+        (["digest"], 1, "Nothing is published yet."),
+        (["pages"], 1, "Nothing is published yet."),
+        (["conflicts", "welcome"], 1, "Nothing is published yet."),
+        (["explain", "ann@example.com", "rule"], 1, "Nothing is published yet."),
+        (["export", "arms", "--with-addresses"], 1, "Nothing is published yet."),
+        (["export", "arms"], 2, "confirm it with --with-addresses"),
+        (["release", "--stop", "--go"], 2, "exclude each other"),
+        (["nightly", "--as-of", "2999-01-01"], 1, "2999-01-01 is not over yet."),
+        (["nightly", "--as-of", "yesterday"], 2, "does not match the format"),
+    ],
+)
+def test_a_refusal_imports_nothing_that_takes_long(folder: Path, arguments: list[str], code: int, words: str) -> None:
+    result = refused(folder, *arguments)
+    assert result.returncode == code, result.stderr
+    assert words in result.stdout + result.stderr
+    assert result.stderr.endswith("imported:\n"), result.stderr
+
+
+def test_a_wrong_setting_is_told_at_once(folder: Path) -> None:
+    result = refused(folder, "doctor", DRIPTUNE_TIMEZONE="Mars/Olympus")
+    assert "'Mars/Olympus' is not an IANA time zone" in result.stderr
+    assert result.stderr.endswith("imported:\n"), result.stderr
+
+
+def test_a_port_that_is_taken_is_told_at_once(folder: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        result = refused(folder, "up", "--port", port)
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"Port {port} of 127.0.0.1 is taken by another program, perhaps by another driptune up. End that program, or "
+        "choose another port with --port.\nimported:\n"
+    )
+
+
+def test_a_new_link_is_printed_last_and_who_is_no_approver_learns_how_to_become_one(folder: Path) -> None:
+    result = refused(folder, "login", "--as", "mara")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert str(folder / "definitions" / "approvals.yaml") in lines[0]
+    assert lines[1:3] == ["approvers:", "  - id: mara"]
+    assert lines[3].startswith("Inbox for looking, once: http://127.0.0.1:3000/inbox/login?token=")
+    assert result.stderr == "imported:\n"
+
+
+def test_the_findings_of_the_doctor_are_told_to_programs(folder: Path) -> None:
+    unreachable = {"DRIPTUNE_MAILCHIMP_URL": "http://127.0.0.1:9/3.0", "MAILCHIMP_API_KEY": "a" * 32 + "-us1"}
+    result = refused(folder, "doctor", "--json", DRIPTUNE_RETRY_BUDGET_SECONDS="0.1", **unreachable)
+    told = json.loads(result.stdout)
+    assert (result.returncode, told["is_good"]) == (1, False)
+    assert [one["finding"] for one in told["findings"] if not one["is_good"]]
+
+
+def test_a_shell_completes_the_names_of_commands(folder: Path) -> None:
+    asked = {"_DRIPTUNE_COMPLETE": "bash_complete", "COMP_WORDS": "driptune pe", "COMP_CWORD": "1"}
+    result = subprocess.run(
+        [Path(sys.executable).with_name("driptune")], env={**ENVIRONMENT, **asked}, capture_output=True, text=True
+    )
+    assert result.stdout == "plain,pending\n"
