@@ -18,13 +18,13 @@ Arguments = Mapping[str, int | str]
 class Execution(Protocol):
     """Computes models. It runs inside the runner's transaction on the working file."""
 
-    def insert(self, model: Model, files: Mapping[str, Files], arguments: Arguments) -> int:
+    def insert(self, model: Model, arguments: Arguments, lake: Mapping[str, Files]) -> int:
         """Insert the rows that the model's SQL gives for these arguments into its table, and return their number.
 
         Args:
-            model: the model.
-            files: the files of each lake table that the model reads, as far as they can hold rows of the window.
-            arguments: values of the model's parameters.
+            model: what to compute.
+            arguments: the values of its parameters.
+            lake: for every table of the lake that it reads the files that can hold its rows.
         """
 
 
@@ -34,10 +34,10 @@ class DuckDBExecution:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
-    def insert(self, model: Model, files: Mapping[str, Files], arguments: Arguments) -> int:
+    def insert(self, model: Model, arguments: Arguments, lake: Mapping[str, Files]) -> int:
         """As `Execution.insert`."""
-        for table, read in files.items():
-            create_view(self._connection, "lake", table, read)
+        for table, files in lake.items():
+            create_view(self._connection, "lake", table, files)
         return rows_of(self._connection.execute(f"INSERT INTO {model.name} BY NAME {model.sql}", arguments))
 
 

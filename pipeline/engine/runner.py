@@ -141,11 +141,11 @@ class Engine:
     def _insert(self, model: Model, window: Window) -> int:
         days = {"first_day": window.first_day, "last_day": window.last_day}
         arguments = {name: {**self._parameters, **days}[name] for name in model.parameters}
-        files = {
+        lake = {
             table: in_reach(self._state.files(table), model.name, table, window)
             for table in self._lake_tables[model.name]
         }
-        return self._execution.insert(model, files, arguments)
+        return self._execution.insert(model, arguments, lake)
 
     def _fingerprint(self, model: Model) -> str:
         settings = [f"{name}={self._parameters[name]}" for name in model.parameters if name in self._parameters]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from pipeline.engine import Engine
 from pipeline.engine.spark import open_cluster
-from pipeline.orchestration.resources.warehouse import MEMORY_BYTES
 from pipeline.settings import SQL_DIR
 from tests.acceptance.bench import tasks
 from tests.acceptance.bench.account import DAYS, FIRST_DAY, Scale, write_lake
@@ -70,7 +69,7 @@ def compare(scale: Scale, folder: Path, address: str) -> None:
 def build_on_spark(address: str, file: Path, lake: Path) -> None:
     """Everything that is due, on the cluster."""
     with tasks.open_file(file) as connection, open_cluster(address, file.parent / "exchange") as cluster:
-        engine = Engine(connection, SQL_DIR, lake, tasks.PARAMETERS, MEMORY_BYTES, cluster)
+        engine = Engine(connection, SQL_DIR, lake, tasks.PARAMETERS, tasks.MEMORY_BYTES, cluster)
         for name in engine.models:
             engine.build(name)
 

@@ -3,6 +3,7 @@
 import glob
 import shutil
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -21,46 +22,39 @@ class SparkExecution:
     def __init__(self, connection: duckdb.DuckDBPyConnection, cluster: Cluster) -> None:
         self._connection = connection
         self._cluster = cluster
-        self._shown_files: dict[str, list[Path]] = {}
+        self._lake: dict[str, list[Path]] = {}
         self._copies: dict[str, Path] = {}
 
-    def insert(self, model: Model, files: Mapping[str, Files], arguments: Arguments) -> int:
+    def insert(self, model: Model, arguments: Arguments, lake: Mapping[str, Files]) -> int:
         """As `Execution.insert`."""
-        for table, read in files.items():
-            self._show_files(table, [Path(file.path) for file in read])
+        for table, files in lake.items():
+            self._show_lake(table, [Path(file.path) for file, footer in files.items() if footer.columns])
         for name in model.depends_on:
-            if not name.startswith("lake.") and name not in self._copies:
-                self._show_copy(name)
+            if name in _tables() and name not in self._copies:
+                self._copies[name] = self._show_copy(name)
         folder = self._cluster.write(model.name, spark_sql(model.sql), arguments)
-        rows = f"read_parquet('{_pattern(folder)}', hive_partitioning = false)"
+        rows = f"read_parquet('{_quoted(glob.escape(str(folder)))}/*.parquet', hive_partitioning = false)"
         inserted = rows_of(self._connection.execute(f"INSERT INTO {model.name} BY NAME FROM {rows}"))
         shutil.rmtree(folder)
-        self._forget(model.name)
+        if copy := self._copies.pop(model.name, None):
+            copy.unlink()
         return inserted
 
-    def _show_files(self, table: str, paths: list[Path]) -> None:
-        if self._shown_files.get(table) != paths:
+    def _show_lake(self, table: str, paths: list[Path]) -> None:
+        if self._lake.get(table) != paths:
             self._cluster.show(view_name(f"lake.{table}"), paths, spark_columns(lake_tables()[table]))
-            self._shown_files[table] = paths
+            self._lake[table] = paths
 
-    def _show_copy(self, name: str) -> None:
+    def _show_copy(self, name: str) -> Path:
         copy = self._cluster.new_path()
         self._connection.execute(f"COPY {name} TO '{_quoted(str(copy))}' (FORMAT parquet)")
         self._cluster.show(view_name(name), [copy], spark_columns(_tables()[name]))
-        self._copies[name] = copy
-
-    def _forget(self, name: str) -> None:
-        copy = self._copies.pop(name, None)
-        if copy is not None:
-            copy.unlink()
+        return copy
 
 
+@cache
 def _tables() -> Mapping[str, type[Table]]:
     return {identity(model).qualified_name: model for model in tables_of("core")}
-
-
-def _pattern(folder: Path) -> str:
-    return _quoted(f"{glob.escape(str(folder))}/*.parquet")
 
 
 def _quoted(text: str) -> str:

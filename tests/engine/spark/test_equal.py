@@ -8,7 +8,6 @@ from pipeline.common.errors import ConfigurationError, SourceError
 from pipeline.engine import Engine, models
 from pipeline.engine.spark import open_cluster
 from pipeline.lake.store import Lake
-from pipeline.orchestration.resources.warehouse import MEMORY_BYTES
 from pipeline.settings import SQL_DIR
 from tests.acceptance.spark_server import missing, spark_server
 from tests.engine.world import PARAMETERS, build_all, connect, differing_rows, dimensions, engine, random_nights
@@ -26,7 +25,7 @@ def address(tmp_path_factory: pytest.TempPathFactory):
 
 def build_on_spark(address: str, connection, root: Path) -> None:
     with open_cluster(address, root / "exchange") as cluster:
-        build_all(Engine(connection, SQL_DIR, root, PARAMETERS, MEMORY_BYTES, cluster))
+        build_all(Engine(connection, SQL_DIR, root, PARAMETERS, 2**30, cluster))
 
 
 def test_three_nights_some_told_late_give_the_rows_of_duckdb(address: str, tmp_path: Path):
@@ -47,7 +46,7 @@ def test_a_night_whose_cluster_loses_the_lake_is_made_good_by_the_next(address: 
         night.write(Lake(root))
     on_spark, on_duckdb = connect(dimensions(SUBSCRIBERS)), connect(dimensions(SUBSCRIBERS))
     with open_cluster(address, tmp_path / "exchange") as cluster:
-        cut_short = Engine(on_spark, SQL_DIR, root, PARAMETERS, MEMORY_BYTES, cluster)
+        cut_short = Engine(on_spark, SQL_DIR, root, PARAMETERS, 2**30, cluster)
         cut_short.build("core.sends")
         (root / "events").rename(away)
         with pytest.raises(SourceError, match="DRIPTUNE_ENGINE, view lake_events") as told:
