@@ -21,7 +21,7 @@ from pipeline.optimizations.record import Measure, Proposal
 from pipeline.optimizations.review import Seen
 from pipeline.published.manifest import Manifest
 from pipeline.published.reader import read_publication
-from pipeline.published.snapshot import SNAPSHOT_NAME
+from pipeline.published.snapshot import SNAPSHOT_NAME, snapshots
 from pipeline.sample.account import population
 from pipeline.sample.account.world import PLANTED
 from pipeline.schemas.vocabulary import ApplyKind, MetricName, Risk
@@ -68,7 +68,7 @@ def test_the_next_night_adds_a_day(settings: Settings, night: None) -> None:
     run_night(settings, tomorrow, ignore)
     calendar = pl.read_parquet(settings.published_dir / "parquet" / "calendar.parquet")
     assert calendar["day"].max() == tomorrow
-    assert len(list((settings.published_dir / "snapshots").iterdir())) == 1
+    assert len(snapshots(settings.published_dir)) == 1
 
 
 def test_what_dagster_keeps_of_a_night_names_no_subscriber(settings: Settings, night: None) -> None:
