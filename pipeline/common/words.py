@@ -28,6 +28,25 @@ def counted(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
+METRIC_NOUNS = {
+    "sent": "messages",
+    "entries": "entries",
+    "prompt_human_click_rate": "clicks",
+    "human_click_rate": "clicks",
+    "human_open_rate": "opens",
+    "conversion_rate": "conversions",
+    "unsubscribe_rate": "unsubscribes",
+    "complaint_rate": "complaints",
+    "hard_bounce_rate": "hard bounces",
+}
+"""What people call the watched metrics."""
+
+
+def metric_noun(metric: str) -> str:
+    """What people call a metric: 'clicks' for 'prompt_human_click_rate'."""
+    return METRIC_NOUNS.get(metric, metric.replace("_", " "))
+
+
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 

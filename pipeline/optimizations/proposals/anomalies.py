@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.charts.figures import trend_chart
+from pipeline.common.words import metric_noun, share
 from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
 from pipeline.optimizations.record import Proposal
 from pipeline.schemas.vocabulary import ApplyKind, Risk
@@ -40,13 +41,14 @@ def _proposal(publication: Publication, cause: str, rows: pl.DataFrame, gain: fl
         else "The whole account"
     )
     metrics = ", ".join(rows["metric"].unique().sort())
+    nouns = " and ".join(sorted({metric_noun(metric) for metric in rows["metric"]}))
     trends = publication["metric_trends"].filter(
         (pl.col("workflow_id") == workflow) & (pl.col("step_id") == step) & (pl.col("metric") == worst["metric"])
     )
     return Proposal(
         kind=Kind.ANOMALY,
         target=cause,
-        title=f"{place}: look into {metrics}, out of line since {worst['cause_first_day']}",
+        title=f"{place}: look into {nouns}, out of line since {worst['cause_first_day']}",
         workflow_id=workflow if is_step else None,
         step_id=step if is_step else None,
         before={"since": str(worst["cause_first_day"]), "metrics": metrics},
@@ -80,20 +82,27 @@ def _proposal(publication: Publication, cause: str, rows: pl.DataFrame, gain: fl
 
 def _summary(worst: dict[str, Any], trends: pl.DataFrame) -> str:
     """What happened: of a slow drift the course over four weeks, else the night and its forecast."""
+    is_rate = worst["metric_kind"] == "rate"
+    noun = metric_noun(worst["metric"])
+    what = f"The share of {noun}" if is_rate else f"The number of {noun}"
+    told = share if is_rate else _count
     direction = "fell" if worst["direction"] == "down" else "rose"
     weeks = dict(trends.select("day", "smoothed_value").iter_rows())
     before, now = (weeks.get(worst["day"] - timedelta(days=days)) for days in (COURSE_DAYS, 0))
     if worst["anomaly_kind"] == "drift" and before is not None and now is not None:
         return (
-            f"{worst['metric']} {direction} slowly: the week to {worst['day']} has {now:.3g}, and the week "
-            f"{COURSE_DAYS} days before had {before:.3g}. No single night shows it."
+            f"{what} {direction} slowly: the week to {worst['day']} has {told(now)}, and the week "
+            f"{COURSE_DAYS} days before had {told(before)}. No single night shows it."
         )
+    expected, low, high = (told(worst[f"expected_value{end}"]) for end in ("", "_low", "_high"))
     return (
-        f"{worst['metric']} {direction} to {worst['value']:.3g} on {worst['day']}, where "
-        f"{worst['expected_value']:.3g} was expected ({worst['expected_value_low']:.3g} to "
-        f"{worst['expected_value_high']:.3g}). Chance alone brings a night as far "
-        f"out {_seldom(worst['tail_probability'])}."
+        f"{what} {direction} to {told(worst['value'])} on {worst['day']}, where {expected} was expected "
+        f"({low} to {high}). Chance alone brings a night as far out {_seldom(worst['tail_probability'])}."
     )
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
 
 
 def _seldom(probability: float) -> str:

@@ -7,22 +7,10 @@ from typing import Any
 import polars as pl
 
 from pipeline.analysis.anomalies.incidents import SEVERITY_ORDER
-from pipeline.common.words import counted, lift, share
+from pipeline.common.words import counted, lift, metric_noun, share
 from pipeline.reports.pages.model import Cell, Note, Section
 from pipeline.schemas.vocabulary import Verdict
 
-NOUNS = {
-    "sent": "messages",
-    "entries": "entries",
-    "prompt_human_click_rate": "clicks",
-    "human_click_rate": "clicks",
-    "human_open_rate": "opens",
-    "conversion_rate": "conversions",
-    "unsubscribe_rate": "unsubscribes",
-    "complaint_rate": "complaints",
-    "hard_bounce_rate": "hard bounces",
-}
-"""What people call the watched metrics."""
 SILENCE = {"sent": "{} has sent nothing since {}", "entries": "Nobody has entered {} since {}"}
 RECENT = timedelta(days=28)
 FULL_MONTH_DAYS = 14
@@ -79,7 +67,7 @@ def incident(row: Mapping[str, Any], trends: pl.DataFrame, place: str) -> str:
     since = day(row["cause_first_day"], row["as_of_day"])
     if not row["value"] and row["metric"] in SILENCE:
         return SILENCE[row["metric"]].format(place, since)
-    noun = NOUNS.get(row["metric"], row["metric"].replace("_", " "))
+    noun = metric_noun(row["metric"])
     if row["anomaly_kind"] == "drift" and (fall := _fall(trends, row["as_of_day"])):
         return f"{place}: {noun} {fall}"
     if row["direction"] == "down":
