@@ -166,6 +166,11 @@ class Lake:
     def _forgotten_file(self) -> Path:
         return self.root / FORGOTTEN
 
+    @property
+    def people_forgotten(self) -> int:
+        """How many people were erased here, by the keys that stood for them."""
+        return len(self._forgotten())
+
     def _forgotten(self) -> set[str]:
         return set(read_state(self._forgotten_file).get("keys", []))
 

@@ -41,6 +41,7 @@ def collections(
     orders: pl.LazyFrame,
     renamed: pl.LazyFrame,
     *,
+    forgotten: int,
     as_of: date,
 ) -> pl.DataFrame:
     """One row per source and metric: `campaign_id` (the id of the source), `metric`, `counted`, `reported`, `reason`.
@@ -51,12 +52,13 @@ def collections(
         sends: `lake.sends`.
         orders: `lake.orders`.
         renamed: `lake.renamed`.
+        forgotten: how many people were erased here, whom Mailchimp may still count.
         as_of: tonight.
 
     The reason is the first that applies: `gone since DAY`; `not read since DAY` or `never read`, with the error;
     `equal`; where more is held than announced, what Mailchimp has dropped (deleted members take their rows along there,
-    while history stays here); `set aside` and `left out` (rows that came and are not held); `announced, never returned`
-    (asked for again on many nights); `unexplained`.
+    while history stays here); `set aside` and `left out` (rows that came and are not held); `forgotten people` (no more
+    than were erased here); `announced, never returned` (asked for again on many nights); `unexplained`.
     """
     tonight = day_number(as_of)
     tables = [frame.filter(pl.col("as_of_day") <= tonight) for frame in (sources, members, sends, orders, renamed)]
@@ -79,7 +81,7 @@ def collections(
             pl.col("kind").replace_strict(METRIC, return_dtype=pl.String).alias("metric"),
             "counted",
             pl.col("announced").cast(pl.Float64).alias("reported"),
-            _reason().alias("reason"),
+            _reason(forgotten).alias("reason"),
         )
     )
     without = present.filter(pl.col("status") == NO_ADDRESS)
@@ -138,7 +140,7 @@ def _note(rows: pl.LazyFrame, source: str, metric: str, reason: str) -> pl.LazyF
     )
 
 
-def _reason() -> pl.Expr:
+def _reason(forgotten: int) -> pl.Expr:
     since = to_date("since_day").dt.to_string("%Y-%m-%d")
     missing = pl.col("announced") - pl.col("counted")
     named = pl.when(pl.col("name") != "").then(pl.format(" ({})", "name")).otherwise(pl.lit(""))
@@ -159,6 +161,8 @@ def _reason() -> pl.Expr:
         .then(pl.lit("set aside"))
         .when((pl.col("left_out") > 0) & (missing <= pl.col("left_out")))
         .then(pl.lit("left out"))
+        .when(missing <= pl.col("set_aside") + pl.col("left_out") + forgotten)
+        .then(pl.lit("forgotten people"))
         .when(pl.col("detail") != "")
         .then(pl.lit("announced, never returned"))
         .otherwise(pl.lit("unexplained"))

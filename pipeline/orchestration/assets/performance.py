@@ -29,6 +29,7 @@ from pipeline.charts.figures import funnel_chart
 from pipeline.common.words import share
 from pipeline.config.constraints import load_constraints
 from pipeline.config.holdouts import load_holdouts
+from pipeline.lake.store import Lake
 from pipeline.orchestration.asset import Latest, Night, Scan, asset
 from pipeline.orchestration.picture import image
 from pipeline.schemas import core, lake, reductions
@@ -320,11 +321,13 @@ def reconciled(
     engagements: DataFrame[core.CoreEngagements],
     listings: Listings,
     people: JourneyPeople,
+    store: Lake,
     night: Night,
 ) -> pl.DataFrame:
     """Our counts held against Mailchimp's reports, listings and journeys."""
     in_journeys = journey_counts(**vars(people), messages=messages.lazy(), steps=steps, as_of=night.as_of)
-    listed = pl.concat([announced.collections(**vars(listings), as_of=night.as_of), in_journeys])
+    found = announced.collections(**vars(listings), forgotten=store.people_forgotten, as_of=night.as_of)
+    listed = pl.concat([found, in_journeys])
     later = announced.after_tonight(listings.sources, as_of=night.as_of)
     return reconciliation.reconciliation(
         step_days, steps, reports, messages.lazy(), engagements.lazy(), listed, later, as_of=night.as_of

@@ -16,11 +16,11 @@ AS_OF = date(2026, 6, 29)
 TONIGHT = day_number(AS_OF)
 
 
-def compare(source: dict[str, Any], **tables: pl.DataFrame) -> dict[str, dict[str, Any]]:
+def compare(source: dict[str, Any], forgotten: int = 0, **tables: pl.DataFrame) -> dict[str, dict[str, Any]]:
     models = {"members": Members, "sends": Sends, "orders": Orders, "renamed": Renamed}
     known = rows(Sources, {"source_id": "x", "state": "read", "as_of_day": TONIGHT, **source})
     scans = {name: tables.get(name, empty(model)).lazy() for name, model in models.items()}
-    found = collections(known.lazy(), **scans, as_of=AS_OF)
+    found = collections(known.lazy(), **scans, forgotten=forgotten, as_of=AS_OF)
     return {row["metric"]: row for row in found.iter_rows(named=True)}
 
 
@@ -47,6 +47,14 @@ def test_members_recipients_and_orders_are_each_held_against_their_total():
         "recipients": 3,
         "orders": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("announced", "reason"), [(4, "equal"), (5, "forgotten people"), (6, "forgotten people"), (7, "unexplained")]
+)
+def test_no_more_are_missing_for_being_forgotten_than_were(announced: int, reason: str):
+    found = compare({"kind": "audience", "announced": announced}, forgotten=2, members=members(*["subscribed"] * 4))
+    assert found["members"]["reason"] == reason
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ REPORTED = {
     "abuse_reports": 1,
 }
 NOTHING_LISTED = collections(
-    *(empty(model).lazy() for model in (Sources, Members, Sends, Orders, Renamed)), as_of=AS_OF
+    *(empty(model).lazy() for model in (Sources, Members, Sends, Orders, Renamed)), forgotten=0, as_of=AS_OF
 )
 NOTHING_LATER = after_tonight(empty(Sources).lazy(), as_of=AS_OF)
 COUNTED = {
