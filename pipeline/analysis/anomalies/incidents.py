@@ -157,6 +157,11 @@ def anomalies(baselines: pl.DataFrame, *, mutes: pl.DataFrame | None = None) -> 
     return conform(_mute(named, mutes).sort("day", "cause_id", "anomaly_id"), Anomalies)
 
 
+def severity_rank() -> pl.Expr:
+    """The place of column `severity` among the severities, from 0 for the mildest."""
+    return pl.col("severity").replace_strict({name: place for place, name in enumerate(SEVERITY_ORDER)})
+
+
 def notifications(found: pl.DataFrame) -> pl.DataFrame:
     """One row per cause that still goes on: it has an alarm on the last day for which its metric is scored.
 
@@ -168,9 +173,8 @@ def notifications(found: pl.DataFrame) -> pl.DataFrame:
         `first_day`, `last_day`, `severity` (the worst), `metrics`, `alarms`, `steps`, `affected`, `is_adverse`,
         `is_new` (no alarm before the last day), `is_muted` (every alarm is muted), and `message`.
     """
-    rank = pl.col("severity").replace_strict({name: place for place, name in enumerate(SEVERITY_ORDER)})
     causes = (
-        found.with_columns(rank=rank)
+        found.with_columns(rank=severity_rank())
         .sort("rank", "day", descending=True)
         .group_by("cause_id", maintain_order=True)
         .agg(

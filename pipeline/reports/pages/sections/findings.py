@@ -6,16 +6,17 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.analysis.anomalies.incidents import SEVERITY_ORDER
+from pipeline.analysis.anomalies.incidents import severity_rank
 from pipeline.common.words import counted, lift, metric_noun, share
+from pipeline.optimizations.proposals.anomalies import GRAVE
 from pipeline.reports.pages.model import Cell, Note, Section
+from pipeline.reports.pages.sections.performance import worst_loss
 from pipeline.schemas.vocabulary import Verdict
 
 SILENCE = {"sent": "{} has sent nothing since {}", "entries": "Nobody has entered {} since {}"}
 RECENT = timedelta(days=28)
 FULL_MONTH_DAYS = 14
 """A month of fewer days says little of what was usual."""
-GRAVE = SEVERITY_ORDER.index("high")
 Rows = Callable[[str], pl.DataFrame]
 # The name of a workflow, or of a step of one.
 Place = Callable[..., str]
@@ -48,10 +49,9 @@ def standing(anomalies: pl.DataFrame) -> pl.DataFrame:
     Args:
         anomalies: rows of `anomalies`.
     """
-    rank = pl.col("severity").replace_strict({name: place for place, name in enumerate(SEVERITY_ORDER)})
     latest = anomalies.filter(pl.col("is_latest") & pl.col("is_adverse") & ~pl.col("is_muted"))
     order = ["_rank", "_is_sent", "affected", "anomaly_id"]
-    ranked = latest.with_columns(_rank=rank, _is_sent=pl.col("metric") == "sent")
+    ranked = latest.with_columns(_rank=severity_rank(), _is_sent=pl.col("metric") == "sent")
     ranked = ranked.sort(order, descending=[True, True, True, False])
     return ranked.unique("cause_id", keep="first", maintain_order=True)
 
@@ -102,7 +102,7 @@ def _incidents(anomalies: pl.DataFrame, trends: pl.DataFrame, place: Place, link
     for row in standing(anomalies).iter_rows(named=True):
         where = place(row["workflow_id"], row["step_id"] if row["scope"] == "step" else None)
         series = trends.filter(*(pl.col(name).eq_missing(row[name]) for name in ("workflow_id", "step_id", "metric")))
-        is_grave = SEVERITY_ORDER.index(row["severity"]) >= GRAVE
+        is_grave = row["severity"] in GRAVE
         yield Note(Cell(incident(row, series, where), link=link(row["workflow_id"])), "bad" if is_grave else "doubtful")
 
 
@@ -113,8 +113,7 @@ def _harm(verdicts: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
 
 
 def _loss(bottlenecks: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
-    worst = bottlenecks.filter((pl.col("status") == "ok") & (pl.col("avoidable_loss") >= 1)).sort("rank").head(1)
-    for row in worst.iter_rows(named=True):
+    if row := worst_loss(bottlenecks):
         workflow, start, end = row["workflow_id"], row["from_step_id"], row["to_step_id"]
         lost = share(row["drop_off_rate"], row["drop_off_rate_low"], row["drop_off_rate_high"])
         way = f"{place(workflow, start)} to {place(workflow, end, is_whole=False)}"

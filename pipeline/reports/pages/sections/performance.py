@@ -47,7 +47,7 @@ def funnel(flow: Flow) -> Section:
 
 def loss(flow: Flow) -> str | None:
     """The biggest avoidable loss as a title; none where no transition loses more than it must."""
-    row = _worst(flow)
+    row = worst_loss(flow.rows("bottlenecks"))
     if row is None:
         return None
     return f"Most is lost on the way {flow.transition(row)}: {cells.rate(row, 'drop_off_rate').text}"
@@ -55,7 +55,7 @@ def loss(flow: Flow) -> str | None:
 
 def _gain(flow: Flow) -> str:
     """What a usual drop-off would have saved at the biggest avoidable loss."""
-    row = _worst(flow)
+    row = worst_loss(flow.rows("bottlenecks"))
     if row is None:
         return ""
     low, middle, high = (f"{row[f'avoidable_loss{end}']:,.0f}" for end in ("_low", "", "_high"))
@@ -65,8 +65,9 @@ def _gain(flow: Flow) -> str:
     return f"{usual} would have brought {middle} more {row['loss_unit']} ({low} to {high}). "
 
 
-def _worst(flow: Flow) -> dict[str, Any] | None:
-    ranked = flow.rows("bottlenecks").filter((pl.col("status") == "ok") & (pl.col("avoidable_loss") >= 1)).sort("rank")
+def worst_loss(bottlenecks: pl.DataFrame) -> dict[str, Any] | None:
+    """The row of `bottlenecks` with the biggest avoidable loss; none where no transition loses more than it must."""
+    ranked = bottlenecks.filter((pl.col("status") == "ok") & (pl.col("avoidable_loss") >= 1)).sort("rank")
     return None if ranked.is_empty() else ranked.row(0, named=True)
 
 
