@@ -13,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 
+from pipeline.common.sql import literal
 from pipeline.common.time import day_number
 from pipeline.engine.windows import FIRST_DAY, LAST_DAY
 from pipeline.schemas.base import Table, identity, polars_schema, tables_of
@@ -124,5 +125,5 @@ def _select_alike(types: Mapping[str, str], held: frozenset[str], paths: list[st
     columns = ", ".join(name if name in held else f"CAST(NULL AS {kind}) AS {name}" for name, kind in types.items())
     if not paths:
         return f"SELECT {columns} WHERE FALSE"
-    listed = ", ".join("'" + glob.escape(path).replace("'", "''") + "'" for path in paths)
+    listed = ", ".join(literal(glob.escape(path)) for path in paths)
     return f"SELECT {columns} FROM read_parquet([{listed}], hive_partitioning = false)"

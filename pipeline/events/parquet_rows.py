@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import duckdb
 import polars as pl
 
+from pipeline.common.sql import literal
 from pipeline.events.raw import RAW, REQUIRED, RawEvents, known_values, places_of
 from pipeline.events.unpacking import PARQUET_MAGIC, UnreadableContent
 
@@ -88,7 +89,7 @@ def _rows(table: duckdb.DuckDBPyRelation, columns: list[_Column], places: dict[s
     unknown = {name: columns[where[0]] for name, where in places.items() if name not in known}
     values = {str(place): _text(columns[place], name) for name in known for place in places[name]}
     if unknown:
-        pairs = (f"{_literal(name)}, {_json(column)}" for name, column in unknown.items())
+        pairs = (f"{literal(name)}, {_json(column)}" for name, column in unknown.items())
         values["extra"] = f"json_object({', '.join(pairs)})::VARCHAR"
         known["extra"] = pl.col("extra")
     revenues = [columns[place] for place in places.get("revenue", [])]
@@ -102,10 +103,6 @@ def _rows(table: duckdb.DuckDBPyRelation, columns: list[_Column], places: dict[s
 
 def _identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _text(column: _Column, name: str) -> str:

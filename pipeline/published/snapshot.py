@@ -17,6 +17,7 @@ import duckdb
 
 from pipeline.common.errors import DriptuneError
 from pipeline.common.files import sync
+from pipeline.common.sql import literal
 from pipeline.published.manifest import DamagedManifestError, Manifest, mart_names
 from pipeline.published.views import add_views_and_comments
 from pipeline.settings import MANIFEST_NAME
@@ -162,8 +163,7 @@ def restore(published_dir: Path) -> date | None:
 
 def _stage_snapshot(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest) -> Staged:
     temporary = published_dir / f".{manifest.version}.building"
-    quoted = str(temporary).replace("'", "''")
-    connection.execute(f"ATTACH '{quoted}' AS publication (STORAGE_VERSION '{STORAGE_VERSION}')")
+    connection.execute(f"ATTACH {literal(str(temporary))} AS publication (STORAGE_VERSION '{STORAGE_VERSION}')")
     try:
         connection.execute("CREATE SCHEMA publication.marts")
         for table in manifest.tables:
@@ -181,8 +181,7 @@ def _stage_parquet(connection: duckdb.DuckDBPyConnection, published_dir: Path, m
     folder, staged = published_dir / PARQUET, []
     for table in manifest.tables:
         temporary = folder / f".{table.name}.building"
-        quoted = str(temporary).replace("'", "''")
-        connection.execute(f"COPY marts.{table.name} TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)")
+        connection.execute(f"COPY marts.{table.name} TO {literal(str(temporary))} (FORMAT parquet, COMPRESSION zstd)")
         staged.append(_staged(temporary, folder / f"{table.name}.parquet"))
     return staged
 

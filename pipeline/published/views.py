@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import duckdb
 
+from pipeline.common.sql import literal
 from pipeline.engine.model import tables_read
 from pipeline.schemas.base import describe_columns, identity, tables_of
 from pipeline.settings import SQL_DIR
@@ -59,11 +60,11 @@ def add_views_and_comments(connection: duckdb.DuckDBPyConnection, database: str,
     views = [view for view in published_views() if set(view.tables) <= set(tables)]
     statements = [f"CREATE VIEW {database}.marts.{view.name} AS {view.query}" for view in views]
     statements += [
-        f"COMMENT ON TABLE {database}.marts.{identity(model).name} IS {_quoted(_first_sentences(model))}"
+        f"COMMENT ON TABLE {database}.marts.{identity(model).name} IS {literal(_first_sentences(model))}"
         for model in tables_of("marts")
         if identity(model).name in tables
     ]
-    statements += [f"COMMENT ON VIEW {database}.marts.{view.name} IS {_quoted(view.meaning)}" for view in views]
+    statements += [f"COMMENT ON VIEW {database}.marts.{view.name} IS {literal(view.meaning)}" for view in views]
     # One transaction: each of a thousand small ones would wait for the disk.
     connection.execute("BEGIN")
     try:
@@ -87,7 +88,7 @@ def _on_columns(
         known = [meanings[one][column] for one in sources if column in meanings[one]]
         told = JOINED.get(column) if table in views and column in JOINED else next(iter(known), None)
         if told:
-            yield f'COMMENT ON COLUMN {database}.marts.{table}."{column}" IS {_quoted(told)}'
+            yield f'COMMENT ON COLUMN {database}.marts.{table}."{column}" IS {literal(told)}'
 
 
 def _meanings(tables: Collection[str]) -> dict[str, dict[str, str]]:
@@ -114,7 +115,3 @@ def _read(path: Path) -> View:
     names = [name.removeprefix("marts.") for name in tables_read(query)]
     # A column of several tables means what it means in the table that the view is about.
     return View(path.stem, " ".join(said), (first, *(name for name in names if name != first)), query)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 
+from pipeline.common.sql import literal
 from pipeline.engine.execution import Arguments, rows_of
 from pipeline.engine.model import Model
 from pipeline.engine.spark.cluster import Cluster
@@ -33,7 +34,7 @@ class SparkExecution:
             if name in _tables() and name not in self._copies:
                 self._copies[name] = self._show_copy(name)
         folder = self._cluster.write(model.name, spark_sql(model.sql), arguments)
-        rows = f"read_parquet('{_quoted(glob.escape(str(folder)))}/*.parquet', hive_partitioning = false)"
+        rows = f"read_parquet({literal(f'{glob.escape(str(folder))}/*.parquet')}, hive_partitioning = false)"
         inserted = rows_of(self._connection.execute(f"INSERT INTO {model.name} BY NAME FROM {rows}"))
         shutil.rmtree(folder)
         if copy := self._copies.pop(model.name, None):
@@ -47,7 +48,7 @@ class SparkExecution:
 
     def _show_copy(self, name: str) -> Path:
         copy = self._cluster.new_path()
-        self._connection.execute(f"COPY {name} TO '{_quoted(str(copy))}' (FORMAT parquet)")
+        self._connection.execute(f"COPY {name} TO {literal(str(copy))} (FORMAT parquet)")
         self._cluster.show(view_name(name), [copy], spark_columns(_tables()[name]))
         return copy
 
@@ -55,7 +56,3 @@ class SparkExecution:
 @cache
 def _tables() -> Mapping[str, type[Table]]:
     return {identity(model).qualified_name: model for model in tables_of("core")}
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
