@@ -101,7 +101,7 @@ def made_up() -> Iterator[tuple[WritableAccount, MailchimpAccount]]:
     made = WritableAccount(PEOPLE_OF_FAKE)
     with pytest.MonkeyPatch.context() as patch, serve_answers(made.answer) as url:
         patch.setattr(paging, "PAGE_SIZE", 3)
-        yield made, reached(url, PEOPLE_OF_FAKE, retry_budget_seconds=0.2)
+        yield made, reached(url, PEOPLE_OF_FAKE)
 
 
 def test_a_tag_takes_the_place_of_the_former_one_and_leaves_the_others(

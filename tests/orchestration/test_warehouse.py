@@ -61,5 +61,5 @@ def test_a_second_process_is_refused_with_words_until_the_holder_is_killed(tmp_p
     holder.kill()
     holder.wait()
     started = time.monotonic()
-    with exclusive(lock, 1):
-        assert time.monotonic() - started < 1
+    with exclusive(lock, 60):
+        assert time.monotonic() - started < 10

@@ -68,9 +68,9 @@ def test_nothing_is_decided_before_the_first_look_and_the_last_value_holds_after
 def test_ten_thousand_tests_of_sixty_looks_take_less_than_a_second_once_cached():
     boundary(0.05)
     fractions = np.tile(np.arange(1, 61) / 60, 10_000)
-    started = time.perf_counter()
+    started = time.process_time()
     critical_values(fractions, 0.05)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_the_confidence_sequence_holds_over_many_looks_and_is_wider_than_a_fixed_interval():

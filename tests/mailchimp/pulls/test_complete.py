@@ -311,7 +311,7 @@ def test_pages_that_take_too_long_are_halved(status, tmp_path, monkeypatch):
 def test_a_page_that_is_small_and_still_too_late_is_one_typed_error_within_the_budget(tmp_path, monkeypatch):
     account = FakeAccount()
     account.tamper = lambda path, query, page: 504 if path.endswith("/members") else None
-    with served(account, tmp_path, retry_budget_seconds=0.5) as night:
+    with served(account, tmp_path, retry_budget_seconds=1.5) as night:
         night.pull(pull.pull_account_and_audiences)
         with pytest.raises(errors.DeadlineExceededError, match="504"):
             night.pull(pull.pull_members)

@@ -224,7 +224,7 @@ def test_a_recipient_who_is_deleted_has_no_feed_and_stops_nothing(account, tmp_p
     ],
 )
 def test_a_source_that_fails_costs_itself_and_says_since_when(account, tmp_path, kind, source_id, place, function):
-    with served(account, tmp_path, retry_budget_seconds=0.4) as night:
+    with served(account, tmp_path, retry_budget_seconds=1.5) as night:
         night.run()
         account.tamper = lambda path, query, page: 500 if path == place else None
         account.found["/reports"] = ("reports", [report(one, 2, SENT_AT) for one in ("news", "other")])
@@ -246,7 +246,7 @@ def test_a_source_that_fails_costs_itself_and_says_since_when(account, tmp_path,
 
 
 def test_a_campaign_that_failed_on_the_last_night_it_was_due_is_due_again(account, tmp_path):
-    with served(account, tmp_path, retry_budget_seconds=0.4) as night:
+    with served(account, tmp_path, retry_budget_seconds=1.5) as night:
         night.run()
         account.tamper = lambda path, query, page: 500 if path == "/reports/news/sent-to" else None
         assert len(night.pull(pull.pull_activity, NIGHT + timedelta(days=4)).failures) == 1
@@ -263,7 +263,7 @@ def test_a_feed_that_fails_costs_the_campaigns_of_that_member(account, tmp_path)
     account.set_feed(1, ("mail1", SENT_AT))
     account.set_feed(2, ("mail3", SENT_AT))
     account.tamper = lambda path, query, page: 500 if path == feed else None
-    with served(account, tmp_path, retry_budget_seconds=0.4) as night:
+    with served(account, tmp_path, retry_budget_seconds=1.5) as night:
         for function in (pull.pull_account_and_audiences, pull.pull_members, pull.pull_automations, pull.pull_campaigns,
                          pull.pull_reports):  # fmt: skip
             night.pull(function)
@@ -279,7 +279,7 @@ def test_if_several_sources_fail_the_others_are_not_asked_for_hours(account, tmp
     """Each failure takes a whole budget of attempts, and all of them together may be the account's trouble."""
     for number in range(20):
         account.add_store(f"more{number:02d}", order(f"m{number}", SENT_AT))
-    with served(account, tmp_path, retry_budget_seconds=0.4, max_connections=1) as night:
+    with served(account, tmp_path, retry_budget_seconds=1.5, max_connections=1) as night:
         night.run()
         account.tamper = lambda path, query, page: 500 if path.endswith("/orders") else None
         account.requests.clear()
@@ -300,7 +300,7 @@ def keep(night: Night, as_of: date, *, may_try_again: bool = False):
 
 
 def test_a_listing_that_fails_keeps_its_table_and_says_from_which_night(account, tmp_path):
-    with served(account, tmp_path, retry_budget_seconds=0.4) as night:
+    with served(account, tmp_path, retry_budget_seconds=1.5) as night:
         keep(night, NIGHT)
         before = rows(night, tables.Campaigns)
         account.tamper = lambda path, query, page: 500 if path == "/campaigns" else None
@@ -317,12 +317,12 @@ def test_a_listing_that_fails_keeps_its_table_and_says_from_which_night(account,
 
 def test_without_an_earlier_state_a_failure_is_one(account, tmp_path):
     account.tamper = lambda path, query, page: 500 if path == "/campaigns" else None
-    with served(account, tmp_path, retry_budget_seconds=0.4) as night, pytest.raises(errors.UnavailableError):
+    with served(account, tmp_path, retry_budget_seconds=1.5) as night, pytest.raises(errors.UnavailableError):
         keep(night, NIGHT)
 
 
 def test_a_key_that_is_refused_stops_the_night(account, tmp_path):
-    with served(account, tmp_path, retry_budget_seconds=0.4) as night:
+    with served(account, tmp_path, retry_budget_seconds=1.5) as night:
         keep(night, NIGHT)
         account.tamper = lambda path, query, page: 401
         with pytest.raises(errors.AuthenticationError):

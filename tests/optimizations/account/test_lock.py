@@ -59,7 +59,7 @@ def test_a_writer_that_was_killed_keeps_nobody_out(open_ledger: Callable[[], Led
     os.waitpid(child, 0)
     started = time.monotonic()
     with open_ledger().one_writer():
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 10
 
 
 def test_a_writer_whose_session_ended_writes_no_more(postgres: str, ledger_url: str) -> None:
