@@ -67,6 +67,9 @@ class Manifest:
             return None
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            # Releases before this one wrote none. A damaged name of it is a field that no manifest has.
+            if content.pop("seal", None) not in (None, _seal(content)):
+                raise ValueError
             content["tables"] = tuple(_table(table) for table in content["tables"])
             date.fromisoformat(content["as_of"])
             content["files"] = dict(content.get("files", {}))
@@ -87,8 +90,13 @@ class Manifest:
         return _version(self.as_of, self.tables, without=RUN_TABLES | LEDGER_TABLES)
 
     def as_text(self) -> str:
-        """The manifest as it stands in its file."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        """The manifest as it stands in its file, with a `seal`: a hash of all the rest, by which damage is found."""
+        content = asdict(self)
+        return json.dumps({**content, "seal": _seal(content)}, indent=2) + "\n"
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _version(as_of: str, tables: Iterable[PublishedTable], without: frozenset[str]) -> str:

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from pipeline.orchestration.resources.warehouse import session
-from pipeline.published.manifest import Manifest
+from pipeline.published.manifest import DamagedManifestError, Manifest
 from pipeline.published.snapshot import (
     SNAPSHOT_NAME,
     PublishError,
@@ -68,6 +68,17 @@ def test_the_snapshot_its_parquet_and_the_manifest_agree(working, tmp_path: Path
         assert oct(parquet.stat().st_mode & 0o777) == "0o444"
     assert published_value(folder) == 1
     assert not list((tmp_path / "published").rglob(".*"))
+
+
+def test_any_bit_of_a_manifest_that_flips_is_found(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    publish(working, folder, marts(working, 1), keep=3)
+    written = (folder / "manifest.json").read_bytes()
+    damaged = tmp_path / "manifest.json"
+    for bit in range(8 * len(written)):
+        damaged.write_bytes(bytes(byte ^ (bit // 8 == at) << bit % 8 for at, byte in enumerate(written)))
+        with pytest.raises(DamagedManifestError):
+            Manifest.load(damaged)
 
 
 def test_equal_content_is_not_published_again(working, tmp_path: Path) -> None:
