@@ -78,7 +78,7 @@ def test_a_line_break_in_a_name_stays_in_the_body() -> None:
 
 
 def test_every_page_that_is_linked_is_written(tmp_path: Path) -> None:
-    write_pages(TABLES, [], tmp_path / "reports")
+    write_pages(TABLES, [], tmp_path / "reports", ADDRESS)
     _, _, html = read(mail(summary(TABLES, waiting=3)))
     links = re.findall(r'href="https://tune.example.com/reports/([^"#]+)', html)
     assert links

@@ -46,13 +46,14 @@ MOST_LINKED = 8
 _DRAWN = re.compile(r'<figure class="chart" data-drawn="([0-9a-f]+)"[^>]*>(.*?)</figure>', re.DOTALL)
 
 
-def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list[str]:
+def write_pages(tables: Tables, records: Sequence[Record], folder: Path, address: str) -> list[str]:
     """Write the account page, a page per workflow, and the reference behind their numbers.
 
     Args:
         tables: the published tables by name.
         records: the ledger's records.
         folder: where the pages stand. Its content is replaced as a whole; figures that did not change are kept.
+        address: where browsers reach `driptune up`. Links to the inbox begin with it, so that they work from a file.
 
     Returns:
         The names of the files, the account page first.
@@ -60,6 +61,7 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list
     manifest = tables["manifest"].row(0, named=True)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     environment.filters["fingerprint"] = fingerprint
+    environment.globals["server"] = address.rstrip("/")
     template = environment.get_template("page.html.j2")
     workflows = _workflows(tables, records)
     pages = [_account(tables, records, workflows), *workflows, *_campaigns(tables), *_other_windows(tables)]

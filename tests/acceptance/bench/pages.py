@@ -17,7 +17,7 @@ import polars as pl
 
 from pipeline.reports.pages.site import write_pages
 from tests.acceptance.bench.rows import Row
-from tests.worlds.published import TONIGHT, Tables, account, row
+from tests.worlds.published import ADDRESS, TONIGHT, Tables, account, row
 
 FLOWS, STEPS, METRICS, DAYS, COHORTS, WEEKS, DELAYS = 500, 5, 6, 180, 26, 26, 5
 MOST_SECONDS = 120.0
@@ -101,12 +101,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="driptune-bench-") as folder:
         target = Path(folder) / "reports"
         before, started = _spent(), time.perf_counter()
-        write_pages(tables, [], target)
+        write_pages(tables, [], target, ADDRESS)
         measured = {"seconds": time.perf_counter() - started, "cpu": _spent() - before}
         measured["figures"] = sum(page.read_text().count("data-drawn=") for page in target.glob("*.html"))
         measured["largest_kb"] = max(page.stat().st_size for page in target.glob("*.html")) / 1_000
         started = time.perf_counter()
-        write_pages(tables, [], target)
+        write_pages(tables, [], target, ADDRESS)
         measured["again"] = time.perf_counter() - started
     print(json.dumps(measured))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.sections.drawing import drawing
 from pipeline.reports.pages.site import file_name, write_pages
-from tests.worlds.published import account, row
+from tests.worlds.published import ADDRESS, account, row
 
 STEPS = ("a", "b", "c", "d", "e", "f")
 ways = st.sets(st.tuples(st.sampled_from(STEPS), st.sampled_from(STEPS)), min_size=1, max_size=12)
@@ -36,7 +36,7 @@ def test_every_step_is_drawn_once_below_what_leads_to_it(ways: set[tuple[str, st
 
 
 def test_a_step_shows_its_mail_and_who_was_lost_before_it(tmp_path: Path) -> None:
-    write_pages(account([("welcome", "Welcome")]), [], tmp_path / "reports")
+    write_pages(account([("welcome", "Welcome")]), [], tmp_path / "reports", ADDRESS)
     text = (tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8")
     [flow] = re.findall(r'<section id="flow"(.*?)</section>', text, re.DOTALL)
     first, second = (

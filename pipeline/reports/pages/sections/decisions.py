@@ -8,6 +8,7 @@ import polars as pl
 from pipeline.common.words import counted, lift
 from pipeline.optimizations.realised import answer_in_words, in_a_word
 from pipeline.optimizations.record import IN_EFFECT, Record
+from pipeline.optimizations.urgency import most_urgent_first
 from pipeline.reports.pages import INBOX_PATH, cells
 from pipeline.reports.pages.model import Cell, Section
 from pipeline.schemas.vocabulary import RecordStatus as Status
@@ -15,8 +16,7 @@ from pipeline.schemas.vocabulary import RecordStatus as Status
 
 def waiting(records: Sequence[Record]) -> Section:
     """Proposals that wait for a decision, each with a link to its record."""
-    mine = [record for record in records if record.status is Status.PENDING]
-    mine.sort(key=lambda one: (-(one.proposal.expected_value or 0), -(one.proposal.expected_lift or 0)))
+    mine = most_urgent_first(record for record in records if record.status is Status.PENDING)
     rows = [
         [
             Cell(record.proposal.title, link=f"{INBOX_PATH}/{record.optimization_id}"),
