@@ -38,7 +38,7 @@ def pending(as_json: bool) -> None:
     Alarms come first, then the proposal with the largest expected gain.
     """
     from pipeline.optimizations.ledger import open_ledger
-    from pipeline.optimizations.urgency import most_urgent_first, severity
+    from pipeline.optimizations.record import most_urgent_first, severity
     from pipeline.schemas.vocabulary import RecordStatus as Status
 
     with open_ledger(Settings()) as ledger:

@@ -28,10 +28,9 @@ from pipeline.optimizations.approval_policy import ApprovalPolicy
 from pipeline.optimizations.changes import ChangePlan
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.realised import answer_in_words, in_a_word
-from pipeline.optimizations.record import IN_EFFECT, Record
+from pipeline.optimizations.record import IN_EFFECT, Record, most_urgent_first, severity
 from pipeline.optimizations.review import Seen
 from pipeline.optimizations.states import Event
-from pipeline.optimizations.urgency import most_urgent_first, severity
 from pipeline.reports.pages import INBOX_PATH, PAGES_PATH
 from pipeline.reports.pages.site import STYLE
 from pipeline.reports.pages.site import TEMPLATES as PAGE_TEMPLATES

@@ -33,7 +33,7 @@ def next_step(record: Record, approval_policy: ApprovalPolicy, timetable: Timeta
         timetable: when driptune acts.
         now: the time.
     """
-    soon = f"within {counted(timetable.seconds_between_looks, 'second', 'seconds')}"
+    soon = f"at its next look, within {counted(timetable.seconds_between_looks, 'second', 'seconds')},"
     night = f"The nightly of {timetable.next_night(now):%A, %-d %B, %H:%M %Z}"
     match record.status:
         case Status.PENDING:
@@ -73,7 +73,8 @@ def _is_made(record: Record, soon: str, night: str) -> str:
         )
     if made.apply_kind is ApplyKind.RELEASE:
         return f"driptune takes the flow over {soon}, and lets people in from then on. {night}, shows who came in."
+    does = "is writing it" if record.status is Status.APPLYING else f"begins {soon} to write it"
     return (
-        f"driptune begins {soon} to write it to Mailchimp. What Mailchimp cannot take is tried again every hour. "
+        f"driptune {does} to Mailchimp. What Mailchimp cannot take is tried again every hour. "
         f"{night}, shows the change as applied."
     )

@@ -1,114 +1,30 @@
 """The inbox: one link lets one person in once; decisions are taken as seen, by POST of the inbox's own form only."""
 
-import re
-from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
-import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
 from pipeline.common.errors import UnavailableError
-from pipeline.optimizations import review
-from pipeline.optimizations.approval_policy import ApprovalPolicy, Approver
+from pipeline.optimizations.approval_policy import ApprovalPolicy
 from pipeline.optimizations.changes import Change, ChangePlan
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import Record
-from pipeline.optimizations.review import Seen
-from pipeline.schemas.base import empty
-from pipeline.schemas.loop import RealisedLift
-from pipeline.schemas.vocabulary import ApplyKind, Risk
+from pipeline.schemas.vocabulary import ApplyKind
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
-from pipeline.schemas.vocabulary import ProposalKind as Kind
 from pipeline.schemas.vocabulary import RecordStatus as Status
-from pipeline.serving.guard import Guard
-from pipeline.serving.inbox.app import PREFIX, Inbox
+from pipeline.serving.inbox.app import PREFIX
 from pipeline.serving.inbox.links import LINK_SECONDS, READER, Links
-from pipeline.serving.inbox.next_steps import Timetable
 from pipeline.serving.inbox.sessions import COOKIE, Sessions
-from tests.optimizations.conftest import proposal
+from tests.serving.inbox.browsing import EVIDENCE, POLICY, WRITES_B, Clock, browser, decide, form_of, propose
 from tests.worlds.published import row
 
-HOST = "127.0.0.1:3000"
 WICKED = "<script>alert(1)</script> & <b>bold</b>"
-TIMETABLE = Timetable(60, lambda now: datetime(2026, 7, 1, 3, 30, tzinfo=UTC))
-POLICY = ApprovalPolicy(approvers=(Approver("mara", Risk.MEDIUM), Approver("noor", Risk.HIGH)))
-EVIDENCE = {"summary": "Forty-eight hours convert best.", "n": 9, "rows": [{"delay": 48, "rate": 0.25}]}
 CHART = {
     "data": {"values": [{"x": 1, "y": 2}]},
     "mark": "point",
     "encoding": {"x": {"field": "x", "type": "quantitative"}, "y": {"field": "y", "type": "quantitative"}},
 }
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite")
-    yield opened
-    opened.close()
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def links(tmp_path: Path, clock: Clock) -> Links:
-    return Links(tmp_path / "logins", clock)
-
-
-@pytest.fixture
-def sessions() -> Sessions:
-    return Sessions()
-
-
-def browser(
-    ledger: Ledger,
-    sessions: Sessions,
-    links: Links,
-    policy: ApprovalPolicy = POLICY,
-    preview: Callable[[str], ChangePlan] = lambda subject: ChangePlan(()),
-    realised: pl.DataFrame = empty(RealisedLift),  # noqa: B008 - a frame without rows never changes
-) -> TestClient:
-    def take_back(seen: Seen, actor: str, reason: str) -> Record:
-        now = datetime.now(UTC)
-        return review.take_back(ledger, policy, seen, actor=actor, reason=reason, first_day=now.date(), now=now)
-
-    inbox = Inbox(ledger, lambda: policy, sessions, links, lambda: realised, preview, take_back, TIMETABLE)
-    return TestClient(Guard(inbox.app(), frozenset({HOST})), base_url=f"http://{HOST}")
-
-
-@pytest.fixture
-def mara(ledger: Ledger, sessions: Sessions, links: Links) -> TestClient:
-    client = browser(ledger, sessions, links)
-    entered = client.post(f"{PREFIX}/login", data={"token": links.issue("mara")})
-    assert entered.status_code == 200
-    return client
-
-
-def propose(ledger: Ledger, **changes: Any) -> str:
-    made = proposal(**{"evidence": EVIDENCE, **changes})
-    ledger.propose([made], now=datetime.now(UTC), approval_policy=POLICY)
-    return made.optimization_id
-
-
-def form_of(page: str) -> str:
-    return re.findall(r'name="form" value="([^"]+)"', page)[0]
-
-
-def decide(client: TestClient, subject: str, decision: str, form: str | None = None, **more: str) -> Any:
-    form = form_of(client.get(f"{PREFIX}/{subject}").text) if form is None else form
-    return client.post(f"{PREFIX}/{subject}", data={"form": form, "decision": decision, **more})
 
 
 def test_without_a_link_nothing_is_shown(ledger: Ledger, sessions: Sessions, links: Links) -> None:
@@ -167,9 +83,6 @@ def test_what_a_change_brought_stands_beside_its_promise(
     listed = client.get(f"{PREFIX}/").text
     assert f"+21% (+12% to +34%) · {outcome}" in listed
     assert "expected by 2026-08-09" in listed
-
-
-WRITES_B = {"apply_kind": ApplyKind.MEMBER_FIELDS, "after": {"field": "SUBJECT", "value": "B", "holdout_value": "A"}}
 
 
 def test_what_would_be_written_is_shown_before_anybody_decides(
@@ -347,95 +260,3 @@ def test_an_empty_name_of_a_proxy_is_no_reader(ledger: Ledger, sessions: Session
     trusting = ApprovalPolicy(approvers=POLICY.approvers, trusted_proxy_header="X-Forwarded-User")
     client = browser(ledger, sessions, links, trusting)
     assert client.get(f"{PREFIX}/", headers={"X-Forwarded-User": ""}).status_code == 401
-
-
-def test_after_a_decision_the_page_says_what_happens_next_and_when(mara: TestClient, ledger: Ledger) -> None:
-    written, by_hand, refused = propose(ledger, **WRITES_B), propose(ledger, target="b"), propose(ledger, target="c")
-    assert "begins within 60 seconds to write it to Mailchimp" in decide(mara, written, "approve").text
-    assert "Wednesday, 1 July, 03:30 UTC" in mara.get(f"{PREFIX}/{written}").text
-    assert "A person makes this change" in decide(mara, by_hand, "approve").text
-    assert "not proposed again before" in decide(mara, refused, "reject", reason="No.").text
-    on_the_way = mara.get(f"{PREFIX}/").text
-    assert on_the_way.count("begins within 60 seconds") == 1
-    assert "measures what it brings" in decide(mara, by_hand, "done").text
-
-
-def test_every_record_leads_to_the_next_one_that_waits(mara: TestClient, ledger: Ledger) -> None:
-    first, second, third = (propose(ledger, target=name, expected_value=worth) for name, worth in NEXT)
-    following = re.compile(rf'<p><a href="{PREFIX}/(\w+)">')
-    assert [following.findall(mara.get(f"{PREFIX}/{one}").text) for one in (first, second, third)] == [
-        [second],
-        [third],
-        [first],
-    ]
-    assert following.findall(decide(mara, second, "approve").text) == [third]
-    decide(mara, first, "approve")
-    assert "Nothing else waits" in decide(mara, third, "approve").text
-
-
-NEXT = (("a", 30.0), ("b", 20.0), ("c", 10.0))
-
-
-@pytest.mark.parametrize(("decision", "reason"), [("approve", ""), ("reject", "Not in summer.")])
-def test_a_decision_is_undone_as_long_as_nothing_is_written(
-    mara: TestClient, ledger: Ledger, decision: str, reason: str
-) -> None:
-    subject = propose(ledger)
-    assert ">Undo" not in mara.get(f"{PREFIX}/{subject}").text
-    assert ">Undo" in decide(mara, subject, decision, reason=reason).text
-    assert decide(mara, subject, "undo").status_code == 200
-    record = ledger.record(subject)
-    assert (record.status, record.decided_by, record.reason, record.approvals) == (Status.PENDING, None, None, ())
-    assert decide(mara, subject, "approve").status_code == 200
-
-
-def test_what_is_being_written_is_not_undone_by_an_older_form(mara: TestClient, ledger: Ledger) -> None:
-    subject = propose(ledger, **WRITES_B)
-    form = form_of(decide(mara, subject, "approve").text)
-    stands = ledger.record(subject).revision
-    ledger.append(subject, EventType.APPLICATION_STARTED, actor="x", now=datetime.now(UTC), expected_revision=stands)
-    answer = decide(mara, subject, "undo", form)
-    assert (answer.status_code, ledger.record(subject).status) == (409, Status.APPLYING)
-    assert ">Undo" not in answer.text
-
-
-def applied(ledger: Ledger, **changes: Any) -> str:
-    subject = propose(ledger, **changes)
-    for event in (EventType.APPROVED, EventType.APPLICATION_STARTED, EventType.APPLIED):
-        stands, day = ledger.record(subject).revision, {"applied_day": "2026-06-30"}
-        ledger.append(subject, event, actor="x", now=datetime.now(UTC), expected_revision=stands, payload=day)
-    return subject
-
-
-def test_an_applied_change_is_taken_back_with_a_reason_and_a_form_of_ones_own(mara: TestClient, ledger: Ledger) -> None:
-    subject = applied(ledger, **WRITES_B)
-    assert "Roll back this change" in mara.get(f"{PREFIX}/{subject}").text
-    assert decide(mara, subject, "take_back", reason=" ").status_code == 409
-    assert decide(mara, subject, "take_back", form="stolen", reason="Complaints rose.").status_code == 403
-    assert ledger.record(subject).status is Status.APPLIED
-    answer = decide(mara, subject, "take_back", reason="Complaints rose.")
-    assert "begins within 60 seconds to put back" in answer.text
-    record = ledger.record(subject)
-    assert (record.status, record.reason, record.is_due) == (Status.ROLLING_BACK, "Complaints rose.", True)
-    assert "Roll back this change" not in answer.text
-
-
-def test_what_a_person_made_is_not_rolled_back_by_a_button(
-    mara: TestClient, ledger: Ledger, sessions: Sessions
-) -> None:
-    subject = applied(ledger)
-    assert "Roll back this change" not in mara.get(f"{PREFIX}/{subject}").text
-    form = sessions.form_token(mara.cookies[sessions.cookie_name], Seen.of(ledger.record(subject)))
-    answer = decide(mara, subject, "take_back", form=form, reason="No.")
-    assert (answer.status_code, "is made by hand" in answer.text) == (409, True)
-    assert ledger.record(subject).status is Status.APPLIED
-
-
-def test_alarms_come_first_and_wear_their_severity(mara: TestClient, ledger: Ledger) -> None:
-    best = propose(ledger, target="best", expected_value=900.0)
-    grave = {"kind": Kind.ANOMALY, "evidence": {**EVIDENCE, "rows": [{"severity": "high"}, {"severity": "critical"}]}}
-    alarm = propose(ledger, target="cause", expected_value=None, **grave)
-    page = mara.get(f"{PREFIX}/").text
-    assert re.findall(rf'<h2><a href="{PREFIX}/(\w+)"', page) == [alarm, best]
-    assert page.count(">critical alarm<") == 1
-    assert "2 changes wait for a decision" in page

@@ -7,8 +7,7 @@ import polars as pl
 
 from pipeline.common.words import counted, lift
 from pipeline.optimizations.realised import answer_in_words, in_a_word
-from pipeline.optimizations.record import IN_EFFECT, Record
-from pipeline.optimizations.urgency import most_urgent_first
+from pipeline.optimizations.record import IN_EFFECT, Record, most_urgent_first
 from pipeline.reports.pages import INBOX_PATH, cells
 from pipeline.reports.pages.model import Cell, Section
 from pipeline.schemas.vocabulary import RecordStatus as Status
