@@ -10,7 +10,7 @@ from pipeline.published.reader import Tables
 from pipeline.reports.pages import INBOX_PATH, PAGES_PATH
 from pipeline.reports.pages.site import file_name
 
-WORKFLOW_SECTIONS = {"drop-off": "funnel", "alarms": "trend"}
+WORKFLOW_SECTIONS = {"drop-off": "funnel", "alarms": "findings"}
 """Lines about one workflow, and the section of its page."""
 ACCOUNT_SECTIONS = {"stuck": "stuck", "changes": "decided", "tests": "workflows", "mail": "workflows"}
 """Lines about the account, and the section of its page. All others lead to the first."""

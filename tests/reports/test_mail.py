@@ -50,7 +50,7 @@ def test_every_line_is_in_both_parts_with_its_link() -> None:
     page = f"https://tune.example.com/reports/{file_name('welcome')}"
     account_page = "https://tune.example.com/reports/index.html"
     links = [
-        f"{account_page}#workflows", f"{page}#funnel", f"{page}#trend", f"{account_page}#stuck",
+        f"{account_page}#workflows", f"{page}#funnel", f"{page}#findings", f"{account_page}#stuck",
         "https://tune.example.com/inbox/",
     ]  # fmt: skip
     assert re.findall(r'href="([^"]+)"', html) == links

@@ -34,6 +34,7 @@ from pipeline.reports.pages.sections import (
 from pipeline.reports.pages.sections.campaigns import campaigns
 from pipeline.reports.pages.sections.drawing import drawing
 from pipeline.reports.pages.sections.findings import Link, findings
+from pipeline.reports.pages.sections.weeks import by_week
 from pipeline.schemas.vocabulary import Window
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -100,6 +101,7 @@ def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
         drawing(flow, performance.loss(flow), WINDOW),
         decisions.waiting(records),
         performance.funnel(flow),
+        by_week(flow),
         performance.trend(flow),
         timing.hours(flow.rows("engagement_hours")),
         timing.pressure(flow.rows("frequency_pressure")),

@@ -63,6 +63,9 @@ def many_flows() -> Tables:
     moves = moves.with_columns(drop_off_rate="rate", lost=lost, advanced=900 - lost, entrants=pl.lit(1_000))
     tables["funnel"] = many("funnel", moves.drop("rate", "step_id"), waiting=100, median_hours=24.0)
     days = pl.DataFrame({"day": [TONIGHT - timedelta(days=ago) for ago in range(DAYS)]})
+    sent = each.join(pl.DataFrame({"step_id": steps}), how="cross").join(days, how="cross")
+    sent = drawn(sent, clicked=300).with_columns(unique_human_clicks=pl.col("clicked").cast(pl.Int64))
+    tables["step_metrics_daily"] = many("step_metrics_daily", sent, sent=1_000, delivered=990, is_mature=True)
     metrics = pl.DataFrame({"metric": ["prompt_human_click_rate", *(f"metric {one}" for one in range(METRICS - 1))]})
     course = each.join(pl.DataFrame({"step_id": steps}), how="cross").join(metrics, how="cross")
     course = drawn(course.join(days, how="cross"), value=0.3).with_columns(
