@@ -64,7 +64,8 @@ def decided(records: Sequence[Record], realised: pl.DataFrame) -> Section:
 
 def _brought(record: Record, row: Mapping[str, Any] | None) -> list[Cell]:
     if row is None:
-        return [Cell("not measured" if record.status in IN_EFFECT else ""), Cell(""), Cell("")]
+        yet = "not measured yet" if record.proposal.holdout_share else "not measured: nobody was kept out"
+        return [Cell(yet if record.status in IN_EFFECT else ""), Cell(""), Cell("")]
     people = f"{row['exposures']:,} with it and {row['held_out_exposures']:,} kept out"
     on = f"{row['metric'].replace('_', ' ')} of {people}, since {row['first_day']}"
     answer = Cell(answer_in_words(row))

@@ -45,6 +45,16 @@ def funnel(flow: Flow) -> Section:
     return Section("funnel", title, words, header, table, figure, "funnel, bottlenecks")
 
 
+def most_lost(flow: Flow) -> Cell:
+    """The way on which most people of a workflow are lost, with their share; empty where nobody is known to be lost."""
+    known = flow.rows("funnel").filter(pl.col("drop_off_rate").is_not_null() & (pl.col("lost") > 0))
+    ranked = known.sort("lost", "from_step_id", "to_step_id", descending=[True, False, False])
+    if ranked.is_empty():
+        return Cell("")
+    row = ranked.row(0, named=True)
+    return Cell(f"{flow.transition(row)}: {share(row['drop_off_rate'])}", row["drop_off_rate"])
+
+
 def loss(flow: Flow) -> str | None:
     """The biggest avoidable loss as a title; none where no transition loses more than it must."""
     row = worst_loss(flow.rows("bottlenecks"))
