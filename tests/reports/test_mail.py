@@ -20,8 +20,8 @@ TABLES = account([("welcome", "Welcome")], conflict="allow")
 LINES = [
     "\nThe morning after 2026-06-29 (64 tables, version abc)",
     "  mail        23,461 sent in 28 days, 15.2% clicked by people",
-    "  drop-off    biggest avoidable loss: welcome, hello -> tips: 25.0% lost",
-    "  alarms      Workflow welcome, step tips: <script>alert(1)</script> & more",
+    "  drop-off    biggest avoidable loss: Welcome, hello -> tips: 25.0% lost",
+    "  alarms      Welcome, tips: <script>alert(1)</script> & more",
     "  stuck       35 people: 7 paused step",
     "  decisions   16 proposals wait: driptune pending",
 ]

@@ -59,7 +59,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Node:
-    """A step of a drawing: its name, the subject of its mail, its status, the ways into it, and what its mail did.
+    """A step of a drawing: its name, its mail as people see it, its status, the ways into it, and what its mail did.
 
     Attributes:
         facts: for each the name, the value, and how sure it is.

@@ -46,3 +46,18 @@ def test_a_step_shows_its_mail_and_who_was_lost_before_it(tmp_path: Path) -> Non
     assert first == "hello delivered 1,200 clicked 20.0% offer delivered 1,200 clicked 20.0%"  # nothing leads to these
     assert second == "from hello · 0 h · 100 waiting · 21.0% lost tips delivered 1,200 clicked 20.0%"
     assert 'title="15.0% to 26.0%"' in flow
+
+
+def test_a_step_shows_what_its_mail_says_in_the_inbox() -> None:
+    mail = row("steps", workflow_id="w", step_id="a", name="Hello", subject="Hello", preview="Nice to meet you")
+    tables = {
+        "steps": pl.concat(
+            [mail, row("steps", workflow_id="w", step_id="b", name="Route", subject=None, preview=None)]
+        ),
+        "funnel": row("funnel", workflow_id="w", from_step_id="a", to_step_id="b"),
+        "step_metrics": row("step_metrics").clear(),
+        "anomalies": row("anomalies").clear(),
+    }
+    drawn = drawing(Flow("w", "w", tables.__getitem__), None, "28d")
+    assert drawn is not None
+    assert [node.subject for layer in drawn.layers for node in layer] == ["Hello · Nice to meet you", ""]
