@@ -17,6 +17,7 @@ from pipeline.common.words import counted, share
 from pipeline.optimizations.record import Record
 from pipeline.published.reader import Tables
 from pipeline.reports.digest import WINDOW, summary
+from pipeline.reports.pages.charts import write_charts
 from pipeline.reports.pages.flow import Flow, Names, flows
 from pipeline.reports.pages.model import Cell, Page, Section
 from pipeline.reports.pages.reference import write_reference
@@ -80,6 +81,7 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path, address
     for page in pages:
         html = template.render(page=page, pages=linked, manifest=manifest, quality=quality, drawn=drawn)
         (building / page.file).write_text(html, encoding="utf-8")
+    write_charts(tables, building)
     reference = write_reference(environment, building, linked)
     _replace(building, folder)
     return [*(page.file for page in pages), *reference]
