@@ -160,7 +160,8 @@ def described(model: type[Table]) -> str:
     there = f"{PAGES_PATH}/{CHARTS_FOLDER}/{name}.svg"
     pages = f"[The morning's pages]({PAGES_PATH}/index.html) · [the inbox]({INBOX_PATH}/)"
     chart = f"![Its chart stands here under driptune up, once something is published.]({there})"
-    return f"{model.__doc__}\n\n{chart}\n\n{pages}"
+    # Dagster cuts a long description, so the links stand before the chart.
+    return f"{model.__doc__}\n\n{pages}\n\n{chart}"
 
 
 def describe(model: type[Table]) -> dict[str, Any]:
