@@ -80,7 +80,8 @@ def test_a_description_shows_the_chart_that_is_written_beside_the_pages(graph) -
     shown = {}
     for entry in table_entries():
         description = graph.get(dg.AssetKey(["marts", entry.name])).description
-        shown |= {entry.name: path for path in re.findall(r"!\[[^]]+\]\(([^)]+)\)", description)}
+        for path in re.findall(r"!\[[^]]+\]\(([^)]+)\)", description):
+            shown[entry.name] = path
     assert shown == {name: f"{PAGES_PATH}/{CHARTS_FOLDER}/{name}.svg" for name in CHARTED}
 
 

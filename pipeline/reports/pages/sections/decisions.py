@@ -23,13 +23,12 @@ def waiting(records: Sequence[Record]) -> Section:
             _promised(record),
             Cell(str(record.proposal.evidence.get("summary", ""))),
             Cell(str(record.proposal.evidence.get("answer", "not measured"))),
-            Cell(f"driptune show {record.optimization_id}"),
         ]
         for record in mine
     ]
     told = counted(len(mine), "proposal waits", "proposals wait")
     words = f"{told}. Nothing changes before a person approves it." if mine else "Nothing waits."
-    header = ("proposal", "risk", "promised", "because", "answer", "evidence and decision")
+    header = ("proposal", "risk", "promised", "because", "answer")
     title, source = "Waiting for your decision", "the ledger, optimizations"
     return Section("waiting", title, words, header, rows, source=source, is_open=True)
 
