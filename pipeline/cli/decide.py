@@ -159,7 +159,7 @@ def withdraw(optimization_id: str, reason: str, actor: str) -> None:
 @click.argument("optimization_id")
 @ACTOR
 def undo(optimization_id: str, actor: str) -> None:
-    """Take your approval or rejection back while nothing of it is written."""
+    """Take back your decision while nothing is written."""
     from pipeline.optimizations import review
 
     _decide(optimization_id, None, None, review.undo, "waits for a decision again", actor=actor)

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from pipeline.reports.pages import CHARTS_FOLDER
 from pipeline.reports.pages.reference import DICTIONARY, METHODS
 from pipeline.reports.pages.site import file_name, write_pages
 from pipeline.schemas.vocabulary import RecordStatus as Status
@@ -227,7 +228,7 @@ def test_new_pages_replace_the_old_as_a_whole(pages: Path) -> None:
     (pages / "left-over.html").write_text("old")
     write_pages(account([("other", "Other")]), [], pages, ADDRESS)
     shown = [name for name in ("index.html", file_name("other")) for name in in_each_window(name)]
-    names = {*shown, "style.css", DICTIONARY, METHODS}
+    names = {*shown, "style.css", CHARTS_FOLDER, DICTIONARY, METHODS}
     assert {path.name for path in pages.iterdir()} == names
     assert [path.name for path in pages.parent.iterdir()] == ["reports"]
 
