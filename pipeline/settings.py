@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     address: str = Field(
         default="http://127.0.0.1:3000",
         pattern=r"^https?://[^\s?#]+$",
-        description="Where browsers reach `driptune up`. The links of the mail begin with it.",
+        description="Where browsers reach `driptune up`. The links of the mail and of the pages begin with it.",
     )
     mail_host: str | None = Field(
         default=None, description="SMTP server by which the morning is mailed after each publication. None: no mail."

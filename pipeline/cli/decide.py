@@ -1,4 +1,4 @@
-"""`driptune pending | show | approve | reject | withdraw | done`: the ledger at a terminal."""
+"""`driptune pending | show | approve | reject | withdraw | undo | done`: the ledger at a terminal."""
 
 import getpass
 import json
@@ -35,13 +35,14 @@ APPLIED = {
 def pending(as_json: bool) -> None:
     """List the proposals that wait for a decision.
 
-    The proposal with the largest expected gain comes first.
+    Alarms come first, then the proposal with the largest expected gain.
     """
     from pipeline.optimizations.ledger import open_ledger
+    from pipeline.optimizations.record import most_urgent_first, severity
     from pipeline.schemas.vocabulary import RecordStatus as Status
 
     with open_ledger(Settings()) as ledger:
-        records = sorted(ledger.records(Status.PENDING), key=lambda one: -(one.proposal.expected_value or 0))
+        records = most_urgent_first(ledger.records(Status.PENDING))
     if as_json:
         print_json([record.model_dump(mode="json") for record in records])
         return
@@ -53,7 +54,9 @@ def pending(as_json: bool) -> None:
         gain = "" if made.expected_value is None else f", {made.expected_value:+,.0f} conversions in four weeks"
         tell(f"{record.optimization_id}  {made.title}")
         day = made.evidence.get("answer_day")
-        told = f"{made.kind.replace('_', ' ')}, {made.risk} risk{gain}; lapses {record.expires_at:%Y-%m-%d}"
+        alarm = severity(made)
+        told = f"{alarm} alarm; " if alarm else ""
+        told += f"{made.kind.replace('_', ' ')}, {made.risk} risk{gain}; lapses {record.expires_at:%Y-%m-%d}"
         told += f"; answer expected by {day}" if day else ""
         console.print(f"{'':<18}{told}", style="dim", markup=False)
     tell("\n`driptune show ID` gives the evidence. `driptune approve ID` and `driptune reject ID` decide.")
@@ -155,6 +158,16 @@ def withdraw(optimization_id: str, reason: str, actor: str) -> None:
 @click.command()
 @click.argument("optimization_id")
 @ACTOR
+def undo(optimization_id: str, actor: str) -> None:
+    """Take back your decision while nothing is written."""
+    from pipeline.optimizations import review
+
+    _decide(optimization_id, None, None, review.undo, "waits for a decision again", actor=actor)
+
+
+@click.command()
+@click.argument("optimization_id")
+@ACTOR
 def done(optimization_id: str, actor: str) -> None:
     """Record that a person has made an approved change by hand."""
     from pipeline.optimizations import review
@@ -183,7 +196,7 @@ def _decide(
         policy = load_approvals(settings.definitions)
         record = decide(ledger, policy, seen, now=datetime.now(UTC), **terms)
     missing = record.approvals_required - len(record.approvals)
-    if record.status == "pending" and missing:
+    if record.status == "pending" and missing and done_word == "approved":
         tell(f"{optimization_id}: your approval is recorded. It needs {missing} more, by another person.")
     else:
         tell(f"{optimization_id}: {done_word}.")
@@ -193,4 +206,4 @@ def _line(name: str, text: str) -> None:
     tell(f"  {name:<16}{text}")
 
 
-decide_commands = (pending, show, approve, reject, withdraw, done)
+decide_commands = (pending, show, approve, reject, withdraw, undo, done)

@@ -59,7 +59,7 @@ def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> 
 def write_all_pages(settings: Settings, ledger: Ledger) -> list[str]:
     """Write the pages of the standing publication and of the ledger as it is now, and return the files' names."""
     tables = read_publication(settings.published_dir)
-    return write_pages(tables, ledger.records(), settings.reports_dir) if tables else []
+    return write_pages(tables, ledger.records(), settings.reports_dir, settings.address) if tables else []
 
 
 def standing_proposals(settings: Settings) -> tuple[list[Proposal], list[str]]:

@@ -13,6 +13,7 @@ from pipeline.mailchimp.account import MailchimpAccount
 from pipeline.mailchimp.connection import connect
 from pipeline.operations.after_publication import standing_proposals
 from pipeline.operations.soundness import refuse_damaged_lake
+from pipeline.optimizations import review
 from pipeline.optimizations.account import apply as applications
 from pipeline.optimizations.account import rollback as rollbacks
 from pipeline.optimizations.account.writing import NotApplicableError, NotConfirmedError, plan
@@ -20,6 +21,7 @@ from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.changes import ChangePlan, Outcome
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import IN_EFFECT, Proposal, Record, in_charge
+from pipeline.optimizations.review import Seen
 from pipeline.published.manifest import Manifest
 from pipeline.published.reader import Tables, read_publication
 from pipeline.schemas.vocabulary import RecordStatus as Status
@@ -53,15 +55,28 @@ def reach(settings: Settings) -> Iterator[World]:
         DamageError: if the addresses are not as they were written.
     """
     refuse_damaged_lake(settings)
-    manifest = Manifest.read(settings.published_dir)
-    if manifest is None:
-        raise NotApplicableError("Nothing is published yet. Run driptune nightly first.")
-    as_of = date.fromisoformat(manifest.as_of)
+    as_of = _published_night(settings)
     clock = account_clock(settings, as_of)
     with connect(settings, as_of) as client:
         account = MailchimpAccount(client, Lake(settings.lake_dir).addresses(), clock)
-        first_day = max(as_of + timedelta(days=1), clock().date())
-        yield World(settings, account, read_publication(settings.published_dir), first_day)
+        yield World(settings, account, read_publication(settings.published_dir), first_day(settings))
+
+
+def first_day(settings: Settings) -> date:
+    """The first day on which what is written, or taken back, now is in effect.
+
+    Raises:
+        NotApplicableError: if nothing is published.
+    """
+    as_of = _published_night(settings)
+    return max(as_of + timedelta(days=1), account_clock(settings, as_of)().date())
+
+
+def _published_night(settings: Settings) -> date:
+    manifest = Manifest.read(settings.published_dir)
+    if manifest is None:
+        raise NotApplicableError("Nothing is published yet. Run driptune nightly first.")
+    return date.fromisoformat(manifest.as_of)
 
 
 def account_clock(settings: Settings, as_of: date) -> Callable[[], datetime]:
@@ -92,6 +107,15 @@ def roll_back(
         return rollbacks.roll_back(
             ledger, optimization_id, world.account, actor=actor, reason=reason, first_day=world.first_day, now=now
         )
+
+
+def take_back(settings: Settings, ledger: Ledger, seen: Seen, *, actor: str, reason: str, now: datetime) -> Record:
+    """Note that an applied change goes back, for `apply_due` to put back what stood before.
+
+    To put it back may take minutes, and a browser waits for the answer.
+    """
+    policy, day = load_approvals(settings.definitions), first_day(settings)
+    return review.take_back(ledger, policy, seen, actor=actor, reason=reason, first_day=day, now=now)
 
 
 def apply_due(settings: Settings, ledger: Ledger, *, now: datetime, tell: Tell) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.schemas.vocabulary import ApplyKind, MetricName, Risk
+from pipeline.schemas.vocabulary import AnomalySeverity, ApplyKind, MetricName, Risk, words
 from pipeline.schemas.vocabulary import ProposalKind as Kind
 from pipeline.schemas.vocabulary import RecordStatus as Status
 
@@ -19,6 +19,7 @@ OPEN = (Status.PENDING, Status.APPROVED, Status.APPLYING)
 """States in which a target takes no second record."""
 IN_EFFECT = (Status.APPLIED, Status.VERIFIED)
 """States in which the change stands in the account."""
+SEVERITIES = words(AnomalySeverity)
 
 
 def canonical(value: Any) -> str:
@@ -197,6 +198,25 @@ class Record(_Frozen):
         """Whether it is approved and a person can make the change now: those kept out, if any, are marked."""
         is_ready = self.is_holdout_set if self.proposal.writes_field else self.status is Status.APPROVED
         return self.proposal.is_by_hand and is_ready and self.status in (Status.APPROVED, Status.APPLYING)
+
+
+def severity(proposal: Proposal) -> str | None:
+    """How grave the alarm is that a proposal is about; none for a proposal that is about no alarm."""
+    told = {row.get("severity") for row in proposal.evidence.get("rows", [])}
+    return next((one for one in reversed(SEVERITIES) if one in told), None) if proposal.kind is Kind.ANOMALY else None
+
+
+def most_urgent_first(records: Iterable[Record]) -> list[Record]:
+    """The records: alarms first, the gravest before the others and what has stopped first, then what promises most."""
+    return sorted(records, key=_rank)
+
+
+def _rank(record: Record) -> tuple[int, bool, float, float]:
+    made = record.proposal
+    alarm = severity(made)
+    goes_on = not alarm or all(row.get("value") != 0 for row in made.evidence["rows"])
+    gains = -(made.expected_value or 0), -(made.expected_lift or 0)
+    return -SEVERITIES.index(alarm) if alarm else 1, goes_on, *gains
 
 
 def in_charge(records: Iterable[Record]) -> list[Record]:

@@ -6,15 +6,18 @@ from datetime import date, datetime
 from typing import Any
 
 from pipeline.common.errors import LedgerError
+from pipeline.optimizations.account.rollback import check_can_go_back
 from pipeline.optimizations.approval_policy import POLICY_ACTOR, ApprovalPolicy, Approver
 from pipeline.optimizations.binding import approvals_that_hold, missing_approvals, terms
 from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import IN_EFFECT, Record
+from pipeline.optimizations.record import IN_EFFECT, OPEN, Record
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
 from pipeline.schemas.vocabulary import ProposalKind as Kind
 from pipeline.schemas.vocabulary import RecordStatus as Status
 
+MOMENT_SECONDS = 2.0
+"""Somebody waits for the answer of a decision. Who writes to the account meanwhile may do so for much longer."""
 CLOCK = "expiry"
 """Name under which it is noted that a record lapsed."""
 
@@ -91,6 +94,78 @@ def withdraw(
     return _append(ledger, seen, EventType.WITHDRAWN, actor, now, reason=_given(reason))
 
 
+def undo(ledger: Ledger, approval_policy: ApprovalPolicy, seen: Seen, *, actor: str, now: datetime) -> Record:
+    """Take a decision back while nothing of it is written. The record waits again, with the approvals of others.
+
+    Raises:
+        DecisionRefusedError: if there is no decision that the actor can take back, if another proposal has taken the
+            record's place, or if the record lapsed or has changed since they saw it.
+        StaleRecordError, IllegalTransitionError: if somebody else was faster, such as the one who applies it.
+    """
+    record = _as_seen(ledger, seen, now)
+    known_approver(approval_policy, actor)
+    decided_by = undoes(record, actor)
+    if decided_by is None:
+        raise DecisionRefusedError(
+            f"{actor} has no decision on {seen.optimization_id} to take back: it is {record.status}. An approval or a "
+            "rejection is taken back by who gave it, as long as nothing is written."
+        )
+    same = (record.proposal.kind, record.proposal.target)
+    for other in ledger.records(*OPEN):
+        if (other.proposal.kind, other.proposal.target) == same and other.optimization_id != seen.optimization_id:
+            raise DecisionRefusedError(
+                f"{other.optimization_id} has taken the place of {seen.optimization_id}. Decide about that one."
+            )
+    return _append(ledger, seen, EventType.DECISION_UNDONE, actor, now, decided_by=decided_by)
+
+
+def undoes(record: Record, actor: str) -> str | None:
+    """Whose decision an approver can take back: their own, or what passed by `approvals.yaml` alone; none if no one's.
+
+    What is being applied or in effect is rolled back instead.
+    """
+    if record.status is Status.REJECTED:
+        return actor if record.decided_by == actor else None
+    if record.status not in (Status.PENDING, Status.APPROVED):
+        return None
+    given = {approval.actor for approval in record.approvals}
+    return next((name for name in (actor, POLICY_ACTOR) if name in given), None)
+
+
+def take_back(
+    ledger: Ledger,
+    approval_policy: ApprovalPolicy,
+    seen: Seen,
+    *,
+    actor: str,
+    reason: str,
+    first_day: date,
+    now: datetime,
+) -> Record:
+    """An approver's word that an applied change goes back. What stood before is put back when driptune writes next.
+
+    Args:
+        ledger: where the record stands.
+        approval_policy: today's `approvals.yaml`.
+        seen: what the actor had before their eyes.
+        actor: who takes it back.
+        reason: why.
+        first_day: first day on which the change is no longer in effect.
+        now: the time.
+
+    Raises:
+        DecisionRefusedError: without a reason, if the actor is no approver, or if it changed since they saw it.
+        NotApplicableError: if it is not in effect, was made by hand, or is itself a rollback.
+        AccountBusyError: if another process writes to the account.
+        LedgerError: if the ledger was edited.
+    """
+    known_approver(approval_policy, actor)
+    with ledger.one_writer(MOMENT_SECONDS):
+        check_can_go_back(_as_seen(ledger, seen, now))
+        day = first_day.isoformat()
+        return _append(ledger, seen, EventType.ROLLBACK_STARTED, actor, now, reason=_given(reason), rolled_back_day=day)
+
+
 def mark_done(ledger: Ledger, approval_policy: ApprovalPolicy, seen: Seen, *, actor: str, now: datetime) -> Record:
     """An approver's word that a change made by hand has been made.
 
@@ -160,7 +235,7 @@ def _as_seen(ledger: Ledger, seen: Seen, now: datetime) -> Record:
         raise DecisionRefusedError(
             f"{seen.optimization_id} has changed since you saw it and is {record.status} now. Look at it again."
         )
-    if record.status in (Status.PENDING, Status.APPROVED) and record.expires_at <= now:
+    if record.status in (Status.PENDING, Status.APPROVED, Status.REJECTED) and record.expires_at <= now:
         raise DecisionRefusedError(
             f"{seen.optimization_id} lapsed on {record.expires_at:%Y-%m-%d}. Wait for a new one."
         )

@@ -29,6 +29,7 @@ TRANSITIONS: Mapping[EventType, Mapping[Status | None, Status]] = {
     EventType.APPROVED: {Status.PENDING: Status.APPROVED},
     EventType.APPROVAL_LAPSED: {Status.APPROVED: Status.PENDING, Status.APPLYING: Status.PENDING},
     EventType.REJECTED: {Status.PENDING: Status.REJECTED},
+    EventType.DECISION_UNDONE: dict.fromkeys((Status.PENDING, Status.APPROVED, Status.REJECTED), Status.PENDING),
     EventType.WITHDRAWN: {Status.PENDING: Status.WITHDRAWN},
     EventType.EXPIRED: dict.fromkeys((Status.PENDING, Status.APPROVED, Status.APPLYING), Status.EXPIRED),
     EventType.SUPERSEDED: {Status.PENDING: Status.SUPERSEDED, Status.APPROVED: Status.SUPERSEDED},
@@ -139,6 +140,9 @@ def after_event(record: Record | None, event: Event) -> Record:
         changes |= {"decided_by": None, "decided_at": None}
     if event.event_type in (EventType.APPROVAL_GIVEN, EventType.APPROVED):
         changes["approvals"] = (*record.approvals, Approval(actor=event.actor, given_at=event.occurred_at))
+    if event.event_type is EventType.DECISION_UNDONE:
+        changes["approvals"] = tuple(one for one in record.approvals if one.actor != payload["decided_by"])
+        changes |= {"decided_by": None, "decided_at": None, "reason": None}
     if event.event_type in DECISIONS:
         changes |= {"decided_by": event.actor, "decided_at": event.occurred_at}
     if event.event_type is EventType.APPLIED:

@@ -21,7 +21,8 @@ from pipeline.optimizations.ledger import Ledger
 from pipeline.orchestration.checks import check_results, check_specs
 from pipeline.orchestration.partitions import tonight
 from pipeline.orchestration.resources.warehouse import Warehouse
-from pipeline.reports.pages import PAGES_PATH
+from pipeline.reports.pages import CHARTS_FOLDER, INBOX_PATH, PAGES_PATH
+from pipeline.reports.pages.charts import CHARTED
 from pipeline.schemas.base import Model, Table, describe_columns, identity
 from pipeline.settings import Settings
 
@@ -144,11 +145,23 @@ def asset_key(model: type[Table]) -> dg.AssetKey:
 
 def spec(model: type[Table], group: Group, **more: Any) -> dg.AssetSpec:
     """The specification of an asset that holds the model's table. `more` adds to what it says, or replaces it."""
-    told = {"description": model.__doc__, "metadata": describe(model)} | more
+    told = {"description": described(model), "metadata": describe(model)} | more
     if "partitions_def" not in told:
         # Dagster otherwise lists every day since the first one for each table that reads the facts.
         told["deps"] = [dg.AssetDep(key, partition_mapping=dg.LastPartitionMapping()) for key in told.get("deps", ())]
     return dg.AssetSpec(asset_key(model), group_name=group, owners=OWNERS, freshness_policy=FRESHNESS, **told)
+
+
+def described(model: type[Table]) -> str:
+    """What a table holds, with its chart of the last publication: Dagster shows a description without a click."""
+    name = identity(model).name
+    if identity(model).schema != "marts" or name not in CHARTED:
+        return str(model.__doc__)
+    there = f"{PAGES_PATH}/{CHARTS_FOLDER}/{name}.svg"
+    pages = f"[The morning's pages]({PAGES_PATH}/index.html) · [the inbox]({INBOX_PATH}/)"
+    chart = f"![Its chart stands here under driptune up, once something is published.]({there})"
+    # Dagster cuts a long description, so the links stand before the chart.
+    return f"{model.__doc__}\n\n{pages}\n\n{chart}"
 
 
 def describe(model: type[Table]) -> dict[str, Any]:

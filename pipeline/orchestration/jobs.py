@@ -7,6 +7,7 @@ import dagster as dg
 from pipeline.operations.applying import apply_due
 from pipeline.operations.releasing import release_due
 from pipeline.optimizations.ledger import Ledger
+from pipeline.reports.pages import INBOX_PATH, PAGES_PATH
 from pipeline.settings import Settings
 
 # No measured nightly took as long. Dagster ends a run that does, so that it cannot block the next one.
@@ -17,7 +18,8 @@ CALM = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
 nightly = dg.define_asset_job(
     "nightly",
     selection=dg.AssetSelection.all(),
-    description="Reads what is new, recomputes what it touches, analyses, checks and publishes.",
+    description="Reads what is new, recomputes what it touches, analyses, checks and publishes. "
+    f"What it found: [the morning's pages]({PAGES_PATH}/index.html). What waits for you: [the inbox]({INBOX_PATH}/).",
     executor_def=dg.in_process_executor,
     tags={"dagster/max_runtime": str(MAX_RUNTIME_SECONDS)},
     config=CALM,

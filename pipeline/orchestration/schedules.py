@@ -1,7 +1,9 @@
 """The schedules: of the nightly, and of the releases between two nights."""
 
+from datetime import datetime
+
 import dagster as dg
-from dagster._utils.schedules import is_valid_cron_schedule
+from dagster._utils.schedules import get_next_cron_tick, is_valid_cron_schedule
 
 from pipeline.common.errors import ConfigurationError
 from pipeline.optimizations.account.releasing import releases_in_charge
@@ -39,6 +41,11 @@ def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
         return dg.RunRequest(run_key=f"nightly-{as_of}", partition_key=as_of.isoformat())
 
     return every_night
+
+
+def next_nightly(settings: Settings, now: datetime) -> datetime:
+    """When the nightly is due next, in the zone of its schedule."""
+    return get_next_cron_tick(settings.nightly_cron, now, settings.timezone)
 
 
 def release_schedule(settings: Settings) -> dg.ScheduleDefinition:

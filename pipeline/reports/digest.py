@@ -1,15 +1,18 @@
 """The morning in at most ten lines, from the published tables alone; more only where something asks for it."""
 
+from collections.abc import Mapping
 from datetime import date, timedelta
+from typing import Any
 
 import polars as pl
 
 from pipeline.analysis.anomalies.incidents import notifications
 from pipeline.analysis.performance.announced import METRIC, OF_GUESTS, RENAMED, WITHOUT_ADDRESS
-from pipeline.common.words import counted, lift, share
+from pipeline.common.words import counted, lift, metric_noun, share
 from pipeline.optimizations.proposals.anomalies import GRAVE
 from pipeline.optimizations.realised import in_a_word
 from pipeline.published.reader import Tables
+from pipeline.reports.pages.flow import Names
 from pipeline.schemas.vocabulary import RealisedOutcome as Kept
 from pipeline.schemas.vocabulary import ReleaseOutcome, Window
 
@@ -39,8 +42,9 @@ def summary(tables: Tables, waiting: int, events: str | None = None) -> list[str
     manifest = tables["manifest"].row(0, named=True)
     lines = [f"\nThe morning after {manifest['as_of']} ({manifest['tables']} tables, version {manifest['version']})"]
     lines += _volume(tables["workflow_metrics"])
-    lines += _bottleneck(tables["bottlenecks"])
-    lines += _alarms(tables["anomalies"])
+    names = Names.of(tables)
+    lines += _bottleneck(tables["bottlenecks"], names)
+    lines += _alarms(tables["anomalies"], names)
     lines += _tests(tables["experiment_verdicts"])
     lines += _changes(tables["realised_lift"]) if "realised_lift" in tables else []
     lines += _releases(tables["releases"]) if "releases" in tables else []
@@ -68,19 +72,21 @@ def _volume(workflow_metrics: pl.DataFrame) -> list[str]:
     ]
 
 
-def _bottleneck(bottlenecks: pl.DataFrame) -> list[str]:
+def _bottleneck(bottlenecks: pl.DataFrame, names: Names) -> list[str]:
     known = bottlenecks.filter(pl.col("status") == "ok").sort("rank")
     if known.is_empty():
         return ["  drop-off    no transition has been followed long enough yet"]
     worst = known.row(0, named=True)
     lost = share(worst["drop_off_rate"], worst["drop_off_rate_low"], worst["drop_off_rate_high"])
+    start = names.place(worst["workflow_id"], worst["from_step_id"])
+    end = names.place(worst["workflow_id"], worst["to_step_id"], is_whole=False)
     return [
-        f"  drop-off    biggest avoidable loss: {worst['workflow_id']}, {worst['from_step_id']} -> "
-        f"{worst['to_step_id']}: {lost} lost, first with probability {worst['first_rank_probability']:.2f}"
+        f"  drop-off    biggest avoidable loss: {start} -> {end}: {lost} lost, first with probability "
+        f"{worst['first_rank_probability']:.2f}"
     ]
 
 
-def _alarms(anomalies: pl.DataFrame) -> list[str]:
+def _alarms(anomalies: pl.DataFrame, names: Names) -> list[str]:
     """The grave causes that still go on, and the numbers of those beside them and of those that began last night."""
     causes = notifications(anomalies).filter(pl.col("is_adverse") & ~pl.col("is_muted"))
     if causes.is_empty():
@@ -91,8 +97,16 @@ def _alarms(anomalies: pl.DataFrame) -> list[str]:
     more = f" {others} more go on." if others else ""
     begun = causes.filter("is_new").height
     new = f" {counted(begun, 'is', 'are')} new." if begun else ""
-    lines = [f"  alarms      {message}" for message in told["message"]]
+    lines = [f"  alarms      {_alarm(row, names)}" for row in told.iter_rows(named=True)]
     return [*lines[:-1], f"{lines[-1]}{more}{new}"]
+
+
+def _alarm(row: Mapping[str, Any], names: Names) -> str:
+    """A cause in a sentence, with people's names for the place and the metrics."""
+    place = names.place(row["workflow_id"], row["step_id"] if row["cause_scope"] == "step" else None)
+    nouns = " and ".join(sorted({metric_noun(metric) for metric in row["metrics"].split(", ")}))
+    _, _, course = row["message"].rpartition(f": {row['metrics']} ")
+    return f"{place}: {nouns} {course}"
 
 
 def _tests(verdicts: pl.DataFrame) -> list[str]:

@@ -6,11 +6,13 @@ from email.message import EmailMessage
 from email.utils import format_datetime, getaddresses, make_msgid
 from html import escape
 
+import polars as pl
+
 from pipeline.published.reader import Tables
 from pipeline.reports.pages import INBOX_PATH, PAGES_PATH
 from pipeline.reports.pages.site import file_name
 
-WORKFLOW_SECTIONS = {"drop-off": "funnel", "alarms": "trend"}
+WORKFLOW_SECTIONS = {"drop-off": "funnel", "alarms": "findings"}
 """Lines about one workflow, and the section of its page."""
 ACCOUNT_SECTIONS = {"stuck": "stuck", "changes": "decided", "tests": "workflows", "mail": "workflows"}
 """Lines about the account, and the section of its page. All others lead to the first."""
@@ -61,11 +63,17 @@ def _place(line: str, tables: Tables) -> str:
     if subject == DECISIONS:
         return f"{INBOX_PATH}/"
     if subject in WORKFLOW_SECTIONS:
-        words = said.replace(",", " ").replace(":", " ").split()
-        named = [workflow for workflow in tables["workflows"]["workflow_id"] if workflow in words]
+        called = {name or workflow: workflow for workflow, name in _workflows(tables)}
+        # Of two names that a line holds, such as 'Cart' and 'Cart for guests', the longer one is meant.
+        named = sorted((name for name in called if name in said), key=len)
         if named:
-            return f"{PAGES_PATH}/{file_name(named[0])}#{WORKFLOW_SECTIONS[subject]}"
+            return f"{PAGES_PATH}/{file_name(called[named[-1]])}#{WORKFLOW_SECTIONS[subject]}"
     return f"{PAGES_PATH}/index.html#{ACCOUNT_SECTIONS.get(subject, FIRST_SECTION)}"
+
+
+def _workflows(tables: Tables) -> list[tuple[str, str | None]]:
+    """The ids and names of the workflows that have pages."""
+    return tables["workflows"].filter(pl.col("kind") != "campaign").select("workflow_id", "name").rows()
 
 
 def _as_text(heading: str, rows: Sequence[tuple[str, str, str]]) -> str:

@@ -291,6 +291,7 @@ class LedgerEventType(StrEnum):
     APPROVED = "approved"
     APPROVAL_LAPSED = "approval_lapsed"
     REJECTED = "rejected"
+    DECISION_UNDONE = "decision_undone"
     WITHDRAWN = "withdrawn"
     EXPIRED = "expired"
     SUPERSEDED = "superseded"

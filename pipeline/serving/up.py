@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import uvicorn
@@ -16,9 +17,11 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
 
 from pipeline.config.approvals import APPROVALS_FILE, load_approvals
-from pipeline.operations.applying import dry_run
+from pipeline.operations.applying import dry_run, take_back
 from pipeline.optimizations.ledger import open_ledger
 from pipeline.orchestration.instance import open_instance
+from pipeline.orchestration.schedules import next_nightly
+from pipeline.orchestration.sensors import SECONDS_BETWEEN_LOOKS
 from pipeline.published.reader import published_table
 from pipeline.reports.pages import PAGES_PATH
 from pipeline.schemas.loop import RealisedLift
@@ -26,6 +29,7 @@ from pipeline.serving.beside import Beside, pages
 from pipeline.serving.guard import Guard
 from pipeline.serving.inbox.app import PREFIX, Inbox
 from pipeline.serving.inbox.links import Links, login_lines
+from pipeline.serving.inbox.next_steps import Timetable
 from pipeline.serving.inbox.sessions import Sessions
 from pipeline.serving.listening import address_here
 from pipeline.settings import WORKSPACE_FILE, Settings
@@ -58,8 +62,12 @@ def serve(settings: Settings, listener: socket.socket, host: str, tell: Callable
             links,
             lambda: published_table(settings.published_dir, RealisedLift),
             lambda optimization_id: dry_run(settings, ledger, optimization_id),
+            lambda seen, actor, reason: take_back(
+                settings, ledger, seen, actor=actor, reason=reason, now=datetime.now(UTC)
+            ),
+            Timetable(SECONDS_BETWEEN_LOOKS, lambda now: next_nightly(settings, now)),
         )
-        beside = {PREFIX: inbox.app(), PAGES_PATH: pages(settings.reports_dir)}
+        beside = {PREFIX: inbox.app(), PAGES_PATH: pages(settings.reports_dir, settings.address)}
         hosts = frozenset({f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}"})
         config = uvicorn.Config(Guard(Beside(app, beside), hosts), log_level="warning")
         _Server(config, lambda: _welcome(settings, links, address_here(host, port), tell)).run([listener])

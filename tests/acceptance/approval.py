@@ -70,7 +70,7 @@ def approve(browser: Browser, folder: Path, shots: Path | None) -> Record:
         page.get_by_role("heading", name="The evidence").wait_for()
         _shoot(page, shots, "2 before approval")
         page.get_by_role("button", name="Approve").click()
-        page.get_by_text(f"approved by {APPROVER}").wait_for()
+        page.get_by_text(f"approved by {APPROVER}").first.wait_for()
         _shoot(page, shots, "3 approved")
         for _ in range(PATIENCE_SECONDS):
             with open_ledger(settings) as ledger:

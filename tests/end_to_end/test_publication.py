@@ -14,6 +14,7 @@ from pipeline.reports.pages.site import file_name, write_pages
 from pipeline.settings import Settings
 from tests.acceptance.bi.queries import PLACE, documented_queries
 from tests.reports.pages.numbers import unfounded
+from tests.worlds.published import ADDRESS
 
 
 def test_the_data_dictionary_names_every_published_column(settings: Settings, tables: dict[str, pl.DataFrame]) -> None:
@@ -80,7 +81,7 @@ def test_the_morning_is_told_in_ten_lines(tables: dict[str, pl.DataFrame], truth
 
 def test_every_number_of_a_page_is_in_the_mart_named_beside_it(tables: dict[str, pl.DataFrame], tmp_path: Path) -> None:
     flows = tables["workflows"].filter(pl.col("kind") != "campaign")["workflow_id"]
-    write_pages(tables, [], tmp_path / "reports")
+    write_pages(tables, [], tmp_path / "reports", ADDRESS)
     for name, flow in [("index.html", None), *((file_name(flow), flow) for flow in flows)]:
         page = (tmp_path / "reports" / name).read_text(encoding="utf-8")
         assert page.count("data-raw=") > 100

@@ -11,11 +11,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from pipeline.common.errors import LedgerError
 from pipeline.optimizations import review
+from pipeline.optimizations.approval_policy import ApprovalPolicy, AutomaticApproval
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import OPEN
 from pipeline.optimizations.review import DecisionRefusedError, Seen
 from pipeline.optimizations.states import replay
 from pipeline.schemas.vocabulary import ApplyKind, Risk
+from pipeline.schemas.vocabulary import ProposalKind as Kind
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.optimizations.conftest import NOW, POLICY, TOMORROW, proposal
 
@@ -79,6 +81,54 @@ def test_only_what_is_made_by_hand_is_marked_as_done(ledger: Ledger) -> None:
     assert (done.status, done.applied_day) == (Status.APPLIED, TOMORROW.date())
 
 
+def test_a_decision_is_taken_back_by_who_gave_it(ledger: Ledger) -> None:
+    rejected = review.reject(ledger, POLICY, seen(ledger), actor="mara", reason="Not before May.", now=NOW)
+    with pytest.raises(DecisionRefusedError, match="noor has no decision"):
+        review.undo(ledger, POLICY, Seen.of(rejected), actor="noor", now=NOW)
+    waiting = review.undo(ledger, POLICY, Seen.of(rejected), actor="mara", now=NOW)
+    assert (waiting.status, waiting.reason, waiting.decided_by) == (Status.PENDING, None, None)
+    with pytest.raises(DecisionRefusedError, match="mara has no decision"):
+        review.undo(ledger, POLICY, Seen.of(waiting), actor="mara", now=NOW)
+
+
+def test_the_approvals_of_others_outlive_one_that_is_taken_back(ledger: Ledger) -> None:
+    first = review.approve(ledger, POLICY, seen(ledger, risk=Risk.HIGH), actor="noor", now=NOW)
+    both = review.approve(ledger, POLICY, Seen.of(first), actor="lia", now=NOW)
+    left = review.undo(ledger, POLICY, Seen.of(both), actor="noor", now=NOW)
+    assert (left.status, [one.actor for one in left.approvals]) == (Status.PENDING, ["lia"])
+    assert review.approve(ledger, POLICY, Seen.of(left), actor="noor", now=NOW).status is Status.APPROVED
+
+
+def test_what_passed_by_the_policy_alone_is_stopped_by_any_approver(ledger: Ledger) -> None:
+    bounds = AutomaticApproval(frozenset({Kind.DELAY}), 0.5)
+    lenient = ApprovalPolicy(approvers=POLICY.approvers, automatic=bounds)
+    ledger.propose([proposal()], now=NOW, approval_policy=lenient)
+    passed = ledger.record(proposal().optimization_id)
+    assert passed.status is Status.APPROVED
+    stopped = review.undo(ledger, lenient, Seen.of(passed), actor="mara", now=NOW)
+    assert (stopped.status, stopped.approvals) == (Status.PENDING, ())
+    ledger.propose([proposal()], now=TOMORROW, approval_policy=lenient)
+    assert ledger.record(stopped.optimization_id).status is Status.PENDING
+
+
+def test_a_rejection_is_not_taken_back_once_another_proposal_stands_in_its_place(ledger: Ledger) -> None:
+    rejected = review.reject(ledger, POLICY, seen(ledger), actor="mara", reason="Too short.", now=NOW)
+    impatient = ApprovalPolicy(approvers=POLICY.approvers, cool_down_days=1)
+    newer = proposal(after={"delay_hours": 60}, evidence={"n": 2})
+    ledger.propose([newer], now=TOMORROW, approval_policy=impatient)
+    with pytest.raises(DecisionRefusedError, match=f"{newer.optimization_id} has taken the place"):
+        review.undo(ledger, POLICY, Seen.of(rejected), actor="mara", now=TOMORROW)
+    with pytest.raises(DecisionRefusedError, match="lapsed on"):
+        review.undo(ledger, POLICY, Seen.of(rejected), actor="mara", now=rejected.expires_at)
+
+
+def test_what_was_made_meanwhile_is_not_undone(ledger: Ledger) -> None:
+    approved = review.approve(ledger, POLICY, seen(ledger), actor="mara", now=NOW)
+    review.mark_done(ledger, POLICY, Seen.of(approved), actor="noor", now=NOW)
+    with pytest.raises(DecisionRefusedError, match="has changed since you saw it"):
+        review.undo(ledger, POLICY, Seen.of(approved), actor="mara", now=NOW)
+
+
 class AnySeries(RuleBasedStateMachine):
     """Proposals, decisions and waiting in any order."""
 
@@ -99,7 +149,7 @@ class AnySeries(RuleBasedStateMachine):
         self.ledger.propose([made], now=self.now, approval_policy=POLICY)
 
     @rule(
-        decision=st.sampled_from(["approve", "reject", "mark_done", "withdraw"]),
+        decision=st.sampled_from(["approve", "reject", "undo", "mark_done", "withdraw"]),
         actor=st.sampled_from(ACTORS),
         data=st.data(),
     )

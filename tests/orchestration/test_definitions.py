@@ -1,5 +1,6 @@
 """The graph as a newcomer sees it: groups, dependencies, checks, schedule, descriptions."""
 
+import re
 from datetime import date, timedelta
 from pathlib import Path
 from typing import get_args
@@ -10,7 +11,8 @@ import pytest
 from pipeline.definitions import build_defs
 from pipeline.operations.nights import FIRST_NIGHT
 from pipeline.orchestration.asset import Group, asset_key
-from pipeline.reports.pages import PAGES_PATH
+from pipeline.reports.pages import CHARTS_FOLDER, PAGES_PATH
+from pipeline.reports.pages.charts import CHARTED
 from pipeline.reports.pages.reference import DICTIONARY, table_entries
 from pipeline.schemas.base import identity, tables_of
 from pipeline.settings import Settings
@@ -72,6 +74,15 @@ def test_every_mart_leads_to_its_place_in_the_dictionary(graph) -> None:
     for entry in table_entries():
         url = graph.get(dg.AssetKey(["marts", entry.name])).metadata["meaning"].value
         assert url == f"{PAGES_PATH}/{DICTIONARY}#{entry.name}"
+
+
+def test_a_description_shows_the_chart_that_is_written_beside_the_pages(graph) -> None:
+    shown = {}
+    for entry in table_entries():
+        description = graph.get(dg.AssetKey(["marts", entry.name])).description
+        for path in re.findall(r"!\[[^]]+\]\(([^)]+)\)", description):
+            shown[entry.name] = path
+    assert shown == {name: f"{PAGES_PATH}/{CHARTS_FOLDER}/{name}.svg" for name in CHARTED}
 
 
 def test_facts_and_reductions_show_columns_and_their_lineage(graph) -> None:

@@ -45,7 +45,7 @@ def test_every_grave_cause_is_named_and_the_others_are_counted() -> None:
     ]
     tables: Tables = {**account([("welcome", "Welcome")]), "anomalies": pl.concat(found)}
     told = [line.split()[1:8] for line in summary(tables, waiting=0) if line.startswith("  alarms")]
-    assert [words[3] for words in told] == ["hello:", "tips:"]
+    assert [words[:3] for words in told] == [["Welcome,", "hello:", "messages"], ["Welcome,", "tips:", "clicks"]]
     lines = [line for line in summary(tables, waiting=0) if line.startswith("  alarms")]
     assert lines[-1].endswith("1 more go on. 3 are new.")
 

@@ -20,8 +20,8 @@ TABLES = account([("welcome", "Welcome")], conflict="allow")
 LINES = [
     "\nThe morning after 2026-06-29 (64 tables, version abc)",
     "  mail        23,461 sent in 28 days, 15.2% clicked by people",
-    "  drop-off    biggest avoidable loss: welcome, hello -> tips: 25.0% lost",
-    "  alarms      Workflow welcome, step tips: <script>alert(1)</script> & more",
+    "  drop-off    biggest avoidable loss: Welcome, hello -> tips: 25.0% lost",
+    "  alarms      Welcome, tips: <script>alert(1)</script> & more",
     "  stuck       35 people: 7 paused step",
     "  decisions   16 proposals wait: driptune pending",
 ]
@@ -50,7 +50,7 @@ def test_every_line_is_in_both_parts_with_its_link() -> None:
     page = f"https://tune.example.com/reports/{file_name('welcome')}"
     account_page = "https://tune.example.com/reports/index.html"
     links = [
-        f"{account_page}#workflows", f"{page}#funnel", f"{page}#trend", f"{account_page}#stuck",
+        f"{account_page}#workflows", f"{page}#funnel", f"{page}#findings", f"{account_page}#stuck",
         "https://tune.example.com/inbox/",
     ]  # fmt: skip
     assert re.findall(r'href="([^"]+)"', html) == links
@@ -78,7 +78,7 @@ def test_a_line_break_in_a_name_stays_in_the_body() -> None:
 
 
 def test_every_page_that_is_linked_is_written(tmp_path: Path) -> None:
-    write_pages(TABLES, [], tmp_path / "reports")
+    write_pages(TABLES, [], tmp_path / "reports", ADDRESS)
     _, _, html = read(mail(summary(TABLES, waiting=3)))
     links = re.findall(r'href="https://tune.example.com/reports/([^"#]+)', html)
     assert links

@@ -10,6 +10,8 @@ import polars as pl
 from pipeline.schemas.base import empty, find, polars_schema
 
 TONIGHT = date(2026, 6, 29)
+ADDRESS = "http://127.0.0.1:3000"
+"""Where browsers reach the server of a test's pages."""
 NAMES = (
     "workflows", "steps", "step_metrics", "experiments", "experiment_results", "experiment_verdicts",
     "member_field_values", "delay_recommendations", "delay_curves", "opportunities", "send_time_assignments",

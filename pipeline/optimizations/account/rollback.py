@@ -59,7 +59,7 @@ def roll_back(
     """
     with one_writer(ledger, account, now=now, checkpoint=checkpoint) as writer:
         record = ledger.record(optimization_id)
-        _check_can_go_back(record)
+        check_can_go_back(record)
         if record.status is not Status.ROLLING_BACK:
             record = start_rollback(writer, record, actor=actor, reason=reason, first_day=first_day)
         return finish_rollback(writer, record)
@@ -123,7 +123,21 @@ def put_back(writer: Writer, record: Record) -> tuple[Record, dict[str, Any]]:
     return record, {"writes": dict(outcomes), "left": left, "unreachable": back.unreachable}
 
 
-def _check_can_go_back(record: Record) -> None:
+def can_go_back(record: Record) -> bool:
+    """Whether driptune has something to put back for a record."""
+    try:
+        check_can_go_back(record)
+    except NotApplicableError:
+        return False
+    return True
+
+
+def check_can_go_back(record: Record) -> None:
+    """Stop where driptune has nothing to put back.
+
+    Raises:
+        NotApplicableError: if the record is not in effect, was made by hand, or is itself a rollback.
+    """
     name = record.optimization_id
     if record.proposal.kind is Kind.ROLLBACK:
         raise NotApplicableError(

@@ -5,3 +5,5 @@ The marts decide what a number means. A page shows it with its window, denominat
 
 PAGES_PATH, INBOX_PATH = "/reports", "/inbox"
 """Where `driptune up` serves the pages and the inbox, on the host of the Dagster UI."""
+CHARTS_FOLDER = "charts"
+"""The folder of the charts that Dagster shows, below that of the pages."""

@@ -59,7 +59,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Node:
-    """A step of a drawing: its name, the subject of its mail, its status, the ways into it, and what its mail did.
+    """A step of a drawing: its name, its mail as people see it, its status, the ways into it, and what its mail did.
 
     Attributes:
         facts: for each the name, the value, and how sure it is.
@@ -74,12 +74,23 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Small:
+    """A small chart as SVG, of what it is, and its latest value in words."""
+
+    name: str
+    words: str
+    svg: str
+    tone: Tone = ""
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading, what it says in words, a figure, a drawing or a grid, and the table behind it.
 
     Attributes:
         tone: how good the news in the heading is.
         notes: more news, the worst first.
+        smalls: small charts, side by side.
         layers: the steps of a drawing, those of each layer below those of the layer before.
         source: the published tables that the numbers come from.
         is_open: whether the table is shown at once, and not only on a click.
@@ -96,6 +107,7 @@ class Section:
     grid: Grid | None = None
     tone: Tone = ""
     notes: Sequence[Note] = ()
+    smalls: Sequence[Small] = ()
     layers: Sequence[Sequence[Node]] = ()
 
 

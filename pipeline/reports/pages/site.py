@@ -7,17 +7,17 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import polars as pl
 
 from pipeline.charts.drawing import draw_all, fingerprint
 from pipeline.common.time import WINDOW_DAYS
-from pipeline.common.words import NOT_KNOWN, share
+from pipeline.common.words import counted, share
 from pipeline.optimizations.record import Record
 from pipeline.published.reader import Tables
 from pipeline.reports.digest import WINDOW, summary
+from pipeline.reports.pages.charts import write_charts
 from pipeline.reports.pages.flow import Flow, Names, flows
 from pipeline.reports.pages.model import Cell, Page, Section
 from pipeline.reports.pages.reference import write_reference
@@ -33,26 +33,32 @@ from pipeline.reports.pages.sections import (
 )
 from pipeline.reports.pages.sections.campaigns import campaigns
 from pipeline.reports.pages.sections.drawing import drawing
-from pipeline.reports.pages.sections.findings import Link, findings
+from pipeline.reports.pages.sections.findings import findings
+from pipeline.reports.pages.sections.opportunities import opportunities
+from pipeline.reports.pages.sections.weeks import by_week
 from pipeline.schemas.vocabulary import Window
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
 INDEX, CAMPAIGNS = "index.html", "campaigns.html"
+TOLD_ABOVE = ("mail", "drop-off", "alarms", "decisions")
+"""Lines of the digest that the account page has said already, with names."""
 OTHER_WINDOWS: tuple[Window, ...] = ("7d", "90d")
-MOST_OPPORTUNITIES = 12
+MOST_CAMPAIGNS = 12
+"""Campaigns on the page of an account that sends nothing else; the page of campaigns has them all."""
 MOST_LINKED = 8
 """With more workflows, only the account page's table links to their pages."""
 _DRAWN = re.compile(r'<figure class="chart" data-drawn="([0-9a-f]+)"[^>]*>(.*?)</figure>', re.DOTALL)
 
 
-def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list[str]:
+def write_pages(tables: Tables, records: Sequence[Record], folder: Path, address: str) -> list[str]:
     """Write the account page, a page per workflow, and the reference behind their numbers.
 
     Args:
         tables: the published tables by name.
         records: the ledger's records.
         folder: where the pages stand. Its content is replaced as a whole; figures that did not change are kept.
+        address: where browsers reach `driptune up`. Links to the inbox begin with it, so that they work from a file.
 
     Returns:
         The names of the files, the account page first.
@@ -60,6 +66,7 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list
     manifest = tables["manifest"].row(0, named=True)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     environment.filters["fingerprint"] = fingerprint
+    environment.globals["server"] = address.rstrip("/")
     template = environment.get_template("page.html.j2")
     workflows = _workflows(tables, records)
     pages = [_account(tables, records, workflows), *workflows, *_campaigns(tables), *_other_windows(tables)]
@@ -74,6 +81,7 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path) -> list
     for page in pages:
         html = template.render(page=page, pages=linked, manifest=manifest, quality=quality, drawn=drawn)
         (building / page.file).write_text(html, encoding="utf-8")
+    write_charts(tables, building)
     reference = write_reference(environment, building, linked)
     _replace(building, folder)
     return [*(page.file for page in pages), *reference]
@@ -89,15 +97,17 @@ def _workflows(tables: Tables, records: Sequence[Record]) -> list[Page]:
     mine: defaultdict[str | None, list[Record]] = defaultdict(list)
     for record in records:
         mine[record.proposal.workflow_id].append(record)
-    return [_workflow(flow, tables, mine[flow.workflow_id]) for flow in flows(tables)]
+    names = Names.of(tables)
+    return [_workflow(flow, tables, names, mine[flow.workflow_id]) for flow in flows(tables)]
 
 
-def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
+def _workflow(flow: Flow, tables: Tables, names: Names, records: Sequence[Record]) -> Page:
     found = (
         findings(flow.rows, flow.place, lambda _: None),
         drawing(flow, performance.loss(flow), WINDOW),
         decisions.waiting(records),
         performance.funnel(flow),
+        by_week(flow),
         performance.trend(flow),
         timing.hours(flow.rows("engagement_hours")),
         timing.pressure(flow.rows("frequency_pressure")),
@@ -106,7 +116,7 @@ def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
         experiments.tests(flow, tables),
         experiments.arms(flow, tables),
         experiments.holdout(flow.rows("holdouts")),
-        experiments.learnings(flow.rows("learnings")),
+        experiments.learnings(flow.rows("learnings"), names),
         performance.steps(flow, WINDOW),
         performance.links(flow, WINDOW),
         journeys.steps(flow),
@@ -123,8 +133,8 @@ def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
 
 def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page]) -> Page:
     waits = decisions.waiting(records)
-    lines = [line.strip() for line in summary(tables, len(waits.rows))[1:]]
-    rows = [[Cell(line.partition("  ")[0]), Cell(line.partition("  ")[2].strip())] for line in lines]
+    lines = [line.strip().partition("  ") for line in summary(tables, len(waits.rows))[1:]]
+    rows = [[Cell(subject), Cell(said.strip())] for subject, _, said in lines if subject not in TOLD_ABOVE]
     names = Names.of(tables)
     files = {page.file for page in workflows}
 
@@ -135,22 +145,27 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
 
     found = (
         findings(tables.__getitem__, names.place, link),
-        Section("morning", "This morning", "What the night found.", ("", ""), rows, is_open=True),
         waits,
-        _listing(workflows, WINDOW),
-        _opportunities(tables["opportunities"], names, link),
+        _listing(workflows, WINDOW, tables),
+        opportunities(tables, names, link),
+        experiments.running(tables, names, link),
         performance.industry(tables["industry"]),
         timing.hours(tables["engagement_hours"].filter(pl.col("workflow_id").is_null())),
         timing.pressure(tables["frequency_pressure"].filter(pl.col("workflow_id").is_null())),
+        Section("morning", "What else the night found", "", ("", ""), rows, is_open=True),
         experiments.holdout(tables["holdouts"].filter(pl.col("workflow_id").is_null())),
-        experiments.learnings(tables["learnings"]),
-        trouble.stuck(tables["stuck_subscribers"], names.place),
-        trouble.conflicts(tables, None),
+        experiments.learnings(tables["learnings"], names),
+        trouble.stuck(tables["stuck_subscribers"], names.place) if workflows else None,
+        trouble.conflicts(tables, None) if workflows else None,
         decisions.decided(records, tables["realised_lift"]),
     )
     shown = tuple(tiles.account_tiles(tables, WINDOW))
     words = tiles.windows(tables, WINDOW)
-    return Page("Your account", "All workflows", INDEX, shown, words, _present(found), _choice(INDEX))
+    return Page("Your account", _all(workflows), INDEX, shown, words, _present(found), _choice(INDEX))
+
+
+def _all(workflows: Sequence[Page]) -> str:
+    return "All workflows" if workflows else "All campaigns"
 
 
 def _campaigns(tables: Tables) -> list[Page]:
@@ -170,8 +185,8 @@ def _other_windows(tables: Tables) -> Iterator[Page]:
             page = Page(flow.name, "Workflow", _of(file, window), shown, words, _present(found), _choice(file))
             pages.append(page)
         shown = tuple(tiles.account_tiles(tables, window))
-        listed = (_listing(pages, window),)
-        yield Page("Your account", "All workflows", _of(INDEX, window), shown, words, listed, _choice(INDEX))
+        listed = _present([_listing(pages, window, tables)])
+        yield Page("Your account", _all(pages), _of(INDEX, window), shown, words, listed, _choice(INDEX))
         yield from pages
 
 
@@ -192,39 +207,25 @@ def _present(sections: Iterable[Section | None]) -> tuple[Section, ...]:
     return tuple(section for section in sections if section is not None)
 
 
-def _listing(workflows: Sequence[Page], window: Window) -> Section:
-    """Every workflow with its headline numbers and a link to its page."""
+def _listing(workflows: Sequence[Page], window: Window, tables: Tables) -> Section | None:
+    """Every workflow with its headline numbers and a link to its page; of an account without any, its campaigns."""
+    if not workflows:
+        return campaigns(tables, MOST_CAMPAIGNS)
     names = list(dict.fromkeys(tile.name for page in workflows for tile in page.tiles))
     rows = []
     for page in workflows:
         values = {tile.name: tile.value for tile in page.tiles}
         rows.append([Cell(page.title, link=page.file), *(values.get(name, Cell("")) for name in names)])
-    words = f"{tiles.in_words(window)}. Each workflow's page has the intervals and denominators."
-    source = f"workflow_metrics, window {window}"
-    return Section("workflows", "Workflows", words, ("workflow", *names), rows, source=source, is_open=True)
-
-
-def _opportunities(opportunities: pl.DataFrame, names: Names, link: Link) -> Section:
-    """The first opportunities, each with a link to its workflow's page where it has one."""
-    rows = [
-        [
-            Cell(row["message"]),
-            Cell(names.place(row["workflow_id"]), link=link(row["workflow_id"])),
-            *_gain(row),
-            Cell(row["identification"]),
-        ]
-        for row in opportunities.sort("rank").head(MOST_OPPORTUNITIES).iter_rows(named=True)
-    ]
-    words = "In four weeks, if all of the difference can be won. Gains overlap, so they do not add up."
-    header = ("opportunity", "workflow", "gain", "95% interval", "rests on")
-    return Section("opportunities", "What could be won", words, header, rows, source="opportunities", is_open=True)
-
-
-def _gain(row: dict[str, Any]) -> list[Cell]:
-    if row["expected_gain"] is None:
-        return [Cell(NOT_KNOWN), Cell("")]
-    gain = Cell(f"{row['expected_gain']:,.0f} {row['gain_unit']}", row["expected_gain"])
-    return [gain, Cell(f"{row['expected_gain_low']:,.0f} to {row['expected_gain_high']:,.0f}")]
+    lost = {_of(file_name(flow.workflow_id), window): performance.most_lost(flow) for flow in flows(tables)}
+    rows = [[*row, lost[page.file]] for row, page in zip(rows, workflows, strict=True)]
+    added = "" if tiles.ADDED in names else f" {tiles.NOT_SEPARATED}"
+    words = (
+        f"{tiles.in_words(window)}; where most are lost is told of all who entered since the funnel's first day. "
+        f"Each workflow's page has the intervals and denominators.{added}"
+    )
+    header = ("workflow", *names, "most are lost on the way")
+    source = f"workflow_metrics, funnel, window {window}"
+    return Section("workflows", "Workflows", words, header, rows, source=source, is_open=True)
 
 
 def _quality(tables: Tables) -> str:
@@ -235,7 +236,8 @@ def _quality(tables: Tables) -> str:
     if opens:
         machine = f"{share(1 - human / opens)} of {opens:,} openers in 28 days were machines alone"
     days = tables["step_metrics_daily"].filter(~pl.col("is_mature"))["day"].n_unique()
-    return f"{machine}; {tables['quarantine'].height:,} rows in quarantine; the last {days} days are still moving"
+    moving = f"; the last {'day is' if days == 1 else f'{days} days are'} still moving" if days else ""
+    return f"{machine}; {counted(tables['quarantine'].height, 'row', 'rows')} in quarantine{moving}"
 
 
 def _standing(folder: Path) -> dict[str, str]:

@@ -23,19 +23,22 @@ from pipeline.common import words
 from pipeline.common.errors import LedgerError, SourceError
 from pipeline.common.means import in_words
 from pipeline.optimizations import review
+from pipeline.optimizations.account.rollback import can_go_back
 from pipeline.optimizations.approval_policy import ApprovalPolicy
 from pipeline.optimizations.changes import ChangePlan
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.realised import answer_in_words, in_a_word
-from pipeline.optimizations.record import OPEN, Record
+from pipeline.optimizations.record import IN_EFFECT, Record, most_urgent_first, severity
 from pipeline.optimizations.review import Seen
 from pipeline.optimizations.states import Event
-from pipeline.reports.pages import INBOX_PATH
+from pipeline.reports.pages import INBOX_PATH, PAGES_PATH
 from pipeline.reports.pages.site import STYLE
 from pipeline.reports.pages.site import TEMPLATES as PAGE_TEMPLATES
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
 from pipeline.schemas.vocabulary import MetricRole
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.serving.inbox.links import READER, Links
+from pipeline.serving.inbox.next_steps import Timetable, next_step
 from pipeline.serving.inbox.sessions import SESSION_SECONDS, Sessions
 
 PREFIX = INBOX_PATH
@@ -64,6 +67,8 @@ NOT_SHOWN = {
 """Parts of a change that the page tells in words of its own."""
 
 
+MOVING = (Status.APPROVED, Status.APPLYING, Status.ROLLING_BACK)
+"""States in which driptune, or a person by hand, has yet to do what was decided."""
 LOOKING = "You may look. To decide, become an approver in approvals.yaml, and enter by the link of `driptune login`."
 
 
@@ -77,6 +82,8 @@ class Inbox:
         links: let people in.
         realised: called at each request for the published rows of `realised_lift`.
         dry_run: tells what applying a record would write now.
+        take_back: called with what an approver saw, their name and their reason, when an applied change is to go back.
+        timetable: when driptune acts by itself.
     """
 
     def __init__(
@@ -87,6 +94,8 @@ class Inbox:
         links: Links,
         realised: Callable[[], pl.DataFrame],
         dry_run: Callable[[str], ChangePlan],
+        take_back: Callable[[Seen, str, str], Record],
+        timetable: Timetable,
     ) -> None:
         self._ledger = ledger
         self._policy = policy
@@ -94,9 +103,17 @@ class Inbox:
         self._links = links
         self._realised = realised
         self._dry_run = dry_run
-        loader = jinja2.FileSystemLoader(TEMPLATES)
+        self._take_back = take_back
+        self._timetable = timetable
+        loader = jinja2.FileSystemLoader([TEMPLATES, PAGE_TEMPLATES])
         self._templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
-        helpers = {"share": words.share, "lift": words.lift, "answer": answer_in_words, "looking": LOOKING}
+        helpers: dict[str, Any] = {
+            "share": words.share,
+            "lift": words.lift,
+            "answer": answer_in_words,
+            "severity": severity,
+        }
+        helpers |= {"looking": LOOKING, "counted": words.counted, "prefix": PREFIX, "pages": PAGES_PATH}
         self._templates.globals.update(helpers)
 
     def app(self) -> Starlette:
@@ -135,11 +152,18 @@ class Inbox:
         if actor is None:
             return self._stranger()
         records = await run_in_threadpool(self._ledger.records)
-        open_ones = [one for one in records if one.status in OPEN]
-        open_ones.sort(key=lambda one: (-(one.proposal.expected_value or 0), -(one.proposal.expected_lift or 0)))
-        closed = [one for one in reversed(records) if one not in open_ones]
-        brought = _brought(await run_in_threadpool(self._realised))
-        return self._page("list.html.j2", 200, actor=actor, waiting=open_ones, decided=closed, brought=brought)
+        waiting = most_urgent_first(one for one in records if one.status is Status.PENDING)
+        moving = [one for one in records if one.status in MOVING]
+        decided = [one for one in reversed(records) if one.status not in (Status.PENDING, *MOVING)]
+        return self._page(
+            "list.html.j2",
+            200,
+            actor=actor,
+            waiting=waiting,
+            moving=[(one, self._next_step(one)) for one in moving],
+            decided=decided,
+            brought=_brought(await run_in_threadpool(self._realised)),
+        )
 
     async def _show(
         self, request: Request, status: int = 200, problem: str = "", would_write: Sequence[str] = ()
@@ -150,8 +174,9 @@ class Inbox:
         try:
             record = await run_in_threadpool(self._ledger.record, request.path_params["optimization_id"])
         except LedgerError as error:
-            return self._page("list.html.j2", 404, actor=actor, waiting=[], decided=[], problem=str(error))
+            return self._page("list.html.j2", 404, actor=actor, waiting=[], problem=str(error))
         events = await run_in_threadpool(self._ledger.history, record.optimization_id)
+        waiting = await run_in_threadpool(self._ledger.records, Status.PENDING)
         nights = (await run_in_threadpool(self._realised)).filter(optimization_id=record.optimization_id)
         evidence = record.proposal.evidence
         chart = Figure(evidence["chart"], str(evidence.get("summary", ""))) if evidence.get("chart") else None
@@ -168,7 +193,15 @@ class Inbox:
             form=self._sessions.form_token(session, Seen.of(record)),
             problem=problem,
             would_write=would_write,
+            next_step=self._next_step(record),
+            undoes=review.undoes(record, actor),
+            can_go_back=record.status in IN_EFFECT and can_go_back(record),
+            waiting=waiting,
+            following=_following(record, waiting),
         )
+
+    def _next_step(self, record: Record) -> str:
+        return next_step(record, self._policy(), self._timetable, datetime.now(UTC))
 
     async def _preview(self, request: Request, optimization_id: str) -> Response:
         try:
@@ -195,15 +228,22 @@ class Inbox:
             "approve": review.approve,
             "reject": partial(review.reject, reason=str(form.get("reason", ""))),
             "done": review.mark_done,
+            "undo": review.undo,
         }
+        if decision == "take_back":
+            return await self._change(request, partial(self._take_back, seen, actor, str(form.get("reason", ""))))
         if decision not in decisions:
             return await self._show(request, 400, problem="Nothing was decided. Choose approve or reject.")
         decide = partial(decisions[decision], self._ledger, self._policy(), seen, actor=actor, now=datetime.now(UTC))
+        return await self._change(request, decide)
+
+    async def _change(self, request: Request, decide: Callable[[], Record]) -> Response:
+        """Take a decision, and show the record as it stands then."""
         try:
-            await run_in_threadpool(decide)
-        except LedgerError as error:
+            record = await run_in_threadpool(decide)
+        except (LedgerError, SourceError) as error:
             return await self._show(request, 409, problem=str(error))
-        return RedirectResponse(f"{PREFIX}/{seen.optimization_id}", status_code=303, headers=HEADERS)
+        return RedirectResponse(f"{PREFIX}/{record.optimization_id}", status_code=303, headers=HEADERS)
 
     def _who(self, request: Request) -> tuple[str | None, str]:
         """The approver who asks, or a reader, and the session that their forms are bound to."""
@@ -223,8 +263,16 @@ class Inbox:
         return self._page("login.html.j2", 401, token="", problem=problem)
 
     def _page(self, template: str, status: int, **values: Any) -> Response:
-        html = self._templates.get_template(template).render(prefix=PREFIX, **values)
+        html = self._templates.get_template(template).render(**values)
         return HTMLResponse(html, status_code=status, headers=HEADERS)
+
+
+def _following(record: Record, waiting: Sequence[Record]) -> Record | None:
+    """The record to be decided after this one: the next in the list, from its end the first; none if no other waits."""
+    others = [one for one in waiting if one.optimization_id != record.optimization_id]
+    ordered = most_urgent_first([*others, record])
+    place = ordered.index(record)
+    return next(iter([*ordered[place + 1 :], *ordered[:place]]), None)
 
 
 def _brought(realised: pl.DataFrame) -> dict[str, dict[str, Any]]:

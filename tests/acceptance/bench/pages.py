@@ -17,7 +17,7 @@ import polars as pl
 
 from pipeline.reports.pages.site import write_pages
 from tests.acceptance.bench.rows import Row
-from tests.worlds.published import TONIGHT, Tables, account, row
+from tests.worlds.published import ADDRESS, TONIGHT, Tables, account, row
 
 FLOWS, STEPS, METRICS, DAYS, COHORTS, WEEKS, DELAYS = 500, 5, 6, 180, 26, 26, 5
 MOST_SECONDS = 120.0
@@ -63,6 +63,9 @@ def many_flows() -> Tables:
     moves = moves.with_columns(drop_off_rate="rate", lost=lost, advanced=900 - lost, entrants=pl.lit(1_000))
     tables["funnel"] = many("funnel", moves.drop("rate", "step_id"), waiting=100, median_hours=24.0)
     days = pl.DataFrame({"day": [TONIGHT - timedelta(days=ago) for ago in range(DAYS)]})
+    sent = each.join(pl.DataFrame({"step_id": steps}), how="cross").join(days, how="cross")
+    sent = drawn(sent, clicked=300).with_columns(unique_human_clicks=pl.col("clicked").cast(pl.Int64))
+    tables["step_metrics_daily"] = many("step_metrics_daily", sent, sent=1_000, delivered=990, is_mature=True)
     metrics = pl.DataFrame({"metric": ["prompt_human_click_rate", *(f"metric {one}" for one in range(METRICS - 1))]})
     course = each.join(pl.DataFrame({"step_id": steps}), how="cross").join(metrics, how="cross")
     course = drawn(course.join(days, how="cross"), value=0.3).with_columns(
@@ -101,12 +104,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="driptune-bench-") as folder:
         target = Path(folder) / "reports"
         before, started = _spent(), time.perf_counter()
-        write_pages(tables, [], target)
+        write_pages(tables, [], target, ADDRESS)
         measured = {"seconds": time.perf_counter() - started, "cpu": _spent() - before}
         measured["figures"] = sum(page.read_text().count("data-drawn=") for page in target.glob("*.html"))
         measured["largest_kb"] = max(page.stat().st_size for page in target.glob("*.html")) / 1_000
         started = time.perf_counter()
-        write_pages(tables, [], target)
+        write_pages(tables, [], target, ADDRESS)
         measured["again"] = time.perf_counter() - started
     print(json.dumps(measured))
 

@@ -3,7 +3,9 @@
 import html
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
 
 import polars as pl
 from polars import selectors
@@ -44,6 +46,13 @@ def _values(name: str, table: pl.DataFrame, source: str, workflow_id: str | None
     elif name in ("engagement_hours", "frequency_pressure", "holdouts"):
         rows = rows.filter(pl.col("workflow_id").is_null())
     yield from (float(value) for column in rows.select(selectors.numeric()) for value in column.drop_nulls())
+    if name == "step_metrics_daily":
+        sums: defaultdict[tuple[str, date], list[int]] = defaultdict(lambda: [0, 0, 0])
+        for step, day, *counts in rows.select("step_id", "day", "sent", "delivered", "unique_human_clicks").rows():
+            week = sums[step, day - timedelta(days=day.weekday())]
+            week[:] = [before + more for before, more in zip(week, counts, strict=True)]
+        yield from (float(value) for week in sums.values() for value in (*week, 0))
+        yield from (clicks / delivered for _, delivered, clicks in sums.values() if delivered)
     if name == "journeys":
         told = (value for text in rows["steps"] for step in json.loads(text) for value in step.values())
         yield from (float(value) for value in told if isinstance(value, int | float))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.sections.drawing import drawing
 from pipeline.reports.pages.site import file_name, write_pages
-from tests.worlds.published import account, row
+from tests.worlds.published import ADDRESS, account, row
 
 STEPS = ("a", "b", "c", "d", "e", "f")
 ways = st.sets(st.tuples(st.sampled_from(STEPS), st.sampled_from(STEPS)), min_size=1, max_size=12)
@@ -36,7 +36,7 @@ def test_every_step_is_drawn_once_below_what_leads_to_it(ways: set[tuple[str, st
 
 
 def test_a_step_shows_its_mail_and_who_was_lost_before_it(tmp_path: Path) -> None:
-    write_pages(account([("welcome", "Welcome")]), [], tmp_path / "reports")
+    write_pages(account([("welcome", "Welcome")]), [], tmp_path / "reports", ADDRESS)
     text = (tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8")
     [flow] = re.findall(r'<section id="flow"(.*?)</section>', text, re.DOTALL)
     first, second = (
@@ -46,3 +46,18 @@ def test_a_step_shows_its_mail_and_who_was_lost_before_it(tmp_path: Path) -> Non
     assert first == "hello delivered 1,200 clicked 20.0% offer delivered 1,200 clicked 20.0%"  # nothing leads to these
     assert second == "from hello · 0 h · 100 waiting · 21.0% lost tips delivered 1,200 clicked 20.0%"
     assert 'title="15.0% to 26.0%"' in flow
+
+
+def test_a_step_shows_what_its_mail_says_in_the_inbox() -> None:
+    mail = row("steps", workflow_id="w", step_id="a", name="Hello", subject="Hello", preview="Nice to meet you")
+    tables = {
+        "steps": pl.concat(
+            [mail, row("steps", workflow_id="w", step_id="b", name="Route", subject=None, preview=None)]
+        ),
+        "funnel": row("funnel", workflow_id="w", from_step_id="a", to_step_id="b"),
+        "step_metrics": row("step_metrics").clear(),
+        "anomalies": row("anomalies").clear(),
+    }
+    drawn = drawing(Flow("w", "w", tables.__getitem__), None, "28d")
+    assert drawn is not None
+    assert [node.subject for layer in drawn.layers for node in layer] == ["Hello · Nice to meet you", ""]

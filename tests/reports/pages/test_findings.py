@@ -11,14 +11,14 @@ import pytest
 
 from pipeline.reports.pages.site import file_name, write_pages
 from tests.reports.pages.numbers import unfounded
-from tests.worlds.published import TONIGHT, Tables, a_winner, account, an_anomaly, row, somebody_stuck
+from tests.worlds.published import ADDRESS, TONIGHT, Tables, a_winner, account, an_anomaly, row, somebody_stuck
 
 SILENCE = {"anomaly_kind": "silence", "metric_kind": "volume", "value": 0.0, "expected_value": 28.8, "scope": "step"}
 
 
 def told(tables: Tables, folder: Path, page: str = file_name("welcome")) -> tuple[str, list[tuple[str, str]]]:
     """The heading of a page's news, and the other news, each with its colour."""
-    write_pages(tables, [], folder)
+    write_pages(tables, [], folder, ADDRESS)
     text = (folder / page).read_text(encoding="utf-8")
     [news] = re.findall(r'<section id="findings"(.*?)</section>', text, re.DOTALL)
     heading = html.unescape(re.findall(r"<h2[^>]*><bdi>(.*?)</bdi>", news)[0])
@@ -99,7 +99,7 @@ def test_every_arm_of_a_test_stands_against_its_control_on_the_last_night(tmp_pa
         for age, exposures in ((1, 810), (0, 900))
     ]  # fmt: skip
     tables = account([("welcome", "Welcome")]) | a_winner() | {"experiment_results": pl.concat(looks)}
-    write_pages(tables, [], tmp_path / "reports")
+    write_pages(tables, [], tmp_path / "reports", ADDRESS)
     text = (tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8")
     [found] = re.findall(r'<section id="arms"(.*?)</section>', text, re.DOTALL)
     [line] = re.findall(r"<tr>(<td.*?)</tr>", found)

@@ -13,13 +13,13 @@ from pipeline.reports.pages.reference import ACCEPTANCE, CHAPTERS, DICTIONARY, M
 from pipeline.reports.pages.site import write_pages
 from pipeline.schemas.base import tables_of
 from tests.checkout import PROJECT_ROOT
-from tests.worlds.published import account
+from tests.worlds.published import ADDRESS, account
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pages") / "reports"
-    write_pages(account([("welcome", "Welcome")]), [], folder)
+    write_pages(account([("welcome", "Welcome")]), [], folder, ADDRESS)
     return folder
 
 

@@ -8,19 +8,20 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from pipeline.reports.pages import CHARTS_FOLDER
 from pipeline.reports.pages.reference import DICTIONARY, METHODS
 from pipeline.reports.pages.site import file_name, write_pages
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.reports.pages.numbers import unfounded
 from tests.worlds.applied import record
-from tests.worlds.published import account, harm_done, row
+from tests.worlds.published import ADDRESS, account, harm_done, row
 
 WICKED = '<script>alert("x")</script> שלום 🎉 {{ 7 * 7 }}'
 
 
 @pytest.fixture
 def pages(tmp_path: Path) -> Path:
-    write_pages(account([("welcome", WICKED)]), [], tmp_path / "reports")
+    write_pages(account([("welcome", WICKED)]), [], tmp_path / "reports", ADDRESS)
     return tmp_path / "reports"
 
 
@@ -79,7 +80,7 @@ def test_a_page_can_be_seen_over_other_days_with_the_numbers_of_these(tmp_path: 
     tables["step_metrics"] = pl.concat(
         [tables["step_metrics"], row("step_metrics", workflow_id="welcome", step_id="hello", **week)]
     )
-    write_pages(tables, [], tmp_path / "reports")
+    write_pages(tables, [], tmp_path / "reports", ADDRESS)
     for page in ("index.html", file_name("welcome")):
         [month, seven, ninety] = in_each_window(page)
         text = (tmp_path / "reports" / month).read_text(encoding="utf-8")
@@ -101,7 +102,7 @@ def test_campaigns_have_a_page_of_their_own_where_there_are_any(tmp_path: Path) 
         [tables["workflow_metrics"], row("workflow_metrics", workflow_id="promo", **sent)]
     )
     tables["steps"] = pl.concat([tables["steps"], row("steps", workflow_id="promo", step_id="promo", subject=WICKED)])
-    write_pages(tables, [], tmp_path / "reports")
+    write_pages(tables, [], tmp_path / "reports", ADDRESS)
     text = (tmp_path / "reports" / "campaigns.html").read_text(encoding="utf-8")
     assert "1 campaign reached 500 inboxes, 10.0% clicked by people" in text
     assert html.escape(WICKED, quote=True).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in text
@@ -110,7 +111,7 @@ def test_campaigns_have_a_page_of_their_own_where_there_are_any(tmp_path: Path) 
 
 
 def test_the_accounts_tiles_are_the_workflows_together(tmp_path: Path) -> None:
-    write_pages(account([("welcome", "Welcome"), ("other", "Other")]), [], tmp_path / "reports")
+    write_pages(account([("welcome", "Welcome"), ("other", "Other")]), [], tmp_path / "reports", ADDRESS)
     text = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
     assert (2_468.0, "2,468") in raws(text)
     assert (0.2, "20.0%") in raws(text)
@@ -121,7 +122,7 @@ def test_what_a_flow_and_the_account_really_added_stand_beside_what_is_attribute
     tables = account([("welcome", "Welcome")])
     whole = tables["holdouts"].with_columns(workflow_id=pl.lit(None, pl.String))
     tables["holdouts"] = pl.concat([tables["holdouts"].filter(pl.col("workflow_id").is_not_null()), whole[:1]])
-    write_pages(tables, [], tmp_path / "reports")
+    write_pages(tables, [], tmp_path / "reports", ADDRESS)
     for name, told in ((file_name("welcome"), (640.0, "640 USD")), ("index.html", (800.0, "800 USD"))):
         text = (tmp_path / "reports" / name).read_text(encoding="utf-8")
         assert told in raws(text.partition("<section")[0])
@@ -143,7 +144,7 @@ def test_a_flow_shows_its_journey_what_was_changed_and_what_is_probably_not_mean
 def test_a_flow_that_is_no_journey_has_no_section_of_one(tmp_path: Path) -> None:
     tables = account([("welcome", "Welcome")])
     none = {name: tables[name].clear() for name in ("journeys", "journey_lint")}
-    write_pages({**tables, **none}, [], tmp_path / "reports")
+    write_pages({**tables, **none}, [], tmp_path / "reports", ADDRESS)
     assert 'id="journey' not in (tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8")
 
 
@@ -160,7 +161,7 @@ def test_a_decision_shows_its_promise_beside_what_it_brought(tmp_path: Path) -> 
     answer |= {"answered_lift_low": 0.03, "answered_lift_high": 0.5}
     night = harm_done(optimization_id=kept.optimization_id, **realised, **counts, **answer)["realised_lift"]
     tables = {**account([("welcome", "Welcome")]), "realised_lift": night}
-    write_pages(tables, [kept, unmeasured, refused], tmp_path / "reports")
+    write_pages(tables, [kept, unmeasured, refused], tmp_path / "reports", ADDRESS)
     text = html.unescape((tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8"))
     found = text.partition('<section id="decided"')[2].partition("</section>")[0]
     rows = [re.sub(r"<[^>]+>", "|", line) for line in re.findall(r"<tr>(.*?)</tr>", found)]
@@ -170,7 +171,7 @@ def test_a_decision_shows_its_promise_beside_what_it_brought(tmp_path: Path) -> 
     assert "conversion of 8,100 with it and 900 kept out, since 2026-06-02" in told
     assert any("+10%" in line and "not measured" in line for line in rows)
     assert any("rejected" in line and "too soon" in line and "not measured" not in line for line in rows)
-    assert f'href="/inbox/{kept.optimization_id}"' in found
+    assert f'href="{ADDRESS}/inbox/{kept.optimization_id}"' in found
 
 
 def grid(text: str, section: str) -> list[tuple[str, str, str]]:
@@ -205,7 +206,8 @@ def test_nothing_reaches_outside_and_no_style_is_inline(pages: Path) -> None:
         text = page.read_text(encoding="utf-8")
         assert "default-src 'none'" in text
         assert "style=" not in text
-        assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
+        linked = re.findall(r'(src|href)="((?:https?:)?//[^"]*)', text)
+        assert {(kind, link.removeprefix(ADDRESS)[:7]) for kind, link in linked} <= {("href", "/"), ("href", "/inbox/")}
 
 
 def test_every_figure_has_words_and_a_table(pages: Path) -> None:
@@ -224,9 +226,9 @@ def test_unlike_workflows_have_unlike_files_of_plain_names() -> None:
 
 def test_new_pages_replace_the_old_as_a_whole(pages: Path) -> None:
     (pages / "left-over.html").write_text("old")
-    write_pages(account([("other", "Other")]), [], pages)
+    write_pages(account([("other", "Other")]), [], pages, ADDRESS)
     shown = [name for name in ("index.html", file_name("other")) for name in in_each_window(name)]
-    names = {*shown, "style.css", DICTIONARY, METHODS}
+    names = {*shown, "style.css", CHARTS_FOLDER, DICTIONARY, METHODS}
     assert {path.name for path in pages.iterdir()} == names
     assert [path.name for path in pages.parent.iterdir()] == ["reports"]
 
@@ -235,6 +237,6 @@ def test_figures_that_stand_are_kept_by_pages_of_the_next_morning(pages: Path) -
     page = pages / file_name("welcome")
     text = page.read_text(encoding="utf-8")
     page.write_text(text.replace("<svg", '<svg data-stood="yes"'), encoding="utf-8")
-    write_pages(account([("welcome", WICKED)]), [], pages)
+    write_pages(account([("welcome", WICKED)]), [], pages, ADDRESS)
     again = page.read_text(encoding="utf-8")
     assert again.count('data-stood="yes"') == text.count("<svg") > 0

@@ -1,104 +1,30 @@
 """The inbox: one link lets one person in once; decisions are taken as seen, by POST of the inbox's own form only."""
 
-import re
-from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
-import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
 from pipeline.common.errors import UnavailableError
-from pipeline.optimizations.approval_policy import ApprovalPolicy, Approver
+from pipeline.optimizations.approval_policy import ApprovalPolicy
 from pipeline.optimizations.changes import Change, ChangePlan
 from pipeline.optimizations.ledger import Ledger
-from pipeline.schemas.base import empty
-from pipeline.schemas.loop import RealisedLift
-from pipeline.schemas.vocabulary import ApplyKind, Risk
+from pipeline.schemas.vocabulary import ApplyKind
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
 from pipeline.schemas.vocabulary import RecordStatus as Status
-from pipeline.serving.guard import Guard
-from pipeline.serving.inbox.app import PREFIX, Inbox
+from pipeline.serving.inbox.app import PREFIX
 from pipeline.serving.inbox.links import LINK_SECONDS, READER, Links
 from pipeline.serving.inbox.sessions import COOKIE, Sessions
-from tests.optimizations.conftest import proposal
+from tests.serving.inbox.browsing import EVIDENCE, POLICY, WRITES_B, Clock, browser, decide, form_of, propose
 from tests.worlds.published import row
 
-HOST = "127.0.0.1:3000"
 WICKED = "<script>alert(1)</script> & <b>bold</b>"
-POLICY = ApprovalPolicy(approvers=(Approver("mara", Risk.MEDIUM), Approver("noor", Risk.HIGH)))
-EVIDENCE = {"summary": "Forty-eight hours convert best.", "n": 9, "rows": [{"delay": 48, "rate": 0.25}]}
 CHART = {
     "data": {"values": [{"x": 1, "y": 2}]},
     "mark": "point",
     "encoding": {"x": {"field": "x", "type": "quantitative"}, "y": {"field": "y", "type": "quantitative"}},
 }
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite")
-    yield opened
-    opened.close()
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def links(tmp_path: Path, clock: Clock) -> Links:
-    return Links(tmp_path / "logins", clock)
-
-
-@pytest.fixture
-def sessions() -> Sessions:
-    return Sessions()
-
-
-def browser(
-    ledger: Ledger,
-    sessions: Sessions,
-    links: Links,
-    policy: ApprovalPolicy = POLICY,
-    preview: Callable[[str], ChangePlan] = lambda subject: ChangePlan(()),
-    realised: pl.DataFrame = empty(RealisedLift),  # noqa: B008 - a frame without rows never changes
-) -> TestClient:
-    app = Guard(Inbox(ledger, lambda: policy, sessions, links, lambda: realised, preview).app(), frozenset({HOST}))
-    return TestClient(app, base_url=f"http://{HOST}")
-
-
-@pytest.fixture
-def mara(ledger: Ledger, sessions: Sessions, links: Links) -> TestClient:
-    client = browser(ledger, sessions, links)
-    entered = client.post(f"{PREFIX}/login", data={"token": links.issue("mara")})
-    assert entered.status_code == 200
-    return client
-
-
-def propose(ledger: Ledger, **changes: Any) -> str:
-    made = proposal(**{"evidence": EVIDENCE, **changes})
-    ledger.propose([made], now=datetime.now(UTC), approval_policy=POLICY)
-    return made.optimization_id
-
-
-def form_of(page: str) -> str:
-    return re.findall(r'name="form" value="([^"]+)"', page)[0]
-
-
-def decide(client: TestClient, subject: str, decision: str, form: str | None = None, **more: str) -> Any:
-    form = form_of(client.get(f"{PREFIX}/{subject}").text) if form is None else form
-    return client.post(f"{PREFIX}/{subject}", data={"form": form, "decision": decision, **more})
 
 
 def test_without_a_link_nothing_is_shown(ledger: Ledger, sessions: Sessions, links: Links) -> None:
@@ -157,9 +83,6 @@ def test_what_a_change_brought_stands_beside_its_promise(
     listed = client.get(f"{PREFIX}/").text
     assert f"+21% (+12% to +34%) · {outcome}" in listed
     assert "expected by 2026-08-09" in listed
-
-
-WRITES_B = {"apply_kind": ApplyKind.MEMBER_FIELDS, "after": {"field": "SUBJECT", "value": "B", "holdout_value": "A"}}
 
 
 def test_what_would_be_written_is_shown_before_anybody_decides(

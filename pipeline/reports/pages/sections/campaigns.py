@@ -12,14 +12,20 @@ WINDOW = "all"
 RATES = ("human_click_rate", "conversion_rate", "unsubscribe_rate", "complaint_rate")
 
 
-def campaigns(tables: Tables) -> Section | None:
-    """Every campaign, the latest first; none where there is no campaign."""
+def campaigns(tables: Tables, most: int | None = None) -> Section | None:
+    """The campaigns, the latest first; none where there is no campaign.
+
+    Args:
+        tables: the published tables.
+        most: how many to list; all, if it is not given.
+    """
     kept = tables["workflows"].filter(pl.col("kind") == "campaign").select("workflow_id", "name")
     sent = tables["workflow_metrics"].filter((pl.col("window") == WINDOW) & (pl.col("sent") > 0))
     days = tables["step_metrics_daily"].filter(pl.col("sent") > 0).group_by("workflow_id").agg(pl.col("day").min())
     rows = sent.join(kept, on="workflow_id").join(days, on="workflow_id", how="left")
     if rows.is_empty():
         return None
+    listed = rows.sort("day", "workflow_id", descending=[True, False]).head(most or rows.height)
     subjects = dict(tables["steps"].select("workflow_id", "subject").iter_rows())
     earns = bool(rows["revenue_amount"].sum())
     rates = [rate for rate in RATES if rate != "conversion_rate" or rows["conversions"].sum()]
@@ -32,13 +38,14 @@ def campaigns(tables: Tables) -> Section | None:
             *(cells.rate(row, rate) for rate in rates),
             *([cells.money(row, "revenue_amount")] if earns else []),
         ]
-        for row in rows.sort("day", "workflow_id", descending=[True, False]).iter_rows(named=True)
+        for row in listed.iter_rows(named=True)
     ]
     total = rows.select(pl.col("unique_human_clicks", "delivered").sum()).row(0)
     clicked = f", {share(total[0] / total[1])} clicked by people" if total[1] else ""
     title = f"{counted(rows.height, 'campaign', 'campaigns')} reached {total[1]:,} inboxes{clicked}"
     header = ("campaign", "subject", "first sent", "delivered", *(NAMES[rate] for rate in rates))
     header = (*header, "attributed revenue") if earns else header
-    words = "All days. Rates are of what was delivered, with their 95% intervals."
+    latest = f"The latest {most} of them, over all days." if most and most < rows.height else "All days."
+    words = f"{latest} Rates are of what was delivered, with their 95% intervals."
     source = f"workflow_metrics, window {WINDOW}, steps, step_metrics_daily"
     return Section("campaigns", title, words, header, table, source=source, is_open=True)

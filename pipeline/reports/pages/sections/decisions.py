@@ -7,7 +7,7 @@ import polars as pl
 
 from pipeline.common.words import counted, lift
 from pipeline.optimizations.realised import answer_in_words, in_a_word
-from pipeline.optimizations.record import IN_EFFECT, Record
+from pipeline.optimizations.record import IN_EFFECT, Record, most_urgent_first
 from pipeline.reports.pages import INBOX_PATH, cells
 from pipeline.reports.pages.model import Cell, Section
 from pipeline.schemas.vocabulary import RecordStatus as Status
@@ -15,8 +15,7 @@ from pipeline.schemas.vocabulary import RecordStatus as Status
 
 def waiting(records: Sequence[Record]) -> Section:
     """Proposals that wait for a decision, each with a link to its record."""
-    mine = [record for record in records if record.status is Status.PENDING]
-    mine.sort(key=lambda one: (-(one.proposal.expected_value or 0), -(one.proposal.expected_lift or 0)))
+    mine = most_urgent_first(record for record in records if record.status is Status.PENDING)
     rows = [
         [
             Cell(record.proposal.title, link=f"{INBOX_PATH}/{record.optimization_id}"),
@@ -24,13 +23,12 @@ def waiting(records: Sequence[Record]) -> Section:
             _promised(record),
             Cell(str(record.proposal.evidence.get("summary", ""))),
             Cell(str(record.proposal.evidence.get("answer", "not measured"))),
-            Cell(f"driptune show {record.optimization_id}"),
         ]
         for record in mine
     ]
     told = counted(len(mine), "proposal waits", "proposals wait")
     words = f"{told}. Nothing changes before a person approves it." if mine else "Nothing waits."
-    header = ("proposal", "risk", "promised", "because", "answer", "evidence and decision")
+    header = ("proposal", "risk", "promised", "because", "answer")
     title, source = "Waiting for your decision", "the ledger, optimizations"
     return Section("waiting", title, words, header, rows, source=source, is_open=True)
 
@@ -65,7 +63,8 @@ def decided(records: Sequence[Record], realised: pl.DataFrame) -> Section:
 
 def _brought(record: Record, row: Mapping[str, Any] | None) -> list[Cell]:
     if row is None:
-        return [Cell("not measured" if record.status in IN_EFFECT else ""), Cell(""), Cell("")]
+        yet = "not measured yet" if record.proposal.holdout_share else "not measured: nobody was kept out"
+        return [Cell(yet if record.status in IN_EFFECT else ""), Cell(""), Cell("")]
     people = f"{row['exposures']:,} with it and {row['held_out_exposures']:,} kept out"
     on = f"{row['metric'].replace('_', ' ')} of {people}, since {row['first_day']}"
     answer = Cell(answer_in_words(row))

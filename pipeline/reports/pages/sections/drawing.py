@@ -38,9 +38,9 @@ def drawing(flow: Flow, title: str | None, window: Window) -> Section | None:
         ways = [row for row in transitions if row["to_step_id"] == step_id]
         edges = [_edge(flow, row, is_named=above != [row["from_step_id"]]) for row in ways]
         tone: Tone = "bad" if step_id in alarmed else "doubtful" if step["status"] == "paused" else ""
-        subject = step["subject"] if step["subject"] != step["name"] else None
+        subject = " · ".join(told for told in (step["subject"], step["preview"]) if told)
         status = "" if step["status"] == "active" else step["status"].replace("_", " ")
-        return Node(flow.step_name(step_id), subject or "", status, edges, _facts(mail.get(step_id)), tone)
+        return Node(flow.step_name(step_id), subject, status, edges, _facts(mail.get(step_id)), tone)
 
     nodes = [[node(step_id, above) for step_id in layer] for above, layer in pairwise([[], *layers])]
     since = transitions[0]["first_day"]

@@ -2,35 +2,42 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
 
 from pipeline.charts.choices import largest_test
 from pipeline.charts.figures import experiment_chart
+from pipeline.common.words import counted
 from pipeline.published.reader import Tables
 from pipeline.reports.pages import cells
-from pipeline.reports.pages.flow import Flow
+from pipeline.reports.pages.flow import Flow, Names
 from pipeline.reports.pages.model import Cell, Section
+from pipeline.reports.pages.sections.findings import Link
 from pipeline.schemas.vocabulary import MetricKind, Verdict
 
+_LATEST = ("latest_lift", "latest_lift_low", "latest_lift_high")
 
-def learnings(rows: pl.DataFrame) -> Section | None:
+
+def learnings(rows: pl.DataFrame, names: Names) -> Section | None:
     """What was learnt, the latest first, and where else it could be tried.
 
     Args:
         rows: rows of `learnings`, of one workflow or of the whole account.
+        names: what people call workflows and steps.
     """
     if rows.is_empty():
         return None
+    places = {f"{workflow}/{step}": names.place(workflow, step) for workflow, step in names.steps}
     table = [
         [
             Cell(row["question"]),
-            Cell(f"{row['workflow_id']}/{row['step_id']}" if row["step_id"] else row["workflow_id"] or "several"),
+            Cell(names.place(row["workflow_id"], row["step_id"])),
             Cell(row["metric"]),
             cells.lift(row, "lift"),
             Cell(row["outcome"]),
-            Cell(row["could_try"] or "nowhere alike"),
+            Cell("; ".join(places.get(one, one) for one in (row["could_try"] or "nowhere alike").split(", "))),
         ]
         for row in rows.sort("day", "source_id", descending=[True, False]).iter_rows(named=True)
     ]
@@ -145,3 +152,48 @@ def tests(flow: Flow, tables: Tables) -> Section | None:
         )
     figure = chart and replace(chart, label=words)
     return Section("tests", _verdict(verdicts), words, header, table, figure, "experiment_verdicts", is_open=True)
+
+
+def running(tables: Tables, names: Names, link: Link) -> Section | None:
+    """Every test with its place and its state; those that run come first."""
+    plans = tables["experiments"]
+    if plans.is_empty():
+        return None
+    kept = tables["experiment_verdicts"].select("experiment_id", "verdict", "decided_day", *_LATEST)
+    rows = plans.join(kept, on="experiment_id", how="left").sort(
+        pl.col("status") != "running", pl.col("status") != "planned", "experiment_id"
+    )
+    table = [
+        [
+            Cell(row["name"] or row["experiment_id"]),
+            Cell(names.place(row["workflow_id"], row["step_id"]), link=link(row["workflow_id"])),
+            Cell(row["status"]),
+            cells.lift(row, "latest_lift"),
+            Cell(_decided(row)),
+        ]
+        for row in rows.iter_rows(named=True)
+    ]
+    now = rows.filter(pl.col("status") == "running")
+    title = f"{counted(now.height, 'test is', 'tests are')} running" if now.height else "No test is running"
+    if now.height and now["decided_day"].null_count() == 0:
+        title += ", with a verdict already"
+    words = "Each flow's page has the arms with their counts, intervals and guardrails."
+    header = ("test", "at", "status", "difference so far (95%)", "decided")
+    source = "experiments, experiment_verdicts"
+    return Section("running", title, words, header, table, source=source, is_open=True)
+
+
+def _decided(row: Mapping[str, Any]) -> str:
+    """When a test was or will be decided, in words."""
+    if row["decided_day"] is not None:
+        return f"{row['verdict']}, on {row['decided_day']}"
+    planned: int | None = row["planned_days"]
+    if row["status"] == "running":
+        if row["is_open_ended"]:
+            return "as soon as a difference is sure; no date is planned"
+        end: date | None = row["end_day"] or (row["start_day"] + timedelta(days=planned) if planned else None)
+        return f"by {end} at the latest" if end else "no date is planned"
+    if row["status"] == "planned":
+        takes = f"; {counted(planned, 'day', 'days')} from then on" if planned else ""
+        return f"not before its start is approved{takes}" if row["assigned_by"] == "driptune" else f"not begun{takes}"
+    return "never" if row["status"].startswith("refused") else "without an answer"

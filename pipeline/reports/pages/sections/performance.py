@@ -7,7 +7,7 @@ import polars as pl
 
 from pipeline.charts.choices import telling_series
 from pipeline.charts.figures import TREND_DAYS, funnel_chart, trend_chart
-from pipeline.common.words import share
+from pipeline.common.words import counted, metric_noun, share
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Section
@@ -45,6 +45,16 @@ def funnel(flow: Flow) -> Section:
     return Section("funnel", title, words, header, table, figure, "funnel, bottlenecks")
 
 
+def most_lost(flow: Flow) -> Cell:
+    """The way on which most people of a workflow are lost, with their share; empty where nobody is known to be lost."""
+    known = flow.rows("funnel").filter(pl.col("drop_off_rate").is_not_null() & (pl.col("lost") > 0))
+    ranked = known.sort("lost", "from_step_id", "to_step_id", descending=[True, False, False])
+    if ranked.is_empty():
+        return Cell("")
+    row = ranked.row(0, named=True)
+    return Cell(f"{flow.transition(row)}: {share(row['drop_off_rate'])}", row["drop_off_rate"])
+
+
 def loss(flow: Flow) -> str | None:
     """The biggest avoidable loss as a title; none where no transition loses more than it must."""
     row = worst_loss(flow.rows("bottlenecks"))
@@ -72,23 +82,22 @@ def worst_loss(bottlenecks: pl.DataFrame) -> dict[str, Any] | None:
 
 
 def trend(flow: Flow) -> Section | None:
-    """The series that changed last with its expected band; where none has, that of the step with most mail."""
+    """The series that changed last with its expected band; none where no day of it is out of line."""
     recent = telling_series(flow.rows("metric_trends")).sort("day").tail(TREND_DAYS)
-    if recent.is_empty():
+    changed = recent["change_marker"].count()
+    chart = trend_chart(recent) if changed else None
+    if chart is None:
         return None
     row = recent.row(0, named=True)
-    words = f"{flow.step_name(row['step_id'])}: {row['metric'].replace('_', ' ')} by day of sending"
-    chart = trend_chart(recent)
-    if chart is None:
-        words += f". No value is known for its last {recent.height} days."
-    else:
-        changed = recent["change_marker"].count()
-        marked = f"{changed} of the last {recent.height} days are marked" if changed else "no day is out of line"
-        words += f"; {marked}. The band holds 95 of 100 normal days, and is computed without the day it judges."
+    words = (
+        f"{flow.step_name(row['step_id'])}: {metric_noun(row['metric'])} by day of sending; "
+        f"{counted(changed, 'day is', 'days are')} marked of the last {recent.height}. "
+        "The band holds 95 of 100 normal days, and is computed without the day it judges."
+    )
     columns = ("day", "numerator", "denominator", "value", "expected_value_low", "expected_value_high", "change_marker")
     table = [[cells.anything(value) for value in line] for line in recent.select(columns).iter_rows()]
-    figure = chart and replace(chart, label=words)
-    return Section("trend", "Is anything out of line?", words, columns, table, figure, "metric_trends")
+    figure = replace(chart, label=words)
+    return Section("trend", "What is out of line", words, columns, table, figure, "metric_trends")
 
 
 def links(flow: Flow, window: Window) -> Section | None:

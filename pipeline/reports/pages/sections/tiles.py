@@ -25,6 +25,8 @@ NAMES = {
     "complaint_rate": "complained",
     "hard_bounce_rate": "bounced hard",
 }
+ADDED = "revenue really added"
+NOT_SEPARATED = "What would have come anyway is not known: nobody is held out (holdouts.yaml)."
 HARD_BOUNCE_WARNING = 0.05
 """Mailbox services review a sender whose rate is higher."""
 BOUNDS = {
@@ -91,14 +93,16 @@ def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str) -> Iterat
         )
     if row["revenue_amount"]:
         earned = Cell(f"{row['revenue_amount']:,.0f}", row["revenue_amount"])
-        yield Tile(f"revenue, {row['currency']}", earned, "attributed to messages", source)
+        is_separated = row.get("incremental_revenue_amount") is not None
+        told = "attributed to messages" + ("" if is_separated else f". {NOT_SEPARATED}")
+        yield Tile(f"revenue, {row['currency']}", earned, told, source)
 
 
 def _added(row: Mapping[str, Any], attributed: float, source: str) -> Tile:
     """What a flow or all of them really added, beside what is attributed to them."""
     value, low, high = (row[f"incremental_revenue_amount{end}"] for end in ("", "_low", "_high"))
     detail = f"{low:,.0f} to {high:,.0f}; {attributed:,.0f} attributed"
-    return Tile("revenue really added", Cell(f"{value:,.0f} {row['currency']}", value), detail, source)
+    return Tile(ADDED, Cell(f"{value:,.0f} {row['currency']}", value), detail, source)
 
 
 def _change(row: Mapping[str, Any]) -> Note:

@@ -134,6 +134,8 @@ def _better(marked: pl.DataFrame) -> str | None:
 
 def _against_now(row: Mapping[str, Any]) -> Cell:
     """How a delay converts against today's, where the interval tells them apart."""
+    if row["is_current"]:
+        return Cell("–")
     is_open = row["ratio_to_current_low"] is not None and row["ratio_to_current_low"] < 1 < row["ratio_to_current_high"]
     return Cell("no clear difference") if is_open else _change(row)
 

@@ -1,0 +1,98 @@
+"""Each step week by week: what was sent, and how many people clicked it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+
+from pipeline.charts.weeks import Week, weeks_chart
+from pipeline.common.words import counted, share
+from pipeline.reports.pages import cells
+from pipeline.reports.pages.flow import Flow
+from pipeline.reports.pages.model import Cell, Section, Small, Tone
+from pipeline.reports.pages.sections.findings import day, standing
+
+SHOWN_WEEKS = 26
+COUNTS = ("sent", "delivered", "unique_human_clicks")
+
+
+def by_week(flow: Flow) -> Section | None:
+    """A small chart for each step that sent anything lately, in the order of the steps."""
+    sums = weekly(flow.rows("step_metrics_daily"))
+    if sums.is_empty():
+        return None
+    alarmed = set(standing(flow.rows("anomalies"))["step_id"])
+    tonight: date = sums["last_day"].max()  # type: ignore[assignment]
+    smalls, table = [], []
+    for step_id in flow.rows("steps").sort("position", "step_id")["step_id"]:
+        rows = sums.filter(pl.col("step_id") == step_id).to_dicts()
+        if not rows:
+            continue
+        tone: Tone = "bad" if step_id in alarmed else ""
+        smalls.append(_small(flow.step_name(step_id), rows, tone, tonight))
+        table += [[Cell(flow.step_name(step_id)), *_cells(row)] for row in reversed(rows)]
+    words = (
+        f"The last {SHOWN_WEEKS} weeks, Monday to Sunday. Bars: messages sent. Line: the share of delivered messages "
+        "that people clicked. Each chart has a scale of its own. Pale: the week is not over, or its rates still move."
+    )
+    header = ("step", "week from", "sent", "delivered", "clicked by people", "rate")
+    return Section("weeks", "Week by week", words, header, table, source="step_metrics_daily", smalls=smalls)
+
+
+def weekly(daily: pl.DataFrame) -> pl.DataFrame:
+    """The counts of each step and week, the earliest week first, with `rate`, `is_closed` and `last_day`.
+
+    Args:
+        daily: rows of `step_metrics_daily`. A day on which a step sent nothing may have no row.
+    """
+    if daily.is_empty():
+        return daily
+    tonight: date = daily["day"].max()  # type: ignore[assignment]
+    first = tonight - timedelta(days=tonight.weekday(), weeks=SHOWN_WEEKS - 1)
+    week = pl.col("day").dt.truncate("1w").alias("week")
+    sums = (
+        daily.filter(pl.col("day") >= first)
+        .group_by("step_id", week)
+        .agg(pl.col(*COUNTS).sum(), is_closed=pl.col("is_mature").all())
+        .filter(pl.col("sent").sum().over("step_id") > 0)
+    )
+    # A week in which a step sent nothing is shown as such, up to tonight: that it stopped is the news.
+    weeks = pl.DataFrame({"week": pl.date_range(first, tonight, "1w", eager=True)})
+    begun = sums.group_by("step_id").agg(begun=pl.col("week").min())
+    grid = begun.join(weeks, how="cross").filter(pl.col("week") >= pl.col("begun")).drop("begun")
+    is_over = pl.col("week") + timedelta(days=6) <= tonight
+    return (
+        grid.join(sums, on=["step_id", "week"], how="left")
+        .with_columns(pl.col(*COUNTS).fill_null(0), is_closed=pl.col("is_closed").fill_null(True) & is_over)
+        .with_columns(
+            rate=pl.when(pl.col("delivered") > 0).then(pl.col("unique_human_clicks") / pl.col("delivered")),
+            last_day=pl.lit(tonight),
+        )
+        .sort("step_id", "week")
+    )
+
+
+def _small(name: str, rows: Sequence[Mapping[str, Any]], tone: Tone, tonight: date) -> Small:
+    weeks = [Week(row["sent"], row["rate"], _told(row, tonight), row["is_closed"]) for row in rows]
+    known = [row for row in rows if row["is_closed"]] or rows
+    last = known[-1]
+    words = f"last full week: {_rate(last)}"
+    return Small(name, words, weeks_chart(weeks, f"{name}, {len(weeks)} weeks. {_told(last, tonight)}"), tone)
+
+
+def _told(row: Mapping[str, Any], tonight: date) -> str:
+    open_yet = "" if row["is_closed"] else "; still moving"
+    sent = counted(row["sent"], "message", "messages")
+    return f"Week from {day(row['week'], tonight)}: {sent} sent, {_rate(row)}{open_yet}"
+
+
+def _rate(row: Mapping[str, Any]) -> str:
+    if row["rate"] is None:
+        return "nothing sent" if not row["sent"] else "none delivered"
+    return f"{share(row['rate'])} clicked ({row['unique_human_clicks']:,} of {row['delivered']:,})"
+
+
+def _cells(row: Mapping[str, Any]) -> list[Cell]:
+    rate = Cell("" if row["rate"] is None else share(row["rate"]), row["rate"])
+    return [Cell(str(row["week"])), *(cells.number(row[name]) for name in COUNTS), rate]

@@ -1,0 +1,110 @@
+"""What a reader asks the account page: what could be won, which tests run, where people are lost; names, never ids."""
+
+import html
+import re
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pipeline.reports.pages.site import write_pages
+from tests.reports.pages.numbers import unfounded
+from tests.worlds.published import ADDRESS, Tables, account, row
+
+PLACE = {"workflow_id": "f1", "from_step_id": "a1", "to_step_id": "b2"}
+STEPS = {"a1": "First mail", "b2": "Second mail"}
+
+
+def named(**more: pl.DataFrame) -> Tables:
+    """An account with one flow whose ids and names differ."""
+    steps = [row("steps", workflow_id="f1", step_id=step, name=name) for step, name in STEPS.items()]
+    return {**account([("f1", "Welcome")]), "steps": pl.concat(steps), **more}
+
+
+def section(tables: Tables, folder: Path, anchor: str) -> str:
+    write_pages(tables, [], folder / "reports", ADDRESS)
+    text = (folder / "reports" / "index.html").read_text(encoding="utf-8")
+    assert unfounded(text, tables, None) == []
+    return html.unescape(text.partition(f'<section id="{anchor}"')[2].partition("</section>")[0])
+
+
+def opportunity(opportunity_id: str, **more: Any) -> pl.DataFrame:
+    gain = {"expected_gain": 1.2, "expected_gain_low": 0.4, "expected_gain_high": 3.0, "gain_unit": "conversions"}
+    return row("opportunities", opportunity_id=opportunity_id, workflow_id="f1", step_id="a1", **{**gain, **more})
+
+
+def test_opportunities_name_steps_and_metrics(tmp_path: Path) -> None:
+    lost = row("bottlenecks", **PLACE, drop_off_rate=0.25, benchmark_rate=0.05)
+    delays = {"current_delay_hours": 72.0, "recommended_delay_hours": 48.0, "action": "change"}
+    found = pl.concat(
+        [
+            opportunity("bottleneck/f1/a1/b2", message="25% of those in a1 never reach b2."),
+            opportunity("delay/f1/a1/b2", message="Change 48 h instead of 72 h before b2."),
+            opportunity("decay/f1/a1", message="prompt_human_click_rate fell from 15.9% to 5.7%."),
+        ]
+    )
+    tables = named(
+        opportunities=found, bottlenecks=lost, delay_recommendations=row("delay_recommendations", **PLACE, **delays)
+    )
+    told = section(tables, tmp_path, "opportunities")
+    assert "Lose fewer people between First mail and Second mail: 25.0% are lost, elsewhere 5.0%" in told
+    assert "Wait 48 h instead of 72 h between First mail and Second mail" in told
+    assert "First mail: clicks fell from 15.9% to 5.7%" in told
+    assert "1 conversion<" in told
+    assert not re.search(r"\ba1\b|\bb2\b|prompt_human", told.partition("<table")[2])
+
+
+def test_without_opportunities_nothing_is_said_of_them(tmp_path: Path) -> None:
+    assert section(named(), tmp_path, "opportunities") == ""
+
+
+@pytest.mark.parametrize(
+    ("plan", "verdict", "title", "decided"),
+    [
+        ({"planned_days": 28}, {}, "1 test is running", "by 2026-06-29 at the latest"),
+        ({"is_open_ended": True}, {}, "1 test is running", "as soon as a difference is sure"),
+        (
+            {},
+            {"verdict": "winner", "decided_day": date(2026, 6, 20)},
+            "1 test is running, with a verdict already",
+            "winner, on 2026-06-20",
+        ),
+        (
+            {"status": "planned", "assigned_by": "driptune", "planned_days": 98},
+            {},
+            "No test is running",
+            "not before its start is approved; 98 days from then on",
+        ),
+        ({"status": "ended"}, {}, "No test is running", "without an answer"),
+    ],
+)
+def test_each_test_says_when_it_is_decided(
+    tmp_path: Path, plan: dict[str, Any], verdict: dict[str, Any], title: str, decided: str
+) -> None:
+    place = {"experiment_id": "subject", "workflow_id": "f1", "step_id": "a1"}
+    begun = {"status": "running", "start_day": date(2026, 6, 1), "end_day": None, "planned_days": None, "name": None}
+    open_yet = {"decided_day": None, "latest_lift": 0.1, "latest_lift_low": -0.1, "latest_lift_high": 0.3}
+    tables = named(
+        experiments=row("experiments", **place, **{**begun, **plan}),
+        experiment_verdicts=row("experiment_verdicts", **place, **{**open_yet, **verdict}),
+    )
+    told = section(tables, tmp_path, "running")
+    assert f"<bdi>{title}</bdi></h2>" in told
+    assert decided in told
+    assert "Welcome, First mail" in told
+    assert "+10% (-10% to +30%)" in told
+
+
+def test_each_workflow_says_where_most_are_lost(tmp_path: Path) -> None:
+    ways = [row("funnel", **PLACE, lost=30, drop_off_rate=0.3), row("funnel", **{**PLACE, "to_step_id": "a1"}, lost=5)]
+    told = section(named(funnel=pl.concat(ways)), tmp_path, "workflows")
+    assert "First mail → Second mail: 30.0%" in told
+
+
+def test_learnings_name_where_they_held_and_where_else_they_could(tmp_path: Path) -> None:
+    learnt = row("learnings", workflow_id="f1", step_id="a1", could_try="f1/b2, gone/step", question="Short?")
+    told = section(named(learnings=learnt), tmp_path, "learnings")
+    assert "Welcome, First mail" in told
+    assert "Welcome, Second mail; gone/step" in told
