@@ -1,34 +1,19 @@
-"""When a message was sent: by its campaign, by its recipient's activity feed, or computed.
+"""Which messages go out one by one, and when they were sent by what is planned.
 
-The API tells no time of sending for e-mails that go out one by one; only the feed of each member does, a call each.
+The API tells no time of sending for such messages; only the feed of each member does, a call each (see `feeds`).
 """
-
-from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.common.errors import NotFoundError, SourceError
 from pipeline.common.time import HOUR_US
 from pipeline.config.flow_map import Flow, load_flow_map
 from pipeline.lake.store import Lake
-from pipeline.mailchimp import rows as parse
-from pipeline.mailchimp.client import MailchimpClient
-from pipeline.mailchimp.pulls.pulling import MOST_FAILING, STOPPING
 from pipeline.schemas import lake as tables
 from pipeline.schemas.journeys.lake import JourneySteps
 from pipeline.settings import Settings
 
 # Kinds that go to everybody at once; every other kind, documented or not, is sent one by one.
 BROADCASTS = ("regular", "plaintext", "absplit", "variate", "rss")
-FEED_ENDPOINT = "/lists/{list_id}/members/{member_id}/activity-feed"
-
-
-@dataclass(frozen=True)
-class Recipient:
-    """Whose feed to read."""
-
-    audience_id: str
-    member_id: str
 
 
 def journey_campaigns(lake: Lake, settings: Settings) -> set[str]:
@@ -64,91 +49,30 @@ def planned_hours(lake: Lake, settings: Settings) -> dict[str, float]:
     return planned
 
 
-def read_feeds(
-    client: MailchimpClient, recipients: list[Recipient]
-) -> tuple[dict[str, dict[str, int]], dict[Recipient, SourceError]]:
-    """When recipients were sent what, by their activity feeds, and whose feed failed.
-
-    Returns:
-        Member id -> campaign id -> time of sending in epoch microseconds, without those whom Mailchimp has deleted; and
-        the error by recipient. After a few errors that may be the whole account's trouble nobody else is asked.
-
-    Raises:
-        SourceError: if nothing of the account can be read.
-    """
-    params: dict[str, str | int] = {
-        "activity_filters": "sent",
-        "fields": "activity.activity_type,activity.campaign_id,activity.created_at_timestamp",
-    }
-    failed: dict[Recipient, SourceError] = {}
-
-    def read(recipient: Recipient) -> dict[str, int]:
-        errors = list(failed.values())
-        if len(errors) >= MOST_FAILING:
-            failed[recipient] = errors[0]
-            return {}
-        try:
-            items = client.listing(
-                FEED_ENDPOINT, "activity", params, list_id=recipient.audience_id, member_id=recipient.member_id
-            )
-            return parse.feed_times(FEED_ENDPOINT, items)
-        except NotFoundError:
-            return {}
-        except STOPPING:
-            raise
-        except SourceError as error:
-            failed[recipient] = error
-            return {}
-
-    feeds = dict(zip((one.member_id for one in recipients), client.map(read, recipients), strict=True))
-    return feeds, failed
-
-
-def sends(
-    recipients: pl.DataFrame,
-    known: pl.DataFrame,
-    feeds: dict[str, dict[str, int]],
-    signups: pl.DataFrame,
-    planned: dict[str, float],
-    *,
-    first_us: int | None,
-    end_us: int,
+def with_computed_times(
+    recipients: pl.DataFrame, members: pl.DataFrame, starts: pl.DataFrame, planned: dict[str, float], end_us: int
 ) -> pl.DataFrame:
-    """Sends of one-by-one campaigns with the best known time each.
+    """Recipients of one-by-one campaigns with the time that signup and planned delays give.
 
     Args:
-        recipients: `campaign_id`, `audience_id`, `member_id`, `subscriber_key`, `status` from sent-to.
-        known: sends of earlier nights whose time stands: `campaign_id`, `subscriber_key`, `sent_us`, `sent_at_source`.
-        feeds: as `read_feeds` returns them.
-        signups: `audience_id`, `subscriber_key`, `signup_us`.
+        recipients: with `campaign_id`, `audience_id`, `subscriber_key`.
+        members: with `audience_id`, `subscriber_key`, `signup_us`.
+        starts: `campaign_id`, `first_us`: start of sending of a campaign, where known.
         planned: hours from signup by campaign.
-        first_us: start of sending of the campaign, where known.
         end_us: end of the night; a computed time is never later, for the message has been sent.
 
     Returns:
-        The columns of `lake.sends` but `as_of_day`. A row without any time is left out.
+        The recipients in their order, with `computed_us`; null where neither signup nor start is known.
     """
-    pairs = zip(recipients["member_id"], recipients["campaign_id"], strict=True)
-    hours = recipients["campaign_id"].replace_strict(planned, default=None, return_dtype=pl.Float64)
-    computed = pl.col("signup_us") + (pl.col("hours") * HOUR_US).cast(pl.Int64)
+    hours = pl.col("campaign_id").replace_strict(planned, default=None, return_dtype=pl.Float64)
+    after_signup = pl.col("signup_us") + (hours * HOUR_US).cast(pl.Int64)
+    signups = members.select("audience_id", "subscriber_key", "signup_us")
+    computed = pl.max_horizontal("first_us", after_signup).clip(upper_bound=end_us)
     return (
-        recipients.with_columns(
-            pl.Series("feed_us", [feeds.get(member, {}).get(campaign) for member, campaign in pairs], dtype=pl.Int64),
-            hours.alias("hours"),
-            pl.lit(first_us, dtype=pl.Int64).alias("first_us"),
-        )
-        .join(known, on=["campaign_id", "subscriber_key"], how="left")
-        .join(signups, on=["audience_id", "subscriber_key"], how="left")
-        .with_columns(
-            pl.coalesce(
-                "sent_at_source", pl.when(pl.col("feed_us").is_not_null()).then(pl.lit("feed")), pl.lit("computed")
-            ),
-            pl.coalesce(
-                "sent_us", "feed_us", pl.max_horizontal("first_us", computed).clip(upper_bound=end_us), "first_us"
-            ),
-        )
-        .filter(pl.col("sent_us").is_not_null())
-        .select("campaign_id", "subscriber_key", "sent_us", "sent_at_source", "status")
+        recipients.join(signups, on=["audience_id", "subscriber_key"], how="left", maintain_order="left")
+        .join(starts, on="campaign_id", how="left", maintain_order="left")
+        .with_columns(computed.alias("computed_us"))
+        .drop("signup_us", "first_us")
     )
 
 
