@@ -100,22 +100,28 @@ def collections(
     return pl.concat([compared, *notes]).collect()
 
 
-def after_tonight(sources: pl.LazyFrame, *, as_of: date) -> pl.DataFrame:
-    """How much of each count a report may hold already that belongs to later nights.
+def not_held_yet(sources: pl.LazyFrame, *, as_of: date) -> pl.DataFrame:
+    """How much of each count a report may hold already that later nights bring, and whose feeds are not read yet.
 
     Args:
         sources: `lake.sources`, all versions.
         as_of: tonight.
 
     Returns:
-        One row per campaign with such rows: `campaign_id`, and the numbers named by `COUNTED_LATER`.
+        One row per campaign with such rows: `campaign_id`, the numbers named by `COUNTED_LATER` of what happened after
+        tonight, and `unread`, of how many `people` the time of the message is not known yet.
     """
     counts = pl.col("later").str.json_decode(pl.Struct(dict.fromkeys(COUNTED_LATER, pl.Int64)))
     known = sources.filter((pl.col("as_of_day") <= day_number(as_of)) & (pl.col("kind") == "campaign"))
     return (
         _latest(known, ["source_id"])
-        .filter(pl.col("later").is_not_null())
-        .select(pl.col("source_id").alias("campaign_id"), counts.alias("counts"))
+        .filter(pl.col("later").is_not_null() | (pl.col("unread") > 0))
+        .select(
+            pl.col("source_id").alias("campaign_id"),
+            counts.alias("counts"),
+            pl.col("unread").fill_null(0),
+            people="announced",
+        )
         .unnest("counts")
         .collect()
     )
@@ -148,6 +154,8 @@ def _note(rows: pl.LazyFrame, source: str, metric: str, reason: str) -> pl.LazyF
 def _reason(forgotten: int) -> pl.Expr:
     since = to_date("since_day").dt.to_string("%Y-%m-%d")
     missing = pl.col("announced") - pl.col("counted")
+    is_feeds = pl.col("kind") == "feeds"
+    nights = pl.when(is_feeds).then(pl.format("; {}", "detail")).otherwise(pl.lit(""))
     named = pl.when(pl.col("name") != "").then(pl.format(" ({})", "name")).otherwise(pl.lit(""))
     return (
         pl.when(pl.col("state").is_in(["unlisted", "gone"]))
@@ -158,14 +166,14 @@ def _reason(forgotten: int) -> pl.Expr:
         .then(pl.format("not read since {}: {}", since, "detail"))
         .when(pl.col("announced").is_null())
         .then(pl.lit("no total announced"))
-        .when((pl.col("kind") == "feeds") & (pl.col("detail") != ""))
+        .when(is_feeds & (pl.col("unread") == 0) & (pl.col("detail") != ""))
         .then(pl.col("detail"))
         .when(missing == 0)
         .then(pl.lit("equal"))
         .when(missing < 0)
         .then(pl.col("kind").replace_strict(MORE_IS_HELD, default="", return_dtype=pl.String))
         .when((pl.col("unread") > 0) & (missing <= pl.col("set_aside") + pl.col("left_out") + pl.col("unread")))
-        .then(pl.format("feeds not read yet: {} of {} people", "unread", "announced"))
+        .then(pl.format("feeds not read yet: {} of {} people{}", "unread", "announced", nights))
         .when((pl.col("set_aside") > 0) & (missing <= pl.col("set_aside") + pl.col("left_out")))
         .then(pl.lit("set aside"))
         .when((pl.col("left_out") > 0) & (missing <= pl.col("left_out")))

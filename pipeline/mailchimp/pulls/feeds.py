@@ -17,6 +17,7 @@ from pipeline.common.errors import NotFoundError, SourceError
 from pipeline.common.progress import PROGRESS, minutes_left
 from pipeline.common.time import DAY_US
 from pipeline.mailchimp import rows as parse
+from pipeline.mailchimp.plan import feeds_left
 from pipeline.mailchimp.pulls.pulling import MOST_FAILING, STOPPING, Pull
 from pipeline.mailchimp.pulls.send_times import journey_campaigns, planned_hours, with_computed_times
 from pipeline.schemas import lake as tables
@@ -266,6 +267,10 @@ def _note(pull: Pull, recipients: pl.DataFrame) -> None:
     people = recipients.group_by(PERSON).agg(unread=is_awaited.any(), declined=declined)
     if people.height:
         unread, without = (people.filter(name).height for name in ("unread", "declined"))
+        pace = pull.state.section("feeds")
         detail = f"DRIPTUNE_FEED_MINUTES is 0: {without} feeds were not to be read" if without else ""
+        if unread:
+            seconds_a_feed = pace["seconds"] / pace["feeds"] if pace.get("feeds") else None
+            detail = feeds_left(unread, pull.settings, seconds_a_feed)
         pull.sources.note_read("feeds", "feeds", announced=people.height, unread=unread, detail=detail)
     pull.sources.write()

@@ -205,7 +205,7 @@ def test_counts_are_explained_by_the_feeds_not_read_yet(account, tmp_path):
         told = reasons(night)
     waiting = f"feeds not read yet: {PEOPLE - 5} of {PEOPLE} people"
     assert told["mail1", "recipients"] == (5, PEOPLE, waiting)
-    assert told["feeds", "feeds"] == (5, PEOPLE, waiting)
+    assert told["feeds", "feeds"] == (5, PEOPLE, f"{waiting}; 7 calls are left, about 2 nights")
     with served(account, tmp_path) as night:
         night.run(NIGHT + timedelta(days=1))
         told = reasons(night, NIGHT + timedelta(days=1))
