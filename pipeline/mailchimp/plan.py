@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from pipeline.common.words import counted
 from pipeline.mailchimp.paging import PAGE_SIZE
 from pipeline.settings import Settings
 
@@ -43,7 +44,7 @@ def feed_nights(people: int, settings: Settings, seconds_a_feed: float | None = 
 def feeds_left(people: int, settings: Settings, seconds_a_feed: float | None = None) -> str:
     """In words what the feeds of so many people take. Arguments as `feed_nights`."""
     nights = feed_nights(people, settings, seconds_a_feed)
-    return f"{people:,} calls are left, about {nights} {'night' if nights == 1 else 'nights'}"
+    return f"{counted(people, 'call is', 'calls are')} left, about {counted(nights, 'night', 'nights')}"
 
 
 def first_night(members: int, recipients: Sequence[int], people: int, settings: Settings) -> list[SourcePlan]:

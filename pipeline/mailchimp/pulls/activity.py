@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.common.progress import PROGRESS, minutes_left
 from pipeline.common.time import DAY_US, numbered_day, start_of_day_us
+from pipeline.common.words import PROGRESS, minutes_left
 from pipeline.lake.keys import SubscriberKeys
 from pipeline.lake.store import Lake
 from pipeline.mailchimp import columns
@@ -21,10 +21,11 @@ from pipeline.mailchimp import rows as parse
 from pipeline.mailchimp.client import MailchimpClient
 from pipeline.mailchimp.fields import Field
 from pipeline.mailchimp.paging import Listing
-from pipeline.mailchimp.pulls.feeds import MESSAGE, PERSON, read_feeds, settle
 from pipeline.mailchimp.pulls.narrowing import answers, projection
+from pipeline.mailchimp.pulls.one_by_one.feeds import MESSAGE, PERSON, read_feeds
+from pipeline.mailchimp.pulls.one_by_one.planned import one_by_one
+from pipeline.mailchimp.pulls.one_by_one.settling import settle
 from pipeline.mailchimp.pulls.pulling import Pull, PullSummary
-from pipeline.mailchimp.pulls.send_times import one_by_one
 from pipeline.schemas import lake as tables
 from pipeline.schemas.base import Table, polars_schema
 from pipeline.schemas.journeys.lake import Recipients

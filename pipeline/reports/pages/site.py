@@ -94,6 +94,7 @@ def _workflows(tables: Tables, records: Sequence[Record]) -> list[Page]:
 
 def _workflow(flow: Flow, tables: Tables, records: Sequence[Record]) -> Page:
     found = (
+        trouble.feeds(flow.rows("reconciliation")),
         findings(flow.rows, flow.place, lambda _: None),
         drawing(flow, performance.loss(flow), WINDOW),
         decisions.waiting(records),
@@ -134,6 +135,7 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
         return file if file in files else None
 
     found = (
+        trouble.feeds(tables["reconciliation"]),
         findings(tables.__getitem__, names.place, link),
         Section("morning", "This morning", "What the night found.", ("", ""), rows, is_open=True),
         waits,

@@ -12,7 +12,7 @@ import pytest
 from pipeline.analysis.performance.announced import collections
 from pipeline.common.errors import AuthenticationError
 from pipeline.mailchimp import pulls as pull
-from pipeline.mailchimp.pulls import feeds
+from pipeline.mailchimp.pulls.one_by_one import feeds
 from pipeline.schemas import lake as tables
 from pipeline.schemas.journeys.lake import Recipients
 from tests.mailchimp.fake_account import (

@@ -49,24 +49,23 @@ def planned_hours(lake: Lake, settings: Settings) -> dict[str, float]:
     return planned
 
 
-def with_computed_times(
-    recipients: pl.DataFrame, members: pl.DataFrame, starts: pl.DataFrame, planned: dict[str, float], end_us: int
-) -> pl.DataFrame:
+def with_computed_times(recipients: pl.DataFrame, lake: Lake, settings: Settings, end_us: int) -> pl.DataFrame:
     """Recipients of one-by-one campaigns with the time that signup and planned delays give.
 
     Args:
         recipients: with `campaign_id`, `audience_id`, `subscriber_key`.
-        members: with `audience_id`, `subscriber_key`, `signup_us`.
-        starts: `campaign_id`, `first_us`: start of sending of a campaign, where known.
-        planned: hours from signup by campaign.
+        lake: what is known of members, of the start of campaigns, and of delays.
+        settings: where the user's flow map is.
         end_us: end of the night; a computed time is never later, for the message has been sent.
 
     Returns:
         The recipients in their order, with `computed_us`; null where neither signup nor start is known.
     """
+    signups = lake.latest(tables.Members).select("audience_id", "subscriber_key", "signup_us").collect()
+    starts = lake.latest(tables.Reports).select("campaign_id", first_us="sent_us").collect()
+    planned = planned_hours(lake, settings)
     hours = pl.col("campaign_id").replace_strict(planned, default=None, return_dtype=pl.Float64)
     after_signup = pl.col("signup_us") + (hours * HOUR_US).cast(pl.Int64)
-    signups = members.select("audience_id", "subscriber_key", "signup_us")
     computed = pl.max_horizontal("first_us", after_signup).clip(upper_bound=end_us)
     return (
         recipients.join(signups, on=["audience_id", "subscriber_key"], how="left", maintain_order="left")

@@ -14,12 +14,11 @@ from datetime import timedelta
 import polars as pl
 
 from pipeline.common.errors import NotFoundError, SourceError
-from pipeline.common.progress import PROGRESS, minutes_left
 from pipeline.common.time import DAY_US
+from pipeline.common.words import PROGRESS, minutes_left
 from pipeline.mailchimp import rows as parse
-from pipeline.mailchimp.plan import feeds_left
+from pipeline.mailchimp.pulls.one_by_one.planned import journey_campaigns, with_computed_times
 from pipeline.mailchimp.pulls.pulling import MOST_FAILING, STOPPING, Pull
-from pipeline.mailchimp.pulls.send_times import journey_campaigns, planned_hours, with_computed_times
 from pipeline.schemas import lake as tables
 from pipeline.schemas.journeys.lake import Recipients
 
@@ -161,30 +160,6 @@ def read_feeds(pull: Pull, member_ids: pl.DataFrame) -> None:
         reading.run(_in_order(pull, recipients, waiting, member_ids))
 
 
-def settle(pull: Pull) -> None:
-    """Gives messages whose feed was read, or is not to be read, their time, and notes how many wait."""
-    recipients = pull.lake.latest(Recipients).collect()
-    known = pull.lake.latest(tables.Sends).select(*MESSAGE, "sent_at_source", known_status="status").collect()
-    settled = recipients.filter(pl.col("feed_state") != "awaited").join(known, on=MESSAGE, how="left")
-    source, is_told = pl.col("sent_at_source"), pl.col("feed_us").is_not_null()
-    is_news = ((source != "feed") & is_told) | ((source == "unread") & (pl.col("feed_state") == "read"))
-    fresh = settled.filter(source.is_null() | (source == "campaign") | is_news)
-    computed_as = pl.when(pl.col("feed_state") == "read").then(pl.lit("computed")).otherwise(pl.lit("unread"))
-    sends = (
-        _with_computed_times(pull, fresh)
-        .with_columns(
-            # What a later reading of the campaign told of a message that has a time stands with that time.
-            pl.when(source.is_in(["computed", "unread"])).then("known_status").otherwise("status").alias("status"),
-            pl.coalesce("feed_us", "computed_us").alias("sent_us"),
-            pl.when(is_told).then(pl.lit("feed")).otherwise(computed_as).alias("sent_at_source"),
-        )
-        .filter(pl.col("sent_us").is_not_null())
-    )
-    pull.add(parse.Rows(tables.Sends, sends, []))
-    pull.write()
-    _note(pull, recipients)
-
-
 def _to_ask(pull: Pull, recipients: pl.DataFrame) -> pl.DataFrame:
     """Messages that wait, and those whose feed may still tell the time that had to be computed."""
     settled_us = pull.end_us - timedelta(days=pull.settings.recheck_days) // timedelta(microseconds=1)
@@ -204,9 +179,9 @@ def _in_order(pull: Pull, recipients: pl.DataFrame, waiting: pl.DataFrame, membe
     came_later = pl.when(pl.col("as_of_day") > pl.col("first_night")).then(pl.col("as_of_day") * DAY_US)
     in_flow = pl.col("campaign_id").is_in(journey_campaigns(pull.lake, pull.settings))
     since_us = pull.end_us - pull.settings.funnel_days * DAY_US
-    guessed = _with_computed_times(pull, waiting.join(first_night, on="campaign_id")).with_columns(
-        guess_us=pl.coalesce(came_later, "computed_us", 0), is_in_flow=in_flow
-    )
+    guessed = with_computed_times(
+        waiting.join(first_night, on="campaign_id"), pull.lake, pull.settings, pull.end_us
+    ).with_columns(guess_us=pl.coalesce(came_later, "computed_us", 0), is_in_flow=in_flow)
     people = guessed.group_by(PERSON).agg(
         is_needed=(pl.col("is_in_flow") & (pl.col("guess_us") >= since_us)).any(), newest_us=pl.col("guess_us").max()
     )
@@ -221,13 +196,6 @@ def _in_order(pull: Pull, recipients: pl.DataFrame, waiting: pl.DataFrame, membe
         )
     )
     return [Person(*row) for row in named.select(*PERSON, "member_id").iter_rows()]
-
-
-def _with_computed_times(pull: Pull, recipients: pl.DataFrame) -> pl.DataFrame:
-    members = pull.lake.latest(tables.Members).select("audience_id", "subscriber_key", "signup_us").collect()
-    starts = pull.lake.latest(tables.Reports).select("campaign_id", first_us="sent_us").collect()
-    planned = planned_hours(pull.lake, pull.settings)
-    return with_computed_times(recipients, members, starts, planned, pull.end_us)
 
 
 def _told(waiting: pl.DataFrame, read: dict[Person, dict[str, int]]) -> pl.DataFrame:
@@ -246,31 +214,3 @@ def _rows(read: dict[Person, dict[str, int]]) -> Iterator[tuple[str, int, str, i
     for person, times in read.items():
         for campaign_id, sent_us in times.items():
             yield person.audience_id, person.subscriber_key, campaign_id, sent_us
-
-
-def _note(pull: Pull, recipients: pl.DataFrame) -> None:
-    """Notes of each campaign, and of all people together, how many wait for their feed."""
-    sends = pull.lake.latest(tables.Sends).select(*MESSAGE, is_kept=pl.lit(True)).collect()
-    is_awaited, is_later = pl.col("feed_state") == "awaited", (pl.col("feed_us") > pull.end_us).fill_null(False)
-    counts = (
-        recipients.join(sends, on=MESSAGE, how="left")
-        .group_by("campaign_id", maintain_order=True)
-        .agg(
-            unread=is_awaited.sum(),
-            later=is_later.sum(),
-            left_out=(~is_awaited & pl.col("is_kept").is_null()).sum(),
-        )
-    )
-    for campaign_id, unread, later, left_out in counts.iter_rows():
-        pull.sources.note_feeds(campaign_id, unread=unread, later=later, left_out=left_out)
-    declined = (pl.col("feed_state") == "declined").any()
-    people = recipients.group_by(PERSON).agg(unread=is_awaited.any(), declined=declined)
-    if people.height:
-        unread, without = (people.filter(name).height for name in ("unread", "declined"))
-        pace = pull.state.section("feeds")
-        detail = f"DRIPTUNE_FEED_MINUTES is 0: {without} feeds were not to be read" if without else ""
-        if unread:
-            seconds_a_feed = pace["seconds"] / pace["feeds"] if pace.get("feeds") else None
-            detail = feeds_left(unread, pull.settings, seconds_a_feed)
-        pull.sources.note_read("feeds", "feeds", announced=people.height, unread=unread, detail=detail)
-    pull.sources.write()
