@@ -108,6 +108,7 @@ ReconciledMetric = Literal[
     "click_rate",
     "members",
     "recipients",
+    "feeds",
     "emails",
     "queue",
     "journeys",
