@@ -180,7 +180,7 @@ def test_a_key_that_is_withdrawn_in_the_middle_costs_no_feed_that_was_read(accou
 
 
 def test_a_budget_of_minutes_ends_the_reading_on_a_slow_server(account, tmp_path, monkeypatch):
-    """A minute of this test lasts half a second."""
+    """A minute of the first night lasts half a second."""
 
     def slow(path: str, query: dict[str, str], page: dict[str, Any]) -> None:
         if path.endswith(FEED):
@@ -195,6 +195,7 @@ def test_a_budget_of_minutes_ends_the_reading_on_a_slow_server(account, tmp_path
         night.run()
         assert len(asked(account)) == first  # another attempt at the night has no minutes of its own
         account.tamper = lambda path, query, page: None
+        monkeypatch.undo()
         night.run(NIGHT + timedelta(days=1))
     assert sorted(asked(account)) == list(range(PEOPLE))
 
