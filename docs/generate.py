@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from pipeline.definitions import build_defs
+from pipeline.mailchimp.plan import first_night
 from pipeline.optimizations.measurement.sizing import LONGEST_DAYS, POWER, Baseline, reachable_lift, sized
 from pipeline.optimizations.proposals.evidence import HELD_OUT, OUTCOME_DAYS
 from pipeline.reports.pages.docstrings import Block
@@ -17,7 +18,7 @@ from pipeline.reports.pages.reference import Method, TableEntry, methods, table_
 from pipeline.settings import Settings
 
 DOCS = Path(__file__).parent
-START, END = "<!-- asset graph -->", "<!-- end of asset graph -->"
+START, END = "<!-- generated -->", "<!-- end of generated -->"
 
 
 def asset_graph() -> str:
@@ -41,10 +42,10 @@ def asset_graph() -> str:
     return "\n".join([*lines, "```"])
 
 
-def with_graph(text: str) -> str:
-    """The text of the architecture page with today's asset graph between its markers."""
-    before, _, rest = text.partition(START)
-    return f"{before}{START}\n{asset_graph()}\n{END}{rest.partition(END)[2]}"
+def with_made(page: Path, made: str) -> str:
+    """The text of a page with what is made of today's code between its markers."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(START)
+    return f"{before}{START}\n{made}\n{END}{rest.partition(END)[2]}"
 
 
 def tables_page() -> str:
@@ -118,6 +119,28 @@ def _smallest(found: Baseline) -> str:
     return "none" if lift is None else f"{lift:+.0%}"
 
 
+SIZES = (10_000, 100_000, 1_000_000)
+"""Members of an account."""
+CONNECTIONS = 10
+CAMPAIGNS, FLOW_EMAILS, FLOW_SHARE = 20, 15, 1 / 3
+"""Campaigns that went to everybody, e-mails of flows, and the share of the members who got each of these."""
+
+
+def first_nights() -> str:
+    """What the first night of accounts of several sizes takes, by source, and what each source is for."""
+    settings = Settings.sample().model_copy(update={"max_connections": CONNECTIONS})
+    rows, losses = [], {}
+    for members in SIZES:
+        recipients = [members] * CAMPAIGNS + [round(members * FLOW_SHARE)] * FLOW_EMAILS
+        for one in first_night(members, recipients, members, settings):
+            rows.append(f"| {members:,} | {one.source} | {one.calls:,} | {one.minutes:,.0f} | {one.nights} |")
+            losses[one.source] = one.loss
+    header = ["| members | source | calls | minutes | nights |", "|---|---|---|---|---|"]
+    lost = ["", "| source | without it the tables lack |", "|---|---|"]
+    lost += [f"| {source} | {loss} |" for source, loss in losses.items()]
+    return "\n".join([*header, *rows, *lost])
+
+
 def _table(entry: TableEntry) -> str:
     lines = [
         f"## {entry.name}\n",
@@ -158,9 +181,10 @@ def _cell(text: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Every generated file with the text that it should hold."""
-    architecture = DOCS / "architecture.md"
+    architecture, first_night_page = DOCS / "architecture.md", DOCS / "first_night.md"
     return {
-        architecture: with_graph(architecture.read_text(encoding="utf-8")),
+        architecture: with_made(architecture, asset_graph()),
+        first_night_page: with_made(first_night_page, first_nights()),
         DOCS / "tables.md": tables_page(),
         DOCS / "methods.md": methods_page(),
         DOCS / "known.md": known_page(),

@@ -179,6 +179,16 @@ class Settings(BaseSettings):
         default=8, ge=1, le=10, description="Mailchimp allows ten. Two are left to other programs."
     )
     call_deadline_seconds: float = Field(default=120.0, description="Mailchimp itself ends requests after 120 s.")
+    feed_minutes: int = Field(
+        default=120,
+        ge=0,
+        le=180,
+        description="Minutes a night for activity feeds, a call a person; the other people follow on later nights. Two "
+        "hours read 190,000 people, and a night may take four. 0 = read none, and compute the times of sending.",
+    )
+    feed_calls: int | None = Field(
+        default=None, ge=1, description="Feeds read in a night. By default as many as the minutes allow."
+    )
     retry_budget_seconds: float = Field(
         default=300.0, description="Longest time of one call, with all attempts and waits."
     )

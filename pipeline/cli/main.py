@@ -3,6 +3,7 @@
 Exit codes: 0 for success, 1 for a failure that the message explains, 2 for wrong usage.
 """
 
+import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from pipeline.cli.serve import serve_commands
 from pipeline.cli.state import state_commands
 from pipeline.cli.subscribers import decide, explain, replay
 from pipeline.common.errors import DriptuneError, disk_trouble
+from pipeline.common.words import PROGRESS
 from pipeline.operations.nights import check_nights
 from pipeline.settings import Settings
 
@@ -208,11 +210,25 @@ def _run(settings: Settings, as_of: date, first: date | None = None) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int], None]]:
-    """A bar on a terminal, plain lines elsewhere."""
+    """A bar on a terminal, plain lines elsewhere; a step that takes long tells how far it is."""
     if not console.is_terminal:
-        yield lambda step, steps: console.print(f"done: {step}", markup=False)
+        with _listening(tell):
+            yield lambda step, steps: tell(f"done: {step}")
         return
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("starting", total=None)
-        yield lambda step, steps: bar.update(task, advance=1, total=steps, description=step)
+        with _listening(tell):
+            yield lambda step, steps: bar.update(task, advance=1, total=steps, description=step)
+
+
+@contextmanager
+def _listening(tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell every line of progress while the block runs."""
+    handler = logging.Handler()
+    handler.emit = lambda record: tell(f"  {record.getMessage()}")  # type: ignore[method-assign]
+    PROGRESS.addHandler(handler)
+    try:
+        yield
+    finally:
+        PROGRESS.removeHandler(handler)

@@ -1,8 +1,12 @@
-"""The one way to write a share, a relative change, a number of things, and foreign text inside Markdown."""
+"""The one way to write a share, a relative change, a number or time of things, and foreign text in Markdown."""
 
+import logging
 import re
 
 NOT_KNOWN = "not known"
+# How far a long step has come. A command that runs a night listens, nobody else does. The lines name nobody.
+PROGRESS = logging.getLogger("driptune.progress")
+PROGRESS.setLevel(logging.INFO)
 
 
 def share(value: float | None, low: float | None = None, high: float | None = None) -> str:
@@ -26,6 +30,14 @@ def lift(value: float | None, low: float | None = None, high: float | None = Non
 def counted(number: int, one: str, many: str) -> str:
     """How many things there are: "1 proposal waits", or "1,200 proposals wait"."""
     return f"{number:,} {one if number == 1 else many}"
+
+
+def minutes_left(done: float, total: float, seconds: float) -> str:
+    """In words how long the rest takes at the pace so far: `done` of `total` took so many seconds."""
+    if not done:
+        return "the time left is not known yet"
+    left = seconds * (total - done) / done / 60
+    return "less than a minute left" if left < 1 else f"about {left:.0f} minutes left"
 
 
 METRIC_NOUNS = {

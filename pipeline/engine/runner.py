@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from pipeline.common.words import PROGRESS, minutes_left
 from pipeline.engine.changes import observe_dimensions
 from pipeline.engine.execution import DuckDBExecution, Execution, rows_of
 from pipeline.engine.inheritance import Inheritance
@@ -121,8 +122,10 @@ class Engine:
             for window in windows:
                 self._inheritance.remember(model, window)
                 deleted += self._delete(model, window)
-                for piece in cut(window, self._bytes_by_day, self._memory_bytes):
+                pieces = cut(window, self._bytes_by_day, self._memory_bytes)
+                for place, piece in enumerate(pieces, 1):
                     inserted += self._insert(model, piece)
+                    _tell(model, place, len(pieces), inserted, time.perf_counter() - started)
                 self._inheritance.hand_on(model, window)
             sources = [name for name in model.depends_on if name in self.models]
             self._state.acknowledge(model.name, sources, self._fingerprint(model))
@@ -152,6 +155,13 @@ class Engine:
         columns = [f"{name} {kind}" for name, kind in column_types(model.schema).items()]
         text = "\n".join([model.sql, self._touched.text(model), self._inheritance.text(model), *settings, *columns])
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _tell(model: Model, done: int, pieces: int, rows: int, seconds: float) -> None:
+    """How far a window has come that is computed in pieces. These hold about as much of the lake each."""
+    if done < pieces:
+        left = minutes_left(done, pieces, seconds)
+        PROGRESS.info("%s: %s rows, %s of %s pieces, %s", model.name, f"{rows:,}", done, pieces, left)
 
 
 def _lake_tables_of(model: Model) -> list[str]:

@@ -27,7 +27,10 @@ from pipeline.lake.store import Lake
 from pipeline.mailchimp.answers import items_of
 from pipeline.mailchimp.client import MailchimpClient
 from pipeline.mailchimp.connection import connect
+from pipeline.mailchimp.plan import SECONDS_A_CALL, first_night
 from pipeline.mailchimp.pulls.journeys import JOURNEYS, LIST
+from pipeline.mailchimp.pulls.members import LISTS, MEMBERS
+from pipeline.mailchimp.pulls.narrowing import ids_of, projection
 from pipeline.operations.soundness import damage_found, lost_events
 from pipeline.operations.unknown_names import definition_findings, event_findings
 from pipeline.optimizations.ledger import open_ledger
@@ -182,13 +185,14 @@ def _sources(settings: Settings) -> list[Finding]:
     """What could not be read on the last night, and what went away, as far as it is not read again."""
     # Whether journeys can be read at all is asked anew by `_mailchimp`.
     is_told = (pl.col("state") != "read") & (pl.col("kind") != LIST)
+    has_unread = (pl.col("kind") == "feeds") & (pl.col("detail") != "")
     try:
-        held = Lake(settings.lake_dir).latest(Sources).filter(is_told).sort("kind", "source_id").collect()
+        held = Lake(settings.lake_dir).latest(Sources).filter(is_told | has_unread).sort("kind", "source_id").collect()
     except (OSError, pl.exceptions.PolarsError):
         return [(False, "What was noted of the sources cannot be read. Run driptune verify.")]
     failed = (pl.col("kind") == "journey") & (pl.col("state") == "failed")
     findings = [
-        (row["state"] != "failed", f"{row['kind']} {row['name'] or row['source_id']}: {_found(row)}")
+        (row["state"] != "failed", f"{_named_source(row)}: {_found(row)}")
         for row in held.filter(~failed).iter_rows(named=True)
     ]
     # Journeys are a probe: what fails of them is one line, and no fault.
@@ -198,10 +202,16 @@ def _sources(settings: Settings) -> list[Finding]:
     return findings
 
 
+def _named_source(row: dict[str, Any]) -> str:
+    return str(row["kind"]) if row["kind"] == row["source_id"] else f"{row['kind']} {row['name'] or row['source_id']}"
+
+
 def _found(row: dict[str, Any]) -> str:
     since = "" if row["since_day"] is None else f" since {numbered_day(row['since_day'])}"
     if row["state"] == "failed":
         return f"not read{since}. {row['detail']}"
+    if row["state"] == "read":
+        return f"{row['announced'] - row['unread']:,} of {row['announced']:,} people read. {row['detail']}"
     return f"no longer in Mailchimp{since}; what was read of it stays"
 
 
@@ -232,10 +242,30 @@ def _mailchimp(settings: Settings, tell: Callable[[str], None]) -> list[Finding]
                 advice = "This is not Mailchimp's API. Check DRIPTUNE_MAILCHIMP_URL."
                 raise ContractBrokenError("/", "this is missing or no text", advice, "account_name")
             journeys = _journeys(client)
+            plan = [(True, line) for line in _plan(client, settings)]
     except SourceError as error:
         return [(False, str(error))]
     who = "the sample account answers" if settings.is_sample else f"Mailchimp answers for the account '{scrub(name)}'"
-    return [(True, who), (True, journeys)]
+    return [(True, who), (True, journeys), *plan]
+
+
+def _plan(client: MailchimpClient, settings: Settings) -> list[str]:
+    """What the first night takes, before it has been run: it expects messages one by one for every member."""
+    if Lake(settings.lake_dir).files(Sources):
+        return []
+    try:
+        audiences = sorted(ids_of(client.listing("/lists", "lists", {"fields": projection("lists", "id")})))
+        counts = [client.count(MEMBERS, one, list_id=audience_id) or 0 for audience_id in audiences for one in LISTS]
+        reports = client.listing("/reports", "reports", {"fields": projection("reports", "id,emails_sent")})
+    except SourceError as error:
+        return [f"first night: what it takes cannot be told. {error}"]
+    sent = [one["emails_sent"] for one in reports if isinstance(one, dict) and isinstance(one.get("emails_sent"), int)]
+    return [
+        f"first night, {one.source}: at most {one.calls:,} calls, {one.minutes:,.0f} minutes at "
+        f"{settings.max_connections} connections and {SECONDS_A_CALL} s a call"
+        + (f", over {one.nights} nights" if one.nights > 1 else "")
+        for one in first_night(sum(counts), sent, sum(counts), settings)
+    ]
 
 
 def _journeys(client: MailchimpClient) -> str:

@@ -41,6 +41,7 @@ def summary(tables: Tables, waiting: int, events: str | None = None) -> list[str
     """
     manifest = tables["manifest"].row(0, named=True)
     lines = [f"\nThe morning after {manifest['as_of']} ({manifest['tables']} tables, version {manifest['version']})"]
+    lines += _feeds(tables["reconciliation"])
     lines += _volume(tables["workflow_metrics"])
     names = Names.of(tables)
     lines += _bottleneck(tables["bottlenecks"], names)
@@ -58,6 +59,12 @@ def summary(tables: Tables, waiting: int, events: str | None = None) -> list[str
     lines += [f"  events      {events}"] if events else []
     lines.append(f"  decisions   {told}")
     return lines
+
+
+def _feeds(reconciliation: pl.DataFrame) -> list[str]:
+    """Of how many people the activity feed is not read, if it is anybody's."""
+    told = reconciliation.filter((pl.col("metric") == METRIC["feeds"]) & (pl.col("reason") != "equal"))
+    return [f"  feeds       {reason}" for reason in told["reason"]]
 
 
 def _volume(workflow_metrics: pl.DataFrame) -> list[str]:

@@ -395,5 +395,6 @@ class Sources(Table):
         "A JSON object; null if there are none.",
         nullable=True,
     )
+    unread: pl.Int64 = count("People of whom the activity feed has not been read yet. Null = 0.", nullable=True)
     detail: pl.String = column("Why it was not read, or not all of it. Empty if it was.")
     as_of_day: pl.Int64 = day_number(NIGHT)

@@ -32,7 +32,10 @@ EdgeSource = Literal["map", "mailchimp", "observed"]
 ZoneSource = Literal["member", "gmtoff", "default"]
 
 # Messages and what people and machines do with them.
-SentAtSource = Literal["campaign", "feed", "computed"]
+# A time is 'computed' where the recipient's feed does not tell it, and 'unread' if the feed was not to be read.
+SentAtSource = Literal["campaign", "feed", "computed", "unread"]
+# A feed is 'declined' if feeds were not to be read. Of two states of one night the one later in the alphabet counts.
+FeedState = Literal["awaited", "declined", "read"]
 BounceKind = Literal["hard", "soft", "syntax"]
 SendStatus = Literal["sent", BounceKind]
 EngagementAction = Literal["click", "open"]
@@ -105,6 +108,7 @@ ReconciledMetric = Literal[
     "click_rate",
     "members",
     "recipients",
+    "feeds",
     "emails",
     "queue",
     "journeys",
@@ -119,7 +123,7 @@ ReconciledMetric = Literal[
     "orders of guests",
 ]
 SourceKind = Literal[
-    "audience", "campaign", "automation", "automation e-mail", "journey list", "journey", "store", "table"
+    "audience", "campaign", "feeds", "automation", "automation e-mail", "journey list", "journey", "store", "table"
 ]
 # Of what went away, a listing no longer holds what is 'unlisted', while what is 'gone' is listed and answers 404.
 SourceState = Literal["read", "failed", "unlisted", "gone"]

@@ -3,6 +3,9 @@
 -- workflow. Any other step is entered when its message is sent, or before that when its queue of the newest night lists
 -- the subscriber: one planned delay before the planned sending, at the latest at the end of that night. So the result
 -- does not depend on which earlier nights were read.
+-- Whoever still awaits the reading of their activity feed for a message of the workflow is left out of the workflow, as
+-- nobody knows which steps they entered: else they would look as if they had stopped there. What was read once stays
+-- read, so of the words for the state of a feed the greatest counts ('awaited', 'declined', 'read').
 WITH event AS (
   SELECT
     version.event_type AS event_type,
@@ -127,6 +130,23 @@ arrival AS (
     AND step_source.step_key IS NULL
     AND send.step_key IS NULL
 ),
+awaited AS (
+  SELECT
+    step.workflow_key AS workflow_key,
+    recipient.subscriber_key AS subscriber_key
+  FROM lake.recipients AS recipient
+  LEFT JOIN core.steps AS step
+    ON step.campaign_id = recipient.campaign_id
+  GROUP BY step.workflow_key, recipient.subscriber_key, recipient.campaign_id
+  HAVING MAX(recipient.feed_state) = 'awaited'
+),
+unread AS (
+  SELECT
+    awaited.workflow_key AS workflow_key,
+    awaited.subscriber_key AS subscriber_key
+  FROM awaited AS awaited
+  GROUP BY awaited.workflow_key, awaited.subscriber_key
+),
 ranked AS (
   SELECT
     arrival.subscriber_key AS subscriber_key,
@@ -142,6 +162,10 @@ ranked AS (
       ORDER BY arrival.tie_breaker ASC NULLS FIRST
     ) AS duplicate_rank
   FROM arrival AS arrival
+  LEFT JOIN unread AS unread
+    ON unread.workflow_key = arrival.workflow_key
+    AND unread.subscriber_key = arrival.subscriber_key
+  WHERE unread.subscriber_key IS NULL
 )
 SELECT
   ranked.subscriber_key AS subscriber_key,

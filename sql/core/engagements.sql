@@ -17,7 +17,7 @@ WITH activity AS (
     MIN(message.campaign_id) AS campaign_id,
     MIN(message.sent_us) AS sent_us,
     MIN(message.day) AS day,
-    MIN(CASE WHEN message.sent_at_source <> 'computed' THEN event.occurred_us - message.sent_us END) AS lag_us,
+    MIN(CASE WHEN message.sent_at_source NOT IN ('computed', 'unread') THEN event.occurred_us - message.sent_us END) AS lag_us,
     -- Of several versions the flags of the latest night count, packed behind it so that one maximum finds them.
     MOD(MAX(event.as_of_day * 4 + CASE WHEN event.is_bot THEN 2 ELSE 0 END
       + CASE WHEN event.is_image_proxy THEN 1 ELSE 0 END), 4) AS flags,

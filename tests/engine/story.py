@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline.lake.store import Lake
 from pipeline.schemas import lake
+from pipeline.schemas.journeys.lake import Recipients
 from tests.engine.world import DAY, FIRST_DAY, HOUR, Night, build_all, connect, day_number, dimensions, engine
 
 SUBSCRIBERS = 40
@@ -22,6 +23,10 @@ class Story(Night):
         told = {"url": "" if action != "click" else "https://example.org/a", "is_image_proxy": False, "is_bot": False}
         self.add(lake.EmailActivity, campaign_id=campaign_id, subscriber_key=who, action=action, occurred_us=at_us,
                  **{**told, "ip_key": who, **more})  # fmt: skip
+
+    def listed(self, who: int, campaign_id: str, feed_state: str) -> None:
+        self.add(Recipients, campaign_id=campaign_id, subscriber_key=who, feed_state=feed_state, feed_us=None,
+                 status="sent", audience_id="a")  # fmt: skip
 
     def happened(self, who: int, event_type: str, at_us: int, **more: object) -> None:
         self.add(lake.Events, event_id=f"{who}-{event_type}-{at_us}-{more}", occurred_us=at_us, event_type=event_type,

@@ -89,6 +89,24 @@ def test_routes_are_recorded_else_taken_else_default(story: Story, tmp_path: Pat
     ]
 
 
+def test_whoever_awaits_their_feed_is_in_no_step_until_it_is_read(story: Story, tmp_path: Path):
+    """The second message may have been sent to both; before the feed is read nobody knows when, or whether."""
+    for who in (1, 2):
+        story.entered(who, "one", START)
+        story.sent(who, "flow-one")
+        story.listed(who, "flow-two", "awaited" if who == 1 else "read")
+    story.write(Lake(tmp_path))
+    connection = connect(dimensions(4))
+    build_all(engine(connection, tmp_path))
+    entered = "SELECT subscriber_key FROM core.step_entries ORDER BY 1"
+    assert connection.execute(entered).fetchall() == [(2,)]
+    later = Story(FIRST_DAY.replace(day=FIRST_DAY.day + 1))
+    later.listed(1, "flow-two", "read")
+    later.write(Lake(tmp_path))
+    build_all(engine(connection, tmp_path))
+    assert connection.execute(entered).fetchall() == [(1,), (2,)]
+
+
 def test_without_events_sending_is_entering_and_a_queue_shows_who_waits(story: Story, tmp_path: Path):
     story.sent(1, "classic-c1")
     story.sent(1, "classic-c2", START + 25 * HOUR)

@@ -1,5 +1,6 @@
 """Nightly increments, late data and backfill give the rows of a full rebuild."""
 
+import re
 import tempfile
 from datetime import timedelta
 from itertools import pairwise
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.common.words import PROGRESS
 from pipeline.engine import EVERYTHING, Engine, Window, coalesce, models
 from pipeline.engine.windows import LEAST_DAYS, MEMORY_PER_LAKE_BYTE, MOST_WINDOWS, cut
 from pipeline.lake.store import Lake
@@ -276,13 +278,15 @@ def _fail_at(name, insert):
     return replaced
 
 
-def test_a_full_rebuild_within_little_memory_gives_the_same_rows(tmp_path: Path):
+def test_a_full_rebuild_within_little_memory_gives_the_same_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     for night in random_nights(9, 3, 150, SUBSCRIBERS, days_late=200):
         night.write(Lake(tmp_path))
     at_once, in_pieces = (connect(dimensions(SUBSCRIBERS)) for _ in range(2))
     build_all(engine(at_once, tmp_path))
     build_all(engine(in_pieces, tmp_path, memory_bytes=MEMORY_PER_LAKE_BYTE))
     assert differing_rows(at_once, in_pieces, NAMES) == {}
+    told = [record.getMessage() for record in caplog.records if record.name == PROGRESS.name]
+    assert re.fullmatch(r"core\.\w+: [\d,]+ rows, 1 of \d+ pieces, less than a minute left", told[0])
 
 
 def test_a_table_of_an_older_release_is_built_anew(told):

@@ -13,6 +13,7 @@ from pipeline.engine.runner import RunResult
 from pipeline.lake.store import Lake
 from pipeline.schemas import core, lake
 from pipeline.schemas.base import Table, conform, identity
+from pipeline.schemas.journeys.lake import Recipients
 from pipeline.settings import SQL_DIR
 
 EPOCH = date(1970, 1, 1)
@@ -139,6 +140,8 @@ def _random_row(source: random.Random, night: Night, subscribers: int, days_late
     campaign = {"campaign_id": f"{flow_id}-{step_id}", "subscriber_key": who}
     kind = source.choice(["send", "send", "activity", "activity", "activity", "event", "event", "event", "rest"])
     if kind == "send":
+        night.add(Recipients, **campaign, feed_state=source.choice(["awaited", "read", "read", "read"]), feed_us=None,
+                  status="sent", audience_id="a")  # fmt: skip
         night.add(lake.Sends, **campaign, sent_us=at_us, sent_at_source=source.choice(["feed", "feed", "computed"]),
                   status=source.choice(["sent", "sent", "sent", "sent", "hard", "soft"]))  # fmt: skip
     elif kind == "activity":

@@ -1,5 +1,6 @@
 """What the doctor says of an address that answers, and not as Mailchimp does."""
 
+from collections import Counter
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,10 +8,11 @@ from typing import Any
 
 import pytest
 import requests
+from pydantic import SecretStr
 
 from pipeline.operations.health import PATIENCE_SECONDS, diagnosis
 from pipeline.settings import Settings
-from tests.mailchimp.fake_account import API_KEY
+from tests.mailchimp.fake_account import API_KEY, FakeAccount, member, served
 from tests.mailchimp.loopback import send, serve
 
 
@@ -68,3 +70,29 @@ def test_a_host_that_says_nothing_is_given_up_within_seconds_and_named_before(
     assert [told for is_good, told in findings if not is_good and told.startswith("/: no complete answer within")]
     assert next(clock) <= PATIENCE_SECONDS + 10
     assert max(total for _, total in given) <= PATIENCE_SECONDS
+
+
+def test_before_the_first_night_the_doctor_tells_its_calls_and_minutes_and_after_it_what_is_left(
+    tmp_path: Path,
+) -> None:
+    account = FakeAccount()
+    account.members = [member(number) for number in range(1_500)]
+    account.add_campaign("news", list(range(1_500)), "2026-06-20T08:00:00+00:00")
+    account.add_campaign("mail1", [1, 2, 3], "2026-06-20T08:00:00+00:00", kind="automation-email")
+    with served(account, tmp_path, feed_calls=2) as night:
+        url = night.client._base_url
+        settings = night.settings.model_copy(update={"mailchimp_url": url, "mailchimp_api_key": SecretStr(API_KEY)})
+        before = [text for _, text in diagnosis(settings, ignore) if text.startswith("first night")]
+        account.requests.clear()
+        night.run()
+        calls = Counter(path.rpartition("/")[2] for path, _ in account.requests)
+        after = [text for is_good, text in diagnosis(settings, ignore) if "people read" in text and is_good]
+    assert [line.partition(" calls")[0] for line in before] == [
+        "first night, members: at most 2",
+        "first night, activity of campaigns: at most 18",
+        "first night, activity feeds: at most 1,500",
+    ]
+    assert before[2].endswith("over 750 nights")
+    activity = ("sent-to", "email-activity", "open-details", "click-details", "unsubscribed", "abuse-reports")
+    assert sum(calls[name] for name in activity) <= 18
+    assert after == ["feeds: 2 of 3 people read. 1 call is left, about 1 night"]

@@ -50,6 +50,15 @@ def test_every_grave_cause_is_named_and_the_others_are_counted() -> None:
     assert lines[-1].endswith("1 more go on. 3 are new.")
 
 
+def test_feeds_that_are_not_read_are_the_first_line() -> None:
+    tables: Tables = account([("welcome", "Welcome")])
+    assert not any(line.startswith("  feeds") for line in summary(tables, waiting=0))
+    told = "feeds not read yet: 7 of 12 people; 7 calls are left, about 2 nights"
+    waits = row("reconciliation", campaign_id="feeds", metric="feeds", reason=told)
+    tables["reconciliation"] = pl.concat([tables["reconciliation"], waits])
+    assert summary(tables, waiting=0)[1] == f"  feeds       {told}"
+
+
 def journeys(failed: str | None = None, **changes: object) -> list[str]:
     """The lines on one journey, and on what could not be read of the list of journeys."""
     tables: Tables = account([("welcome", "Welcome")])

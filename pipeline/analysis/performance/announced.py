@@ -16,6 +16,7 @@ from pipeline.schemas.vocabulary import SourceKind
 METRIC: dict[SourceKind, str] = {
     "audience": "members",
     "campaign": "recipients",
+    "feeds": "feeds",
     "automation": "emails",
     "automation e-mail": "queue",
     "journey list": "journeys",
@@ -23,7 +24,7 @@ METRIC: dict[SourceKind, str] = {
     "store": "orders",
     "table": "table",
 }
-COMPARED = ("audience", "campaign", "store")
+COMPARED = ("audience", "campaign", "feeds", "store")
 # What single rows tell of the counts in a campaign's report.
 COUNTED_LATER = ("sent", "hard_bounces", "soft_bounces", "unsubscribes", "complaints", "opens", "clicks")
 MORE_IS_HELD = {
@@ -55,10 +56,12 @@ def collections(
         forgotten: how many people were erased here, whom Mailchimp may still count.
         as_of: tonight.
 
-    The reason is the first that applies: `gone since DAY`; `not read since DAY` or `never read`, with the error;
-    `equal`; where more is held than announced, what Mailchimp has dropped (deleted members take their rows along there,
-    while history stays here); `set aside` and `left out` (rows that came and are not held); `forgotten people` (no more
-    than were erased here); `announced, never returned` (asked for again on many nights); `unexplained`.
+    The reason is the first that applies: `gone since DAY`; `not read since DAY` or `never read`, with the error; that
+    feeds were not to be read; `equal`; where more is held than announced, what Mailchimp has dropped (deleted members
+    take their rows along there, while history stays here); `feeds not read yet: N of M people` (when they were sent
+    what is known once their feeds are read, on one of the next nights); `set aside` and `left out` (rows that came and
+    are not held); `forgotten people` (no more than were erased here); `announced, never returned` (asked for again on
+    many nights); `unexplained`.
     """
     tonight = day_number(as_of)
     tables = [frame.filter(pl.col("as_of_day") <= tonight) for frame in (sources, members, sends, orders, renamed)]
@@ -71,10 +74,12 @@ def collections(
             _count(bought, "store", "store_id", pl.col("order_id").n_unique()),
         ]
     )
+    is_feeds, read = pl.col("kind") == "feeds", (pl.col("announced") - pl.col("unread")).cast(pl.Float64)
     compared = (
         _latest(known, ["kind", "source_id"])
         .join(counted, on=["kind", "source_id"], how="left")
         .filter(pl.col("kind").is_in(COMPARED) | (pl.col("state") != "read"))
+        .with_columns(pl.col("unread").fill_null(0), pl.when(is_feeds).then(read).otherwise("counted").alias("counted"))
         .with_columns(pl.when(pl.col("kind").is_in(COMPARED)).then(pl.col("counted").fill_null(0)).alias("counted"))
         .select(
             pl.col("source_id").alias("campaign_id"),
@@ -95,22 +100,28 @@ def collections(
     return pl.concat([compared, *notes]).collect()
 
 
-def after_tonight(sources: pl.LazyFrame, *, as_of: date) -> pl.DataFrame:
-    """How much of each count a report may hold already that belongs to later nights.
+def not_held_yet(sources: pl.LazyFrame, *, as_of: date) -> pl.DataFrame:
+    """How much of each count a report may hold already that later nights bring, and whose feeds are not read yet.
 
     Args:
         sources: `lake.sources`, all versions.
         as_of: tonight.
 
     Returns:
-        One row per campaign with such rows: `campaign_id`, and the numbers named by `COUNTED_LATER`.
+        One row per campaign with such rows: `campaign_id`, the numbers named by `COUNTED_LATER` of what happened after
+        tonight, and `unread`, of how many `people` the time of the message is not known yet.
     """
     counts = pl.col("later").str.json_decode(pl.Struct(dict.fromkeys(COUNTED_LATER, pl.Int64)))
     known = sources.filter((pl.col("as_of_day") <= day_number(as_of)) & (pl.col("kind") == "campaign"))
     return (
         _latest(known, ["source_id"])
-        .filter(pl.col("later").is_not_null())
-        .select(pl.col("source_id").alias("campaign_id"), counts.alias("counts"))
+        .filter(pl.col("later").is_not_null() | (pl.col("unread") > 0))
+        .select(
+            pl.col("source_id").alias("campaign_id"),
+            counts.alias("counts"),
+            pl.col("unread").fill_null(0),
+            people="announced",
+        )
         .unnest("counts")
         .collect()
     )
@@ -143,6 +154,8 @@ def _note(rows: pl.LazyFrame, source: str, metric: str, reason: str) -> pl.LazyF
 def _reason(forgotten: int) -> pl.Expr:
     since = to_date("since_day").dt.to_string("%Y-%m-%d")
     missing = pl.col("announced") - pl.col("counted")
+    is_feeds = pl.col("kind") == "feeds"
+    nights = pl.when(is_feeds).then(pl.format("; {}", "detail")).otherwise(pl.lit(""))
     named = pl.when(pl.col("name") != "").then(pl.format(" ({})", "name")).otherwise(pl.lit(""))
     return (
         pl.when(pl.col("state").is_in(["unlisted", "gone"]))
@@ -153,10 +166,14 @@ def _reason(forgotten: int) -> pl.Expr:
         .then(pl.format("not read since {}: {}", since, "detail"))
         .when(pl.col("announced").is_null())
         .then(pl.lit("no total announced"))
+        .when(is_feeds & (pl.col("unread") == 0) & (pl.col("detail") != ""))
+        .then(pl.col("detail"))
         .when(missing == 0)
         .then(pl.lit("equal"))
         .when(missing < 0)
         .then(pl.col("kind").replace_strict(MORE_IS_HELD, default="", return_dtype=pl.String))
+        .when((pl.col("unread") > 0) & (missing <= pl.col("set_aside") + pl.col("left_out") + pl.col("unread")))
+        .then(pl.format("feeds not read yet: {} of {} people{}", "unread", "announced", nights))
         .when((pl.col("set_aside") > 0) & (missing <= pl.col("set_aside") + pl.col("left_out")))
         .then(pl.lit("set aside"))
         .when((pl.col("left_out") > 0) & (missing <= pl.col("left_out")))

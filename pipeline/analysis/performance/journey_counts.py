@@ -23,6 +23,7 @@ def journey_counts(
     steps: pl.DataFrame,
     edges: pl.DataFrame,
     subscribers: pl.DataFrame,
+    recipients: pl.DataFrame,
     *,
     as_of: date,
 ) -> pl.DataFrame:
@@ -36,10 +37,12 @@ def journey_counts(
         steps: `core.steps`.
         edges: `core.edges`.
         subscribers: `core.subscribers`.
+        recipients: latest rows of `lake.recipients`.
         as_of: tonight.
 
     Started are those who ever entered a step, completed those who entered a last one, and queued those whose latest
     entry has come to no end. The reason is the first that the evidence bears out: `equal`; `no total announced`;
+    `feeds not read yet: N people` (nobody knows yet when they were sent what; they are in no count);
     `journey newer than the night` (somebody started after it: Mailchimp tells the count of now);
     `deleted members` (as many messages as that are no longer shown); `waiting for the first e-mail` (as many wait in
     delays before it); `left before the first e-mail` (all its mail is read, so whoever got none left before);
@@ -75,11 +78,12 @@ def journey_counts(
         _people(inside.join(deleted, on="to_step_key", how="semi"), "lost_way"),
         exits,
         sent,
+        _unread(recipients, steps),
     ]
     counted = known.join(_waiting_first(journey_steps), on="journey_id", how="left")
     for fact in facts:
         counted = counted.join(fact, on="workflow_key", how="left")
-    ours = ("our_started", "our_completed", "our_queued", "our_sent", "lost_way", "exits", "waiting_first")
+    ours = ("our_started", "our_completed", "our_queued", "our_sent", "lost_way", "exits", "waiting_first", "unread")
     counted = counted.with_columns(pl.col(ours).fill_null(0))
     counted = counted.with_columns(missing=(pl.col("sent") - pl.col("our_sent")).fill_null(0))
     rows = [
@@ -99,6 +103,13 @@ def _people(entries: pl.DataFrame, name: str) -> pl.DataFrame:
     return entries.group_by("workflow_key").agg(pl.col("subscriber_key").n_unique().cast(pl.Int64).alias(name))
 
 
+def _unread(recipients: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
+    """How many people of each workflow wait for the reading of their feeds."""
+    awaited = recipients.filter(pl.col("feed_state") == "awaited").select("campaign_id", "subscriber_key")
+    of_steps = awaited.join(steps.select("campaign_id", "workflow_key"), on="campaign_id")
+    return of_steps.group_by("workflow_key").agg(pl.col("subscriber_key").n_unique().cast(pl.Int64).alias("unread"))
+
+
 def _waiting_first(journey_steps: pl.DataFrame) -> pl.DataFrame:
     """How many wait in each journey before its first e-mail went out to them."""
     first = pl.col("position").filter(pl.col("step_kind") == "email").min().over("journey_id")
@@ -107,7 +118,9 @@ def _waiting_first(journey_steps: pl.DataFrame) -> pl.DataFrame:
 
 
 def _reason(metric: str) -> pl.Expr:
-    short = pl.col(metric) - pl.col(f"our_{metric}")
+    short, unread = pl.col(metric) - pl.col(f"our_{metric}"), pl.col("unread")
+    # Messages that wait are as many as the messages missing, or fewer; of people each waits once.
+    are_unread = (unread > 0) & (short > 0) & (pl.lit(metric == "sent") | (short <= unread))
     missing, explained = pl.col("missing"), pl.lit("unexplained")
     if metric == "started":
         explained = (
@@ -134,6 +147,8 @@ def _reason(metric: str) -> pl.Expr:
         .then(pl.lit("no total announced"))
         .when(short == 0)
         .then(pl.lit("equal"))
+        .when(are_unread)
+        .then(pl.format("feeds not read yet: {} people", unread))
         .when("is_newer")
         .then(pl.lit(NEWER))
         .when((missing > 0) & (short.abs() <= missing))

@@ -37,7 +37,7 @@ def reconciliation(
         messages: `core.messages`, as evidence for reasons only.
         engagements: `core.engagements`, as evidence for reasons only.
         collections: members, recipients and orders compared with announced totals, as `collections` gives them.
-        later: what the reports may hold of later nights, as `after_tonight` gives it.
+        later: what the reports may hold that is not held here yet, as `not_held_yet` gives it.
         as_of: tonight.
 
     Returns:
@@ -48,6 +48,7 @@ def reconciliation(
         - `no messages`: none of the campaign was read.
         - `after tonight`: the report is of the moment at which it was read, and so many rows were read that belong to
           later nights.
+        - `feeds not read yet: N of M people`: nobody knows yet when these people were sent the message.
         - `capped at 1,000`: somebody reached the most opens or clicks that Mailchimp returns.
         - `bounced recipients`: Mailchimp counts their opens and clicks, while we count those of delivered messages.
         - `deleted members`: the report still counts them, but their rows are gone.
@@ -62,7 +63,7 @@ def reconciliation(
     evidence = _evidence(messages, engagements, as_of).join(
         reports.select("campaign_id", "last_open_us", "last_click_us"), on="campaign_id", how="full", coalesce=True
     )
-    missing = -pl.col("difference").filter(pl.col("metric") == "sent").sum() - pl.col("later_sent").first().fill_null(0)
+    missing = -pl.col("difference").filter(pl.col("metric") == "sent").sum() - _waiting().first()
     of_reports = (
         compared.join(evidence, on="campaign_id", how="left")
         .join(later.rename(lambda name: name if name == "campaign_id" else f"later_{name}"), "campaign_id", how="left")
@@ -149,7 +150,7 @@ def _reason() -> pl.Expr:
     is_rate, is_total = pl.col("metric") == "click_rate", pl.col("metric").is_in(TOTALS)
     tolerance = pl.when(is_rate).then(RATE_TOLERANCE).otherwise(0.0)
     short, lacking = pl.col("difference") < 0, -pl.col("difference")
-    later = _later()
+    later, unread = _later(), pl.col("later_unread").fill_null(0)
     bounced = pl.when(is_open).then("bounced_openers").when(is_click).then("bounced_clickers").otherwise(0).fill_null(0)
     capped = pl.when(is_open).then("capped_opens").otherwise("capped_clicks").fill_null(0) > 0
     reported_last = pl.when(is_open).then("last_open_us").when(is_click).then("last_click_us")
@@ -164,6 +165,8 @@ def _reason() -> pl.Expr:
         .then(pl.lit("no messages"))
         .when((later > 0) & (is_rate | (short & (lacking <= later))))
         .then(pl.lit("after tonight"))
+        .when((unread > 0) & (is_rate | (short & (is_total | (lacking <= unread + later)))))
+        .then(pl.format("feeds not read yet: {} of {} people", unread, pl.col("later_people")))
         .when(is_total & short & capped)
         .then(pl.lit("capped at 1,000"))
         .when(short & ~is_total & (bounced > 0) & (is_rate | (lacking <= bounced + later)))
@@ -176,6 +179,11 @@ def _reason() -> pl.Expr:
         .then(pl.lit("activity newer than report"))
         .otherwise(pl.lit("unexplained"))
     )
+
+
+def _waiting() -> pl.Expr:
+    """How many messages of a campaign later nights bring."""
+    return pl.sum_horizontal("later_sent", "later_unread")
 
 
 def _later() -> pl.Expr:

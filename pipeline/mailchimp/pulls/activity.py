@@ -3,6 +3,7 @@
 Read again only while a campaign's report changes or bounces may still arrive; see `_due`.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -12,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.common.time import DAY_US, numbered_day, start_of_day_us
+from pipeline.common.words import PROGRESS, minutes_left
 from pipeline.lake.keys import SubscriberKeys
 from pipeline.lake.store import Lake
 from pipeline.mailchimp import columns
@@ -20,10 +22,13 @@ from pipeline.mailchimp.client import MailchimpClient
 from pipeline.mailchimp.fields import Field
 from pipeline.mailchimp.paging import Listing
 from pipeline.mailchimp.pulls.narrowing import answers, projection
+from pipeline.mailchimp.pulls.one_by_one.feeds import MESSAGE, PERSON, read_feeds
+from pipeline.mailchimp.pulls.one_by_one.planned import one_by_one
+from pipeline.mailchimp.pulls.one_by_one.settling import settle
 from pipeline.mailchimp.pulls.pulling import Pull, PullSummary
-from pipeline.mailchimp.pulls.send_times import Recipient, one_by_one, planned_hours, read_feeds, sends
 from pipeline.schemas import lake as tables
 from pipeline.schemas.base import Table, polars_schema
+from pipeline.schemas.journeys.lake import Recipients
 from pipeline.settings import Settings
 
 BATCH_RECIPIENTS = 200_000  # recipients held in memory before they are written
@@ -41,6 +46,12 @@ FINGERPRINT = (
     "abuse_reports",
 )
 SENDS = {name: kind for name, kind in polars_schema(tables.Sends).items() if name != "as_of_day"}
+SENDS_TOLD = ("campaign_id", "subscriber_key", "status")
+RECIPIENTS: dict[str, pl.DataType] = {
+    "audience_id": pl.String(),
+    "member_id": pl.String(),
+    **{name: SENDS[name] for name in SENDS_TOLD},
+}
 EVENT_KEY = ["subscriber_key", "action", "occurred_us", "url"]
 
 
@@ -59,7 +70,7 @@ class Campaign:
 
 @dataclass(frozen=True)
 class Activity:
-    """What was read of one campaign; `recipients` still lack their time of sending.
+    """What was read of one campaign; its recipients have no time of sending yet.
 
     `announced` is the number of recipients that Mailchimp announced. `shortfall` names what never came.
     """
@@ -85,8 +96,6 @@ def pull_activity(
     """
     pull = Pull(client, lake, keys, settings, as_of)
     windows = pull.state.section("campaigns")
-    planned = planned_hours(lake, settings)
-    signups = lake.latest(tables.Members).select("audience_id", "subscriber_key", "signup_us").collect()
     titles = dict(lake.latest(tables.Campaigns).select("campaign_id", "title").collect().iter_rows())
 
     def read(campaign: Campaign) -> Activity | None:
@@ -95,10 +104,15 @@ def pull_activity(
         title = titles.get(campaign_id, "")
         return pull.attempt("campaign", campaign_id, title, partial(_read, pull, campaign), is_there)
 
-    for batch in _batches(_due(pull, windows)):
+    due = _due(pull, windows)
+    member_ids = [pl.DataFrame(schema=RECIPIENTS).select(*PERSON, "member_id")]
+    messages_read, started = 0, time.monotonic()
+    for batch in _batches(due):
         found = [activity for activity in client.map(read, batch) if activity]
-        read_whole, messages = _with_times(pull, found, signups, planned)
-        for activity in read_whole:
+        messages, waiting = _messages(pull, found)
+        pull.add(parse.Rows(Recipients, _as_awaited(pull, waiting), []))
+        member_ids.append(waiting.select(*PERSON, "member_id"))
+        for activity in found:
             campaign_id = activity.campaign.campaign_id
             later, set_aside = _gather(pull, activity, messages.filter(pl.col("campaign_id") == campaign_id))
             windows[campaign_id] = _window(pull, activity.campaign, later=later, set_aside=set_aside)
@@ -108,6 +122,11 @@ def pull_activity(
                 windows[campaign.campaign_id]["is_complete"] = False
         pull.write()
         pull.state.save()
+        messages_read += sum(one.emails_sent for one in batch)
+        told = minutes_left(messages_read, sum(one.emails_sent for one in due), time.monotonic() - started)
+        PROGRESS.info("activity of campaigns: %s messages read, %s", f"{messages_read:,}", told)
+    read_feeds(pull, pl.concat(member_ids).unique(PERSON))
+    settle(pull)
     return pull.finish()
 
 
@@ -120,13 +139,15 @@ def _gather(pull: Pull, activity: Activity, messages: pl.DataFrame) -> tuple[int
     sent = pull.add(parse.Rows(tables.Sends, messages, recipients.quarantined))
     opens = _with_known_marks(activity.opens, messages, campaign.sent_us)
     others = [activity.events, opens, *activity.others]
+    # How many recipients of such a campaign are not kept is noted with their feeds.
+    left_out = 0 if campaign.is_one_by_one else recipients.frame.height - sent.rows
     later = sent.later + sum(pull.add(rows).later for rows in others)
     pull.sources.note_read(
         "campaign",
         campaign.campaign_id,
         announced=activity.announced,
         set_aside=len(recipients.quarantined),
-        left_out=recipients.frame.height - sent.rows,
+        left_out=left_out,
         later={
             "sent": sent.later,
             **_later_events(activity.events.frame, pull.end_us),
@@ -303,50 +324,36 @@ def _with_known_marks(opens: parse.Rows, messages: pl.DataFrame, sent_us: int | 
     return parse.Rows(opens.model, frame.drop("message_us"), opens.quarantined)
 
 
-def _with_times(
-    pull: Pull, read: list[Activity], signups: pl.DataFrame, planned: dict[str, float]
-) -> tuple[list[Activity], pl.DataFrame]:
-    """The campaigns whose times of sending could be read, and their sends with those times."""
-    found = [pl.DataFrame(schema=SENDS)]
-    separate = [activity for activity in read if activity.campaign.is_one_by_one]
-    known = _known_sends(pull, [activity.campaign.campaign_id for activity in separate])
-    wanted = {activity.campaign.campaign_id: _unknown(activity.recipients.frame, known) for activity in separate}
-    everybody = {recipient for recipients in wanted.values() for recipient in recipients}
-    feeds, failed = read_feeds(pull.client, sorted(everybody, key=lambda one: (one.audience_id, one.member_id)))
-    whole = []
+def _messages(pull: Pull, read: list[Activity]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The sends of campaigns whose time is known, and the recipients of those sent one by one whose time is not."""
+    at_once, separate = [pl.DataFrame(schema=SENDS)], [pl.DataFrame(schema=RECIPIENTS)]
     for activity in read:
         campaign, frame = activity.campaign, activity.recipients.frame
-        missing = wanted.get(campaign.campaign_id, set()) & failed.keys()
-        if missing:
-            pull.fail("campaign", campaign.campaign_id, "", failed[min(missing, key=lambda one: one.member_id)])
-            continue
         if campaign.is_one_by_one:
-            times = sends(frame, known, feeds, signups, planned, first_us=campaign.sent_us, end_us=pull.end_us)
+            separate.append(frame.select(list(RECIPIENTS)))
         else:
-            times = frame.with_columns(
-                pl.lit(campaign.sent_us, dtype=pl.Int64).alias("sent_us"), pl.lit("campaign").alias("sent_at_source")
-            )
-        found.append(times.select(list(SENDS)))
-        whole.append(activity)
-    return whole, pl.concat(found)
+            sent_us = pl.lit(campaign.sent_us, dtype=pl.Int64).alias("sent_us")
+            at_once.append(frame.select(*SENDS_TOLD, sent_us, pl.lit("campaign").alias("sent_at_source")))
+    recipients = pl.concat(separate)
+    known = _known_sends(pull, recipients["campaign_id"].unique().to_list())
+    sends = recipients.join(known, on=MESSAGE, maintain_order="left").select(list(SENDS))
+    waiting = recipients.join(known, on=MESSAGE, how="anti", maintain_order="left")
+    return pl.concat([*(frame.select(list(SENDS)) for frame in at_once), sends]), waiting
 
 
-def _unknown(recipients: pl.DataFrame, known: pl.DataFrame) -> set[Recipient]:
-    """Recipients whose time of sending no earlier night told; without an audience nobody's feed can be asked for."""
-    unknown = recipients.join(known, on=["campaign_id", "subscriber_key"], how="anti")
-    pairs = unknown.filter(pl.col("audience_id") != "").select("audience_id", "member_id")
-    return {Recipient(audience_id, member_id) for audience_id, member_id in pairs.iter_rows()}
+def _as_awaited(pull: Pull, waiting: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `lake.recipients` for those who wait. What an earlier night has read of them stays read."""
+    before = pull.lake.latest(Recipients).select(*MESSAGE, "feed_state", "feed_us").collect()
+    return waiting.join(before, on=MESSAGE, how="left", maintain_order="left").with_columns(
+        pl.col("feed_state").fill_null("awaited")
+    )
 
 
 def _known_sends(pull: Pull, campaign_ids: list[str]) -> pl.DataFrame:
-    """Sends whose time needs no further call: told by the feed, or computed and too old to be told any more."""
-    settled_us = pull.end_us - timedelta(days=pull.settings.recheck_days) // timedelta(microseconds=1)
-    is_settled = (pl.col("sent_at_source") == "feed") | (
-        (pl.col("sent_at_source") == "computed") & (pl.col("sent_us") < settled_us)
-    )
+    """Sends of campaigns that go out one by one whose time earlier nights settled."""
     return (
         pull.lake.latest(tables.Sends)
-        .filter(pl.col("campaign_id").is_in(campaign_ids) & is_settled)
-        .select("campaign_id", "subscriber_key", "sent_us", "sent_at_source")
+        .filter(pl.col("campaign_id").is_in(campaign_ids) & (pl.col("sent_at_source") != "campaign"))
+        .select(*MESSAGE, "sent_us", "sent_at_source")
         .collect()
     )

@@ -10,8 +10,8 @@ from pipeline.mailchimp import columns
 from pipeline.mailchimp import rows as parse
 from pipeline.mailchimp.client import MailchimpClient
 from pipeline.mailchimp.pulls.narrowing import ids_of, not_yet_sent, projection, until
+from pipeline.mailchimp.pulls.one_by_one.planned import journey_campaigns
 from pipeline.mailchimp.pulls.pulling import Pull, PullSummary
-from pipeline.mailchimp.pulls.send_times import journey_campaigns
 from pipeline.schemas import lake as tables
 from pipeline.settings import Settings
 

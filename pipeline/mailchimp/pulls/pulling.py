@@ -135,6 +135,11 @@ class Pull:
             self.failures.append(error)
         self.sources.note_failed(kind, source_id, name, str(error))
 
+    def fail_in_part(self, failures: Sequence[errors.SourceError], parts_read: int) -> None:
+        """Notes that parts of a source failed tonight, while so many others were read."""
+        self.failures += failures
+        self._succeeded += parts_read
+
     def add(self, rows: Rows) -> Kept:
         """Gathers rows for the next `write`; those that lie after the night are left for a later one."""
         where = identity(rows.model)

@@ -19,6 +19,7 @@ from pipeline.schemas.lake import Sources
 from pipeline.schemas.vocabulary import SourceKind, SourceState
 
 WENT_AWAY: tuple[SourceState, ...] = ("unlisted", "gone")
+_COUNTS = ("announced", "set_aside", "left_out", "later", "unread")
 _SCHEMA = {name: dtype for name, dtype in polars_schema(Sources).items() if name != "as_of_day"}
 
 Row = dict[str, Any]
@@ -69,6 +70,7 @@ class SourceBook:
         announced: int | None = None,
         set_aside: int = 0,
         left_out: int = 0,
+        unread: int | None = None,
         later: Mapping[str, int] = MappingProxyType({}),
         detail: str = "",
     ) -> None:
@@ -76,12 +78,19 @@ class SourceBook:
 
         `later` tells what the rows of later nights count, as `lake.sources` holds it.
         """
-        waiting = {metric: number for metric, number in later.items() if number}
-        told = json.dumps(waiting, sort_keys=True) if waiting else None
-        counts = {"announced": announced, "set_aside": set_aside, "left_out": left_out, "later": told}
+        rows = {"announced": announced, "set_aside": set_aside, "left_out": left_out, "unread": unread}
+        counts: Row = {**rows, "later": _counts_as_text(later)}
         self._note(kind, source_id, name, state="read", since_day=None, detail=detail, **counts)
         night = self._as_of.isoformat()
         self._nights[f"{kind} {source_id}"] = max(night, self._nights.get(f"{kind} {source_id}", night))
+
+    def note_feeds(self, campaign_id: str, *, unread: int, later: int, left_out: int) -> None:
+        """Of so many recipients of a campaign the feed is not read yet, tells a later night, or tells no time."""
+        before = self._row("campaign", campaign_id)
+        counts = {**json.loads(before["later"] or "{}"), "sent": later}
+        told = {name: before[name] for name in ("state", "since_day", "detail")}
+        waiting = {"unread": unread, "left_out": left_out, "later": _counts_as_text(counts)}
+        self._note("campaign", campaign_id, "", **told, **waiting)
 
     def note_failed(self, kind: SourceKind, source_id: str, name: str, why: str) -> None:
         """It could not be read tonight; what is held of it is that of the last night on which it was read."""
@@ -118,13 +127,18 @@ class SourceBook:
             self._noted = {}
 
     def _row(self, kind: SourceKind, source_id: str) -> Row:
-        counts = {"announced": None, "set_aside": 0, "left_out": 0, "later": None}
-        unknown = {"state": "read", "since_day": None, "name": "", **counts}
+        counts = {"announced": None, "set_aside": 0, "left_out": 0, "later": None, "unread": None}
+        unknown = {"state": "read", "since_day": None, "name": "", "detail": "", **counts}
         return self._noted.get((kind, source_id)) or self._known.get((kind, source_id)) or unknown
 
     def _note(self, kind: SourceKind, source_id: str, name: str, **told: Any) -> None:
         """Keeps the numbers of the last reading where none are told."""
         before = self._row(kind, source_id)
-        kept = {column: before[column] for column in ("announced", "set_aside", "left_out", "later")}
+        kept = {column: before[column] for column in _COUNTS}
         named = {"kind": kind, "source_id": source_id, "name": name or before["name"]}
         self._noted[kind, source_id] = {**kept, **told, **named}
+
+
+def _counts_as_text(counts: Mapping[str, int]) -> str | None:
+    told = {metric: number for metric, number in counts.items() if number}
+    return json.dumps(told, sort_keys=True) if told else None

@@ -20,7 +20,7 @@ from pipeline.mailchimp.pulls.pulling import PullSummary
 from pipeline.orchestration.asset import Latest, Metadata, Night, asset, asset_key, preview
 from pipeline.schemas import lake as tables
 from pipeline.schemas.base import Table, identity
-from pipeline.schemas.journeys.lake import Journeys, JourneySteps
+from pipeline.schemas.journeys.lake import Journeys, JourneySteps, Recipients
 
 # The client itself retries each call for minutes. The whole step is tried twice more before a person is told.
 RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -98,7 +98,7 @@ reports = _pulled(
 activity = _pulled(
     "read_activity",
     pulls.pull_activity,
-    *(tables.Sends, tables.EmailActivity, tables.OpenDetails, tables.ClickDetails),
+    *(tables.Sends, Recipients, tables.EmailActivity, tables.OpenDetails, tables.ClickDetails),
     *(tables.Unsubscribes, tables.AbuseReports),
     after=(tables.Reports, tables.AutomationEmails, JourneySteps, tables.Members),
 )

@@ -35,7 +35,7 @@ from pipeline.orchestration.picture import image
 from pipeline.schemas import core, lake, reductions
 from pipeline.schemas import performance as marts
 from pipeline.schemas.experiments import Holdouts
-from pipeline.schemas.journeys.lake import JourneySteps
+from pipeline.schemas.journeys.lake import JourneySteps, Recipients
 from pipeline.schemas.journeys.marts import PublishedJourneys
 
 COUNTS = ("sent", "delivered", "unique_human_clicks", "conversions")
@@ -310,6 +310,7 @@ class JourneyPeople:
     step_entries: DataFrame[core.CoreStepEntries]
     edges: DataFrame[core.CoreEdges]
     subscribers: DataFrame[core.CoreSubscribers]
+    recipients: Latest[Recipients]
 
 
 @asset(marts.Reconciliation, group="performance", summary=_reasons)
@@ -328,7 +329,7 @@ def reconciled(
     in_journeys = journey_counts(**vars(people), messages=messages.lazy(), steps=steps, as_of=night.as_of)
     found = announced.collections(**vars(listings), forgotten=store.people_forgotten, as_of=night.as_of)
     listed = pl.concat([found, in_journeys])
-    later = announced.after_tonight(listings.sources, as_of=night.as_of)
+    later = announced.not_held_yet(listings.sources, as_of=night.as_of)
     return reconciliation.reconciliation(
         step_days, steps, reports, messages.lazy(), engagements.lazy(), listed, later, as_of=night.as_of
     )

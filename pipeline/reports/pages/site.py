@@ -103,6 +103,7 @@ def _workflows(tables: Tables, records: Sequence[Record]) -> list[Page]:
 
 def _workflow(flow: Flow, tables: Tables, names: Names, records: Sequence[Record]) -> Page:
     found = (
+        trouble.feeds(flow.rows("reconciliation")),
         findings(flow.rows, flow.place, lambda _: None),
         drawing(flow, performance.loss(flow), WINDOW),
         decisions.waiting(records),
@@ -144,6 +145,7 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
         return file if file in files else None
 
     found = (
+        trouble.feeds(tables["reconciliation"]),
         findings(tables.__getitem__, names.place, link),
         waits,
         _listing(workflows, WINDOW, tables),

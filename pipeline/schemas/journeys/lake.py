@@ -1,11 +1,11 @@
-"""Journeys and their steps as they came in. As in every table of the lake, the later night's version counts."""
+"""Journeys, their steps, and who was sent what one by one, as they came in. The later night's version counts."""
 
 import polars as pl
 
 from pipeline.schemas import vocabulary
-from pipeline.schemas.base import Table, table
+from pipeline.schemas.base import SUBSCRIBER, Table, table
 from pipeline.schemas.columns import column, count, day_number, instant, key, word
-from pipeline.schemas.lake import AUDIENCE, NIGHT
+from pipeline.schemas.lake import AUDIENCE, CAMPAIGN, NIGHT
 
 JOURNEY = "Journey, by its number in Mailchimp."
 
@@ -51,4 +51,20 @@ class JourneySteps(Table):
     emails_sent: pl.Int64 = count("Messages sent so far.", nullable=True)
     queue_count: pl.Int64 = count("Contacts that wait at the step.", nullable=True)
     completed: pl.Int64 = count("Contacts that passed the step.", nullable=True)
+    as_of_day: pl.Int64 = day_number(NIGHT)
+
+
+@table("lake.recipients", ("campaign_id", "subscriber_key"))
+class Recipients(Table):
+    """One row per message that went out by itself, and version: whether the recipient's activity feed was read.
+
+    The feed alone tells when such a message was sent. A message has a row of `lake.sends` once its time is settled.
+    """
+
+    campaign_id: pl.String = key(CAMPAIGN)
+    subscriber_key: pl.Int64 = key(SUBSCRIBER)
+    feed_state: pl.String = word("Whether the recipient's feed was read.", vocabulary.FeedState)
+    feed_us: pl.Int64 = instant("Time of sending that the feed told, be it after the night.", nullable=True)
+    status: pl.String = word("Whether the message bounced, and how.", vocabulary.SendStatus)
+    audience_id: pl.String = key(f"{AUDIENCE} Empty where Mailchimp names none.")
     as_of_day: pl.Int64 = day_number(NIGHT)

@@ -1,4 +1,20 @@
--- Days of new entry events, and of entries known from a queue.
+-- Days of new entry events, of entries known from a queue, and of all entries and messages of people whose feed is awaited
+-- since these files, or no longer. Those whose feed was listed and read by the same files were never left out.
+WITH changed AS (
+  SELECT fresh.subscriber_key
+  FROM new.recipients AS fresh
+  GROUP BY fresh.campaign_id, fresh.subscriber_key
+  HAVING MIN(fresh.feed_state) <> 'awaited' OR MAX(fresh.feed_state) = 'awaited'
+)
+SELECT CAST(FLOOR(event.occurred_us / 86400000000) AS BIGINT) AS day
+FROM changed
+JOIN lake.events AS event ON event.subscriber_key = changed.subscriber_key
+WHERE event.event_type IN ('step_entered', 'entry')
+UNION
+SELECT send.day
+FROM changed
+JOIN core.sends AS send ON send.subscriber_key = changed.subscriber_key
+UNION
 SELECT CAST(FLOOR(event.occurred_us / 86400000000) AS BIGINT) AS day
 FROM touched.event_versions AS event
 WHERE event.event_type IN ('step_entered', 'entry')

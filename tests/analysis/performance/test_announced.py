@@ -6,10 +6,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.analysis.performance.announced import collections
+from pipeline.analysis.performance.announced import METRIC, collections
 from pipeline.common.time import day_number
 from pipeline.schemas.base import empty
 from pipeline.schemas.lake import DELETED, NO_ADDRESS, Members, Orders, Renamed, Sends, Sources
+from pipeline.schemas.vocabulary import ReconciledMetric, words
 from tests.worlds.facts import rows
 
 AS_OF = date(2026, 6, 29)
@@ -111,3 +112,7 @@ def test_what_has_no_total_has_a_row_only_if_it_went_away_or_failed():
 def test_only_what_was_known_by_the_night_counts():
     later = members("subscribed").with_columns(as_of_day=pl.lit(TONIGHT + 1))
     assert compare({"kind": "audience", "announced": 0}, members=later)["members"]["counted"] == 0
+
+
+def test_whatever_is_compared_is_a_metric_of_the_reconciliation():
+    assert set(METRIC.values()) <= set(words(ReconciledMetric))

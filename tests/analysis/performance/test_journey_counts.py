@@ -8,18 +8,18 @@ import pytest
 from pipeline.analysis.performance.journey_counts import journey_counts
 from pipeline.common.time import DAY_US, end_of_day_us
 from pipeline.schemas.core import CoreEdges, CoreMessages, CoreStepEntries, CoreSubscribers
-from pipeline.schemas.journeys.lake import JourneySteps
+from pipeline.schemas.journeys.lake import JourneySteps, Recipients
 from pipeline.schemas.journeys.marts import PublishedJourneys
 from tests.worlds.facts import linear_flow, rows
 
 AS_OF = date(2026, 6, 29)
 NOW = end_of_day_us(AS_OF)
-_, STEPS = linear_flow("hello", "tips")
+STEPS = linear_flow("hello", "tips")[1].with_columns(campaign_id=pl.format("mail{}", "step_key"))
 EDGES = rows(CoreEdges, {"workflow_key": 1, "from_step_key": 1, "to_step_key": 2, "delay_version": 1})
 
 
 def compared(
-    *, waiting_first: int = 0, exits: int = 0, last_started_at: datetime | None = None, **told: int
+    *, unread: int = 0, waiting_first: int = 0, exits: int = 0, last_started_at: datetime | None = None, **told: int
 ) -> dict[str, str]:
     """Reasons by metric: of ten people who got the first e-mail, six got the last one, and four wait or left."""
     outcomes = [("advanced", -1)] * 6 + [("lost", -1)] * exits + [("timeout", 1)] * (4 - exits)
@@ -51,6 +51,11 @@ def compared(
         STEPS,
         EDGES,
         rows(CoreSubscribers, *({"subscriber_key": person, "status": "subscribed"} for person in range(10))),
+        rows(
+            Recipients,
+            *({"campaign_id": "mail2", "subscriber_key": 100 + person} for person in range(unread)),
+            feed_state="awaited",
+        ),
         as_of=AS_OF,
     )
     assert found.select("campaign_id").unique().rows() == [("7",)]
@@ -67,6 +72,10 @@ def test_every_count_of_a_plain_journey_is_equal():
         ("started", {"started": 12, "waiting_first": 2}, "waiting for the first e-mail"),
         ("started", {"started": 12}, "left before the first e-mail"),
         ("started", {"started": 12, "sent": 18}, "deleted members"),
+        ("started", {"started": 12, "unread": 2}, "feeds not read yet: 2 people"),
+        ("started", {"started": 13, "unread": 2}, "left before the first e-mail"),
+        ("completed", {"completed": 8, "unread": 2}, "feeds not read yet: 2 people"),
+        ("sent", {"sent": 20, "unread": 2}, "feeds not read yet: 2 people"),
         ("started", {"started": 9}, "unexplained"),
         ("queued", {"queued": 6, "waiting_first": 2}, "waiting for the first e-mail"),
         ("queued", {"queued": 2}, "exits are not told"),

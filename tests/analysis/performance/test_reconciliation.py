@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.analysis.performance.announced import after_tonight, collections
+from pipeline.analysis.performance.announced import collections, not_held_yet
 from pipeline.analysis.performance.reconciliation import ACTIVITY_CAP, reconciliation
 from pipeline.common.time import day_number
 from pipeline.schemas.base import empty
@@ -34,7 +34,7 @@ REPORTED = {
 NOTHING_LISTED = collections(
     *(empty(model).lazy() for model in (Sources, Members, Sends, Orders, Renamed)), forgotten=0, as_of=AS_OF
 )
-NOTHING_LATER = after_tonight(empty(Sources).lazy(), as_of=AS_OF)
+NOTHING_LATER = not_held_yet(empty(Sources).lazy(), as_of=AS_OF)
 COUNTED = {
     "sent": 50,
     "delivered": 50,
@@ -53,6 +53,7 @@ def compare(
     messages: pl.DataFrame | None = None,
     engagements: pl.DataFrame | None = None,
     later: dict[str, int] | None = None,
+    waiting: pl.DataFrame = NOTHING_LATER,
 ) -> dict[str, dict[str, Any]]:
     facts = {"workflow_key": 1, "step_key": 1, "day": TONIGHT - 3, **COUNTED, **(counted or {})}
     table = reconciliation(
@@ -62,7 +63,7 @@ def compare(
         (empty(CoreMessages) if messages is None else messages).lazy(),
         (empty(CoreEngagements) if engagements is None else engagements).lazy(),
         NOTHING_LISTED,
-        NOTHING_LATER if later is None else after_tonight(read(later), as_of=AS_OF),
+        waiting if later is None else not_held_yet(read(later), as_of=AS_OF),
         as_of=AS_OF,
     )
     return {row["metric"]: row for row in table.iter_rows(named=True)}
@@ -190,6 +191,22 @@ def test_what_came_after_tonight_is_named_and_explains_no_more_than_its_number(m
     if metric != "click_rate":
         fewer = {name: number - 1 for name, number in later.items()}
         assert compare(standing, reported, later=fewer)[metric]["reason"] != "after tonight"
+
+
+def test_feeds_that_are_not_read_yet_explain_no_more_than_their_people():
+    source = {"kind": "campaign", "source_id": "c1", "state": "read", "announced": 50, "as_of_day": TONIGHT}
+    fewer = {"sent": 40, "delivered": 40, "opens": 70, "unique_opens": 32, "unique_clicks": 26}
+    reasons = {}
+    for unread in (10, 7):
+        waiting = not_held_yet(rows(Sources, {**source, "unread": unread}).lazy(), as_of=AS_OF)
+        table = compare(fewer, waiting=waiting)
+        reasons[unread] = {metric: row["reason"] for metric, row in table.items()}
+    told = "feeds not read yet: 10 of 50 people"
+    assert {reasons[10][metric] for metric in ("sent", "opens", "unique_opens", "unique_clicks", "click_rate")} == {
+        told
+    }
+    assert reasons[10]["complaints"] == "equal"
+    assert reasons[7]["sent"] != told.replace("10", "7")
 
 
 def test_deleted_members_and_what_came_after_tonight_add_up():

@@ -256,7 +256,7 @@ def test_a_campaign_that_failed_on_the_last_night_it_was_due_is_due_again(accoun
         assert len(account.asked("/news/sent-to")) == before + 1
 
 
-def test_a_feed_that_fails_costs_the_campaigns_of_that_member(account, tmp_path):
+def test_a_feed_that_fails_costs_the_messages_of_that_member(account, tmp_path):
     account.add_campaign("mail1", [1], SENT_AT)
     account.add_campaign("mail3", [2], SENT_AT)
     feed = f"/lists/{AUDIENCE}/members/{member_id(1)}/activity-feed"

@@ -50,6 +50,26 @@ def test_each_number_is_its_marts(pages: Path) -> None:
         assert value == pytest.approx(raw, abs=max(0.0006, abs(raw) * 0.05))
 
 
+def test_the_pages_begin_with_the_people_who_are_not_read_yet(tmp_path: Path) -> None:
+    told = "feeds not read yet: 7 of 12 people"
+    waits = [
+        row(
+            "reconciliation", campaign_id="feeds", metric="feeds", workflow_id=None, reason=f"{told}; 7 calls are left"
+        ),
+        row("reconciliation", campaign_id="mail1", metric="recipients", workflow_id="welcome", reason=told),
+    ]
+    tables = account([("welcome", "Welcome"), ("other", "Other")])
+    tables["reconciliation"] = pl.concat([tables["reconciliation"], *waits])
+    write_pages(tables, [], tmp_path / "reports")
+    heading = re.compile(r"<section[^>]*>.*?<h2[^>]*>(.*?)</h2>", re.DOTALL)
+    first = {page: heading.search((tmp_path / "reports" / page).read_text(encoding="utf-8")) for page in
+             ("index.html", file_name("welcome"), file_name("other"))}  # fmt: skip
+    shown = {page: found[1] if found else "" for page, found in first.items()}
+    assert "Feeds not read yet: 7 of 12 people; 7 calls are left" in shown["index.html"]
+    assert "Feeds not read yet: 7 of 12 people" in shown[file_name("welcome")]
+    assert "eeds" not in shown[file_name("other")]
+
+
 def test_no_number_is_without_its_mart(pages: Path) -> None:
     tables = account([("welcome", WICKED)])
     for name, flow in (("index.html", None), (file_name("welcome"), "welcome")):

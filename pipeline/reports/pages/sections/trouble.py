@@ -1,13 +1,38 @@
-"""Who is stuck, and which workflows collided."""
+"""What is not counted yet, who is stuck, and which workflows collided."""
 
 from collections.abc import Callable
 
 import polars as pl
 
+from pipeline.analysis.performance.announced import METRIC
 from pipeline.common.words import counted
 from pipeline.published.reader import Tables
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.model import Cell, Section
+
+
+def feeds(reconciliation: pl.DataFrame) -> Section | None:
+    """Whose activity feeds are not read; none if all are.
+
+    Args:
+        reconciliation: rows of `reconciliation`, of the whole account or of one workflow.
+    """
+    waiting = reconciliation.filter(pl.col("reason").str.starts_with("feeds not read yet")).sort(
+        pl.col("metric") != METRIC["feeds"], "difference"
+    )
+    if waiting.height:
+        reason = waiting["reason"][0]
+        words = (
+            "Until the feed of a person is read, nobody knows when they were sent what. Their messages and steps count "
+        )
+        words += "nowhere until then: totals are too low, and rates are those of the people who were read."
+        return Section("feeds", reason.capitalize(), words, source="reconciliation", tone="doubtful")
+    declined = reconciliation.filter((pl.col("metric") == METRIC["feeds"]) & (pl.col("reason") != "equal"))
+    if declined.is_empty():
+        return None
+    words = f"{declined['reason'][0]}. Days, hours and waits of messages that went out by themselves are guesses."
+    title = "Times of sending are computed from signup and delays"
+    return Section("feeds", title, words, source="reconciliation", tone="doubtful")
 
 
 def stuck(rows: pl.DataFrame, step_name: Callable[[str, str], str]) -> Section:
