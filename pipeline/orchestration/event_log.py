@@ -47,9 +47,8 @@ class OpenSqliteStorage(DagsterSqliteStorage):
 
 class _OpenEventLog(SqliteEventLogStorage):
     def __init__(self, base_dir: str) -> None:
-        self._engines: dict[str, sa.Engine] = {}
+        self._open: dict[str, sa.Connection] = {}
         self._found: set[str] = set()
-        self._begun: dict[str, sa.Connection] = {}
         super().__init__(base_dir)
         self._db_lock = threading.RLock()  # type: ignore[assignment]  # transactions here hold other ones
 
@@ -87,29 +86,26 @@ class _OpenEventLog(SqliteEventLogStorage):
     def _connect(self, shard: str) -> Iterator[sa.Connection]:
         # Dagster reads and writes the log from several threads.
         with self._db_lock:
-            if shard in self._begun:
-                yield self._begun[shard]
-                return
-            with self._engine(shard).begin() as connection:
-                self._begun[shard] = connection
-                try:
+            connection = self._connection(shard)
+            if connection.in_transaction():
+                yield connection
+            else:
+                with connection.begin():
                     yield connection
-                finally:
-                    del self._begun[shard]
 
-    def _engine(self, shard: str) -> sa.Engine:
-        if shard not in self._engines:
+    def _connection(self, shard: str) -> sa.Connection:
+        if shard not in self._open:
             self._close(keep=MOST_OPEN_RUNS)
             engine = sa.create_engine(
                 self.conn_string_for_shard(shard),
-                poolclass=sa.StaticPool,
+                poolclass=sa.NullPool,
                 connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
             )
             # In the mode of write-ahead logging this loses at most the last events of a power cut, and no file.
             sa.event.listen(engine, "connect", lambda opened, _: opened.execute("PRAGMA synchronous = NORMAL"))
             self._initdb(engine)
-            self._engines[shard] = engine
-        return self._engines[shard]
+            self._open[shard] = engine.connect()
+        return self._open[shard]
 
     def has_table(self, table_name: str) -> bool:
         """Whether the log has a table. Its tables and their columns change only when Dagster migrates the file."""
@@ -137,15 +133,17 @@ class _OpenEventLog(SqliteEventLogStorage):
     def wipe(self) -> None:
         """Forget every run. The files that are open are closed before they are removed."""
         self._close(keep=0)
+        self._found.clear()
         super().wipe()
 
     def dispose(self) -> None:
         """Close every file."""
         super().dispose()
         self._close(keep=0)
-        self._engines.pop(INDEX_SHARD_NAME, None)
+        if INDEX_SHARD_NAME in self._open:
+            self._open.pop(INDEX_SHARD_NAME).close()
 
     def _close(self, keep: int) -> None:
-        runs = [shard for shard in self._engines if shard != INDEX_SHARD_NAME]
+        runs = [shard for shard in self._open if shard != INDEX_SHARD_NAME]
         for shard in runs[: max(0, len(runs) - keep)]:
-            self._engines.pop(shard).dispose()
+            self._open.pop(shard).close()
