@@ -97,8 +97,9 @@ class Engine:
 
     def touch(self, window: Window = EVERYTHING) -> None:
         """Make these days of every model due: a backfill, or a full rebuild."""
-        for name in self.models:
-            self._state.add_pending(name, [window])
+        with self._state.transaction():
+            for name in self.models:
+                self._state.add_pending(name, [window])
 
     def _observe_once(self) -> None:
         if not self._is_observed:

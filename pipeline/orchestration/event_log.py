@@ -1,23 +1,33 @@
-"""Dagster's SQLite event log with connections that stay open.
+"""Dagster's SQLite event log with connections that stay open, and one transaction for the results of a step.
 
 Dagster's own class opens and closes a connection for each of the thousands of statements of a nightly, compiles each
 statement anew, and looks up for each event which tables and columns there are. That was the larger part of a nightly's
 fixed cost (`make bench`, the row of Dagster's share). The files are the same: either class reads what the other wrote.
 """
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from dagster import EventLogEntry
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS
+from dagster._core.storage.event_log.schema import AssetKeyTable, SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
+from sqlalchemy.dialects.sqlite import insert
 
 # One file holds what all runs share, and each run has a file of its own. A process writes one run at a time.
 MOST_OPEN_RUNS = 4
+# SQLAlchemy compiles a statement once if its values are given beside it.
+INSERT_EVENT = SqlEventLogStorageTable.insert()
+INSERT_ASSET = insert(AssetKeyTable)
+COMMON = {*ASSET_EVENTS, *ASSET_CHECK_EVENTS, *EVENT_TYPE_TO_PIPELINE_RUN_STATUS}
+"""The events that Dagster also keeps in the file that all runs share."""
 
 
 class OpenSqliteStorage(DagsterSqliteStorage):
@@ -37,29 +47,65 @@ class OpenSqliteStorage(DagsterSqliteStorage):
 
 class _OpenEventLog(SqliteEventLogStorage):
     def __init__(self, base_dir: str) -> None:
-        self._engines: dict[str, sa.Engine] = {}
+        self._open: dict[str, sa.Connection] = {}
         self._found: set[str] = set()
         super().__init__(base_dir)
+        self._db_lock = threading.RLock()  # type: ignore[assignment]  # transactions here hold other ones
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store an event in the file of its run, and in the common file if it is about assets or the whole run."""
+        self.store_event_batch([event])
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events of one run. Each file is written in one transaction."""
+        rows = [(event, self._event_to_row(event)) for event in events]
+        with self.run_connection(events[0].run_id) as connection:
+            connection.execute(INSERT_EVENT, [row for _, row in rows])
+        common = [(event, row) for event, row in rows if event.dagster_event and event.dagster_event_type in COMMON]
+        if common:
+            with self.index_connection() as connection:
+                for event, row in common:
+                    self._store_in_common(connection, event, row)
+
+    def _store_in_common(self, connection: sa.Connection, event: EventLogEntry, row: Mapping[str, Any]) -> None:
+        [number] = connection.execute(INSERT_EVENT, row).inserted_primary_key or [None]
+        if event.dagster_event_type in ASSET_EVENTS:
+            self._store_asset_event_tags(connection, [event], [number])
+            self._store_asset_event(connection, event, number)
+        elif event.dagster_event_type in ASSET_CHECK_EVENTS:
+            self.store_asset_check_event(event, number)
+
+    def _store_asset_event(self, conn: sa.Connection, event: EventLogEntry, event_id: int) -> None:
+        # Dagster tries to insert the asset, and updates it after the error that all nights but the first meet.
+        values = self._get_asset_entry_values(event, event_id, self._has_asset_key_index_cols_on_connection(conn))
+        if values and event.dagster_event and event.dagster_event.asset_key:
+            asset = INSERT_ASSET.values(asset_key=event.dagster_event.asset_key.to_string(), **values)
+            conn.execute(asset.on_conflict_do_update(index_elements=["asset_key"], set_=values))
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[sa.Connection]:
         # Dagster reads and writes the log from several threads.
-        with self._db_lock, self._engine(shard).begin() as connection:
-            yield connection
+        with self._db_lock:
+            connection = self._connection(shard)
+            if connection.in_transaction():
+                yield connection
+            else:
+                with connection.begin():
+                    yield connection
 
-    def _engine(self, shard: str) -> sa.Engine:
-        if shard not in self._engines:
+    def _connection(self, shard: str) -> sa.Connection:
+        if shard not in self._open:
             self._close(keep=MOST_OPEN_RUNS)
             engine = sa.create_engine(
                 self.conn_string_for_shard(shard),
-                poolclass=sa.StaticPool,
+                poolclass=sa.NullPool,
                 connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
             )
             # In the mode of write-ahead logging this loses at most the last events of a power cut, and no file.
             sa.event.listen(engine, "connect", lambda opened, _: opened.execute("PRAGMA synchronous = NORMAL"))
             self._initdb(engine)
-            self._engines[shard] = engine
-        return self._engines[shard]
+            self._open[shard] = engine.connect()
+        return self._open[shard]
 
     def has_table(self, table_name: str) -> bool:
         """Whether the log has a table. Its tables and their columns change only when Dagster migrates the file."""
@@ -76,18 +122,28 @@ class _OpenEventLog(SqliteEventLogStorage):
             self._found.add(column_name)
         return True
 
+    def has_secondary_index(self, name: str) -> bool:
+        """Whether a migration of the log has been made. None is undone."""
+        if name not in self._found:
+            if not super().has_secondary_index(name):
+                return False
+            self._found.add(name)
+        return True
+
     def wipe(self) -> None:
         """Forget every run. The files that are open are closed before they are removed."""
         self._close(keep=0)
+        self._found.clear()
         super().wipe()
 
     def dispose(self) -> None:
         """Close every file."""
         super().dispose()
         self._close(keep=0)
-        self._engines.pop(INDEX_SHARD_NAME, None)
+        if INDEX_SHARD_NAME in self._open:
+            self._open.pop(INDEX_SHARD_NAME).close()
 
     def _close(self, keep: int) -> None:
-        runs = [shard for shard in self._engines if shard != INDEX_SHARD_NAME]
+        runs = [shard for shard in self._open if shard != INDEX_SHARD_NAME]
         for shard in runs[: max(0, len(runs) - keep)]:
-            self._engines.pop(shard).dispose()
+            self._open.pop(shard).close()

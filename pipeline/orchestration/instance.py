@@ -9,6 +9,7 @@ from pipeline.common.lock import exclusive
 
 # Creating the databases was measured to take one second, and several on a slow disk.
 CREATION_SECONDS = 60.0
+EVENTS_AT_ONCE = 1000
 
 DAGSTER_YAML = """\
 # Written by driptune once. You may edit it: it is not overwritten.
@@ -54,6 +55,8 @@ def prepare_home(home: Path) -> Path:
     if not configuration.exists():
         configuration.write_text(DAGSTER_YAML)
     os.environ["DAGSTER_HOME"] = str(home)
+    # Dagster tells of each asset and check that a run is to make, and otherwise writes each of these events by itself.
+    os.environ["DAGSTER_EVENT_BATCH_SIZE"] = str(EVENTS_AT_ONCE)
     return home
 
 

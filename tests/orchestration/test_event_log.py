@@ -1,6 +1,8 @@
 """The event log with open files holds what Dagster's own class would hold."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -13,12 +15,21 @@ from pipeline.orchestration.instance import open_instance
 RUNS = MOST_OPEN_RUNS + 3
 
 
-@dg.asset
+@dg.asset(check_specs=[dg.AssetCheckSpec("is_mild", asset="weather"), dg.AssetCheckSpec("is_dry", asset="weather")])
 def weather() -> dg.MaterializeResult:
-    return dg.MaterializeResult(metadata={"degrees": 3})
+    checks = [
+        dg.AssetCheckResult(check_name="is_mild", passed=True),
+        dg.AssetCheckResult(check_name="is_dry", passed=False),
+    ]
+    return dg.MaterializeResult(metadata={"degrees": 3}, tags={"sky": "grey"}, check_results=checks)
 
 
-job = dg.Definitions(assets=[weather]).resolve_implicit_global_asset_job_def()
+@dg.asset(deps=[weather])
+def mood() -> None:
+    """What follows from the weather."""
+
+
+job = dg.Definitions(assets=[weather, mood]).resolve_implicit_global_asset_job_def()
 
 
 @pytest.fixture
@@ -48,3 +59,38 @@ def test_what_was_wiped_is_gone_and_the_next_run_is_written(instance: dg.Dagster
     record = instance.get_latest_materialization_event(weather.key)
     assert record is not None
     assert record.run_id == second
+
+
+def held(home: Path, runs: list[str]) -> list[list[tuple[object, ...]]]:
+    """The rows of every table of the log, with the number of its run in place of each run's id, and without times."""
+    queries = {
+        "index": (
+            "SELECT dagster_event_type, step_key, asset_key, partition, run_id FROM event_logs",
+            "SELECT asset_key, last_materialization IS NULL, last_run_id FROM asset_keys",
+            "SELECT asset_key, key, count(*), '' FROM asset_event_tags GROUP BY 1, 2",
+            "SELECT check_name, execution_status, materialization_event_storage_id, run_id FROM asset_check_executions",
+        ),
+        **dict.fromkeys(runs, ("SELECT dagster_event_type, step_key, asset_key, run_id FROM event_logs",)),
+    }
+    found = []
+    for shard, asked in queries.items():
+        with closing(sqlite3.connect(home / "history" / "runs" / f"{shard}.db")) as connection:
+            for query in asked:
+                rows = connection.execute(query).fetchall()
+                numbered = [(*row[:-1], runs.index(row[-1]) if row[-1] in runs else row[-1]) for row in rows]
+                found.append(sorted(numbered, key=str))
+    return found
+
+
+def test_every_table_holds_what_dagsters_own_class_would_have_written(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    runs = [job.execute_in_process(instance=instance).run_id for _ in range(2)]
+    own_home = tmp_path / "own"
+    own_home.mkdir()
+    with dg.DagsterInstance.local_temp(str(own_home)) as own:
+        assert isinstance(own.event_log_storage, SqliteEventLogStorage)
+        own_runs = [job.execute_in_process(instance=own).run_id for _ in range(2)]
+    ours = held(tmp_path, runs)
+    assert all(ours)
+    assert ours == held(own_home, own_runs)

@@ -9,8 +9,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 from scipy.optimize import brentq
-from scipy.special import betaln, expit, logit
-from scipy.stats import t as student
+from scipy.special import betaln, expit, logit, stdtr, stdtrit
 
 from pipeline.analysis.statistics import STATED_PROBABILITY, Array
 from pipeline.analysis.statistics.glm import fit_logistic, fitted_shares
@@ -166,9 +165,9 @@ def trend(conversions: Array, followed: Array) -> Trend:
         correlation = float(brentq(excess, 0.0, _MOST_DISPERSED, xtol=1e-7))
     coefficients, covariance, _ = fit(correlation)
     error = float(np.sqrt(covariance[1, 1]))
-    half = float(student.ppf(0.975, freedom)) * error
+    half = float(stdtrit(freedom, 0.975)) * error
     slope = float(coefficients[1])
-    p_value = float(2 * student.sf(abs(slope) / error, freedom))
+    p_value = float(2 * stdtr(freedom, -abs(slope) / error))
     return Trend(slope, slope - half, slope + half, p_value, correlation)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import nbinom
+from scipy.special import betainc, nbdtrik
 
 from pipeline.analysis.statistics import Array, Mask
 
@@ -164,9 +164,20 @@ def _prediction_bounds(mean: Array, centre: Array, variance: Array) -> tuple[Arr
     is_known = centre > 0
     safe_centre, safe_size = np.where(is_known, centre, 1.0), np.where(is_known, size.clip(1e-3, 1e9), 1.0)
     share = safe_size / (safe_size + safe_centre)
-    low = np.where(is_known, np.minimum(nbinom.ppf(0.025, safe_size, share), mean), 0.0)
-    high = np.where(is_known, np.maximum(nbinom.ppf(0.975, safe_size, share), mean), 0.0)
+    low = np.where(is_known, np.minimum(_quantile(0.025, safe_size, share), mean), 0.0)
+    high = np.where(is_known, np.maximum(_quantile(0.975, safe_size, share), mean), 0.0)
     return low, high
+
+
+def _quantile(probability: float, size: Array, share: Array) -> Array:
+    """The smallest count whose negative binomial distribution function reaches `probability`.
+
+    `scipy.stats.nbinom` says the same, but importing `scipy.stats` takes as long as a small night's analyses.
+    """
+    above = np.ceil(nbdtrik(probability, size, share))
+    below = np.maximum(above - 1, 0)
+    smallest: Array = np.where(betainc(size, below + 1, share) >= probability, below, above)
+    return smallest
 
 
 def _dispersion(closed: Mask, converted: Array, factor: Array) -> float:

@@ -7,7 +7,7 @@ found in `subscribers`.
 from datetime import date, timedelta
 
 import polars as pl
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from pipeline.analysis.send_time.profiles import HOURS
 from pipeline.analysis.statistics.intervals import rate_with_interval
@@ -69,6 +69,6 @@ def _shrunk(cells: pl.DataFrame) -> pl.DataFrame:
     hits, misses = known["_hits"].to_numpy(), known["_misses"].to_numpy()
     return known.with_columns(
         shrunk_click_rate=pl.col("_hits") / (pl.col("_hits") + pl.col("_misses")),
-        shrunk_click_rate_low=pl.Series(beta.ppf(0.025, hits, misses)).fill_nan(None),
-        shrunk_click_rate_high=pl.Series(beta.ppf(0.975, hits, misses)).fill_nan(None),
+        shrunk_click_rate_low=pl.Series(betaincinv(hits, misses, 0.025)).fill_nan(None),
+        shrunk_click_rate_high=pl.Series(betaincinv(hits, misses, 0.975)).fill_nan(None),
     )

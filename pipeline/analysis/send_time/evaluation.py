@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from pipeline.analysis.send_time.profiles import HOURS
 from pipeline.analysis.statistics.intervals import NORMAL_95
@@ -25,7 +25,7 @@ PRECISE_ERROR = math.log(1.1) / NORMAL_95
 USUAL_RATE = 0.2
 """Share of messages that people open or click, until the account has sent any."""
 # A lift is shown if the lower end of its 90% interval is above zero.
-SHOW_Z = float(norm.ppf(0.95))
+SHOW_Z = float(ndtri(0.95))
 EXPLORATION_BOUNDS = (0.05, 0.30)
 """Least and largest share of messages whose hour is drawn while the lift is not known."""
 

@@ -15,7 +15,7 @@ from datetime import date
 
 import numpy as np
 import polars as pl
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from pipeline.analysis.send_time.profiles import HOURS, HourCounts, Profiles, fit_profiles, hour_counts
 from pipeline.analysis.send_time.rates import (
@@ -167,7 +167,7 @@ def _choose(
     estimation = (weights * (noise[best] + noise[current])).sum(axis=1)
     apart = np.where(_tells_free_hours(counts), 0.0, PERSONAL_SPREAD**2)
     error = np.sqrt(spread + disagreement + estimation + apart)
-    return _Choice(current, best, np.where(best == current, 1.0, norm.cdf(gain / error)), is_known)
+    return _Choice(current, best, np.where(best == current, 1.0, ndtr(gain / error)), is_known)
 
 
 def _known_hours(counts: HourCounts, profiles: Profiles, rates: ClusterRates) -> np.ndarray:

@@ -4,7 +4,7 @@ A day is named only on evidence, because most differences between days come from
 """
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from pipeline.analysis.send_time.profiles import HourCounts, sum_by_cluster
 
@@ -36,6 +36,6 @@ def best_weekdays(counts: HourCounts, cluster: np.ndarray, clusters: int) -> np.
     dispersion = np.maximum(scatter.sum(axis=1) / np.maximum(promised.sum(axis=1), 1) / freedom, 1)
     deviation = np.divide((observed - promised) ** 2, promised, out=np.zeros_like(promised), where=promised > 0)
     used = (sent > 0).sum(axis=1)
-    is_real = chi2.sf(deviation.sum(axis=1) / dispersion, np.maximum(used - 1, 1)) < SIGNIFICANCE
+    is_real = chdtrc(np.maximum(used - 1, 1), deviation.sum(axis=1) / dispersion) < SIGNIFICANCE
     ratio = np.divide(observed, promised, out=np.zeros_like(observed), where=promised > 0)
     return np.where(is_real & (used > 1), ratio.argmax(axis=1), -1)

@@ -8,8 +8,7 @@ from functools import cache
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import ndtr
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 SPENDING_POWER = 3
 """Spending alpha * t^3 keeps 97% of the power of a single look and spends little on the first, noisy weeks."""
@@ -89,7 +88,7 @@ def power(drift: float, alpha: float, looks: int = MANY_LOOKS) -> float:
 @cache
 def needed_drift(alpha: float, target_power: float) -> float:
     """Mean of the final z-score at which a test that is looked at every night has the target power."""
-    fixed = norm.ppf(1 - alpha / 2) + norm.ppf(target_power)
+    fixed = ndtri(1 - alpha / 2) + ndtri(target_power)
     return float(brentq(lambda drift: power(drift, alpha) - target_power, fixed * 0.9, fixed * 1.5, xtol=1e-6))
 
 
