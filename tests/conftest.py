@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,13 @@ settings.load_profile("any machine")
 os.environ.setdefault("POLARS_MAX_THREADS", "2")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 SECRET = "the-webhooks-secret"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Files are left to the operating system: no test cuts the power, and syncing takes much of the time."""
+    with patch("os.fsync"):
+        yield
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -63,14 +63,6 @@ def test_a_second_nightly_on_the_same_input_changes_nothing(settings: Settings, 
     assert {path: path.stat().st_mtime_ns for path in settings.lake_dir.rglob("*.parquet")} == lake
 
 
-def test_the_next_night_adds_a_day(settings: Settings, night: None) -> None:
-    tomorrow: date = SAMPLE_TONIGHT + timedelta(days=1)
-    run_night(settings, tomorrow, ignore)
-    calendar = pl.read_parquet(settings.published_dir / "parquet" / "calendar.parquet")
-    assert calendar["day"].max() == tomorrow
-    assert len(snapshots(settings.published_dir)) == 1
-
-
 def test_what_dagster_keeps_of_a_night_names_no_subscriber(settings: Settings, night: None) -> None:
     """Its records are not rebuilt when a person is forgotten."""
     kept = b"".join(path.read_bytes() for path in settings.dagster_home.rglob("*") if path.is_file())
@@ -125,6 +117,9 @@ def test_an_applied_winner_is_measured_against_those_kept_out(settings: Settings
     assert told["as_of_day"] == later
     assert told["exposures"] > 0
     assert told["held_out_exposures"] > 0
+    calendar = pl.read_parquet(settings.published_dir / "parquet" / "calendar.parquet")
+    assert calendar["day"].max() == later
+    assert len(snapshots(settings.published_dir)) == 1
 
 
 def test_a_forgotten_person_leaves_no_byte(settings: Settings, night: None) -> None:
