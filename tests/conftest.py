@@ -15,7 +15,8 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 # One worker of the suite uses one core; two run side by side.
-os.environ.setdefault("POLARS_MAX_THREADS", "2")
+for threads in ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 SECRET = "the-webhooks-secret"
 
@@ -24,6 +25,14 @@ SECRET = "the-webhooks-secret"
 def no_waiting_for_the_disk() -> Iterator[None]:
     """Files are left to the operating system: no test cuts the power, and syncing takes much of the time."""
     with patch("os.fsync"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_people() -> Iterator[None]:
+    """The sample account has fewer people, for tests to which their number does not matter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.sample.account.population.NEW_SUBSCRIBERS", 1_500)
         yield
 
 

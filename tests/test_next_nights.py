@@ -1,7 +1,6 @@
 """Nights after the first, and forgetting, on a sample account of fewer people: their number changes nothing here."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -22,25 +21,17 @@ from pipeline.optimizations.review import Seen
 from pipeline.published.manifest import Manifest
 from pipeline.published.reader import read_publication
 from pipeline.published.snapshot import SNAPSHOT_NAME, snapshots
-from pipeline.sample.account import population
 from pipeline.sample.account.world import PLANTED
 from pipeline.schemas.vocabulary import ApplyKind, MetricName, Risk
 from pipeline.schemas.vocabulary import ProposalKind as Kind
 from pipeline.settings import SAMPLE_TONIGHT, Settings
 from tests.optimizations.conftest import POLICY
 
-FEW_NEW_SUBSCRIBERS = 1_500
+pytestmark = pytest.mark.usefixtures("few_people")
 
 
 def ignore(step: str, steps: int) -> None:
     """Progress nobody watches."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_people() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(population, "NEW_SUBSCRIBERS", FEW_NEW_SUBSCRIBERS)
-        yield
 
 
 @pytest.fixture(scope="module")

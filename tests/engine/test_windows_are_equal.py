@@ -1,10 +1,13 @@
 """Nightly increments, late data and backfill give the rows of a full rebuild."""
 
+import shutil
 import tempfile
+from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -78,14 +81,23 @@ def test_nights_of_a_large_account_equal_a_full_rebuild(tmp_path: Path):
     assert increment["rows"] < everything["rows"] / 2
 
 
-@pytest.fixture
-def told(tmp_path: Path):
-    """A built account: its lake, and the working file."""
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a built account: its lake, and the working file."""
+    folder = tmp_path_factory.mktemp("built")
     for night in random_nights(7, 3, 150, SUBSCRIBERS):
-        night.write(Lake(tmp_path))
-    connection = connect(dimensions(SUBSCRIBERS))
-    build_all(engine(connection, tmp_path))
-    return tmp_path, connection
+        night.write(Lake(folder / "lake"))
+    with connect(dimensions(SUBSCRIBERS), folder / "working.duckdb") as connection:
+        build_all(engine(connection, folder / "lake"))
+    return folder
+
+
+@pytest.fixture
+def told(built: Path, tmp_path: Path) -> Iterator[tuple[Path, duckdb.DuckDBPyConnection]]:
+    """A copy of its lake, and the copied working file."""
+    shutil.copytree(built, tmp_path, dirs_exist_ok=True)
+    with duckdb.connect(tmp_path / "working.duckdb", config={"threads": 1}) as connection:
+        yield tmp_path / "lake", connection
 
 
 def test_nothing_new_recomputes_nothing_but_queues(told):
