@@ -13,10 +13,8 @@ demo: $(RUNTIME)  ## the whole nightly on the sample account, from nothing
 	$(BIN)/driptune demo
 
 test: $(STAMP) lint  ## lint, types and tests: exactly what CI runs
-	# Files stay whole, so that a nightly is run once for all its tests. The longest start first, and one alone of
-	# those that wait for the night of the sample account.
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/end_to_end/test_nulls.py tests/test_next_nights.py \
-		tests/operations/test_soundness.py tests/cli/test_cli.py tests/engine tests/mailchimp tests/optimizations tests
+	# Files stay whole, so that a nightly is run once for all its tests, and start in the order of tests/conftest.py.
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 install: $(RUNTIME)  ## what a production host needs: the product without its test tools
 
