@@ -39,14 +39,16 @@ ONE_HOUR: dict[str, dict[str, Any]] = {
 def run(scale: float = 1.0, seed: int = 202) -> list[Check]:
     """Compare every recommendation with the truth that generated it."""
     worlds = max(int(5 * scale), 2)
-    subscribers = max(int(4_000 * scale), 1_000)
+    subscribers = max(int(4_000 * scale), 1_500)
     checks = []
     for sends, target in SHARES.items():
         reached = np.array(list(_recommendations(worlds, subscribers, sends, seed)))
         checks.append(_check(f"share of the oracle's uplift at {sends} sends", reached[:, 0], target, ">="))
         if sends >= 10:
             checks.append(_check(f"calibration error at {sends} sends", reached[:, 1], 0.10, "<="))
-    checks += _where_little_is_known(worlds, max(subscribers // 2, 600), SIZES[: max(int(len(SIZES) * scale), 2)], seed)
+    checks += _where_little_is_known(
+        worlds, max(subscribers // 2, 1_000), SIZES[: max(int(len(SIZES) * scale), 2)], seed
+    )
     return checks + _coverage(max(int(400 * scale), 40), subscribers, seed)
 
 
