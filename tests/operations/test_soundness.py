@@ -243,7 +243,7 @@ def test_on_the_first_night_there_is_nothing_to_restore_and_a_nightly_publishes_
     assert told.startswith(name)
     assert told.endswith("Run driptune restore.")
     assert restore(settings) is None  # and the command says to run the nightly
-    short_night(settings, published_night(settings) if name != "manifest.json" else NIGHT, groups=())
+    short_night(settings, published_night(settings) if name != "manifest.json" else NIGHT)
     assert wrong(settings) == []
     assert version(settings) == before
 
