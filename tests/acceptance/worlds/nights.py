@@ -43,7 +43,7 @@ def account(
     spread: float = 0.02,
     **rates: float,
 ) -> Counts:
-    """Counts of six steps, (days, steps): sends with noise of their days, and what came of them.
+    """Counts by day and step, (days, steps): sends with noise of their days, and what came of them.
 
     Args:
         course: factor of the sends, in days, or in days and steps.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.acceptance.simulations import Check
-from tests.acceptance.worlds import Told, World, nights, people
+from tests.acceptance.worlds import Told, World, lakes, nights, people
 
 SEEDS = 200
 Play = Callable[[np.random.Generator], Told]
@@ -33,6 +33,8 @@ def _workdays(random: np.random.Generator, days: NDArray[np.int64]) -> NDArray[n
 
 STOPPED = "a step stopped"
 WORLDS = (
+    World("duplicates", "every message once", "a message, an act or a purchase counts twice", lakes.told_again),
+    World("clocks change, forward and back", "every visit", "a visit is at another local hour", lakes.clocks_change),
     World(
         "a step at 100%",
         "it fell to 80%; the arm that is better",
