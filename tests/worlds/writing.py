@@ -21,7 +21,7 @@ from pipeline.schemas.vocabulary import ProposalKind as Kind
 from tests.optimizations.conftest import NOW, POLICY, proposal
 from tests.worlds.holdouts import holdouts
 
-PEOPLE = BATCH + 100
+PEOPLE = 2 * BATCH + 100
 FIRST_DAY, LATER = date(2026, 6, 30), date(2026, 7, 14)
 PLACES = ("started", "intended", "written", "settled", "before the record")
 REFUSED = "refused: Mailchimp answered 400"

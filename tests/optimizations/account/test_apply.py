@@ -101,7 +101,7 @@ def test_a_crash_anywhere_is_resumed_to_the_same_effect(ledger: Ledger, place: s
     assert ledger.verify() == []
 
 
-def test_one_refused_of_many_is_counted_and_keeps_no_other_from_it(ledger: Ledger) -> None:
+def test_one_refused_of_a_thousand_is_counted_and_keeps_no_other_from_it(ledger: Ledger) -> None:
     approved(ledger, hours())
     [unlucky] = list(expected(hours()))[:1]
     account = InMemoryAccount(refused=frozenset({unlucky}))
