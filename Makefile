@@ -13,8 +13,8 @@ demo: $(RUNTIME)  ## the whole nightly on the sample account, from nothing
 	$(BIN)/driptune demo
 
 test: $(STAMP) lint  ## lint, types and tests: exactly what CI runs
-	# Files stay whole, so that a nightly is run once for all its tests; the longest ones start first.
-	$(BIN)/pytest -n 2 --dist loadfile tests/end_to_end tests/test_next_nights.py tests/cli/test_cli.py tests
+	# Files stay whole, so that a nightly is run once for all its tests, and start in the order of tests/conftest.py.
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 install: $(RUNTIME)  ## what a production host needs: the product without its test tools
 

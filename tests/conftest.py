@@ -5,6 +5,8 @@ import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,9 +16,41 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 # One worker of the suite uses one core; two run side by side.
-os.environ.setdefault("POLARS_MAX_THREADS", "2")
+for threads in ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 SECRET = "the-webhooks-secret"
+# The files that take longest start first, and one alone of those that wait for the night of the sample account.
+LONGEST = (
+    "end_to_end/test_nulls.py",
+    "test_next_nights.py",
+    "operations/test_soundness.py",
+    "cli/test_cli.py",
+    "engine/test_windows_are_equal.py",
+    "mailchimp/pulls/test_shrinking_night.py",
+    "mailchimp/pulls/test_journey_night.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files of a run; everything else keeps its place."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Files are left to the operating system: no test cuts the power, and syncing takes much of the time."""
+    with patch("os.fsync"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_people() -> Iterator[None]:
+    """The sample account has fewer people, for tests to which their number does not matter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.sample.account.population.NEW_SUBSCRIBERS", 1_500)
+        yield
 
 
 @pytest.fixture

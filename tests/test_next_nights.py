@@ -1,8 +1,7 @@
 """Nights after the first, and forgetting, on a sample account of fewer people: their number changes nothing here."""
 
 import re
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -22,25 +21,17 @@ from pipeline.optimizations.review import Seen
 from pipeline.published.manifest import Manifest
 from pipeline.published.reader import read_publication
 from pipeline.published.snapshot import SNAPSHOT_NAME, snapshots
-from pipeline.sample.account import population
 from pipeline.sample.account.world import PLANTED
 from pipeline.schemas.vocabulary import ApplyKind, MetricName, Risk
 from pipeline.schemas.vocabulary import ProposalKind as Kind
 from pipeline.settings import SAMPLE_TONIGHT, Settings
 from tests.optimizations.conftest import POLICY
 
-FEW_NEW_SUBSCRIBERS = 1_500
+pytestmark = pytest.mark.usefixtures("few_people")
 
 
 def ignore(step: str, steps: int) -> None:
     """Progress nobody watches."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_people() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(population, "NEW_SUBSCRIBERS", FEW_NEW_SUBSCRIBERS)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +52,6 @@ def test_a_second_nightly_on_the_same_input_changes_nothing(settings: Settings, 
     assert Manifest.read(settings.published_dir) == before
     assert (settings.published_dir / SNAPSHOT_NAME).stat().st_mtime_ns == published_at
     assert {path: path.stat().st_mtime_ns for path in settings.lake_dir.rglob("*.parquet")} == lake
-
-
-def test_the_next_night_adds_a_day(settings: Settings, night: None) -> None:
-    tomorrow: date = SAMPLE_TONIGHT + timedelta(days=1)
-    run_night(settings, tomorrow, ignore)
-    calendar = pl.read_parquet(settings.published_dir / "parquet" / "calendar.parquet")
-    assert calendar["day"].max() == tomorrow
-    assert len(snapshots(settings.published_dir)) == 1
 
 
 def test_what_dagster_keeps_of_a_night_names_no_subscriber(settings: Settings, night: None) -> None:
@@ -125,6 +108,9 @@ def test_an_applied_winner_is_measured_against_those_kept_out(settings: Settings
     assert told["as_of_day"] == later
     assert told["exposures"] > 0
     assert told["held_out_exposures"] > 0
+    calendar = pl.read_parquet(settings.published_dir / "parquet" / "calendar.parquet")
+    assert calendar["day"].max() == later
+    assert len(snapshots(settings.published_dir)) == 1
 
 
 def test_a_forgotten_person_leaves_no_byte(settings: Settings, night: None) -> None:

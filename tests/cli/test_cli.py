@@ -5,12 +5,15 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import chdir
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import polars as pl
 import pytest
+from click.testing import CliRunner, Result
 
+from pipeline.cli.main import main
 from tests.mailchimp.loopback import send, serve
 from tests.mailchimp.recorded_server import KEY, RECORDINGS, RecordedAccount, serve_recordings
 
@@ -21,13 +24,25 @@ needs_recordings = pytest.mark.skipif(
 NIGHT = "2026-07-20"
 
 
-def driptune(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does, with everything it writes below `folder`."""
+def settings_of(folder: Path) -> dict[str, str]:
+    """Everything that the command writes lies below the folder."""
     folder.mkdir(exist_ok=True)
-    defaults = {"DRIPTUNE_DATA_DIR": str(folder / "data"), "DRIPTUNE_DEFINITIONS": str(folder / "definitions")}
+    return {"DRIPTUNE_DATA_DIR": str(folder / "data"), "DRIPTUNE_DEFINITIONS": str(folder / "definitions")}
+
+
+def driptune(folder: Path, *arguments: str, **settings: str) -> Result:
+    """Run the command in this process. An error that it does not expect is raised here."""
+    removed = dict.fromkeys(os.environ.keys() - ENVIRONMENT.keys())
+    environment = {**removed, **settings_of(folder), **settings}
+    with chdir(folder):
+        return CliRunner().invoke(main, arguments, env=environment, catch_exceptions=False)
+
+
+def process(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does."""
     return subprocess.run(
         [sys.executable, "-c", "from pipeline.cli.main import main; main()", *arguments],
-        env={**ENVIRONMENT, **defaults, **settings},
+        env={**ENVIRONMENT, **settings_of(folder), **settings},
         cwd=folder,
         capture_output=True,
         text=True,
@@ -56,7 +71,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a publication of the recorded account."""
     folder = tmp_path_factory.mktemp("account")
     with serve_recordings() as url:
-        result = driptune(folder, "nightly", "--as-of", NIGHT, **account(url))
+        result = process(folder, "nightly", "--as-of", NIGHT, **account(url))
     assert result.returncode == 0, result.stderr
     return folder
 
@@ -64,20 +79,20 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @needs_recordings
 def test_a_nightly_prints_plain_lines_and_the_morning(published: Path) -> None:
     result = driptune(published, "verify")
-    assert result.returncode == 0, result.stdout
+    assert result.exit_code == 0, result.stdout
     assert "email_warehouse.duckdb is as published" in result.stdout
 
 
 @needs_recordings
 def test_the_detector_is_tried_on_what_history_there_is(published: Path) -> None:
     result = driptune(published, "simulate", "anomalies")
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     assert "per 1,000" in result.stdout.splitlines()[-1]
 
 
 def test_without_a_publication_there_is_nothing_to_simulate(tmp_path: Path) -> None:
     result = driptune(tmp_path, "simulate", "anomalies")
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert "driptune nightly first" in result.stderr
 
 
@@ -124,7 +139,7 @@ def test_what_goes_wrong_outside_is_told_and_the_publication_stays(published: Pa
             (folder / "broken" / "flows.yaml").write_text("flows:\n  - id: a\n    steps: [{id: b, delay: 2 dys}]\n")
             settings["DRIPTUNE_DEFINITIONS"] = str(folder / "broken")
         result = driptune(folder, "nightly", "--as-of", NIGHT, **settings)
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert words in result.stderr
     assert "Traceback" not in result.stderr
     assert settings["MAILCHIMP_API_KEY"] not in result.stdout + result.stderr
@@ -137,24 +152,24 @@ def test_doctor_names_the_account_and_the_first_mistake_of_any_definition(tmp_pa
     definitions.mkdir()
     with serve_recordings() as url:
         good = driptune(tmp_path, "doctor", **account(url))
-        assert (good.returncode, good.stderr) == (0, "Waiting for 127.0.0.1 to answer, at most 15 s.\n")
+        assert (good.exit_code, good.stderr) == (0, "Waiting for 127.0.0.1 to answer, at most 15 s.\n")
         assert "Mailchimp answers for the account '" in good.stdout
         (definitions / "approvals.yaml").write_text("approvers:\n  - id: mara\n    highest_risk: huge\n")
         wrong = driptune(tmp_path, "doctor", **account(url))
-    assert wrong.returncode == 1
+    assert wrong.exit_code == 1
     assert "approvals.yaml, line 3" in wrong.stdout
 
 
 def test_a_setting_that_cannot_be_is_named(tmp_path: Path) -> None:
-    result = driptune(tmp_path, "nightly", DRIPTUNE_TIMEZONE="Mars/Olympus")
+    result = process(tmp_path, "nightly", DRIPTUNE_TIMEZONE="Mars/Olympus")
     assert result.returncode == 1
     assert "timezone" in result.stderr
     assert "'Mars/Olympus' is not an IANA time zone" in result.stderr
 
 
 def test_wrong_usage_is_exit_code_two(tmp_path: Path) -> None:
-    assert driptune(tmp_path, "nightly", "--as-of", "yesterday").returncode == 2
-    assert driptune(tmp_path, "backfill", "--from", "2026-02-01", "--to", "2026-01-01").returncode == 2
+    assert driptune(tmp_path, "nightly", "--as-of", "yesterday").exit_code == 2
+    assert driptune(tmp_path, "backfill", "--from", "2026-02-01", "--to", "2026-01-01").exit_code == 2
 
 
 @needs_recordings
@@ -166,13 +181,13 @@ def test_verify_finds_a_damaged_publication(published: Path) -> None:
     result = driptune(published, "verify")
     parquet.write_bytes(good)
     parquet.chmod(0o444)
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert "steps.parquet differs from the manifest" in result.stdout
 
 
 def test_restore_says_when_nothing_is_kept(tmp_path: Path) -> None:
     result = driptune(tmp_path, "restore")
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert "No snapshot is kept that is sound" in result.stderr
 
 
@@ -181,8 +196,8 @@ def test_nights_before_the_data_publish_what_there_was(tmp_path: Path) -> None:
     with serve_recordings() as url:
         night = driptune(tmp_path, "nightly", "--as-of", "2025-12-31", **account(url))
         days = driptune(tmp_path, "backfill", "--from", "2025-12-01", "--to", "2026-01-02", **account(url))
-    assert (night.returncode, night.stderr) == (0, "")
-    assert (days.returncode, days.stderr) == (0, "")
+    assert (night.exit_code, night.stderr) == (0, "")
+    assert (days.exit_code, days.stderr) == (0, "")
     assert "nothing was sent in the last 28 days" in days.stdout
 
 
@@ -197,14 +212,14 @@ def test_nights_before_the_data_publish_what_there_was(tmp_path: Path) -> None:
 )
 def test_nights_that_cannot_be_run_are_refused_in_a_sentence(tmp_path: Path, arguments: list[str], words: str) -> None:
     result = driptune(tmp_path, *arguments)
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert result.stderr.startswith(words)
     assert result.stderr.count("\n") == 1
 
 
 def test_a_schedule_that_is_none_is_told_in_a_sentence(tmp_path: Path) -> None:
     result = driptune(tmp_path, "nightly", DRIPTUNE_NIGHTLY_CRON="at dawn")
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert result.stderr == (
         "DRIPTUNE_NIGHTLY_CRON: 'at dawn' is no cron schedule. Write five fields such as '30 3 * * *'.\n"
     )

@@ -98,9 +98,9 @@ def test_a_past_decision_is_repeated_from_what_was_known_then(learns: bool, floo
     assert again["choice_probability"].to_list() == pytest.approx(log["choice_probability"].to_list())
 
 
-def test_a_thousand_subscribers_get_the_same_answer_in_real_time() -> None:
-    people = profiles(1_000)
-    model = model_of(people)
+def test_fifty_subscribers_get_the_same_answer_in_real_time() -> None:
+    people = profiles(50)
+    model = model_of(profiles(300))
     batch = decide(people, POINT, model, now=NOW, as_of_day=NIGHT).to_dicts()
     singly = [decide_one(row, POINT, model, now=NOW, as_of_day=NIGHT) for row in people.to_dicts()]
     assert singly == batch

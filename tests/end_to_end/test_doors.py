@@ -20,7 +20,7 @@ from pipeline.optimizations.ledger import open_ledger
 from pipeline.schemas import lake
 from pipeline.settings import SAMPLE_TONIGHT, Settings
 
-ASKED = 60
+ASKED = 20
 
 
 @pytest.fixture

@@ -198,9 +198,9 @@ def _random_rest(source: random.Random, night: Night, campaign: dict[str, object
                   url=source.choice(LINKS), total_clicks=1, unique_clicks=1)  # fmt: skip
 
 
-def connect(frames: dict[type[Table], pl.DataFrame]) -> duckdb.DuckDBPyConnection:
-    """A working file in memory that holds the dimensions."""
-    connection = duckdb.connect(config={"threads": 1})
+def connect(frames: dict[type[Table], pl.DataFrame], file: Path | str = ":memory:") -> duckdb.DuckDBPyConnection:
+    """A working file that holds the dimensions, in memory unless a place is named."""
+    connection = duckdb.connect(file, config={"threads": 1})
     connection.execute("CREATE SCHEMA core")
     for model, frame in frames.items():
         write_dimension(connection, model, frame)

@@ -190,8 +190,15 @@ def test_no_name_of_a_folder_or_a_file_is_a_pattern(tmp_path, folder):
 
     assert found(tmp_path / folder, "of the folder") == everything
     assert found(tmp_path / folder / "*.csv", "of a pattern below it") == everything
-    for number, name in enumerate(NAMES):
-        assert found(tmp_path / folder / name, f"of file {number}") == [str(number)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_whose_name_looks_like_a_pattern_is_read_alone(tmp_path, name):
+    for number, other in enumerate(NAMES):
+        put(tmp_path / "in[1]", other, CSV.format(number).encode())
+    lake = Lake(tmp_path / "lake")
+    read(tmp_path / "in[1]" / name, lake)
+    assert ids(lake) == [str(NAMES.index(name))]
 
 
 def test_a_lake_in_a_folder_named_like_a_pattern_keeps_its_own_events(tmp_path):

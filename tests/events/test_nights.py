@@ -4,7 +4,6 @@ import os
 import tempfile
 from datetime import date, timedelta
 from pathlib import Path
-from unittest.mock import patch
 
 import polars as pl
 import pytest
@@ -108,8 +107,7 @@ def test_any_order_duplicates_and_lateness_equal_the_sorted_deduplicated_input(r
     events = [
         (event(one, on(first + timedelta(days=day)), plan=plan), day + lateness) for one, day, lateness, plan in rows
     ]
-    # Syncing costs much of the time and adds nothing here.
-    with tempfile.TemporaryDirectory() as folder, patch("os.fsync"):
+    with tempfile.TemporaryDirectory() as folder:
         nightly, backfill = Lake(Path(folder) / "nightly"), Lake(Path(folder) / "backfill")
         stream, everything = Path(folder) / "stream", Path(folder) / "everything"
         stream.mkdir()

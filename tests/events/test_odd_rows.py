@@ -4,7 +4,6 @@ import json
 import random
 import tempfile
 from pathlib import Path
-from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,8 +52,7 @@ def test_odd_rows_in_any_order_equal_the_sorted_deduplicated_input(told: list[di
     distinct = [json.loads(text) for text in sorted({json.dumps(row, sort_keys=True) for row in told})]
     shuffled = [*told, *chance.choices(told, k=chance.randrange(5))]
     chance.shuffle(shuffled)
-    # Syncing costs much of the time and adds nothing here.
-    with tempfile.TemporaryDirectory() as folder, patch("os.fsync"):
+    with tempfile.TemporaryDirectory() as folder:
         one, other = Lake(Path(folder) / "one"), Lake(Path(folder) / "other")
         cut = chance.randrange(len(shuffled) + 1)
         for name, part in (("a", shuffled[:cut]), ("b", shuffled[cut:])):

@@ -35,7 +35,7 @@ PEOPLE_OF_FAKE = 7
 
 
 @pytest.fixture(scope="module")
-def sample() -> SampleAccount:
+def sample(few_people: None) -> SampleAccount:
     return generate()
 
 

@@ -22,7 +22,7 @@ KEY = "sample-us1"
 
 
 @pytest.fixture(scope="module")
-def account() -> SampleAccount:
+def account(few_people: None) -> SampleAccount:
     return generate()
 
 

@@ -62,7 +62,7 @@ def night_of_tick(settings: Settings, tick: datetime, repository: RepositoryDefi
     turn=st.sampled_from(TURNS),
     hours=st.integers(-72, 72),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_tick_of_every_zone_takes_the_last_complete_utc_day(repository, instance, zone, cron, turn, hours):
     settings = account(timezone=zone, nightly_cron=cron)
     schedule = nightly_schedule(settings)
@@ -75,14 +75,14 @@ def test_every_tick_of_every_zone_takes_the_last_complete_utc_day(repository, in
         assert request.run_key == f"nightly-{request.partition_key}"
 
 
-@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Asia/Tokyo", "Europe/Vienna", "America/Lima", "Etc/GMT+12"])
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Europe/Vienna", "Etc/GMT+12"])
 def test_a_schedule_once_a_day_takes_every_day_where_no_clock_is_changed(repository, instance, zone):
     settings = account(timezone=zone)
     start = datetime(2026, 4, 10, tzinfo=UTC)
     ticks = schedule_execution_time_iterator(start.timestamp(), settings.nightly_cron, zone, True)
-    nights = [night_of_tick(settings, tick, repository, instance).partition_key for tick in islice(ticks, 60)]
+    nights = [night_of_tick(settings, tick, repository, instance).partition_key for tick in islice(ticks, 14)]
     first = datetime.fromisoformat(nights[0])
-    assert nights == [f"{first + timedelta(days=number):%Y-%m-%d}" for number in range(60)]
+    assert nights == [f"{first + timedelta(days=number):%Y-%m-%d}" for number in range(14)]
 
 
 @pytest.fixture

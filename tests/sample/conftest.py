@@ -3,6 +3,6 @@ import pytest
 from pipeline.sample.account.generate import SampleAccount, generate
 
 
-@pytest.fixture(scope="session")
-def account() -> SampleAccount:
+@pytest.fixture(scope="module")
+def account(few_people: None) -> SampleAccount:
     return generate()

@@ -41,7 +41,7 @@ MISSING = object()
 PULLED = [model for model in tables_of("lake") if "as_of_day" in polars_schema(model)]
 # One request after the other, so that chance meets them in the same order.
 ALONE: dict[str, Any] = {"max_connections": 1, "retry_budget_seconds": 2.0}
-FEW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def account(people: int = 1) -> FakeAccount:

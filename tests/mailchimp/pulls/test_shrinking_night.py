@@ -15,6 +15,7 @@ from pipeline.published.manifest import RUN_TABLES
 from pipeline.published.reader import read_publication
 from pipeline.reports.digest import summary
 from pipeline.settings import Settings
+from tests.acceptance.torture.victims import short_night
 from tests.mailchimp.fake_account import API_KEY, NIGHT, FakeAccount, click, member, member_id, opened, order, sms_only
 from tests.mailchimp.loopback import serve
 
@@ -74,7 +75,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings,
     ordinary, shrunk = account(), account()
     with serve(ordinary.answer) as url, serve(shrunk.answer) as other:
         first = settings_of(folder / "ordinary", url)
-        run_night(first, NIGHT, quietly)
+        short_night(first, NIGHT)
         shutil.copytree(folder / "ordinary", folder / "shrunk")
         second = settings_of(folder / "shrunk", other)
         shrink(shrunk)

@@ -377,4 +377,4 @@ def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 TestCrossings = Crossings.TestCase
-TestCrossings.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
+TestCrossings.settings = settings(max_examples=10, stateful_step_count=30, deadline=None)

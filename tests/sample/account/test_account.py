@@ -19,6 +19,12 @@ FRAMES = ("journeys", "entries", "messages", "activity", "orders", "visits")
 
 
 @pytest.fixture(scope="module")
+def account() -> SampleAccount:
+    """Everybody: what is planted shows in large numbers only."""
+    return generate()
+
+
+@pytest.fixture(scope="module")
 def view(account: SampleAccount) -> View:
     return look(account, SAMPLE_TONIGHT)
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from pipeline.common.time import DAY_US
-from pipeline.sample.account.generate import SampleAccount
+from pipeline.sample.account.generate import SampleAccount, generate
 from pipeline.sample.account.population import PLANS
 from pipeline.sample.account.world import PLANTED, PROFILES, us
 from pipeline.sample.account.zones import local_hour
@@ -15,6 +15,12 @@ from pipeline.settings import SAMPLE_TONIGHT
 SIGNIFICANT = 1e-4
 UNREMARKABLE = 0.01
 PEAKS = {"morning": (6, 10), "lunch": (11, 15), "evening": (18, 22), "night": (21, 24)}
+
+
+@pytest.fixture(scope="module")
+def account() -> SampleAccount:
+    """Everybody: what is planted shows in large numbers only."""
+    return generate()
 
 
 def converted_within(account: SampleAccount, entries: pl.DataFrame, days: int) -> pl.DataFrame:
