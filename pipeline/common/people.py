@@ -1,9 +1,25 @@
-"""People in blocks: work that is done person by person holds one block of an account at a time."""
+"""People: who can be mailed, and blocks of them, because work done person by person holds one block at a time.
+
+Nobody who cannot be mailed is in a plan, a decision, or a count of who would get something.
+"""
 
 import polars as pl
 
+from pipeline.schemas.lake import MAILABLE
+
 PEOPLE_AT_ONCE = 250_000
 """People of a block. A kilobyte for each of them is a quarter of a gigabyte; with fewer, tables are read more often."""
+
+
+def only_mailable(rows: pl.DataFrame, subscribers: pl.LazyFrame) -> pl.DataFrame:
+    """The rows about people whom a flow can mail.
+
+    Args:
+        rows: any rows with `subscriber_key`.
+        subscribers: rows of `core.subscribers`.
+    """
+    mailable = subscribers.filter(pl.col("status").is_in(MAILABLE)).select("subscriber_key").collect()
+    return rows.join(mailable, on="subscriber_key", how="semi", maintain_order="left")
 
 
 def blocks_of_people(subscribers: pl.LazyFrame) -> list[pl.Expr]:

@@ -7,7 +7,7 @@ from pandera.typing.polars import DataFrame, LazyFrame
 
 from pipeline.analysis.send_time.inputs import below_cap
 from pipeline.charts.figures import conflict_chart
-from pipeline.common.mailable import only_mailable
+from pipeline.common.people import only_mailable
 from pipeline.common.written import standing
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints

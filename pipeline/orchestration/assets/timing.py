@@ -17,8 +17,7 @@ from pipeline.analysis.send_time.inputs import activity_hours, audience, below_c
 from pipeline.analysis.send_time.schedule import allowed_hours, schedule_sends
 from pipeline.analysis.send_time.subscribers import SendTimes, analyse_send_times, with_zones
 from pipeline.charts.figures import delay_chart, send_time_chart
-from pipeline.common.mailable import only_mailable
-from pipeline.common.people import blocks_of_people
+from pipeline.common.people import blocks_of_people, only_mailable
 from pipeline.common.written import standing
 from pipeline.config.constraints import load_constraints
 from pipeline.lake.store import Lake
