@@ -28,7 +28,7 @@ from tests.mailchimp.loopback import send
 from tests.mailchimp.loopback import serve as serve_answers
 from tests.mailchimp.writable_account import AUTOMATION, EMAIL, WORKFLOW, Break, Choose, WritableAccount, reached
 from tests.optimizations.conftest import NOW, POLICY
-from tests.worlds.writing import TABLES, approved, winner
+from tests.worlds.writing import approved, tables_tonight, winner
 
 PEOPLE = range(500, 530)
 PEOPLE_OF_FAKE = 7
@@ -269,10 +269,12 @@ def test_an_answer_without_a_body_is_a_success_only_if_the_value_stands(
     terms = {"approval_policy": POLICY, "standing": [winner()], "first_day": NOW.date(), "now": NOW}
     if is_deaf:
         with pytest.raises(NotConfirmedError, match="accepted 7 writes that are not there when read back"):
-            apply(ledger, winner().optimization_id, account, TABLES, **terms)
+            apply(ledger, winner().optimization_id, account, tables_tonight(), **terms)
         assert ledger.record(winner().optimization_id).status is Status.APPLYING
     else:
-        assert apply(ledger, winner().optimization_id, account, TABLES, **terms).details["writes"] == {"written": 7}
+        assert apply(ledger, winner().optimization_id, account, tables_tonight(), **terms).details["writes"] == {
+            "written": 7
+        }
     ledger.close()
 
 

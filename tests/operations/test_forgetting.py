@@ -16,7 +16,7 @@ from pipeline.optimizations.ledger import open_ledger
 from pipeline.schemas.lake import Addresses, Sends
 from pipeline.settings import Settings
 from tests.worlds.facts import rows
-from tests.worlds.writing import TABLES, InMemoryAccount, apply, approved, hours, roll_back
+from tests.worlds.writing import InMemoryAccount, apply, approved, hours, roll_back, tables_tonight
 
 ADDRESS = "canary@example.com"
 THEIR_HOUR, OTHER = "twenty-three", 7
@@ -36,7 +36,7 @@ def test_a_person_is_erased_from_the_journal_of_writes(settings: Settings) -> No
     assigned = pl.DataFrame({"subscriber_key": [key, OTHER], "assigned_local_hour": [5, 6]})
     with open_ledger(settings) as ledger:
         approved(ledger, made)
-        apply(ledger, made, account, tables={**TABLES, "send_time_assignments": assigned})
+        apply(ledger, made, account, tables={**tables_tonight(), "send_time_assignments": assigned})
     assert any(holds(path, key) for path in ledger_files(settings))
     write_atomically(settings.exports_dir / "stuck-2026-06-29.csv", f"email_address\n{ADDRESS}\n".encode())
     forget_person(settings, ADDRESS)

@@ -13,7 +13,17 @@ from pipeline.optimizations.changes import Outcome
 from pipeline.optimizations.ledger import Ledger
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.optimizations.conftest import NOW
-from tests.worlds.writing import HOURS, REFUSED, TABLES, InMemoryAccount, apply, approved, expected, hours, roll_back
+from tests.worlds.writing import (
+    HOURS,
+    REFUSED,
+    InMemoryAccount,
+    apply,
+    approved,
+    expected,
+    hours,
+    roll_back,
+    tables_tonight,
+)
 
 FEW = 12
 OLD_HOUR, CANARY_HOUR = "9 o'clock", "canary value"
@@ -127,7 +137,7 @@ def file(tmp_path: Path) -> Iterator[tuple[Ledger, Path]]:
     account.people = [CANARY_KEY, *range(600)]
     account.fields["SENDHOUR"] = {CANARY_KEY: CANARY_HOUR}
     row = pl.DataFrame({"subscriber_key": [CANARY_KEY], "assigned_local_hour": [7]})
-    apply(ledger, made, account, tables={**TABLES, "send_time_assignments": pl.concat([row, HOURS])})
+    apply(ledger, made, account, tables={**tables_tonight(), "send_time_assignments": pl.concat([row, HOURS])})
     yield ledger, folder
     ledger.close()
 

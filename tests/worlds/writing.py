@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -25,7 +26,12 @@ FIRST_DAY, LATER = date(2026, 6, 30), date(2026, 7, 14)
 PLACES = ("started", "intended", "written", "settled", "before the record")
 REFUSED = "refused: Mailchimp answered 400"
 HOURS = pl.DataFrame({"subscriber_key": range(PEOPLE), "assigned_local_hour": [key % 24 for key in range(PEOPLE)]})
-TABLES = {"send_time_assignments": HOURS, "holdouts": holdouts()}
+
+
+@cache
+def tables_tonight() -> dict[str, pl.DataFrame]:
+    """What is published. No constant, because a process that is to fork must not have computed with Polars."""
+    return {"send_time_assignments": HOURS, "holdouts": holdouts()}
 
 
 class PowerCut(BaseException):
@@ -145,7 +151,7 @@ def approved(ledger: Ledger, made: Proposal) -> Record:
 def apply(ledger: Ledger, made: Proposal, account: InMemoryAccount, **terms: Any) -> Record:
     """Apply it on the first day, with `terms` in place of the ordinary ones."""
     given = {"approval_policy": POLICY, "standing": [made], "first_day": FIRST_DAY, "now": NOW, **terms}
-    tables = given.pop("tables", TABLES)
+    tables = given.pop("tables", None) or tables_tonight()
     return applications.apply(ledger, made.optimization_id, account, tables, **given)
 
 

@@ -25,7 +25,6 @@ from tests.worlds.writing import (
     PEOPLE,
     PLACES,
     REFUSED,
-    TABLES,
     InMemoryAccount,
     PowerCut,
     apply,
@@ -36,6 +35,7 @@ from tests.worlds.writing import (
     hours,
     roll_back,
     start,
+    tables_tonight,
     winner,
 )
 
@@ -57,7 +57,7 @@ def reject(ledger: Ledger) -> None:
 
 def test_a_dry_run_tells_and_writes_nothing(ledger: Ledger) -> None:
     account = InMemoryAccount()
-    told = plan(ledger, approved(ledger, hours()), account, TABLES)
+    told = plan(ledger, approved(ledger, hours()), account, tables_tonight())
     assert len(told.changes) + told.held_out == PEOPLE
     assert told.held_out == pytest.approx(PEOPLE * 0.1, abs=35)
     assert told.lines()[0].startswith(f"{len(told.changes):,} to write, 0 hold the value already")
@@ -200,7 +200,7 @@ def test_newcomers_get_their_value_and_only_what_changed_is_written(ledger: Ledg
 
 
 def in_step(ledger: Ledger, account: InMemoryAccount, **terms: Any) -> Any:
-    return keep_in_step(ledger, hours().optimization_id, account, TABLES, now=NOW, **terms)
+    return keep_in_step(ledger, hours().optimization_id, account, tables_tonight(), now=NOW, **terms)
 
 
 @pytest.mark.parametrize("place", ["intended", "written", "settled"])
@@ -233,7 +233,7 @@ def test_a_value_that_moves_with_the_publication_is_written_anew(ledger: Ledger)
     account = InMemoryAccount()
     account.fields["SENDHOUR"] = dict.fromkeys(range(PEOPLE), "9")
     apply(ledger, hours(), account)
-    later = {**TABLES, "send_time_assignments": HOURS.with_columns(pl.lit("7").alias("assigned_local_hour"))}
+    later = {**tables_tonight(), "send_time_assignments": HOURS.with_columns(pl.lit("7").alias("assigned_local_hour"))}
     keep_in_step(ledger, hours().optimization_id, account, later, now=NOW)
     assert {account.fields["SENDHOUR"][key] for key in expected(hours())} == {"7"}
     roll_back(ledger, hours(), account)
@@ -252,7 +252,7 @@ def test_those_kept_out_are_marked_before_a_person_makes_the_change(ledger: Ledg
     # Whoever comes while a person is at it is drawn as well.
     account.people = range(PEOPLE)
     assert marked.is_kept_in_step
-    keep_in_step(ledger, marked.optimization_id, account, TABLES, now=NOW)
+    keep_in_step(ledger, marked.optimization_id, account, tables_tonight(), now=NOW)
     assert account.fields["KEEP"] == {key: "out" for key in range(PEOPLE) if out[key]}
     done = review.mark_done(ledger, POLICY, Seen.of(ledger.record(marked.optimization_id)), actor="mara", now=NOW)
     assert (done.status, done.applied_day) == (Status.APPLIED, NOW.date())
@@ -281,8 +281,8 @@ def test_those_who_are_let_in_after_the_answer_get_the_change(
     others = {key: account.fields[field].get(key) for key in range(PEOPLE) if not was_out[key]}
     shrunk(ledger, made, 0.05)
     let_in = int((was_out & ~is_out).sum())
-    assert keep_in_step(ledger, made.optimization_id, account, TABLES, now=NOW).written == let_in
-    assert keep_in_step(ledger, made.optimization_id, account, TABLES, now=NOW).written == 0
+    assert keep_in_step(ledger, made.optimization_id, account, tables_tonight(), now=NOW).written == let_in
+    assert keep_in_step(ledger, made.optimization_id, account, tables_tonight(), now=NOW).written == 0
     held = {key: account.fields[field].get(key) for key in range(PEOPLE)}
     assert {held[key] for key in range(PEOPLE) if is_out[key]} == {stays}
     assert {key: held[key] for key in others} == others

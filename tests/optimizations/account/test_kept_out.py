@@ -18,7 +18,7 @@ from tests.optimizations.conftest import NOW
 from tests.worlds.facts import rows
 from tests.worlds.holdouts import holdouts
 from tests.worlds.served import BETTER, DEFAULT, FIRST_NIGHT, Branch, definition
-from tests.worlds.writing import TABLES, apply, approved, by_hand, hours, winner
+from tests.worlds.writing import apply, approved, by_hand, hours, tables_tonight, winner
 
 PEOPLE = 60
 TONIGHT = date(2026, 6, 29)
@@ -55,7 +55,7 @@ def test_nobody_who_is_kept_out_is_written_to_and_they_are_counted(
 ) -> None:
     account, url = made_up
     made, out = in_flow(made), out_of(one)
-    tables = {**TABLES, "holdouts": holdouts(one)}
+    tables = {**tables_tonight(), "holdouts": holdouts(one)}
     there = reached(url, PEOPLE, keys=range(PEOPLE))
     record = approved(ledger, made)
     told = plan(ledger, record, there, tables)
@@ -76,7 +76,7 @@ def test_a_hold_out_of_one_flow_keeps_nobody_out_of_another(
 ) -> None:
     account, url = made_up
     approved(ledger, made)
-    tables: dict[str, Any] = {**TABLES, "holdouts": holdouts(OF_FLOW)}
+    tables: dict[str, Any] = {**tables_tonight(), "holdouts": holdouts(OF_FLOW)}
     apply(ledger, made, reached(url, PEOPLE, keys=range(PEOPLE)), tables=tables)  # type: ignore[arg-type]
     assert len(account.values("ARM")) == PEOPLE
 
@@ -88,7 +88,7 @@ def test_a_hold_out_keeps_people_out_from_its_first_day_on(
     account, url = made_up
     one = Holdout("later", None, 0.3, start)
     approved(ledger, winner())
-    tables = {**TABLES, "holdouts": holdouts(one)}
+    tables = {**tables_tonight(), "holdouts": holdouts(one)}
     apply(ledger, winner(), reached(url, PEOPLE, keys=range(PEOPLE)), tables=tables)  # type: ignore[arg-type]
     assert (len(account.values("ARM")) < PEOPLE) is is_kept_out
 

@@ -21,7 +21,6 @@ from tests.worlds.writing import (
     LATER,
     PEOPLE,
     PLACES,
-    TABLES,
     InMemoryAccount,
     PowerCut,
     apply,
@@ -33,6 +32,7 @@ from tests.worlds.writing import (
     roll_back,
     rollback_of,
     start,
+    tables_tonight,
 )
 
 BEFORE = dict.fromkeys(range(0, PEOPLE, 2), "9")
@@ -87,7 +87,7 @@ def test_a_rollback_that_was_cut_short_is_finished_and_kept_in_step_no_more(
     except PowerCut:
         assert ledger.record(hours().optimization_id).is_due
         with pytest.raises(NotApplicableError, match="not kept in step any more"):
-            keep_in_step(ledger, hours().optimization_id, account, TABLES, now=NOW)
+            keep_in_step(ledger, hours().optimization_id, account, tables_tonight(), now=NOW)
         done = resume_rollback(ledger, hours().optimization_id, account, now=NOW)
         assert done.reason == "Complaints rose."
     else:

@@ -15,7 +15,7 @@ from pipeline.schemas.vocabulary import RecordStatus as Status
 from tests.mailchimp.loopback import serve
 from tests.mailchimp.writable_account import AUTOMATION, WORKFLOW, WritableAccount, reached
 from tests.worlds.published import a_written_delay, nothing
-from tests.worlds.writing import TABLES, apply, approved, roll_back
+from tests.worlds.writing import apply, approved, roll_back, tables_tonight
 
 STOOD = {"amount": 1, "type": "day", "direction": "after", "action": "signup"}
 
@@ -43,7 +43,7 @@ def stands(account: WritableAccount) -> Any:
 def test_it_is_written_read_back_and_put_back(ledger: Ledger, made_up: tuple[WritableAccount, str]) -> None:
     account, url = made_up
     there, made = reached(url, 3), two_days()
-    told = plan(ledger, approved(ledger, made), there, TABLES)
+    told = plan(ledger, approved(ledger, made), there, tables_tonight())
     assert len(told.changes) == 1
     done = apply(ledger, made, there)  # type: ignore[arg-type]
     assert (done.status, done.details["writes"]) == (Status.APPLIED, {"written": 1})

@@ -19,7 +19,7 @@ from tests.acceptance.torture import Row
 from tests.acceptance.torture.stored_account import StoredAccount
 from tests.acceptance.torture.victims import Death, in_fork, run_and_kill, side_by_side
 from tests.optimizations.conftest import NOW, POLICY
-from tests.worlds.writing import FIRST_DAY, PEOPLE, PLACES, TABLES, approved, expected, hours
+from tests.worlds.writing import FIRST_DAY, PEOPLE, PLACES, approved, expected, hours, tables_tonight
 
 OLD_VALUE = "99"
 LONGEST_LIFE_SECONDS = 0.5
@@ -64,7 +64,7 @@ def _apply(folder: Path, death: Death) -> str:
     if ledger.record(subject).status is not Status.APPLIED:
         given: dict[str, Any] = {"standing": [hours()], "first_day": FIRST_DAY, "now": NOW}
         given |= {"approval_policy": POLICY}
-        applications.apply(ledger, subject, account, TABLES, checkpoint=passed, **given)
+        applications.apply(ledger, subject, account, tables_tonight(), checkpoint=passed, **given)
     return "applied"
 
 

@@ -28,7 +28,7 @@ from tests.mailchimp.faults import BODY_CAP, PERSON
 from tests.mailchimp.loopback import serve
 from tests.mailchimp.writable_account import AUTOMATION, EMAIL, WORKFLOW, Break, WritableAccount, reached
 from tests.optimizations.conftest import NOW, POLICY, proposal
-from tests.worlds.writing import TABLES, approved
+from tests.worlds.writing import approved, tables_tonight
 
 PEOPLE, PAGE_SIZE = 7, 3
 FIELD = "ARM"
@@ -117,7 +117,7 @@ def _meet(folder: Path, kind: str, place: str, times: float) -> Counter[str]:
 def _attempt(ledger: Ledger, made: Proposal, account: MailchimpAccount, stands: WritableAccount) -> Counter[str]:
     terms: dict[str, Any] = {"approval_policy": POLICY, "standing": [made], "first_day": NOW.date(), "now": NOW}
     try:
-        apply(ledger, made.optimization_id, account, TABLES, **terms)
+        apply(ledger, made.optimization_id, account, tables_tonight(), **terms)
     except DriptuneError as error:
         told = str(error)
         names_place = not isinstance(error, SourceError) or told.startswith(error.endpoint)
