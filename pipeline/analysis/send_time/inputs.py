@@ -11,9 +11,9 @@ COUNTS = ["sends", "human_opens", "human_clicks", "behaviour_events"]
 
 
 def activity_hours(subscriber_hours: pl.LazyFrame, *, as_of: date, days: int) -> pl.DataFrame:
-    """Counts of `reductions.subscriber_hours` by subscriber and local hour of the week, over the last `days` days."""
+    """Counts of `reductions.subscriber_hours` by local hour of the week, a row for each of the last `days` days."""
     recent = subscriber_hours.filter(is_recent(as_of, days))
-    return recent.group_by("subscriber_key", "local_hour_of_week").agg(pl.col(COUNTS).sum()).collect()
+    return recent.select("subscriber_key", "local_hour_of_week", *COUNTS).collect()
 
 
 def engaged_sends(messages: pl.LazyFrame, *, as_of: date, days: int) -> pl.DataFrame:

@@ -73,7 +73,7 @@ def analyse_send_times(
 
     Args:
         people: blocks of people, whose keys rise from block to block. Each is held only until it is counted. The first
-            frame has one row per `subscriber_key` and `local_hour_of_week` (0-167, Monday 00 = 0) with the counts
+            frame has rows of a `subscriber_key` and `local_hour_of_week` (0-167, Monday 00 = 0) with the counts
             `sends`, `human_clicks`, `human_opens` and `behaviour_events`, each at the local hour at which it happened.
             The second has one row per send: `subscriber_key`, `local_hour` (0-23, of sending), `is_engaged` (opened or
             clicked by a person) and `is_drawn` (the hour was drawn by lot; without the column, of none).

@@ -82,7 +82,7 @@ def test_the_delay_in_use_is_the_one_for_who_enters_tonight() -> None:
     assert found.rows() == [("w", "a", "b", 48)]
 
 
-def test_activity_is_summed_over_the_period_only() -> None:
+def test_activity_is_that_of_the_period_only() -> None:
     rows = pl.DataFrame(
         {
             "subscriber_key": [1, 1, 1],
@@ -92,7 +92,7 @@ def test_activity_is_summed_over_the_period_only() -> None:
         }
     )
     found = activity_hours(rows.lazy(), as_of=TONIGHT, days=7)
-    assert found.rows() == [(1, 9, 3, 3, 3, 3)]
+    assert found.rows() == [(1, 9, 1, 1, 1, 1), (1, 9, 2, 2, 2, 2)]
 
 
 def test_an_open_engages_only_where_machines_are_known() -> None:
