@@ -55,7 +55,8 @@ def day_of(instant: str) -> pl.Expr:
 def is_recent(as_of: date, days: int, day: str = "day") -> pl.Expr:
     """Whether a day number of a column is among the last `days` days up to and including tonight."""
     tonight = day_number(as_of)
-    return pl.col(day).is_between(tonight - days + 1, tonight)
+    # Two comparisons are pushed down into a warehouse's tables; `is_between` is not.
+    return (pl.col(day) > tonight - days) & (pl.col(day) <= tonight)
 
 
 def to_date(column: str) -> pl.Expr:

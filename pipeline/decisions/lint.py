@@ -20,21 +20,20 @@ Finding = tuple[LintFinding, str, LintSeverity, str]
 """Finding, subject, severity, description."""
 
 
-def rule_coverage(subscribers: pl.DataFrame, rules: Sequence[Rule], *, now: datetime, as_of_day: date) -> pl.DataFrame:
-    """How many subscribers each rule reaches.
+def rule_matches(subscribers: pl.DataFrame, rules: Sequence[Rule], *, now: datetime) -> pl.DataFrame:
+    """How many of some subscribers each rule reaches.
 
     Args:
         subscribers: one row per subscriber with the data that rules read.
         rules: the rules, with distinct ids.
         now: the moment from which `withinLast` counts back.
-        as_of_day: tonight.
 
     Returns:
-        Rows of `schemas.decisions.RuleCoverage`, in the order of the rules.
+        One row per rule, in their order: `rule_id`, `matches`, `error` and `subscribers`, the number of those asked.
     """
     compiled = [compile_rule(rule, subscribers.schema, now) for rule in rules]
     answers = evaluate_rules(subscribers, rules, now)
-    frame = pl.DataFrame(
+    return pl.DataFrame(
         {
             "rule_id": [rule.rule_id for rule in rules],
             "matches": [answers[rule.rule_id].sum() for rule in rules],
@@ -42,6 +41,23 @@ def rule_coverage(subscribers: pl.DataFrame, rules: Sequence[Rule], *, now: date
         },
         schema={"rule_id": pl.String, "matches": pl.Int64, "error": pl.String},
     ).with_columns(subscribers=pl.lit(subscribers.height, dtype=pl.Int64))
+
+
+def rule_coverage(matched: Sequence[pl.DataFrame], *, as_of_day: date) -> pl.DataFrame:
+    """How many subscribers each rule reaches.
+
+    Args:
+        matched: rows of `rule_matches` of each block of subscribers.
+        as_of_day: tonight.
+
+    Returns:
+        Rows of `schemas.decisions.RuleCoverage`, in the order of the rules.
+    """
+    frame = (
+        pl.concat(matched)
+        .group_by("rule_id", maintain_order=True)
+        .agg(pl.col("matches", "subscribers").sum(), pl.col("error").first())
+    )
     asked = pl.col("subscribers") > 0
     return frame.with_columns(
         *rate_with_interval("match_rate", "matches", "subscribers"),

@@ -29,7 +29,7 @@ _HASH = "^[0-9a-f]{16}$"
 """What names the exploring policy in `model_version`."""
 
 
-def waiting_before(step_entries: pl.DataFrame, step_key: int, *, as_of: date) -> pl.DataFrame:
+def waiting_before(step_entries: pl.LazyFrame, step_key: int, *, as_of: date) -> pl.DataFrame:
     """The subscribers who are in a step tonight, or on the way to it.
 
     Args:
@@ -41,7 +41,8 @@ def waiting_before(step_entries: pl.DataFrame, step_key: int, *, as_of: date) ->
         `subscriber_key`, each once.
     """
     near = (pl.col("step_key") == step_key) | (pl.col("to_step_key") == step_key)
-    return step_entries.filter(near & (pl.col("outcome_us") >= end_of_day_us(as_of))).select("subscriber_key").unique()
+    waiting = step_entries.filter(near & (pl.col("outcome_us") >= end_of_day_us(as_of)))
+    return waiting.select(pl.col("subscriber_key").unique()).collect()
 
 
 def logged_decisions(

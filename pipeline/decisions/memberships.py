@@ -11,7 +11,7 @@ import polars as pl
 from pipeline.common.time import DAY_US, HOUR_US, day_number, end_of_day_us
 
 
-def stays(step_entries: pl.DataFrame, workflows: pl.DataFrame, *, as_of: date, days: int) -> pl.DataFrame:
+def stays(step_entries: pl.LazyFrame, workflows: pl.DataFrame, *, as_of: date, days: int) -> pl.DataFrame:
     """Stays that reach into the last `days` days. Entries into steps that follow each other are one stay.
 
     Args:
@@ -28,8 +28,12 @@ def stays(step_entries: pl.DataFrame, workflows: pl.DataFrame, *, as_of: date, d
     person = ["subscriber_key", "workflow_key"]
     latest_end = pl.col("outcome_us").cum_max().shift(1).over(person)
     goes_on = (pl.col("entered_us") <= latest_end).fill_null(False)
+    known = step_entries.filter(pl.col("day") <= day_number(as_of)).select(*person, "entered_us", "outcome_us")
+    reaching = known.filter(pl.col("outcome_us") >= end_us - days * DAY_US).select(person).unique()
     return (
-        step_entries.filter(pl.col("day") <= day_number(as_of))
+        # Most people are in no workflow any more, and the streaming engine does not hold their entries.
+        known.join(reaching, on=person, how="semi")
+        .collect(engine="streaming")
         .sort(*person, "entered_us", "outcome_us")
         .with_columns(stay=(~goes_on).cum_sum())
         .group_by(*person, "stay")

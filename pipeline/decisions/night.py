@@ -4,21 +4,22 @@ How a single choice is made is in `selection`. Definitions and the lake are read
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import polars as pl
-from pandera.typing.polars import DataFrame
+from pandera.typing.polars import DataFrame, LazyFrame
 
 from pipeline.analysis.experiments import exposures
 from pipeline.analysis.statistics.policy_values import policy_values
-from pipeline.common.mailable import only_mailable
+from pipeline.common.people import blocks_of_people
 from pipeline.common.sticky_hash import is_held_out
 from pipeline.common.time import DAY_US, day_number, numbered_day
 from pipeline.common.written import standing
 from pipeline.decisions.learning import PolicyModel, fit_policy
-from pipeline.decisions.lint import lint_decision_points, rule_coverage
+from pipeline.decisions.lint import lint_decision_points, rule_coverage, rule_matches
 from pipeline.decisions.log import (
     empty_log,
     learning_log,
@@ -42,7 +43,7 @@ from pipeline.schemas.decisions import (
     PolicyChoices,
     RuleCoverage,
 )
-from pipeline.schemas.lake import Decisions, PolicyModels
+from pipeline.schemas.lake import MAILABLE, Decisions, PolicyModels
 from pipeline.schemas.vocabulary import ProposalKind, RecordStatus
 
 OF_POINTS = [str(ProposalKind.PATH_POLICY), str(ProposalKind.CONTENT_POLICY)]
@@ -52,18 +53,26 @@ _WROTE = [*_STANDS, *(str(one) for one in (RecordStatus.APPLYING, RecordStatus.R
 _COMES = [str(status) for status in (RecordStatus.PENDING, RecordStatus.APPROVED, RecordStatus.APPLYING)]
 
 
+_OF_PEOPLE = ("subscribers", "messages", "conversions", "subscriber_hours", "step_entries")
+
+
 @dataclass(frozen=True)
 class Facts:
     """The core facts and reductions that decisions are made from."""
 
-    subscribers: DataFrame[core.CoreSubscribers]
-    messages: DataFrame[core.CoreMessages]
-    conversions: DataFrame[core.CoreConversions]
-    subscriber_hours: DataFrame[reductions.SubscriberHours]
-    step_entries: DataFrame[core.CoreStepEntries]
+    subscribers: LazyFrame[core.CoreSubscribers]
+    messages: LazyFrame[core.CoreMessages]
+    conversions: LazyFrame[core.CoreConversions]
+    subscriber_hours: LazyFrame[reductions.SubscriberHours]
+    step_entries: LazyFrame[core.CoreStepEntries]
     workflows: DataFrame[core.CoreWorkflows]
     steps: DataFrame[core.CoreSteps]
     edges: DataFrame[core.CoreEdges]
+
+    def of(self, people: pl.Expr) -> "Facts":
+        """The facts about some people."""
+        some: dict[str, Any] = {name: getattr(self, name).filter(people) for name in _OF_PEOPLE}
+        return replace(self, **some)
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,6 @@ class DecisionNight:
 
     Attributes:
         definitions: what the user's files say.
-        profiles: one row per subscriber who can be mailed, from `profile.subscriber_profiles`.
         learnt: for each decision point, its rows of `log.learning_log`.
         models: for each decision point that learns, tonight's policy.
         delivered: what the ledger says.
@@ -140,7 +148,6 @@ class DecisionNight:
     """
 
     definitions: DecisionDefinitions
-    profiles: pl.DataFrame
     learnt: dict[str, pl.DataFrame]
     models: dict[str, PolicyModel]
     delivered: Delivered
@@ -163,7 +170,7 @@ def decision_night(
     as_of: date,
     window_days: int,
 ) -> DecisionNight:
-    """Profiles and policies of a night.
+    """Policies of a night.
 
     Args:
         definitions: what the user's files say.
@@ -173,8 +180,6 @@ def decision_night(
         as_of: tonight.
         window_days: days after the message in which the goal of the workflow counts.
     """
-    mailable = replace(facts, subscribers=DataFrame(only_mailable(facts.subscribers, facts.subscribers)))
-    profiles = profiles_of(mailable, merge_field_names(facts.subscribers["merge_fields"]), as_of=as_of)
     learnt, models = {}, {}
     for one in (*definitions.paths, *definitions.content):
         name = one.point.decision_point_id
@@ -184,12 +189,19 @@ def decision_night(
         learnt[name] = learning_log(served, as_of=as_of, window_days=window_days)
         if one.mode != "rules" or LEARNT in delivered.policies(name):
             models[name] = fit_policy(learnt[name], arms=[arm.arm for arm in one.point.arms], features=FEATURES)
-    return DecisionNight(definitions, profiles, learnt, models, delivered, moment_of(as_of), as_of, window_days)
+    return DecisionNight(definitions, learnt, models, delivered, moment_of(as_of), as_of, window_days)
 
 
 def moment_of(as_of: date) -> datetime:
     """The moment from which the rules of a night count back: its end."""
     return datetime.combine(as_of + timedelta(days=1), datetime.min.time())
+
+
+def profiles_in_blocks(facts: Facts, *, as_of: date) -> Iterator[pl.DataFrame]:
+    """The profiles of everybody who can be mailed, a block of people at a time."""
+    merge_fields = merge_field_names(facts.subscribers)
+    for people in blocks_of_people(facts.subscribers):
+        yield profiles_of(facts.of(people), merge_fields, as_of=as_of).filter(pl.col("status").is_in(MAILABLE))
 
 
 def profiles_of(facts: Facts, merge_fields: list[str], *, as_of: date) -> pl.DataFrame:
@@ -202,7 +214,7 @@ def profiles_of(facts: Facts, merge_fields: list[str], *, as_of: date) -> pl.Dat
     """
     flows = facts.workflows.filter(pl.col("kind") != "campaign").sort("workflow_id")["workflow_id"]
     return subscriber_profiles(
-        facts.subscribers,
+        facts.subscribers.collect(),
         facts.messages,
         facts.conversions,
         facts.subscriber_hours,
@@ -232,36 +244,40 @@ def _outcomes(
     )
 
 
-def decided(night: DecisionNight, definitions: tuple[DecisionDefinition, ...]) -> pl.DataFrame:
-    """The arm of every subscriber who can be mailed, at each of these decision points."""
-    rows = [_decide(night, one, night.profiles) for one in definitions]
+def decided(night: DecisionNight, definitions: tuple[DecisionDefinition, ...], profiles: pl.DataFrame) -> pl.DataFrame:
+    """The arm of every subscriber of these profiles, at each of these decision points."""
+    rows = [_decide(night, one, profiles) for one in definitions]
     return pl.concat(rows) if rows else empty(PathDecisions)
 
 
-def path_decisions(night: DecisionNight) -> pl.DataFrame:
-    """`marts.path_decisions`."""
-    return conform(decided(night, night.definitions.paths), PathDecisions)
+def path_decisions(night: DecisionNight, profiles: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `marts.path_decisions` about the subscribers of these profiles."""
+    return conform(decided(night, night.definitions.paths, profiles), PathDecisions)
 
 
-def content_decisions(night: DecisionNight) -> pl.DataFrame:
-    """`marts.content_decisions`."""
-    return conform(decided(night, night.definitions.content), ContentDecisions)
+def content_decisions(night: DecisionNight, profiles: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `marts.content_decisions` about the subscribers of these profiles."""
+    return conform(decided(night, night.definitions.content, profiles), ContentDecisions)
 
 
-def coverage(night: DecisionNight) -> pl.DataFrame:
-    """`marts.rule_coverage`."""
-    found = rule_coverage(night.profiles, night.definitions.rules, now=night.now, as_of_day=night.as_of)
-    return conform(found, RuleCoverage)
+def matches(night: DecisionNight, profiles: pl.DataFrame) -> pl.DataFrame:
+    """How many subscribers of these profiles each rule reaches."""
+    return rule_matches(profiles, night.definitions.rules, now=night.now)
 
 
-def lint(night: DecisionNight, facts: Facts) -> pl.DataFrame:
-    """`marts.decision_lint`."""
+def coverage(night: DecisionNight, matched: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """`marts.rule_coverage`, from the `matches` of all blocks of subscribers."""
+    return conform(rule_coverage(matched, as_of_day=night.as_of), RuleCoverage)
+
+
+def lint(night: DecisionNight, facts: Facts, coverage: pl.DataFrame) -> pl.DataFrame:
+    """`marts.decision_lint`, from rows of `coverage`."""
     names = dict(facts.steps.select("step_key", "step_id").rows())
     found = lint_decision_points(
         [one.point for one in night.points],
         steps=facts.steps.filter(pl.col("status") != "deleted")["step_id"].to_list(),
         edges=[(names[a], names[b]) for a, b in facts.edges.select("from_step_key", "to_step_key").unique().rows()],
-        coverage=coverage(night),
+        coverage=coverage,
         as_of_day=night.as_of,
     )
     return conform(found, DecisionLint)
@@ -301,25 +317,26 @@ def values(night: DecisionNight) -> pl.DataFrame:
     return policy_values(pl.concat([empty_log(), *logs]), as_of_day=night.as_of)
 
 
-def policy_choices(night: DecisionNight, values: pl.DataFrame) -> pl.DataFrame:
-    """`marts.policy_choices`: what the policies choose that surely gain tonight, or that a record of the ledger names.
+def policy_choices(night: DecisionNight, values: pl.DataFrame, profiles: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `marts.policy_choices`: what those policies choose that surely gain, or that the ledger names.
 
     Args:
         night: tonight.
         values: rows of `policy_values`.
+        profiles: the subscribers to choose for.
     """
     better: Mapping[str, str] = dict(better_policies(values).select("decision_point_id", "policy").rows())
     rows = [empty(PolicyChoices)]
     for one in night.points:
         name = one.point.decision_point_id
         for policy in sorted({*night.delivered.policies(name), *([better[name]] if name in better else [])}):
-            chosen = _chosen(night, one, night.profiles, policy).with_columns(policy=pl.lit(policy))
+            chosen = _chosen(night, one, profiles, policy).with_columns(policy=pl.lit(policy))
             rows.append(chosen.select(rows[0].columns))
     return conform(pl.concat(rows), PolicyChoices)
 
 
-def log_rows(night: DecisionNight, facts: Facts) -> pl.DataFrame:
-    """Tonight's rows for `lake.decisions`: decisions about subscribers who are about to pass the decision point."""
+def log_rows(night: DecisionNight, facts: Facts, profiles: pl.DataFrame) -> pl.DataFrame:
+    """Tonight's rows for `lake.decisions`: about those of the subscribers who are about to pass the decision point."""
     step_keys = {
         (flow, step): key for flow, step, key in facts.steps.select("workflow_id", "step_id", "step_key").rows()
     }
@@ -329,9 +346,9 @@ def log_rows(night: DecisionNight, facts: Facts) -> pl.DataFrame:
         if key is None:
             continue
         waiting = waiting_before(facts.step_entries, key, as_of=night.as_of)
-        profiles = night.profiles.join(waiting, on="subscriber_key", how="semi", maintain_order="left")
-        chosen = _decide(night, one, profiles)
-        logged = logged_decisions(chosen, profiles, one.point, now=night.now, as_of=night.as_of)
+        concerned = profiles.join(waiting, on="subscriber_key", how="semi", maintain_order="left")
+        chosen = _decide(night, one, concerned)
+        logged = logged_decisions(chosen, concerned, one.point, now=night.now, as_of=night.as_of)
         rows.append(logged.select(rows[0].columns))
     return pl.concat(rows)
 

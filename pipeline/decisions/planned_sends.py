@@ -8,10 +8,10 @@ from pipeline.common.time import HOUR_US, end_of_day_us
 
 
 def planned_sends(
-    step_entries: pl.DataFrame,
+    step_entries: pl.LazyFrame,
     steps: pl.DataFrame,
     edges: pl.DataFrame,
-    subscribers: pl.DataFrame,
+    subscribers: pl.LazyFrame,
     zone_offsets: pl.DataFrame,
     *,
     as_of: date,
@@ -40,11 +40,12 @@ def planned_sends(
     due = (
         step_entries.filter((pl.col("entry_source") != "queue") & (pl.col("outcome_us") >= end_us))
         .filter(pl.col("entered_us") < end_us)
+        .collect()
         .join(planned, on=transition, how="left")
         .with_columns(planned_us=pl.max_horizontal(pl.col("entered_us") + hours * HOUR_US, pl.lit(end_us)))
         .select("subscriber_key", "planned_us", step_key="to_step_key")
         .join(mailing.select("step_key", "workflow_id", "step_id"), on="step_key")
-        .join(subscribers.select("subscriber_key", "zone"), on="subscriber_key")
+        .join(subscribers.select("subscriber_key", "zone").collect(), on="subscriber_key")
     )
     local = with_offsets(due, zone_offsets, "planned_us")
     return (

@@ -50,9 +50,9 @@ FEATURES = (
 
 def subscriber_profiles(
     subscribers: pl.DataFrame,
-    messages: pl.DataFrame,
-    conversions: pl.DataFrame,
-    subscriber_hours: pl.DataFrame,
+    messages: pl.LazyFrame,
+    conversions: pl.LazyFrame,
+    subscriber_hours: pl.LazyFrame,
     stays: pl.DataFrame,
     *,
     merge_fields: list[str],
@@ -116,7 +116,7 @@ def subscriber_profiles(
         pl.col("country_code").alias("country"),
         _merge_fields(subscribers["merge_fields"], merge_fields),
     )
-    for part in (mail, orders, behaviour, inside):
+    for part in (mail.collect(), orders.collect(), behaviour.collect(), inside):
         frame = frame.join(part, on="subscriber_key", how="left")
     counts = ("sends_90d", "human_opens_90d", "human_clicks_90d", "purchases", "behaviour_events_90d")
     return (
@@ -170,9 +170,10 @@ def _instant(name: str) -> pl.Expr:
     return pl.col(name).cast(pl.Datetime("us"))
 
 
-def merge_field_names(texts: pl.Series) -> list[str]:
-    """Names of the merge fields that some members have, given each member's as a JSON object."""
-    return sorted({name for text in texts.drop_nulls().unique().head(MERGE_ROWS) for name in json.loads(text)})
+def merge_field_names(subscribers: pl.LazyFrame) -> list[str]:
+    """Names of the merge fields that some members have, from `core.subscribers`."""
+    texts = subscribers.select(pl.col("merge_fields").drop_nulls()).unique().head(MERGE_ROWS).collect()
+    return sorted({name for text in texts["merge_fields"] for name in json.loads(text)})
 
 
 def profile_schema(merge_fields: Sequence[str], workflow_ids: Sequence[str]) -> pl.Schema:

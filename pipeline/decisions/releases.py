@@ -65,12 +65,12 @@ def released_steps(starts: Sequence[FlowStart], steps: pl.DataFrame) -> pl.DataF
 
 
 def waiting(
-    entries: pl.DataFrame, messages: pl.DataFrame, released: pl.DataFrame, stands: pl.DataFrame
+    entries: pl.LazyFrame, messages: pl.LazyFrame, released: pl.DataFrame, stands: pl.DataFrame
 ) -> pl.DataFrame:
     """Who came into a flow, by the user's events or to the step before the e-mail, and has not got the e-mail.
 
     Args:
-        entries: `core.step_entries` of people who can be mailed.
+        entries: `core.step_entries`.
         messages: `core.messages`.
         released: rows of `released_steps`.
         stands: the values that stand in the account tonight, as rows of `core.written_values`.
@@ -84,7 +84,9 @@ def waiting(
     is_open = (pl.col("outcome") == "timeout") | (
         (pl.col("outcome") == "completed") & (pl.col("outcome_us") == pl.col("entered_us"))
     )
-    known = entries.filter(is_open & (pl.col("entry_source") == "event"))
+    known = entries.filter(is_open & (pl.col("entry_source") == "event")).collect()
+    mailed = messages.filter(pl.col("step_key").is_in(released["step_key"].implode()))
+    mailed_keys = mailed.select("step_key", "subscriber_key").collect()
     place = released.select("step_key", "workflow_id", "step_id", "position", "first_wait_hours", "wait_field")
     own_waits = stands.select(
         "subscriber_key",
@@ -105,7 +107,7 @@ def waiting(
     # A wait that was written after it would have been over is over when it was written, and nobody is late by it.
     over_us = pl.max_horizontal(pl.col("entered_us") + pl.coalesce("own_hours", "hours") * HOUR_US, "told_us")
     return (
-        newest.join(messages, on=["step_key", "subscriber_key"], how="anti")
+        newest.join(mailed_keys, on=["step_key", "subscriber_key"], how="anti")
         .join(own_waits, on=["wait_field", "subscriber_key"], how="left", maintain_order="left")
         .select("subscriber_key", "workflow_id", "step_id", planned_us=over_us)
     )
@@ -115,7 +117,7 @@ def release_plan(
     people: pl.DataFrame,
     hours: pl.DataFrame,
     limits: pl.DataFrame,
-    subscribers: pl.DataFrame,
+    subscribers: pl.LazyFrame,
     zone_offsets: pl.DataFrame,
     conflicts: pl.DataFrame,
     over_cap: pl.DataFrame,
@@ -149,7 +151,7 @@ def release_plan(
     own = hours.filter(pl.col("fallback_level") == "subscriber")
     yielding = conflicts.filter(pl.col("resolution") != "allow").select("subscriber_key", "workflow_id").unique()
     rows = (
-        people.join(subscribers.select("subscriber_key", "zone"), on="subscriber_key")
+        people.join(subscribers.select("subscriber_key", "zone").collect(), on="subscriber_key")
         .join(own.select("subscriber_key", best="recommended_local_hour"), on="subscriber_key", how="left")
         .join(limits, on=["workflow_id", "step_id"], how="left")
         .join(yielding.with_columns(yields=True), on=["subscriber_key", "workflow_id"], how="left")

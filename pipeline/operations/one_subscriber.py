@@ -122,9 +122,10 @@ class LastNight:
         """The subscriber of a key; none if there is none."""
         names = (*_FACTS.values(), *_DECIDED)
         *facts, paths, content = read_tables(self._working_file, names, subscriber_key)
-        known: dict[str, Any] = dict(zip(_FACTS, facts, strict=True)) | self._dimensions
-        if known["subscribers"].is_empty():
+        of_person = dict(zip(_FACTS, facts, strict=True))
+        if of_person["subscribers"].is_empty():
             return None
+        known: dict[str, Any] = {name: rows.lazy() for name, rows in of_person.items()} | self._dimensions
         profile = profiles_of(Facts(**known), self._merge_fields, as_of=self.as_of)
         return Person(subscriber_key, profile, pl.concat([paths, content]))
 
@@ -179,7 +180,7 @@ class LastNight:
 
     @cached_property
     def _merge_fields(self) -> list[str]:
-        return merge_field_names(read_column(self._working_file, "core.subscribers", "merge_fields"))
+        return merge_field_names(read_column(self._working_file, "core.subscribers", "merge_fields").to_frame().lazy())
 
     @cached_property
     def _models(self) -> dict[tuple[str, str], PolicyModel]:

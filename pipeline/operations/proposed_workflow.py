@@ -47,7 +47,7 @@ def check_workflow(settings: Settings, workflow: str) -> Iterator[str]:
     """
     facts = _read(settings)
     flow = _find(settings, workflow)
-    past = stays(facts.step_entries, facts.workflows, as_of=facts.as_of, days=REPLAY_DAYS)
+    past = stays(facts.step_entries.lazy(), facts.workflows, as_of=facts.as_of, days=REPLAY_DAYS)
     mailed = facts.messages.select("subscriber_key", day=pl.col("day").cast(pl.Int32).cast(pl.Date))
     added = mailed.clear()
     if flow.id not in past["workflow_id"]:
@@ -72,7 +72,7 @@ def check_for_subscriber(settings: Settings, workflow: str, subscriber_key: int)
     """
     facts = _read(settings)
     flow = _find(settings, workflow)
-    inside = stays(facts.step_entries, facts.workflows, as_of=facts.as_of, days=0)
+    inside = stays(facts.step_entries.lazy(), facts.workflows, as_of=facts.as_of, days=0)
     active = inside.filter((pl.col("subscriber_key") == subscriber_key) & pl.col("exited_day").is_null())
     names = active["workflow_id"].unique().sort().to_list()
     yield f"In {facts.as_of}'s night the subscriber is in {', '.join(names) or 'no workflow'}."

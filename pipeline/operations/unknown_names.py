@@ -191,7 +191,7 @@ def _unknown_in_mutes(settings: Settings, workflows: set[str], steps: set[tuple[
 
 
 def _unknown_in_rules(settings: Settings, workflows: list[str]) -> Iterator[str]:
-    merge_fields = merge_field_names(Lake(settings.lake_dir).scan(Members).select("merge_fields").collect().to_series())
+    merge_fields = merge_field_names(Lake(settings.lake_dir).scan(Members))
     schema = profile_schema(merge_fields, workflows)
     for rule in load_decisions(settings.definitions).rules:
         if error := compile_rule(rule, schema, datetime.now(UTC)).error:

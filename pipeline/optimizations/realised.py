@@ -168,7 +168,7 @@ def _messages(record: Record, facts: Facts, *, first: date, last: date) -> pl.Da
     proposal = record.proposal
     assert proposal.measure is not None
     steps = proposal.measure.step_ids or ((proposal.step_id,) if proposal.step_id else ())
-    signup = facts.subscribers.select("subscriber_key", signup_day=day_of("signup_us"))
+    signup = facts.subscribers.select("subscriber_key", signup_day=day_of("signup_us")).collect()
     was_reached = pl.col("signup_day") <= pl.col("day") - DAYS_UNTIL_REACHED
     return (
         messages_of(facts, proposal.workflow_id, steps, first=first, last=last)

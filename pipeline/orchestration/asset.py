@@ -43,7 +43,7 @@ Group = Literal[
 """The groups of the graph, in the order in which data flows through them."""
 
 Metadata: TypeAlias = Mapping[str, Any]
-Summary: TypeAlias = Callable[[pl.DataFrame], Metadata]
+Summary: TypeAlias = Callable[[Any], Metadata]
 
 OWNERS = ["team:lifecycle-data"]
 # A table is only late in the morning after one failed nightly. After two, a person is needed.
@@ -89,14 +89,16 @@ def asset(
 
     The function is given what its parameters are annotated with:
 
-    - `DataFrame[model]`, `Latest[model]` or `Scan[model]`: a table, which becomes a dependency of the assets. The first
-      is a table of the warehouse, the others are tables of the lake.
+    - `DataFrame[model]`, `LazyFrame[model]`, `Latest[model]` or `Scan[model]`: a table, which becomes a dependency of
+      the assets. The first two are tables of the warehouse, the others are tables of the lake. A table that grows with
+      people or messages is taken lazily, so that only the rows and columns are read that the function asks for.
     - A dataclass whose fields are annotated so, and hence several tables.
     - `Night`, a resource (`Lake`, `Ledger`, `MailchimpClient`, `SubscriberKeys`, `Warehouse`), or Dagster's context.
 
     The function returns a frame, or for several models a frame for each in their order. A table of the warehouse is
     replaced by the frame. To a table of the lake the frame is appended, without the rows that the table holds already.
-    A function that writes its tables itself returns metadata in place of frames.
+    A function that writes its tables itself returns metadata in place of frames. One that has put a table of the
+    warehouse together from blocks of rows (`Warehouse.replacing`) returns the table's `Warehouse.scan`.
 
     Args:
         models: the tables that one call of the function makes.
@@ -105,7 +107,7 @@ def asset(
         kinds: the marks that the assets have in the UI.
         after: assets that must be made before, although the function takes none of their rows.
         summary: tells three to six numbers about the rows to show beside the run, and perhaps a chart. For several
-            models it is a tuple of such functions in their order.
+            models it is a tuple of such functions in their order. It gets what the function returned for the table.
         retry_policy: when and how often a failing step is tried again.
 
     Raises:
@@ -128,7 +130,7 @@ def asset(
         )
         def made(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
             results = function(**{taken: _given(hint, context) for taken, hint in hints.items()})
-            each = [results] if isinstance(results, (pl.DataFrame, Mapping)) else results
+            each = [results] if isinstance(results, (pl.DataFrame, pl.LazyFrame, Mapping)) else results
             for model, result, summarise in zip(models, each, summaries, strict=True):
                 yield _kept(model, result, summarise, context)
 
@@ -203,7 +205,7 @@ def _tables(hint: Any) -> set[type[Table]]:
     if is_dataclass(hint):
         return {model for field in get_type_hints(hint).values() for model in _tables(field)}
     for model in get_args(hint):
-        if get_origin(hint) in ((Latest, Scan) if identity(model).schema == "lake" else (DataFrame,)):
+        if get_origin(hint) in ((Latest, Scan) if identity(model).schema == "lake" else (DataFrame, LazyFrame)):
             return {model}
     raise TypeError(f"{hint} is nothing that an asset is given. The docstring of `asset` says what is.")
 
@@ -222,22 +224,32 @@ def _given(hint: Any, context: dg.AssetExecutionContext) -> Any:
     form, [model] = get_origin(hint), get_args(hint)
     if form is Scan:
         return resources.lake.scan(model)
-    return resources.lake.latest(model).collect() if form is Latest else resources.warehouse.read(model)
+    if form is Latest:
+        return resources.lake.latest(model).collect()
+    return resources.warehouse.scan(model) if form is LazyFrame else resources.warehouse.read(model)
 
 
 def _kept(
-    model: type[Table], result: pl.DataFrame | Metadata, summarise: Summary, context: dg.AssetExecutionContext
+    model: type[Table],
+    result: pl.DataFrame | pl.LazyFrame | Metadata,
+    summarise: Summary,
+    context: dg.AssetExecutionContext,
 ) -> dg.MaterializeResult[Any]:
     """Keep the rows where the model's table is, and tell what the UI shows of them."""
     key, as_of, resources = asset_key(model), _given(Night, context).as_of, context.resources
-    if not isinstance(result, pl.DataFrame):
+    if isinstance(result, Mapping):
         return dg.MaterializeResult(key, metadata=result)
-    if identity(model).schema == "lake":
+    rows = result.lazy()
+    if isinstance(result, pl.LazyFrame):
+        count = rows.select(pl.len()).collect().item()
+    elif identity(model).schema == "lake":
         return dg.MaterializeResult(key, metadata={"new_rows": resources.lake.append(model, result, as_of)})
+    else:
+        count = resources.warehouse.replace(model, result)
     metadata = {
         "as_of_day": as_of.isoformat(),
-        "dagster/row_count": resources.warehouse.replace(model, result),
-        "rows": preview(result),
+        "dagster/row_count": count,
+        "rows": preview(rows.head(PREVIEW_ROWS).collect()),
         **summarise(result),
     }
-    return dg.MaterializeResult(key, metadata=metadata, check_results=list(check_results(model, key, result)))
+    return dg.MaterializeResult(key, metadata=metadata, check_results=list(check_results(model, key, rows)))

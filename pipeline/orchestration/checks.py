@@ -26,7 +26,7 @@ def check_specs(model: type[Table], asset_key: dg.AssetKey) -> list[dg.AssetChec
     return [dg.AssetCheckSpec(name, asset=asset_key, blocking=True, description=text) for name, text in texts.items()]
 
 
-def check_results(model: type[Table], asset_key: dg.AssetKey, frame: pl.DataFrame) -> Iterator[dg.AssetCheckResult]:
+def check_results(model: type[Table], asset_key: dg.AssetKey, frame: pl.LazyFrame) -> Iterator[dg.AssetCheckResult]:
     """The result of every check of `check_specs` on the rows of a table."""
     for check in check_specs(model, asset_key):
         failing = _repeated(model, frame) if check.name == KEY_CHECK else _out_of_bounds(model, frame)
@@ -34,15 +34,16 @@ def check_results(model: type[Table], asset_key: dg.AssetKey, frame: pl.DataFram
         yield _Result(check_name=check.name, asset_key=asset_key, passed=not failing, metadata=metadata)
 
 
-def _repeated(model: type[Table], frame: pl.DataFrame) -> int:
-    return frame.height - frame.unique(identity(model).natural_key).height
+def _repeated(model: type[Table], frame: pl.LazyFrame) -> int:
+    keys = frame.select(identity(model).natural_key).collect()
+    return keys.height - keys.unique().height
 
 
-def _out_of_bounds(model: type[Table], frame: pl.DataFrame) -> int:
+def _out_of_bounds(model: type[Table], frame: pl.LazyFrame) -> int:
     outside = [
         (pl.col(rate) < pl.col(f"{rate}_low")) | (pl.col(rate) > pl.col(f"{rate}_high")) for rate in _rates(model)
     ]
-    return frame.filter(pl.any_horizontal(outside)).height
+    return int(frame.select(pl.any_horizontal(outside).sum()).collect().item())
 
 
 def _rates(model: type[Table]) -> list[str]:

@@ -3,7 +3,7 @@ from datetime import date, datetime
 import polars as pl
 import pytest
 
-from pipeline.decisions.lint import lint_decision_points, rule_coverage
+from pipeline.decisions.lint import lint_decision_points, rule_coverage, rule_matches
 from pipeline.decisions.rule_definitions import parse_rule
 from pipeline.decisions.selection import Arm, DecisionPoint
 from pipeline.schemas.decisions import DecisionLint, RuleCoverage
@@ -20,7 +20,7 @@ RULES = [PRO, TWIN, DEAD, BROKEN, EVERYBODY, MISSPELT]
 
 
 def coverage(people: pl.DataFrame = PEOPLE) -> pl.DataFrame:
-    return RuleCoverage.validate(rule_coverage(people, RULES, now=NOW, as_of_day=NIGHT))
+    return RuleCoverage.validate(rule_coverage([rule_matches(people, RULES, now=NOW)], as_of_day=NIGHT))
 
 
 def findings(*arms: Arm, default: str | None = None, step: str | None = "branch") -> set[tuple[str, str]]:

@@ -212,6 +212,6 @@ def test_those_before_a_step_are_in_it_or_on_their_way(rows: list[tuple[int, int
     end_us = end_of_day_us(NIGHT)
     columns = dict.fromkeys(("subscriber_key", "step_key", "to_step_key", "hours"), pl.Int64)
     entries = pl.DataFrame(rows, schema=columns, orient="row").with_columns(outcome_us=end_us + pl.col("hours"))
-    found = waiting_before(entries, 2, as_of=NIGHT)
+    found = waiting_before(entries.lazy(), 2, as_of=NIGHT)
     assert set(found["subscriber_key"]) == {row[0] for row in rows if 2 in row[1:3] and row[3] >= 0}
     assert found["subscriber_key"].is_unique().all()

@@ -30,7 +30,7 @@ def entries(*spans: tuple[int, int, int, int]) -> pl.DataFrame:
 
 
 def test_entries_that_follow_on_each_other_are_one_stay() -> None:
-    found = stays(entries((1, 1, 100, 52), (1, 1, 52, 30), (1, 2, 40, 39)), WORKFLOWS, as_of=TONIGHT, days=30)
+    found = stays(entries((1, 1, 100, 52), (1, 1, 52, 30), (1, 2, 40, 39)).lazy(), WORKFLOWS, as_of=TONIGHT, days=30)
     assert found.select("workflow_id", "entered_day", "exited_day").rows() == [
         ("cart", date(2026, 6, 28), date(2026, 6, 28)),
         ("welcome", date(2026, 6, 25), date(2026, 6, 28)),
@@ -38,12 +38,12 @@ def test_entries_that_follow_on_each_other_are_one_stay() -> None:
 
 
 def test_a_gap_makes_two_stays_and_an_open_end_is_tonight() -> None:
-    found = stays(entries((1, 1, 200, 150), (1, 1, 100, -24)), WORKFLOWS, as_of=TONIGHT, days=30)
+    found = stays(entries((1, 1, 200, 150), (1, 1, 100, -24)).lazy(), WORKFLOWS, as_of=TONIGHT, days=30)
     assert found["exited_day"].to_list() == [date(2026, 6, 23), None]
 
 
 def test_a_stay_keeps_its_first_day_however_short_the_look_back() -> None:
-    found = stays(entries((1, 1, 24 * 50, 24 * 20), (1, 1, 24 * 20, -1)), WORKFLOWS, as_of=TONIGHT, days=0)
+    found = stays(entries((1, 1, 24 * 50, 24 * 20), (1, 1, 24 * 20, -1)).lazy(), WORKFLOWS, as_of=TONIGHT, days=0)
     assert found["entered_day"].to_list() == [date(2026, 5, 11)]
 
 
@@ -52,7 +52,7 @@ def test_a_stay_keeps_its_first_day_however_short_the_look_back() -> None:
 )
 def test_stays_of_a_subscriber_in_a_workflow_never_overlap(spans: list[tuple[int, int, int, int]]) -> None:
     known = entries(*((person, workflow, max(a, b), min(a, b)) for person, workflow, a, b in spans))
-    found = stays(known, WORKFLOWS, as_of=TONIGHT, days=60)
+    found = stays(known.lazy(), WORKFLOWS, as_of=TONIGHT, days=60)
     person = ["subscriber_key", "workflow_id"]
     ordered = found.sort(*person, "entered_day", "exited_day", nulls_last=True)
     earlier = ordered.with_columns(

@@ -37,7 +37,7 @@ def entry(person: int, hours_ago: float, *, to: int = 2, assigned: int | None = 
 
 def planned(*entries: dict) -> list[tuple]:
     frame = pl.DataFrame(list(entries), schema_overrides={"assigned_delay_hours": pl.Int64})
-    found = planned_sends(frame, STEPS, EDGES, PEOPLE, OFFSETS, as_of=TONIGHT)
+    found = planned_sends(frame.lazy(), STEPS, EDGES, PEOPLE.lazy(), OFFSETS, as_of=TONIGHT)
     return found.select("subscriber_key", "step_id", "planned_at", "local_day").rows()
 
 

@@ -187,7 +187,9 @@ def test_a_test_changed_after_its_start_is_refused_with_the_difference(
     (tmp_path / "experiments.yaml").write_text(changed, encoding="utf-8")
     with duckdb.connect(str(settings.working_file), read_only=True) as connection:
         names = ("steps", "workflows", "messages", "conversions", "subscribers")
-        facts = Facts(**{name: connection.sql(f"SELECT * FROM core.{name}").pl() for name in names})
+        tables = {name: connection.sql(f"SELECT * FROM core.{name}").pl() for name in names}
+    growing = {name: tables[name].lazy() for name in ("messages", "conversions", "subscribers")}
+    facts = Facts(**{**tables, **growing})
     plans = Lake(settings.lake_dir).latest(lake.ExperimentPlans).collect()
     drafts = load_experiments(tmp_path)
     registered = register(drafts, plans, facts, {}, baseline_days=56, as_of_day=SAMPLE_TONIGHT)

@@ -165,7 +165,7 @@ def test_nobody_is_let_in_whom_a_hold_out_keeps_out_and_they_are_told(place: Pla
     assert place.let_in() == others
     with open_ledger(place.settings) as ledger:
         counted = released(
-            ledger.records(), ledger.journal.noted, tables["release_plan"], empty(CoreMessages), empty(CoreSteps)
+            ledger.records(), ledger.journal.noted, tables["release_plan"], empty(CoreMessages).lazy(), empty(CoreSteps)
         )
     told = dict(counted.group_by("outcome").agg(pl.col("subscribers").sum()).iter_rows())
     assert told == {"released": len(others), "kept out": PEOPLE - len(others)}
@@ -189,7 +189,7 @@ def test_who_is_late_is_let_in_only_by_another_approval_and_by_no_burst(place: P
     assert place.let_in() == list(range(PEOPLE))
     with open_ledger(place.settings) as ledger:
         counted = released(
-            ledger.records(), ledger.journal.noted, tables["release_plan"], empty(CoreMessages), empty(CoreSteps)
+            ledger.records(), ledger.journal.noted, tables["release_plan"], empty(CoreMessages).lazy(), empty(CoreSteps)
         )
     by_record = dict(counted.group_by("optimization_id").agg(pl.col("subscribers").sum()).iter_rows())
     assert by_record == {name: PEOPLE - 8, made[1].optimization_id: 8}

@@ -71,7 +71,9 @@ def test_who_counts_was_mailed_on_a_whole_day_of_the_change_and_long_enough_a_me
     # The day of the application itself does not count.
     assert told["exposures"] + told["held_out_exposures"] == 50 * (step.days_after - 1)
     late = found.subscribers.with_columns(
-        signup_us=pl.when(pl.col("subscriber_key") % 2 == 0).then(found.messages["sent_us"]).otherwise("signup_us")
+        signup_us=pl.when(pl.col("subscriber_key") % 2 == 0)
+        .then(found.messages.collect()["sent_us"])
+        .otherwise("signup_us")
     )
     assert DAYS_UNTIL_REACHED > 0
     later = type(found)(**{**vars(found), "subscribers": late})

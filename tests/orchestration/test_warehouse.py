@@ -13,9 +13,11 @@ import pytest
 from pipeline.common.lock import WarehouseBusyError, exclusive
 from pipeline.orchestration.resources.warehouse import Warehouse, open_warehouse
 from pipeline.schemas.base import empty
-from pipeline.schemas.core import CoreZoneOffsets
+from pipeline.schemas.core import CoreTrackedSteps, CoreZoneOffsets
 
 OFFSETS = pl.DataFrame({"zone": ["UTC", "Asia/Tokyo"], "from_us": [0, 0], "to_us": [9, 9], "offset_us": [0, 5]})
+
+TRACKED = pl.DataFrame({"step_key": [1], "event_type": ["entry"], "day": [7]})
 
 
 @pytest.fixture
@@ -29,6 +31,32 @@ def test_an_invalid_frame_leaves_the_old_table(warehouse: Warehouse) -> None:
     with pytest.raises(pandera.errors.SchemaErrors):
         warehouse.replace(CoreZoneOffsets, OFFSETS.with_columns(zone=pl.lit(None, pl.String)))
     assert warehouse.read(CoreZoneOffsets).height == OFFSETS.height
+
+
+def test_tables_of_blocks_are_replaced_together_or_not_at_all(warehouse: Warehouse) -> None:
+    warehouse.replace(CoreZoneOffsets, OFFSETS)
+    with warehouse.replacing(CoreZoneOffsets, CoreTrackedSteps) as add:
+        for block in OFFSETS.head(1), OFFSETS.clear(), OFFSETS.tail(1), OFFSETS.with_columns(from_us=pl.lit(1)):
+            add(CoreZoneOffsets, block)
+        add(CoreTrackedSteps, TRACKED)
+    assert (warehouse.read(CoreZoneOffsets).height, warehouse.read(CoreTrackedSteps).height) == (4, 1)
+    broken = OFFSETS.with_columns(zone=pl.lit(None, pl.String))
+    with pytest.raises(pandera.errors.SchemaErrors), warehouse.replacing(CoreZoneOffsets, CoreTrackedSteps) as add:
+        [add(model, rows) for model, rows in ((CoreTrackedSteps, TRACKED), (CoreZoneOffsets, broken))]
+    assert (warehouse.read(CoreZoneOffsets).height, warehouse.read(CoreTrackedSteps).height) == (4, 1)
+
+
+def test_a_scan_gives_the_rows_that_a_read_gives(warehouse: Warehouse) -> None:
+    """Comparisons, which DuckDB answers, and other conditions; one table twice in a query; one never written."""
+    assert warehouse.scan(CoreZoneOffsets).collect().equals(empty(CoreZoneOffsets))
+    warehouse.replace(CoreZoneOffsets, OFFSETS)
+    rows = warehouse.scan(CoreZoneOffsets)
+    assert rows.sort("zone").collect().equals(warehouse.read(CoreZoneOffsets).sort("zone"))
+    assert rows.filter(pl.col("offset_us") > 0).select("zone").collect().item() == "Asia/Tokyo"
+    assert rows.filter(pl.col("zone").is_in(["UTC"]) & (pl.col("to_us") == 9)).collect().height == 1
+    for engine in ("in-memory", "streaming"):
+        joined = rows.join(rows.filter(pl.col("offset_us") == 0), on="from_us").collect(engine=engine)
+        assert sorted(joined["zone"]) == ["Asia/Tokyo", "UTC"]
 
 
 def test_an_empty_frame_keeps_its_columns(warehouse: Warehouse) -> None:

@@ -93,11 +93,11 @@ def facts(rng: np.random.Generator, of: Record, step: Step) -> Facts:
     return Facts(
         steps=pl.DataFrame({"workflow_id": ["flow"], "step_id": ["hello"], "step_key": [1], "status": ["active"]}),
         workflows=pl.DataFrame({"workflow_id": ["flow"], "kind": ["flow"], "goal_event_type": ["purchase"]}),
-        messages=messages,
+        messages=messages.lazy(),
         conversions=orders.with_columns(
             event_type=pl.lit("purchase"), is_order=pl.lit(True), net_cents=pl.lit(5_000, dtype=pl.Int64)
-        ),
-        subscribers=pl.DataFrame({"subscriber_key": key, "signup_us": sent - 7 * DAY_US}),
+        ).lazy(),
+        subscribers=pl.LazyFrame({"subscriber_key": key, "signup_us": sent - 7 * DAY_US}),
     )
 
 
@@ -106,7 +106,7 @@ def written(of: Record, world: Facts) -> pl.DataFrame:
 
     Rows of `core.written_values`.
     """
-    people = world.subscribers
+    people = world.subscribers.collect()
     out = is_held_out(people["subscriber_key"], of.optimization_id, of.proposal.holdout_share)
     told = {"after": of.proposal.after.get("value"), "out": of.proposal.after.get("holdout_value")}
     settled = people.with_columns(out.alias("is_out")).select(
@@ -159,14 +159,14 @@ def mailed_often(rng: np.random.Generator, of: Record, *, people: int, nights: i
         workflows=pl.DataFrame(
             {"workflow_id": ["flow", "other"], "kind": ["flow"] * 2, "goal_event_type": ["purchase"] * 2}
         ),
-        messages=pl.DataFrame({"subscriber_key": key, "day": first + days, "sent_us": sent}).with_columns(
+        messages=pl.LazyFrame({"subscriber_key": key, "day": first + days, "sent_us": sent}).with_columns(
             step_key=pl.Series(rng.integers(1, 3, len(key))),
             first_human_click_us=pl.Series(clicks).replace(-1, None),
             unsubscribed_us=pl.Series(leaves).replace(-1, None),
             complained_us=none,
         ),
-        conversions=orders.with_columns(event_type=pl.lit("purchase"), is_order=pl.lit(True)),
-        subscribers=pl.DataFrame({"subscriber_key": np.arange(people) + 1, "signup_us": (first + arrives) * DAY_US}),
+        conversions=orders.lazy().with_columns(event_type=pl.lit("purchase"), is_order=pl.lit(True)),
+        subscribers=pl.LazyFrame({"subscriber_key": np.arange(people) + 1, "signup_us": (first + arrives) * DAY_US}),
     )
 
 

@@ -13,7 +13,7 @@ from tests.worlds.facts import rows
 
 def holdouts(*defined: Holdout, flow: str = "flow", as_of: date = date(2026, 6, 29)) -> pl.DataFrame:
     """Rows of `holdouts` for the hold-outs that are defined in an account with one flow."""
-    empty_facts = (empty(model) for model in (CoreSubscribers, CoreMessages, CoreConversions, CoreCredits))
+    empty_facts = (empty(model).lazy() for model in (CoreSubscribers, CoreMessages, CoreConversions, CoreCredits))
     workflows = rows(CoreWorkflows, {"workflow_key": 1, "workflow_id": flow, "kind": "flow", "status": "active"})
     facts = RevenueFacts(*empty_facts, workflows)
     triggered = trigger_moments(defined, workflows, facts.subscribers, empty(Events).lazy())

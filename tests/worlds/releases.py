@@ -118,12 +118,12 @@ def night(
     released = releases.released_steps(starts, steps(first_kind))
     limits = constraints.of_steps(released)
     sent = empty(CoreMessages) if messages is None else messages
-    waiting = releases.waiting(entered, sent, released, stands)
+    waiting = releases.waiting(entered.lazy(), sent.lazy(), released, stands)
     plan = releases.release_plan(
         waiting,
         best_hours(best or {}),
         limits,
-        people(entered["subscriber_key"].unique().to_list(), zone),
+        people(entered["subscriber_key"].unique().to_list(), zone).lazy(),
         zones,
         empty(WorkflowConflicts) if collisions is None else collisions,
         waiting.head(0),

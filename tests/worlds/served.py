@@ -126,13 +126,14 @@ class Branch:
             }
             for one in self.entered
         ]
+        bought = rows(CoreConversions, *self.bought, event_type="purchase", is_order=True, net_cents=5_000)
         people = rows(CoreSubscribers, *self.people, status="subscribed", zone="UTC", merge_fields="{}", tags="[]")
         return Facts(
-            subscribers=people,
-            messages=rows(CoreMessages, *self.mailed, workflow_key=1),
-            conversions=rows(CoreConversions, *self.bought, event_type="purchase", is_order=True, net_cents=5_000),
-            subscriber_hours=empty(find("reductions", "subscriber_hours")),
-            step_entries=rows(CoreStepEntries, *entries, workflow_key=1),
+            subscribers=people.lazy(),
+            messages=rows(CoreMessages, *self.mailed, workflow_key=1).lazy(),
+            conversions=bought.lazy(),
+            subscriber_hours=empty(find("reductions", "subscriber_hours")).lazy(),
+            step_entries=rows(CoreStepEntries, *entries, workflow_key=1).lazy(),
             workflows=workflows,
             steps=steps,
             edges=empty(find("core", "edges")),
@@ -147,18 +148,21 @@ class Branch:
         definitions = DecisionDefinitions((), (self.one,), ())
         tonight = nights.decision_night(definitions, facts, self.log, delivered, as_of=as_of, window_days=WINDOW_DAYS)
         values = nights.values(tonight)
+        [profiles] = nights.profiles_in_blocks(facts, as_of=as_of)
+        coverage = nights.coverage(tonight, [nights.matches(tonight, profiles)])
         self.tonight = tonight
         self.tables = {
             **nothing(),
             "holdouts": holdouts(*self.holdouts, as_of=as_of),
             "decision_points": nights.decision_points(tonight),
-            "path_decisions": nights.path_decisions(tonight),
-            "content_decisions": nights.content_decisions(tonight),
-            "decision_lint": nights.lint(tonight, facts),
+            "path_decisions": nights.path_decisions(tonight, profiles),
+            "content_decisions": nights.content_decisions(tonight, profiles),
+            "decision_lint": nights.lint(tonight, facts, coverage),
             "policy_values": values,
-            "policy_choices": nights.policy_choices(tonight, values),
+            "policy_choices": nights.policy_choices(tonight, values, profiles),
         }
-        logged = nights.log_rows(tonight, facts).with_columns(as_of_day=pl.lit(day_number(as_of), dtype=pl.Int64))
+        logged = nights.log_rows(tonight, facts, profiles)
+        logged = logged.with_columns(as_of_day=pl.lit(day_number(as_of), dtype=pl.Int64))
         self.log = pl.concat([self.log, logged.select(self.log.columns)])
         if as_of < self.writes_until:
             self.write(as_of)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import polars as pl
-from pandera.typing.polars import DataFrame
+from pandera.typing.polars import DataFrame, LazyFrame
 
 from pipeline.analysis.experiments.assignment import assign_arms
 from pipeline.analysis.experiments.draft import ExperimentDraft
@@ -48,9 +48,9 @@ class Facts:
 
     steps: DataFrame[core.CoreSteps]
     workflows: DataFrame[core.CoreWorkflows]
-    messages: DataFrame[core.CoreMessages]
-    conversions: DataFrame[core.CoreConversions]
-    subscribers: DataFrame[core.CoreSubscribers]
+    messages: LazyFrame[core.CoreMessages]
+    conversions: LazyFrame[core.CoreConversions]
+    subscribers: LazyFrame[core.CoreSubscribers]
 
     def step(self, workflow_id: str, step_id: str) -> dict[str, object] | None:
         """The row of `core.steps`; none where there is no such step, or it was deleted."""
@@ -71,12 +71,14 @@ def messages_of(
         first, last: UTC days of sending.
 
     Returns:
-        Rows of `core.messages`, the oldest first. Bounced messages count, because a subject can make a message bounce.
+        Keys, times and reactions of `core.messages`, the oldest first. Bounced ones count, for a subject can do that.
     """
-    keys = facts.steps.filter(_place(facts, workflow_id, step_ids))
+    keys = facts.steps.filter(_place(facts, workflow_id, step_ids))["step_key"]
+    is_then = (pl.col("day") >= day_number(first)) & (pl.col("day") <= day_number(last))
     return (
-        facts.messages.filter(pl.col("day").is_between(day_number(first), day_number(last)))
-        .join(keys.select("step_key"), on="step_key", how="semi")
+        facts.messages.filter(is_then & pl.col("step_key").is_in(keys.implode()))
+        .select("subscriber_key", "step_key", "day", "sent_us", *REACTIONS.values())
+        .collect()
         .sort("sent_us", "subscriber_key")
     )
 
@@ -146,7 +148,7 @@ def _with_orders(sent: pl.DataFrame, facts: Facts, workflow_id: str | None, wind
     cents = pl.col("net_cents").filter
     bought = (
         facts.conversions.select("subscriber_key", "event_type", "occurred_us", "is_order", "net_cents")
-        .join(sent.select("subscriber_key", "sent_us"), on="subscriber_key")
+        .join(sent.lazy().select("subscriber_key", "sent_us"), on="subscriber_key")
         .filter(is_after | is_before)
         .group_by("subscriber_key", "sent_us")
         .agg(
@@ -154,11 +156,12 @@ def _with_orders(sent: pl.DataFrame, facts: Facts, workflow_id: str | None, wind
             revenue=cents(is_after & pl.col("is_order")).sum() / CENTS,
             revenue_before=cents(is_before & pl.col("is_order")).sum() / CENTS,
         )
+        .collect()
     )
     was_there = pl.col("signup_us") <= pl.col("sent_us") - PRE_PERIOD_DAYS * DAY_US
     return (
         sent.join(bought, on=["subscriber_key", "sent_us"], how="left")
-        .join(facts.subscribers.select("subscriber_key", "signup_us"), on="subscriber_key", how="left")
+        .join(facts.subscribers.select("subscriber_key", "signup_us").collect(), on="subscriber_key", how="left")
         .select(
             "subscriber_key",
             "sent_us",
@@ -279,13 +282,8 @@ def _drawn(draft: ExperimentDraft, facts: Facts, stands: pl.DataFrame) -> pl.Dat
         pl.col("step_key").is_in(keys.to_list()) & (pl.col("day") >= day_number(draft.start_day))
     )
     mailable = facts.subscribers.filter(pl.col("status").is_in(MAILABLE))
-    audience = pl.concat([mailable.select("subscriber_key"), mailed.select("subscriber_key")]).unique()
-    drawn = assign_arms(
-        audience,
-        experiment_id=draft.experiment_id,
-        salt=draft.salt,
-        shares=dict(draft.shares),
-    )
+    audience = pl.concat([mailable.select("subscriber_key"), mailed.select("subscriber_key")]).unique().collect()
+    drawn = assign_arms(audience, experiment_id=draft.experiment_id, salt=draft.salt, shares=dict(draft.shares))
     return drawn.join(stands.select("subscriber_key", "value"), on="subscriber_key", how="left").with_columns(
         is_served=pl.col("value").eq_missing(pl.col("arm"))
     )
@@ -311,7 +309,7 @@ def _dated(rows: pl.DataFrame, draft: ExperimentDraft, facts: Facts, as_of_day: 
     signup = to_date("signup_day").fill_null(draft.start_day)
     return (
         rows.join(
-            facts.subscribers.select("subscriber_key", signup_day=day_of("signup_us")),
+            facts.subscribers.select("subscriber_key", signup_day=day_of("signup_us")).collect(),
             on="subscriber_key",
             how="left",
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from pandera.typing.polars import DataFrame
+from pandera.typing.polars import DataFrame, LazyFrame
 
 from pipeline.analysis.statistics.confidence_sequence import critical_values
 from pipeline.analysis.statistics.intervals import NORMAL_95
@@ -46,14 +46,14 @@ class Holdout:
 class RevenueFacts:
     """The tables of `core` that hold-outs read."""
 
-    subscribers: DataFrame[core.CoreSubscribers]
-    messages: DataFrame[core.CoreMessages]
-    conversions: DataFrame[core.CoreConversions]
-    credits: DataFrame[core.CoreCredits]
+    subscribers: LazyFrame[core.CoreSubscribers]
+    messages: LazyFrame[core.CoreMessages]
+    conversions: LazyFrame[core.CoreConversions]
+    credits: LazyFrame[core.CoreCredits]
     workflows: DataFrame[core.CoreWorkflows]
 
 
-def holdout_members(holdouts: Sequence[Holdout], subscribers: pl.DataFrame, *, as_of: date) -> pl.DataFrame:
+def holdout_members(holdouts: Sequence[Holdout], subscribers: pl.LazyFrame, *, as_of: date) -> pl.DataFrame:
     """`marts.holdout_members`: who is held out, by a sticky hash, so that nobody changes sides.
 
     Args:
@@ -61,8 +61,9 @@ def holdout_members(holdouts: Sequence[Holdout], subscribers: pl.DataFrame, *, a
         subscribers: `core.subscribers`.
         as_of: tonight.
     """
+    people = subscribers.select("subscriber_key").collect()
     parts = [
-        subscribers.filter(_is_out(subscribers["subscriber_key"], one)).select(
+        people.filter(_is_out(people["subscriber_key"], one)).select(
             "subscriber_key", holdout_id=pl.lit(one.holdout_id), workflow_id=pl.lit(one.workflow_id, dtype=pl.String)
         )
         for one in holdouts
@@ -93,7 +94,7 @@ def kept_out(people: pl.DataFrame, holdouts: pl.DataFrame) -> pl.Series:
 
 
 def trigger_moments(
-    holdouts: Sequence[Holdout], workflows: pl.DataFrame, subscribers: pl.DataFrame, events: pl.LazyFrame
+    holdouts: Sequence[Holdout], workflows: pl.DataFrame, subscribers: pl.LazyFrame, events: pl.LazyFrame
 ) -> pl.DataFrame:
     """When the triggers of flows with a hold-out would have let people in.
 
@@ -108,7 +109,8 @@ def trigger_moments(
     """
     flows = workflows.filter(pl.col("workflow_id").is_in([one.workflow_id for one in holdouts]))
     triggers = flows.select("workflow_id", event_type="trigger").drop_nulls()
-    signups = subscribers.select("subscriber_key", entered_us="signup_us", event_type=pl.lit(SIGNUP)).drop_nulls()
+    signups = subscribers.select("subscriber_key", entered_us="signup_us").drop_nulls().collect()
+    signups = signups.with_columns(event_type=pl.lit(SIGNUP))
     told = (
         events.filter(pl.col("event_type").is_in(triggers["event_type"].implode()) & (pl.col("event_type") != SIGNUP))
         .select("subscriber_key", entered_us="occurred_us", event_type="event_type")
@@ -225,9 +227,9 @@ def _people(one: Holdout, facts: RevenueFacts, triggered: pl.DataFrame) -> pl.Da
     if entered.is_empty():
         moments = facts.subscribers.select(
             "subscriber_key", entered_us=pl.max_horizontal("signup_us", pl.lit(start_us))
-        )
+        ).collect()
     else:
-        known = facts.subscribers.select("subscriber_key")
+        known = facts.subscribers.select("subscriber_key").collect()
         since = entered.filter(pl.col("entered_us") >= start_us)
         moments = since.group_by("subscriber_key").agg(pl.col("entered_us").min()).join(known, on="subscriber_key")
     moments = moments.sort("subscriber_key")
@@ -243,13 +245,14 @@ def _of_flow(one: Holdout, facts: RevenueFacts) -> pl.Expr:
 
 def _mailed(one: Holdout, facts: RevenueFacts) -> pl.DataFrame:
     since = (pl.col("day") >= day_number(one.start_day)) & pl.col("bounce_kind").is_null()
-    return facts.messages.filter(since & _of_flow(one, facts)).select("subscriber_key")
+    return facts.messages.filter(since & _of_flow(one, facts)).select("subscriber_key").collect()
 
 
 def _attributed(one: Holdout, facts: RevenueFacts, others: pl.DataFrame) -> float:
     """Revenue credited to messages of the flow since the start, view 'report'."""
     since = (pl.col("message_day") >= day_number(one.start_day)) & (pl.col("view") == "report")
-    credited = facts.credits.filter(since & _of_flow(one, facts)).join(others, on="subscriber_key", how="semi")
+    credited = facts.credits.filter(since & _of_flow(one, facts)).select("subscriber_key", "net_cents").collect()
+    credited = credited.join(others, on="subscriber_key", how="semi")
     return float(credited["net_cents"].sum()) / CENTS
 
 
@@ -264,7 +267,7 @@ def _amounts(people: pl.DataFrame, facts: RevenueFacts, *, since_us: int = 0) ->
 
 def _bought(people: pl.DataFrame, facts: RevenueFacts, since_us: int) -> pl.DataFrame:
     """What each of them bought in all from their moment on, and from `since_us` on."""
-    orders = facts.conversions.filter("is_order").select("subscriber_key", "occurred_us", "net_cents")
+    orders = facts.conversions.filter("is_order").select("subscriber_key", "occurred_us", "net_cents").collect()
     return (
         people.join(orders, on="subscriber_key")
         .filter(pl.col("occurred_us") >= pl.max_horizontal("from_us", pl.lit(since_us)))

@@ -264,7 +264,7 @@ def field_values(experiments: Sequence[Experiment], assigned: pl.DataFrame, fact
         if one.draft.assigned_by is Assigner.DRIPTUNE and one.status in ("planned", "running") and one.draft.arm_field
     ]
     fields = pl.DataFrame(running, schema={"experiment_id": pl.String, "field": pl.String}, orient="row")
-    mailable = facts.subscribers.filter(pl.col("status").is_in(MAILABLE))
+    mailable = facts.subscribers.filter(pl.col("status").is_in(MAILABLE)).select("subscriber_key").collect()
     return (
         assigned.join(fields, on="experiment_id")
         .join(mailable, on="subscriber_key", how="semi")

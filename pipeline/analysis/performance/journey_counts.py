@@ -18,11 +18,11 @@ JOURNEY = ["workflow_key", "subscriber_key"]
 def journey_counts(
     versions: pl.DataFrame,
     journey_steps: pl.DataFrame,
-    step_entries: pl.DataFrame,
+    step_entries: pl.LazyFrame,
     messages: pl.LazyFrame,
     steps: pl.DataFrame,
     edges: pl.DataFrame,
-    subscribers: pl.DataFrame,
+    subscribers: pl.LazyFrame,
     recipients: pl.DataFrame,
     *,
     as_of: date,
@@ -55,13 +55,13 @@ def journey_counts(
     told = ("journey_id", "workflow_id", "branches", "started", "completed", "queued", "sent")
     is_newer = (pl.col("last_started_at").dt.timestamp("us") >= now).fill_null(False).alias("is_newer")
     known = current.select(*told, is_newer).join(keys, on="workflow_id")
-    mine = step_entries.filter((pl.col("entered_us") < now) & (pl.col("entry_source") != "queue")).join(
-        known.select("workflow_key"), on="workflow_key", how="semi"
-    )
+    is_mine = pl.col("workflow_key").is_in(known["workflow_key"].implode())
+    entered = step_entries.filter(is_mine & (pl.col("entered_us") < now) & (pl.col("entry_source") != "queue"))
+    mine = entered.select(*JOURNEY, "step_key", "to_step_key", "entered_us", "outcome", "outcome_us").collect()
     last = steps.filter(pl.col("status") != "deleted").join(
         edges.select(pl.col("from_step_key").alias("step_key")), on="step_key", how="anti"
     )
-    gone = subscribers.filter(pl.col("status").is_in(GONE)).select("subscriber_key")
+    gone = subscribers.filter(pl.col("status").is_in(GONE)).select("subscriber_key").collect()
     deleted = steps.filter(pl.col("status") == "deleted").select(pl.col("step_key").alias("to_step_key"))
     inside = (
         mine.sort("entered_us")

@@ -20,12 +20,12 @@ JOURNEY = ["workflow_key", "subscriber_key"]
 
 
 def stuck_subscribers(
-    step_entries: pl.DataFrame,
-    departures: pl.DataFrame,
-    conversions: pl.DataFrame,
-    subscribers: pl.DataFrame,
-    messages: pl.DataFrame,
-    events: pl.DataFrame,
+    step_entries: pl.LazyFrame,
+    departures: pl.LazyFrame,
+    conversions: pl.LazyFrame,
+    subscribers: pl.LazyFrame,
+    messages: pl.LazyFrame,
+    events: pl.LazyFrame,
     automation_queue: pl.DataFrame,
     journey_steps: pl.DataFrame,
     steps: pl.DataFrame,
@@ -36,7 +36,7 @@ def stuck_subscribers(
     """`marts.stuck_subscribers`, from the tables of `core` with these names and three of the lake.
 
     Args:
-        events: the latest version of each event of `lake.events`.
+        events: `lake.events`, all versions.
         automation_queue: `lake.automation_queue` of every night.
         journey_steps: the latest version of each step of `lake.journey_steps`.
 
@@ -70,7 +70,7 @@ def stuck_subscribers(
     return conform(table.sort("workflow_id", "step_id", "subscriber_key"), performance.StuckSubscribers)
 
 
-def _last_stays(step_entries: pl.DataFrame, now: int) -> pl.DataFrame:
+def _last_stays(step_entries: pl.LazyFrame, now: int) -> pl.DataFrame:
     """The latest stay of every journey that is past its deadline; repeated entries into one step are one stay.
 
     Of a loop the first deadline counts, because whoever goes round in it never reaches the deadline of the last entry.
@@ -82,7 +82,10 @@ def _last_stays(step_entries: pl.DataFrame, now: int) -> pl.DataFrame:
     is_queued = pl.col("entry_source") == "queue"
     stays = (
         step_entries.filter(pl.col("entered_us") < now)
+        .select(*JOURNEY, "step_key", "to_step_key", "entered_us", "outcome", "outcome_us", "entry_source")
         .join(_late_journeys(step_entries, now), on=JOURNEY, how="semi")
+        # Few journeys are late, and the streaming engine does not hold the entries of the others.
+        .collect(engine="streaming")
         .filter(~is_queued | is_queued.all().over(JOURNEY))
         .sort(*JOURNEY, "entered_us", "step_key")
         .with_columns(stay=stay_began.cum_sum().over(JOURNEY))
@@ -102,36 +105,44 @@ def _last_stays(step_entries: pl.DataFrame, now: int) -> pl.DataFrame:
     ).filter((pl.col("outcome") == "timeout") & (pl.col("deadline_us") < now))
 
 
-def _late_journeys(step_entries: pl.DataFrame, now: int) -> pl.DataFrame:
+def _late_journeys(step_entries: pl.LazyFrame, now: int) -> pl.LazyFrame:
     late = (pl.col("outcome") == "timeout") & (pl.col("outcome_us") < now) & (pl.col("entered_us") < now)
     return step_entries.filter(late).select(JOURNEY).unique()
 
 
 def _still_there(
     stays: pl.DataFrame,
-    departures: pl.DataFrame,
-    conversions: pl.DataFrame,
-    subscribers: pl.DataFrame,
+    departures: pl.LazyFrame,
+    conversions: pl.LazyFrame,
+    subscribers: pl.LazyFrame,
     workflows: pl.DataFrame,
     now: int,
 ) -> pl.DataFrame:
+    held = stays.lazy().select("subscriber_key").unique()
     goals = (
-        conversions.join(
-            workflows.select("workflow_key", pl.col("goal_event_type").alias("event_type")), on="event_type"
-        )
-        .filter(pl.col("occurred_us") < now)
+        conversions.filter(pl.col("occurred_us") < now)
+        .select("subscriber_key", "event_type", "occurred_us")
+        .join(held, on="subscriber_key", how="semi")
+        .join(workflows.lazy().select("workflow_key", pl.col("goal_event_type").alias("event_type")), on="event_type")
         .select(*JOURNEY, left_us="occurred_us")
+        .collect(engine="streaming")
     )
-    ends = departures.filter(pl.col("occurred_us") < now).select(*JOURNEY, left_us="occurred_us")
+    ends = (
+        departures.filter(pl.col("occurred_us") < now)
+        .select(*JOURNEY, left_us="occurred_us")
+        .join(held, on="subscriber_key", how="semi")
+        .collect(engine="streaming")
+    )
     of_one = pl.concat([goals, ends]).group_by(JOURNEY).agg(pl.col("left_us").max())
     of_all = (
         ends.filter(pl.col("workflow_key") == 0)
         .group_by("subscriber_key")
         .agg(pl.col("left_us").max().alias("quit_us"))
     )
+    gone = subscribers.filter(pl.col("status").is_in(GONE)).select("subscriber_key").collect()
     left = pl.max_horizontal("left_us", "quit_us").fill_null(0)
     return (
-        stays.join(subscribers.filter(pl.col("status").is_in(GONE)), on="subscriber_key", how="anti")
+        stays.join(gone, on="subscriber_key", how="anti")
         .join(of_one, on=JOURNEY, how="left")
         .join(of_all, on="subscriber_key", how="left")
         .filter(left < pl.col("entered_us"))
@@ -167,11 +178,16 @@ def _with_states(stays: pl.DataFrame, steps: pl.DataFrame, workflows: pl.DataFra
 
 
 def _with_marks(
-    stays: pl.DataFrame, messages: pl.DataFrame, events: pl.DataFrame, workflows: pl.DataFrame, now: int
+    stays: pl.DataFrame, messages: pl.LazyFrame, events: pl.LazyFrame, workflows: pl.DataFrame, now: int
 ) -> pl.DataFrame:
-    bounced = messages.filter(pl.col("bounce_kind").is_not_null()).select("step_key", "subscriber_key", is_bounced=True)
+    keys = messages.filter(pl.col("bounce_kind").is_not_null()).select("step_key", "subscriber_key")
+    bounced = keys.collect().with_columns(is_bounced=True)
     filtered = (
         events.filter((pl.col("event_type") == FILTER_FAILED) & (pl.col("occurred_us") < now))
+        .select("event_id", "as_of_day", "subscriber_key", "workflow_id", "occurred_us")
+        .collect()
+        .sort("as_of_day", "occurred_us")
+        .unique("event_id", keep="last", maintain_order=True)
         .join(workflows.select("workflow_id", "workflow_key"), on="workflow_id")
         .group_by(JOURNEY)
         .agg(filtered_us=pl.col("occurred_us").max())

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 import polars as pl
 from scipy.special import betaincinv
 
-from pipeline.analysis.send_time.profiles import HOURS
+from pipeline.analysis.send_time.counts import HOURS
 from pipeline.analysis.statistics.intervals import rate_with_interval
 from pipeline.common.time import is_recent
 from pipeline.schemas.base import conform

@@ -13,11 +13,13 @@ import numpy as np
 import polars as pl
 from scipy.special import ndtri
 
-from pipeline.analysis.send_time.profiles import HOURS
+from pipeline.analysis.send_time.counts import HOURS
 from pipeline.analysis.statistics.intervals import NORMAL_95
 from pipeline.schemas.base import conform, polars_schema
 from pipeline.schemas.timing import SendTimeLift
 
+LOGGED = ("subscriber_key", "local_hour", "is_engaged", "propensity")
+"""What is read of each message."""
 MINIMUM_EFFECTIVE = 100
 """With fewer effective messages the normal interval does not hold."""
 PRECISE_ERROR = math.log(1.1) / NORMAL_95
@@ -53,8 +55,8 @@ def evaluate_send_times(
     """Lift of the recommended hours over today's hours.
 
     Args:
-        logged: one row per message: `subscriber_key`, `local_hour` (of sending), `is_engaged` (by a person) and
-            `propensity`, the probability with which the hour was chosen. Messages without one are not used.
+        logged: one row per message with `LOGGED`: `local_hour` is that of sending, `is_engaged` is by a person, and
+            `propensity` is the probability with which the hour was chosen. Messages without one are not used.
         subscribers: `subscriber_send_times` as it was before these messages.
         profiles: `send_time_profiles` as it was before these messages.
         hours: number of hours from which is drawn.

@@ -4,19 +4,19 @@ from datetime import date
 
 import polars as pl
 
-from pipeline.analysis.send_time.profiles import HOURS
+from pipeline.analysis.send_time.counts import HOURS
 from pipeline.common.time import end_of_day_us, is_recent
 
 COUNTS = ["sends", "human_opens", "human_clicks", "behaviour_events"]
 
 
-def activity_hours(subscriber_hours: pl.DataFrame, *, as_of: date, days: int) -> pl.DataFrame:
-    """Counts of `reductions.subscriber_hours` by subscriber and local hour of the week, over the last `days` days."""
+def activity_hours(subscriber_hours: pl.LazyFrame, *, as_of: date, days: int) -> pl.DataFrame:
+    """Counts of `reductions.subscriber_hours` by local hour of the week, a row for each of the last `days` days."""
     recent = subscriber_hours.filter(is_recent(as_of, days))
-    return recent.group_by("subscriber_key", "local_hour_of_week").agg(pl.col(COUNTS).sum())
+    return recent.select("subscriber_key", "local_hour_of_week", *COUNTS).collect()
 
 
-def engaged_sends(messages: pl.DataFrame, *, as_of: date, days: int) -> pl.DataFrame:
+def engaged_sends(messages: pl.LazyFrame, *, as_of: date, days: int) -> pl.DataFrame:
     """Messages of the last `days` days that did not bounce, from `core.messages`.
 
     Returns:
@@ -25,17 +25,18 @@ def engaged_sends(messages: pl.DataFrame, *, as_of: date, days: int) -> pl.DataF
         apart.
     """
     is_opened = pl.col("has_machine_marks") & (pl.col("human_opens") > 0)
-    return messages.filter(is_recent(as_of, days) & pl.col("bounce_kind").is_null()).select(
+    delivered = messages.filter(is_recent(as_of, days) & pl.col("bounce_kind").is_null())
+    return delivered.select(
         "subscriber_key",
         "step_key",
         "sent_us",
         "day",
         local_hour=pl.col("local_hour_of_week") % HOURS,
         is_engaged=is_opened | (pl.col("human_clicks") > 0),
-    )
+    ).collect()
 
 
-def audience(step_entries: pl.DataFrame, steps: pl.DataFrame, *, as_of: date) -> pl.DataFrame:
+def audience(step_entries: pl.LazyFrame, steps: pl.DataFrame, *, as_of: date) -> pl.DataFrame:
     """Who waits tonight for the mail of which step, from `core.step_entries` and `core.steps`.
 
     Returns:
@@ -46,8 +47,8 @@ def audience(step_entries: pl.DataFrame, steps: pl.DataFrame, *, as_of: date) ->
     waiting = step_entries.filter(~is_queued & (pl.col("outcome_us") >= end_of_day_us(as_of)))
     expected = pl.concat(
         [
-            waiting.select("subscriber_key", step_key="to_step_key").drop_nulls(),
-            step_entries.filter(is_queued).select("subscriber_key", "step_key"),
+            waiting.select("subscriber_key", step_key="to_step_key").drop_nulls().collect(),
+            step_entries.filter(is_queued).select("subscriber_key", "step_key").collect(),
         ]
     )
     mailing = steps.filter((pl.col("kind") == "email") & (pl.col("status") == "active"))
@@ -58,7 +59,7 @@ def audience(step_entries: pl.DataFrame, steps: pl.DataFrame, *, as_of: date) ->
     )
 
 
-def below_cap(audience: pl.DataFrame, messages: pl.DataFrame, *, as_of: date, most: int, days: int) -> pl.DataFrame:
+def below_cap(audience: pl.DataFrame, messages: pl.LazyFrame, *, as_of: date, most: int, days: int) -> pl.DataFrame:
     """The audience without those who got `most` messages (rows of `core.messages`) within the last `days` days."""
     sent = messages.filter(is_recent(as_of, days)).group_by("subscriber_key").len()
-    return audience.join(sent.filter(pl.col("len") >= most), on="subscriber_key", how="anti")
+    return audience.join(sent.filter(pl.col("len") >= most).collect(), on="subscriber_key", how="anti")

@@ -1,18 +1,18 @@
 """When subscribers are active: their profiles over the hours of the day, and clusters of subscribers that are alike.
 
-Here: counts by local hour as matrices of (subscribers, hours), smoothed profiles, and k-means. How engagement depends
+Here: smoothed profiles, and k-means. The counts come from `counts`, a block of people at a time. How engagement depends
 on the hour of sending is estimated in `rates`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-HOURS = 24
-WEEKDAYS = 7
+from pipeline.analysis.send_time.counts import HOURS, HourCounts, sum_by_cluster, total
+
 CLUSTERS = 8
 SUBSCRIBERS_PER_CLUSTER = 50
 """A cluster needs this many subscribers with a known profile, or its rates by hour are noise."""
@@ -25,106 +25,84 @@ SEED = 1_997
 
 
 @dataclass(frozen=True)
-class HourCounts:
-    """Counts by local hour of the day, and by day of the week; one row per subscriber.
-
-    Attributes:
-        subscriber_key: sorted, shape (subscribers,).
-        sends: messages by the hour of sending, shape (subscribers, 24) like the next two.
-        engagements: opens and clicks by people, by the hour at which they happened.
-        behaviour: behavioural events by the hour at which they happened.
-        weekday_sends: messages by the day of sending, Monday first, shape (subscribers, 7).
-        weekday_engagements: opens and clicks by people, by the day on which they happened, of the same shape.
-    """
-
-    subscriber_key: np.ndarray
-    sends: np.ndarray
-    engagements: np.ndarray
-    behaviour: np.ndarray
-    weekday_sends: np.ndarray
-    weekday_engagements: np.ndarray
-
-
-@dataclass(frozen=True)
 class Profiles:
-    """Activity of every subscriber by hour, and the clusters.
+    """Activity by hour: what makes a profile of a person's counts, and the clusters.
 
     Attributes:
-        events: counts of activity, in which engagements have a lower weight, shape (subscribers, 24).
-        roots: square roots of the smoothed profiles, shape (subscribers, 24).
-        cluster: cluster of every subscriber, shape (subscribers,).
+        weights: weight of engagements beside behavioural events by hour, at most one, shape (24,).
+        account: share of the account's activity by hour, shape (24,).
+        clusters: the cluster of every subscriber of each block, shapes (subscribers,).
         centres: share of activity by hour of each cluster, shape (clusters, 24); rows sum to one.
     """
 
-    events: np.ndarray
-    roots: np.ndarray
-    cluster: np.ndarray
+    weights: np.ndarray
+    account: np.ndarray
+    clusters: tuple[np.ndarray, ...]
     centres: np.ndarray
 
+    def events(self, block: HourCounts) -> np.ndarray:
+        """Counts of activity, in which engagements have a lower weight, shape (subscribers, 24)."""
+        return _events(block, self.weights)
 
-def hour_counts(hours: pl.DataFrame) -> HourCounts:
-    """Fold counts by hour of the week into matrices by hour of the day and by day of the week.
-
-    Args:
-        hours: `subscriber_key`, `local_hour_of_week` (0-167, Monday 00 = 0), `sends`, `human_clicks`, `human_opens`,
-            `behaviour_events`; each count at the hour at which it happened.
-    """
-    subscriber_key = hours["subscriber_key"].unique().sort().to_numpy()
-    hours = with_rows(hours, subscriber_key)
-    row, hour_of_week = hours["row"].to_numpy(), hours["local_hour_of_week"].to_numpy()
-    by_hour = (row * HOURS + hour_of_week % HOURS, HOURS)
-    by_day = (row * WEEKDAYS + hour_of_week // HOURS, WEEKDAYS)
-    sends, behaviour = hours["sends"].to_numpy(), hours["behaviour_events"].to_numpy()
-    engagements = (hours["human_clicks"] + hours["human_opens"]).to_numpy()
-
-    def matrix(counts: np.ndarray, cells: tuple[np.ndarray, int]) -> np.ndarray:
-        cell, columns = cells
-        flat = np.bincount(cell, weights=counts, minlength=len(subscriber_key) * columns)
-        return flat.reshape(-1, columns).astype(np.float32)
-
-    return HourCounts(
-        subscriber_key,
-        matrix(sends, by_hour),
-        matrix(engagements, by_hour),
-        matrix(behaviour, by_hour),
-        matrix(sends, by_day),
-        matrix(engagements, by_day),
-    )
+    def roots(self, block: HourCounts) -> np.ndarray:
+        """Square roots of the smoothed profiles, shape (subscribers, 24)."""
+        return _roots(_profile(self.events(block), self.account))
 
 
-def fit_profiles(counts: HourCounts) -> Profiles:
+def fit_profiles(blocks: Sequence[HourCounts]) -> Profiles:
     """Profiles of activity, and clusters by k-means on their square roots (Hellinger distance).
 
     The hour of an open is mostly the hour of sending. So engagements are weighted such that their distribution over the
     hours resembles that of behavioural events, which no mail has caused.
     """
-    weights = _engagement_weights(counts)
-    events = counts.behaviour + counts.engagements * weights
-    account = _share(smooth(events.sum(axis=0, keepdims=True))).astype(np.float32)
-    profile = smooth(events) + PROFILE_PRIOR_EVENTS * account
-    roots = np.sqrt(profile / profile.sum(axis=1, keepdims=True)).astype(np.float32)
-    known = np.flatnonzero(events.sum(axis=1) >= PROFILE_PRIOR_EVENTS)
-    clusters = int(np.clip(len(known) // SUBSCRIBERS_PER_CLUSTER, 1, CLUSTERS))
-    cluster = np.zeros(len(roots), dtype=np.int64)
+    weights = _engagement_weights(blocks)
+    sums, known = [], []
+    for block in blocks:
+        events = _events(block, weights)
+        sums.append(events.sum(axis=0))
+        known.append(np.flatnonzero(events.sum(axis=1) >= PROFILE_PRIOR_EVENTS))
+    account = _share(smooth(np.sum(sums, axis=0)[None])).astype(np.float32)[0]
+    many = sum(len(rows) for rows in known)
+    means = None
+    clusters = int(np.clip(many // SUBSCRIBERS_PER_CLUSTER, 1, CLUSTERS))
     if clusters > 1:
-        sample = known[np.linspace(0, len(known) - 1, min(len(known), FIT_SAMPLE)).astype(np.int64)]
         # With one thread sums have one order, so that equal input gives equal clusters.
         with threadpool_limits(limits=1):
-            means = KMeans(clusters, n_init=4, random_state=SEED).fit(roots[sample])
-        cluster = _ordered_by_peak(means.predict(roots), means.cluster_centers_)
-    members = sum_by_cluster(_share(profile[known]), cluster[known], clusters)
-    return Profiles(events, roots, cluster, _share(members + account))
+            means = KMeans(clusters, n_init=4, random_state=SEED).fit(_sample(blocks, known, weights, account))
+    members, found = np.zeros((clusters, HOURS)), []
+    for block, rows in zip(blocks, known, strict=True):
+        profile = _profile(_events(block, weights), account)
+        cluster = np.zeros(len(block), dtype=np.int64)
+        if means is not None:
+            cluster = _ordered_by_peak(means.predict(_roots(profile)), means.cluster_centers_)
+        members += sum_by_cluster(_share(profile[rows]), cluster[rows], clusters)
+        found.append(cluster.astype(np.int8))
+    return Profiles(weights, account, tuple(found), _share(members + account))
 
 
-def with_rows(frame: pl.DataFrame, subscriber_key: np.ndarray) -> pl.DataFrame:
-    """The rows of the subscribers with these sorted keys, and `row`, their position among them."""
-    positions = pl.DataFrame({"subscriber_key": subscriber_key}).with_row_index("row").cast({"row": pl.Int64})
-    return frame.join(positions, on="subscriber_key", how="inner")
+def _sample(
+    blocks: Sequence[HourCounts], known: Sequence[np.ndarray], weights: np.ndarray, account: np.ndarray
+) -> np.ndarray:
+    """Roots of profiles of people with a known one, at even distances, shape (sample, 24)."""
+    ends = np.cumsum([len(rows) for rows in known])
+    places = np.linspace(0, ends[-1] - 1, min(ends[-1], FIT_SAMPLE)).astype(np.int64)
+    parts = []
+    for block, rows, end in zip(blocks, known, ends, strict=True):
+        mine = places[(places >= end - len(rows)) & (places < end)] - (end - len(rows))
+        parts.append(_roots(_profile(_events(block, weights), account))[rows[mine]])
+    return np.concatenate(parts)
 
 
-def sum_by_cluster(values: np.ndarray, cluster: np.ndarray, clusters: int) -> np.ndarray:
-    """Rows of a matrix summed by cluster, shape (clusters, columns)."""
-    return np.stack([values[cluster == number].sum(axis=0, dtype=np.float64) for number in range(clusters)])
+def _events(block: HourCounts, weights: np.ndarray) -> np.ndarray:
+    return np.asarray(block.floats("behaviour") + block.floats("engagements") * weights)
+
+
+def _profile(events: np.ndarray, account: np.ndarray) -> np.ndarray:
+    return np.asarray(smooth(events) + PROFILE_PRIOR_EVENTS * account)
+
+
+def _roots(profile: np.ndarray) -> np.ndarray:
+    return np.asarray(np.sqrt(profile / profile.sum(axis=1, keepdims=True)), dtype=np.float32)
 
 
 def smooth(counts: np.ndarray) -> np.ndarray:
@@ -140,11 +118,10 @@ def on_circle(weights: dict[int, float]) -> np.ndarray:
     )
 
 
-def _engagement_weights(counts: HourCounts) -> np.ndarray:
+def _engagement_weights(blocks: Sequence[HourCounts]) -> np.ndarray:
     """Weight of engagements by hour, at most one: lower where people are active less than they engage with mail."""
-    engaged = _share(counts.engagements.sum(axis=0, keepdims=True))
-    free = _share(counts.behaviour.sum(axis=0, keepdims=True))
-    return np.asarray(np.minimum(1.0, free / engaged), dtype=np.float32)
+    engaged, free = (_share(total(blocks, name)[None].astype(np.float32)) for name in ("engagements", "behaviour"))
+    return np.asarray(np.minimum(1.0, free / engaged)[0], dtype=np.float32)
 
 
 def _share(counts: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from scipy.optimize import linprog
 
-from pipeline.analysis.send_time.profiles import HOURS
+from pipeline.analysis.send_time.counts import HOURS
 from pipeline.schemas.base import conform, polars_schema
 from pipeline.schemas.timing import SendSchedules
 

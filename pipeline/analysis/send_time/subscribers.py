@@ -9,7 +9,7 @@ fewer engaged. So an hour is recommended only where the subscriber's cluster got
 of whom behavioural events or hours drawn by lot tell when they are free.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -17,14 +17,17 @@ import numpy as np
 import polars as pl
 from scipy.special import ndtr
 
-from pipeline.analysis.send_time.profiles import HOURS, HourCounts, Profiles, fit_profiles, hour_counts
+from pipeline.analysis.send_time.counts import HOURS, HourCounts, count_hours
+from pipeline.analysis.send_time.profiles import Profiles, fit_profiles
 from pipeline.analysis.send_time.rates import (
     PSEUDO_EXPECTED,
     ClusterRates,
-    Exposure,
+    PooledLogistic,
     cluster_rates,
+    cluster_sizes,
     exposure,
     membership,
+    overall_rate,
     pooled_logistic,
 )
 from pipeline.analysis.send_time.weekdays import best_weekdays
@@ -61,15 +64,19 @@ class SendTimes:
 
 
 def analyse_send_times(
-    hours: pl.DataFrame, sends: pl.DataFrame, *, as_of_day: date, allowed_hours: Sequence[int] = range(HOURS)
+    people: Iterable[tuple[pl.DataFrame, pl.DataFrame]],
+    *,
+    as_of_day: date,
+    allowed_hours: Sequence[int] = range(HOURS),
 ) -> SendTimes:
     """Find clusters of subscribers, their engagement by hour of sending, and the best local hour of each subscriber.
 
     Args:
-        hours: one row per `subscriber_key` and `local_hour_of_week` (0-167, Monday 00 = 0) with the counts `sends`,
-            `human_clicks`, `human_opens` and `behaviour_events`, each at the local hour at which it happened.
-        sends: one row per send: `subscriber_key`, `local_hour` (0-23, of sending), `is_engaged` (opened or clicked by
-            a person) and `is_drawn` (the hour was drawn by lot; without the column, of none).
+        people: blocks of people, whose keys rise from block to block. Each is held only until it is counted. The first
+            frame has rows of a `subscriber_key` and `local_hour_of_week` (0-167, Monday 00 = 0) with the counts
+            `sends`, `human_clicks`, `human_opens` and `behaviour_events`, each at the local hour at which it happened.
+            The second has one row per send: `subscriber_key`, `local_hour` (0-23, of sending), `is_engaged` (opened or
+            clicked by a person) and `is_drawn` (the hour was drawn by lot; without the column, of none).
         as_of_day: tonight.
         allowed_hours: local hours at which mail may be sent.
 
@@ -90,38 +97,48 @@ def analyse_send_times(
     are the same. How much is gained is not known from this, but only from hours drawn by lot.
     """
     _check_hours(allowed_hours)
-    if hours.is_empty():
+    blocks = [count_hours(hours, sends) for hours, sends in people if not hours.is_empty()]
+    if not blocks:
         return SendTimes(empty(SendTimeClusters), empty(SendTimeProfiles), empty(SubscriberSendTimes))
-    counts = hour_counts(hours)
-    profiles = fit_profiles(counts)
-    if "is_drawn" not in sends.columns:
-        sends = sends.with_columns(is_drawn=False)
-    exposed = exposure(sends, counts.subscriber_key)
-    rates = cluster_rates(exposed, profiles.cluster, len(profiles.centres))
-    weekdays = best_weekdays(counts, profiles.cluster, len(profiles.centres))
-    choice = _choose(counts, profiles, exposed, rates, sorted(set(allowed_hours)))
+    overall, profiles = overall_rate(blocks), fit_profiles(blocks)
+    rates = cluster_rates(blocks, overall, profiles)
+    learnt = _Learnt(overall, profiles, rates, pooled_logistic(blocks, overall, profiles))
+    weekdays = best_weekdays(blocks, profiles)
+    rows = [
+        _subscribers_frame(block, cluster, _choose(block, cluster, learnt, sorted(set(allowed_hours))), weekdays)
+        for block, cluster in zip(blocks, profiles.clusters, strict=True)
+    ]
     stamp = [pl.lit(as_of_day).alias("as_of_day"), pl.lit(METHOD).alias("method")]
+    subscribers = _with_levels(pl.concat(rows), is_engaged=bool(rates.engaged.any())).with_columns(stamp)
     return SendTimes(
-        conform(_clusters_frame(counts, profiles, rates, weekdays).with_columns(stamp), SendTimeClusters),
+        conform(_clusters_frame(blocks, profiles, rates, weekdays).with_columns(stamp), SendTimeClusters),
         conform(_profiles_frame(profiles, rates).with_columns(stamp), SendTimeProfiles),
-        conform(
-            _subscribers_frame(counts, profiles, exposed, choice, weekdays).with_columns(stamp), SubscriberSendTimes
-        ),
+        conform(subscribers, SubscriberSendTimes),
     )
 
 
-def with_zones(send_times: pl.DataFrame, subscribers: pl.DataFrame) -> pl.DataFrame:
+def with_zones(send_times: pl.DataFrame, subscribers: pl.LazyFrame) -> pl.DataFrame:
     """Rows of `subscriber_send_times` with the zone of each subscriber's local time, from `core.subscribers`."""
-    zones = subscribers.select("subscriber_key", time_zone="zone")
+    zones = subscribers.select("subscriber_key", time_zone="zone").collect()
     joined = send_times.drop("time_zone").join(zones, on="subscriber_key", how="left", maintain_order="left")
     return joined.select(send_times.columns)
 
 
 @dataclass(frozen=True)
-class _Choice:
-    """For each subscriber today's hour (-1 = never mailed), the best known and allowed hour, and the confidence in it.
+class _Learnt:
+    """What was learnt from everybody: the account's rate, the clusters with their rates, and the regression."""
 
-    `is_known` says whether any allowed hour besides today's is known.
+    overall: float
+    profiles: Profiles
+    rates: ClusterRates
+    logistic: PooledLogistic
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """For each subscriber of a block today's hour (-1 = never mailed), the best known and allowed hour.
+
+    `confidence` is that in the best hour. `is_known` says whether any allowed hour besides today's is known.
     """
 
     current: np.ndarray
@@ -136,21 +153,17 @@ def _check_hours(allowed_hours: Sequence[int]) -> None:
         raise ValueError(f"allowed hours are {list(allowed_hours)}. Give at least one whole hour from 0 to 23.")
 
 
-def _choose(
-    counts: HourCounts,
-    profiles: Profiles,
-    exposed: Exposure,
-    rates: ClusterRates,
-    allowed: list[int],
-) -> _Choice:
+def _choose(block: HourCounts, cluster: np.ndarray, learnt: _Learnt, allowed: list[int]) -> _Choice:
     """Average mixture and logistic on the log scale; their spread and disagreement give the confidence."""
+    profiles, rates = learnt.profiles, learnt.rates
+    exposed = exposure(block, learnt.overall)
     log_ratio = np.log(rates.ratio).astype(np.float32)
-    weights = membership(exposed, profiles, rates).astype(np.float32)
+    weights = membership(profiles.events(block), exposed, profiles, rates).astype(np.float32)
     mixture = weights @ log_ratio
-    logistic = pooled_logistic(exposed, profiles.roots)
+    logistic = learnt.logistic.log_ratio(exposed, profiles.roots(block))
     blend = (mixture + logistic) / 2
-    current = np.where(counts.sends.any(axis=1), counts.sends.argmax(axis=1), -1)
-    known = _known_hours(counts, profiles, rates)
+    current = np.where(block.sends.any(axis=1), block.sends.argmax(axis=1), -1)
+    known = _known_hours(block, cluster, rates)
     known[:, np.setdiff1d(np.arange(HOURS), allowed)] = False
     row = np.arange(len(current))
     is_other = known.copy()
@@ -165,69 +178,79 @@ def _choose(
     # The variance of a cluster's log-ratio at an hour is one divided by its engagements, shrunk like the ratio.
     noise = (1 / (rates.engaged + PSEUDO_EXPECTED)).T.astype(np.float32)
     estimation = (weights * (noise[best] + noise[current])).sum(axis=1)
-    apart = np.where(_tells_free_hours(counts), 0.0, PERSONAL_SPREAD**2)
+    apart = np.where(_tells_free_hours(block), 0.0, PERSONAL_SPREAD**2)
     error = np.sqrt(spread + disagreement + estimation + apart)
     return _Choice(current, best, np.where(best == current, 1.0, ndtr(gain / error)), is_known)
 
 
-def _known_hours(counts: HourCounts, profiles: Profiles, rates: ClusterRates) -> np.ndarray:
+def _known_hours(block: HourCounts, cluster: np.ndarray, rates: ClusterRates) -> np.ndarray:
     """Whether it is known what mail at an hour does, shape (subscribers, 24): the cluster got enough of it then."""
-    tried, drawn = (sends[profiles.cluster] >= MINIMUM_HOUR_SENDS for sends in (rates.sends, rates.drawn))
-    return np.asarray(np.where(_tells_free_hours(counts)[:, None], tried, drawn))
+    tried, drawn = (sends[cluster] >= MINIMUM_HOUR_SENDS for sends in (rates.sends, rates.drawn))
+    return np.asarray(np.where(_tells_free_hours(block)[:, None], tried, drawn))
 
 
-def _tells_free_hours(counts: HourCounts) -> np.ndarray:
+def _tells_free_hours(block: HourCounts) -> np.ndarray:
     """Whether a subscriber has enough behavioural events, shape (subscribers,)."""
-    return np.asarray(counts.behaviour.sum(axis=1) >= MINIMUM_BEHAVIOUR)
+    return np.asarray(block.behaviour.sum(axis=1) >= MINIMUM_BEHAVIOUR)
 
 
-def _subscribers_frame(
-    counts: HourCounts, profiles: Profiles, exposed: Exposure, choice: _Choice, weekdays: np.ndarray
-) -> pl.DataFrame:
-    columns = {
-        "subscriber_key": counts.subscriber_key,
-        "cluster_id": profiles.cluster,
-        "sends": exposed.sends.sum(axis=1).astype(np.int64),
-        "engagements": exposed.engaged.sum(axis=1).astype(np.int64),
-        "behaviour_events": counts.behaviour.sum(axis=1).astype(np.int64),
-        "current_local_hour": choice.current,
-        "best_local_weekday": weekdays[profiles.cluster],
-        "best": choice.best,
-        "confidence": choice.confidence,
-        "is_known": choice.is_known,
-    }
-    is_known = pl.col("fallback_level") == "subscriber"
-    engaged_anywhere = bool(exposed.engaged.any())
+def _subscribers_frame(block: HourCounts, cluster: np.ndarray, choice: _Choice, weekdays: np.ndarray) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "subscriber_key": block.subscriber_key,
+            "cluster_id": cluster,
+            "sends": block.messages.sum(axis=1, dtype=np.int64),
+            "engagements": block.engaged.sum(axis=1, dtype=np.int64),
+            "behaviour_events": block.behaviour.sum(axis=1, dtype=np.int64),
+            "current_local_hour": choice.current.astype(np.int8),
+            "best_local_weekday": weekdays[cluster].astype(np.int8),
+            "best": choice.best.astype(np.int8),
+            "confidence": choice.confidence,
+            "is_known": choice.is_known,
+        }
+    )
+
+
+def _with_levels(subscribers: pl.DataFrame, *, is_engaged: bool) -> pl.DataFrame:
+    """With the hour that is recommended to each subscriber, and why."""
+    is_own = pl.col("fallback_level") == "subscriber"
     return (
-        pl.DataFrame(columns)
-        .with_columns(
+        subscribers.with_columns(
             current_local_hour=pl.when(pl.col("current_local_hour") >= 0).then("current_local_hour"),
             best_local_weekday=pl.when(pl.col("best_local_weekday") >= 0).then("best_local_weekday"),
-            fallback_level=pl.when((pl.col("sends") >= MINIMUM_SENDS) & engaged_anywhere & pl.col("is_known"))
+            fallback_level=pl.when((pl.col("sends") >= MINIMUM_SENDS) & is_engaged & pl.col("is_known"))
             .then(pl.lit("subscriber"))
             .otherwise(pl.lit("current hour")),
             sends_needed=(MINIMUM_SENDS - pl.col("sends")).clip(lower_bound=0),
         )
         .with_columns(
-            recommended_local_hour=pl.when(is_known).then("best").otherwise("current_local_hour"),
-            confidence_probability=pl.when(is_known).then("confidence"),
-            status=pl.when(is_known)
+            recommended_local_hour=pl.when(is_own).then("best").otherwise("current_local_hour"),
+            confidence_probability=pl.when(is_own).then("confidence"),
+            status=pl.when(is_own)
             .then(pl.lit("ok"))
             .when(pl.col("sends_needed") > 0)
             .then(pl.lit("not enough data"))
-            .otherwise(pl.lit("unknown hours" if engaged_anywhere else "no engagement")),
+            .otherwise(pl.lit("unknown hours" if is_engaged else "no engagement")),
         )
         .drop("best", "confidence", "is_known")
     )
 
 
-def _clusters_frame(counts: HourCounts, profiles: Profiles, rates: ClusterRates, weekdays: np.ndarray) -> pl.DataFrame:
+def _clusters_frame(
+    blocks: Sequence[HourCounts], profiles: Profiles, rates: ClusterRates, weekdays: np.ndarray
+) -> pl.DataFrame:
     clusters = len(profiles.centres)
-    behaviour = np.bincount(profiles.cluster, weights=counts.behaviour.sum(axis=1), minlength=clusters)
+    behaviour = np.sum(
+        [
+            np.bincount(cluster, weights=block.behaviour.sum(axis=1), minlength=clusters)
+            for block, cluster in zip(blocks, profiles.clusters, strict=True)
+        ],
+        axis=0,
+    )
     frame = pl.DataFrame(
         {
             "cluster_id": np.arange(clusters),
-            "subscribers": np.bincount(profiles.cluster, minlength=clusters),
+            "subscribers": cluster_sizes(profiles),
             "behaviour_events": behaviour.astype(np.int64),
             "sends": rates.sends.sum(axis=1).astype(np.int64),
             "engagements": rates.engaged.sum(axis=1).astype(np.int64),

@@ -26,7 +26,7 @@ def released(
     records: Sequence[Record],
     noted: Callable[[str], pl.DataFrame],
     plan: pl.DataFrame,
-    messages: pl.DataFrame,
+    messages: pl.LazyFrame,
     steps: pl.DataFrame,
 ) -> pl.DataFrame:
     """How many people were let in or wait, by record, hour and outcome (rows of `releases`).
@@ -51,14 +51,15 @@ def released(
     return conform(counts.sort(_GROUP), Releases)
 
 
-def _called(record: Record, noted: pl.DataFrame, messages: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
+def _called(record: Record, noted: pl.DataFrame, messages: pl.LazyFrame, steps: pl.DataFrame) -> pl.DataFrame:
     """A row for everybody whom a call was made for under a record."""
     proposal = record.proposal
     place = steps.filter((pl.col("workflow_id") == proposal.workflow_id) & (pl.col("step_id") == proposal.step_id))
     got = (
-        messages.join(place.select("step_key"), on="step_key", how="semi")
+        messages.filter(pl.col("step_key").is_in(place["step_key"].implode()))
         .group_by("subscriber_key")
         .agg(pl.col("sent_us").max())
+        .collect()
     )
     outcome = pl.col("outcome").fill_null(ReleaseOutcome.UNKNOWN)
     own = noted.filter((pl.col("optimization_id") == record.optimization_id) & ~outcome.str.starts_with(NOT_SENT))

@@ -3,11 +3,11 @@
 from typing import Any
 
 import polars as pl
-from pandera.typing.polars import DataFrame
+from pandera.typing.polars import DataFrame, LazyFrame
 
 from pipeline.analysis.send_time.inputs import below_cap
 from pipeline.charts.figures import conflict_chart
-from pipeline.common.mailable import only_mailable
+from pipeline.common.people import only_mailable
 from pipeline.common.written import standing
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
@@ -35,9 +35,9 @@ def _conflict_summary(rows: pl.DataFrame) -> dict[str, Any]:
 
 @asset(marts.WorkflowConflicts, group="decisions", summary=_conflict_summary)
 def workflow_conflicts(
-    entries: DataFrame[core.CoreStepEntries],
+    entries: LazyFrame[core.CoreStepEntries],
     workflows: DataFrame[core.CoreWorkflows],
-    subscribers: DataFrame[core.CoreSubscribers],
+    subscribers: LazyFrame[core.CoreSubscribers],
     night: Night,
 ) -> pl.DataFrame:
     """Conflicts of everybody who is in several workflows tonight and can be mailed, resolved by priority."""
@@ -58,7 +58,7 @@ def _replay_summary(rows: pl.DataFrame) -> dict[str, Any]:
 
 @asset(marts.ConflictReplay, group="decisions", summary=_replay_summary)
 def conflict_replay(
-    entries: DataFrame[core.CoreStepEntries], workflows: DataFrame[core.CoreWorkflows], night: Night
+    entries: LazyFrame[core.CoreStepEntries], workflows: DataFrame[core.CoreWorkflows], night: Night
 ) -> pl.DataFrame:
     """What would have collided in the past month under tonight's rules."""
     past = stays(entries, workflows, as_of=night.as_of, days=conflicts.REPLAY_DAYS)
@@ -76,10 +76,10 @@ def _moved_summary(rows: pl.DataFrame) -> dict[str, Any]:
 
 @asset(marts.CappedSends, group="decisions", summary=_moved_summary)
 def capped_sends(
-    entries: DataFrame[core.CoreStepEntries],
+    entries: LazyFrame[core.CoreStepEntries],
     steps: DataFrame[core.CoreSteps],
     edges: DataFrame[core.CoreEdges],
-    subscribers: DataFrame[core.CoreSubscribers],
+    subscribers: LazyFrame[core.CoreSubscribers],
     zone_offsets: DataFrame[core.CoreZoneOffsets],
     workflows: DataFrame[core.CoreWorkflows],
     night: Night,
@@ -88,10 +88,8 @@ def capped_sends(
     cap = load_constraints(night.settings.definitions).frequency_cap
     if cap is None or cap.days != 1:
         return empty(marts.CappedSends)
-    planned = planned_sends(
-        only_mailable(entries, subscribers), steps, edges, subscribers, zone_offsets, as_of=night.as_of
-    )
-    return _moved(planned, workflows, cap.messages, night)
+    planned = planned_sends(entries, steps, edges, subscribers, zone_offsets, as_of=night.as_of)
+    return _moved(only_mailable(planned, subscribers), workflows, cap.messages, night)
 
 
 def _moved(planned: pl.DataFrame, workflows: pl.DataFrame, daily_cap: int, night: Night) -> pl.DataFrame:
@@ -110,10 +108,10 @@ def _release_summary(rows: pl.DataFrame) -> dict[str, Any]:
     summary=(_release_summary, lambda rows: {"people": rows.height}),
 )
 def planned_releases(
-    entries: DataFrame[core.CoreStepEntries],
-    messages: DataFrame[core.CoreMessages],
+    entries: LazyFrame[core.CoreStepEntries],
+    messages: LazyFrame[core.CoreMessages],
     steps: DataFrame[core.CoreSteps],
-    subscribers: DataFrame[core.CoreSubscribers],
+    subscribers: LazyFrame[core.CoreSubscribers],
     zone_offsets: DataFrame[core.CoreZoneOffsets],
     hours: DataFrame[timing.SubscriberSendTimes],
     collisions: DataFrame[marts.WorkflowConflicts],
@@ -126,7 +124,7 @@ def planned_releases(
     constraints = load_constraints(definitions)
     released = releases.released_steps(_flow_starts(load_flow_map(definitions)), steps)
     limits = constraints.of_steps(released)
-    people = releases.waiting(only_mailable(entries, subscribers), messages, released, standing(written, as_of))
+    people = only_mailable(releases.waiting(entries, messages, released, standing(written, as_of)), subscribers)
     over_cap = people.head(0)
     if cap := constraints.frequency_cap:
         allowed = below_cap(people, messages, as_of=as_of, most=cap.messages, days=cap.days)

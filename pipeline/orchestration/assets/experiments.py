@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from pandera.typing.polars import DataFrame
+from pandera.typing.polars import DataFrame, LazyFrame
 
 from pipeline.analysis.experiments import exposures, holdouts, registry
 from pipeline.analysis.experiments.exposures import Facts
@@ -117,7 +117,7 @@ def field_values(
 
 
 @asset(marts.HoldoutMembers, group="experiments", summary=lambda rows: {"held_out": rows["subscriber_key"].n_unique()})
-def held_out(subscribers: DataFrame[core.CoreSubscribers], night: Night) -> pl.DataFrame:
+def held_out(subscribers: LazyFrame[core.CoreSubscribers], night: Night) -> pl.DataFrame:
     """Who is held out of which flow."""
     return holdouts.holdout_members(load_holdouts(night.settings.definitions), subscribers, as_of=night.as_of)
 

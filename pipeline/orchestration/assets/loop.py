@@ -3,7 +3,7 @@
 from typing import Any
 
 import polars as pl
-from pandera.typing.polars import DataFrame
+from pandera.typing.polars import DataFrame, LazyFrame
 
 from pipeline.analysis.experiments import learnings
 from pipeline.analysis.experiments.exposures import Facts
@@ -74,7 +74,7 @@ def journal_tables(ledger: Ledger) -> tuple[pl.DataFrame, pl.DataFrame]:
 )
 def releases(
     plan: DataFrame[marts.ReleasePlan],
-    messages: DataFrame[core.CoreMessages],
+    messages: LazyFrame[core.CoreMessages],
     steps: DataFrame[core.CoreSteps],
     ledger: Ledger,
 ) -> pl.DataFrame:

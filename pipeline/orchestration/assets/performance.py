@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import polars as pl
-from pandera.typing.polars import DataFrame
+from pandera.typing.polars import DataFrame, LazyFrame
 
 from pipeline.analysis import industry
 from pipeline.analysis.experiments import holdouts
@@ -268,12 +268,12 @@ class Queues:
 
 @asset(marts.StuckSubscribers, group="performance", summary=_causes)
 def stuck_subscribers(
-    entries: DataFrame[core.CoreStepEntries],
-    departures: DataFrame[core.CoreDepartures],
-    conversions: DataFrame[core.CoreConversions],
-    subscribers: DataFrame[core.CoreSubscribers],
-    messages: DataFrame[core.CoreMessages],
-    events: Latest[lake.Events],
+    entries: LazyFrame[core.CoreStepEntries],
+    departures: LazyFrame[core.CoreDepartures],
+    conversions: LazyFrame[core.CoreConversions],
+    subscribers: LazyFrame[core.CoreSubscribers],
+    messages: LazyFrame[core.CoreMessages],
+    events: Scan[lake.Events],
     waiting: Queues,
     steps: DataFrame[core.CoreSteps],
     workflows: DataFrame[core.CoreWorkflows],
@@ -307,9 +307,9 @@ class JourneyPeople:
 
     versions: DataFrame[PublishedJourneys]
     journey_steps: Latest[JourneySteps]
-    step_entries: DataFrame[core.CoreStepEntries]
+    step_entries: LazyFrame[core.CoreStepEntries]
     edges: DataFrame[core.CoreEdges]
-    subscribers: DataFrame[core.CoreSubscribers]
+    subscribers: LazyFrame[core.CoreSubscribers]
     recipients: Latest[Recipients]
 
 
@@ -318,18 +318,18 @@ def reconciled(
     step_days: DataFrame[reductions.StepDays],
     steps: DataFrame[core.CoreSteps],
     reports: Latest[lake.Reports],
-    messages: DataFrame[core.CoreMessages],
-    engagements: DataFrame[core.CoreEngagements],
+    messages: LazyFrame[core.CoreMessages],
+    engagements: LazyFrame[core.CoreEngagements],
     listings: Listings,
     people: JourneyPeople,
     store: Lake,
     night: Night,
 ) -> pl.DataFrame:
     """Our counts held against Mailchimp's reports, listings and journeys."""
-    in_journeys = journey_counts(**vars(people), messages=messages.lazy(), steps=steps, as_of=night.as_of)
+    in_journeys = journey_counts(**vars(people), messages=messages, steps=steps, as_of=night.as_of)
     found = announced.collections(**vars(listings), forgotten=store.people_forgotten, as_of=night.as_of)
     listed = pl.concat([found, in_journeys])
     later = announced.not_held_yet(listings.sources, as_of=night.as_of)
     return reconciliation.reconciliation(
-        step_days, steps, reports, messages.lazy(), engagements.lazy(), listed, later, as_of=night.as_of
+        step_days, steps, reports, messages, engagements, listed, later, as_of=night.as_of
     )

@@ -1,22 +1,23 @@
 """Assets of the timing tables: when to send, and how long to wait. Each calls pure functions of `pipeline/analysis`."""
 
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
-from pandera.typing.polars import DataFrame
+from pandera.typing.polars import DataFrame, LazyFrame
 
 from pipeline.analysis.delays.outcomes import current_delays, delay_outcomes
 from pipeline.analysis.delays.recommendations import analyse_delays
 from pipeline.analysis.send_time.engagement_hours import engagement_hours
-from pipeline.analysis.send_time.evaluation import evaluate_send_times
+from pipeline.analysis.send_time.evaluation import LOGGED, evaluate_send_times
 from pipeline.analysis.send_time.exploration import assign_hours, logged_assignments, sent_as_assigned, with_draws
 from pipeline.analysis.send_time.frequency import frequency_pressure
 from pipeline.analysis.send_time.inputs import activity_hours, audience, below_cap, engaged_sends
 from pipeline.analysis.send_time.schedule import allowed_hours, schedule_sends
 from pipeline.analysis.send_time.subscribers import SendTimes, analyse_send_times, with_zones
 from pipeline.charts.figures import delay_chart, send_time_chart
-from pipeline.common.mailable import only_mailable
+from pipeline.common.people import blocks_of_people, only_mailable
 from pipeline.common.written import standing
 from pipeline.config.constraints import load_constraints
 from pipeline.lake.store import Lake
@@ -97,10 +98,9 @@ def _allowed(settings: Settings) -> list[int]:
     return allowed_hours(quiet_from, quiet_until)
 
 
-def _send_times(hours: pl.DataFrame, sends: pl.DataFrame, settings: Settings, as_of: date) -> SendTimes:
-    """What was learnt about send times until a night, from `sends` until then."""
-    activity = activity_hours(hours, as_of=as_of, days=settings.send_time_days)
-    return analyse_send_times(activity, sends, as_of_day=as_of, allowed_hours=_allowed(settings))
+def _send_times(people: Iterable[tuple[pl.DataFrame, pl.DataFrame]], settings: Settings, as_of: date) -> SendTimes:
+    """What was learnt about send times until a night, from blocks of people with their hours and sends until then."""
+    return analyse_send_times(people, as_of_day=as_of, allowed_hours=_allowed(settings))
 
 
 def _cluster_summary(clusters: pl.DataFrame) -> dict[str, Any]:
@@ -134,21 +134,27 @@ def _subscriber_summary(subscribers: pl.DataFrame) -> dict[str, Any]:
     summary=(_cluster_summary, _profile_summary, _subscriber_summary),
 )
 def learn_send_times(
-    hours: DataFrame[reductions.SubscriberHours],
-    messages: DataFrame[core.CoreMessages],
+    hours: LazyFrame[reductions.SubscriberHours],
+    messages: LazyFrame[core.CoreMessages],
     steps: DataFrame[core.CoreSteps],
     written: DataFrame[core.CoreWrittenValues],
-    subscribers: DataFrame[core.CoreSubscribers],
+    subscribers: LazyFrame[core.CoreSubscribers],
     store: Lake,
     night: Night,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Clusters of alike days, their engagement by send hour, and the best allowed hour of those who can be mailed."""
-    sends = engaged_sends(messages, as_of=night.as_of, days=night.settings.send_time_days)
     followed = load_constraints(night.settings.definitions).following_hours(steps)
     # Not a dependency: the draws of earlier nights count, and tonight's rest on what is learnt here.
-    log = store.latest(lake.SendTimeAssignments).collect()
-    told = sent_as_assigned(sends, log, _hours_of(written), followed=followed)
-    found = _send_times(hours, with_draws(sends, log, told), night.settings, night.as_of)
+    log, hours_written = store.latest(lake.SendTimeAssignments).collect(), _hours_of(written)
+    as_of, days = night.as_of, night.settings.send_time_days
+
+    def people() -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        for block in blocks_of_people(subscribers):
+            sends, draws = engaged_sends(messages.filter(block), as_of=as_of, days=days), log.filter(block)
+            told = sent_as_assigned(sends, draws, hours_written.filter(block), followed=followed)
+            yield activity_hours(hours.filter(block), as_of=as_of, days=days), with_draws(sends, draws, told)
+
+    found = _send_times(people(), night.settings, night.as_of)
     mailable = only_mailable(found.subscribers, subscribers)
     return found.clusters, found.profiles, with_zones(mailable, subscribers)
 
@@ -167,10 +173,10 @@ def _schedule_summary(schedules: pl.DataFrame) -> dict[str, Any]:
 def schedules(
     subscribers: DataFrame[marts.SubscriberSendTimes],
     profiles: DataFrame[marts.SendTimeProfiles],
-    entries: DataFrame[core.CoreStepEntries],
-    messages: DataFrame[core.CoreMessages],
+    entries: LazyFrame[core.CoreStepEntries],
+    messages: LazyFrame[core.CoreMessages],
     steps: DataFrame[core.CoreSteps],
-    people: DataFrame[core.CoreSubscribers],
+    people: LazyFrame[core.CoreSubscribers],
     night: Night,
 ) -> pl.DataFrame:
     """The hours at which to mail those who wait tonight, within the user's constraints."""
@@ -211,23 +217,37 @@ def assignment_log(assignments: DataFrame[marts.SendTimeAssignments]) -> pl.Data
 
 @asset(marts.SendTimeLift, group="timing", summary=lambda rows: rows.select(LIFT_NUMBERS).row(0, named=True))
 def lift(
-    hours: DataFrame[reductions.SubscriberHours],
-    messages: DataFrame[core.CoreMessages],
+    hours: LazyFrame[reductions.SubscriberHours],
+    messages: LazyFrame[core.CoreMessages],
+    subscribers: LazyFrame[core.CoreSubscribers],
     steps: DataFrame[core.CoreSteps],
     log: Latest[lake.SendTimeAssignments],
     written: DataFrame[core.CoreWrittenValues],
     night: Night,
 ) -> pl.DataFrame:
     """What recommended hours bring, on messages whose hour was drawn after the recommended hours were learnt."""
-    days = night.settings.send_time_days
-    followed = load_constraints(night.settings.definitions).following_hours(steps)
-    sends = sent_as_assigned(
-        engaged_sends(messages, as_of=night.as_of, days=days), log, _hours_of(written), followed=followed
+    days, blocks = night.settings.send_time_days, blocks_of_people(subscribers)
+    followed, hours_written = load_constraints(night.settings.definitions).following_hours(steps), _hours_of(written)
+    sends = pl.concat(
+        sent_as_assigned(
+            engaged_sends(messages.filter(block), as_of=night.as_of, days=days),
+            log.filter(block),
+            hours_written.filter(block),
+            followed=followed,
+        ).select(LOGGED)
+        for block in blocks
     )
     # Before any flow follows the assigned hours there is nothing to evaluate, and no need to learn them.
     first = min(followed["followed_from"].to_list(), default=date.min + timedelta(days=days))
     until = min(first, night.as_of) - timedelta(days=1)
-    learnt = _send_times(hours, engaged_sends(messages, as_of=until, days=days), night.settings, until)
+    people = (
+        (
+            activity_hours(hours.filter(block), as_of=until, days=days),
+            engaged_sends(messages.filter(block), as_of=until, days=days),
+        )
+        for block in blocks
+    )
+    learnt = _send_times(people, night.settings, until)
     return evaluate_send_times(
         sends, learnt.subscribers, learnt.profiles, hours=len(_allowed(night.settings)), as_of_day=night.as_of
     )

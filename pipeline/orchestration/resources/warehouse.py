@@ -5,13 +5,14 @@ What the tables hold is said in `pipeline/schemas`. How they are published is sa
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import duckdb
 import polars as pl
 from dagster_duckdb import DuckDBResource
+from polars.io.plugins import register_io_source
 
 from pipeline.common.errors import DriptuneError
 from pipeline.common.lock import DEFAULT_WAIT_SECONDS, POLL_SECONDS, WarehouseBusyError, exclusive, holders
@@ -77,20 +78,69 @@ class Warehouse:
             return empty(model)
         return rows
 
+    def scan(self, model: type[Table]) -> pl.LazyFrame:
+        """The rows of the model's table as in `read`, but read only when they are asked for.
+
+        DuckDB reads only the columns that are asked for, and only the rows that meet comparisons of columns with
+        values. Other conditions are applied to each batch of rows as it comes.
+        """
+        statement = f"SELECT * FROM {identity(model).qualified_name}"
+        try:
+            schema = self.connection.sql(f"{statement} LIMIT 0").pl().schema
+        except duckdb.CatalogException:
+            return empty(model).lazy()
+
+        def read(
+            columns: list[str] | None, condition: pl.Expr | None, most: int | None, _: int | None
+        ) -> Iterator[pl.DataFrame]:
+            # A query may read several tables, or one of them twice, and each reading needs a connection of its own.
+            with closing(self.connection.cursor()) as cursor:
+                rows: pl.LazyFrame = cursor.sql(statement).pl(lazy=True)
+                if condition is not None:
+                    rows = rows.filter(condition)
+                if columns is not None:
+                    rows = rows.select(columns)
+                yield from (rows if most is None else rows.head(most)).collect_batches()
+
+        return register_io_source(read, schema=schema, is_pure=True)
+
     def replace(self, model: type[Table], frame: pl.DataFrame) -> int:
         """Put the frame's rows in place of the model's table, and return their number.
 
         Raises:
             pandera.errors.SchemaErrors: if the frame breaks the model. The table then stays as it was.
         """
-        valid = conform(frame, model)
-        place = identity(model)
-        self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {place.schema}")
-        self.connection.register("incoming", valid.to_arrow())
-        # One statement is one transaction: the table is replaced whole or not at all.
-        self.connection.execute(f"CREATE OR REPLACE TABLE {place.qualified_name} AS SELECT * FROM incoming")
+        with self.replacing(model) as add:
+            add(model, frame)
+        return frame.height
+
+    @contextmanager
+    def replacing(self, *models: type[Table]) -> Iterator[Callable[[type[Table], pl.DataFrame], None]]:
+        """Put blocks of rows in place of the models' tables, which are replaced whole when the block of code ends.
+
+        Yields a function that adds a frame to the new table of a model. After an error all tables stay as they were.
+
+        Raises:
+            pandera.errors.SchemaErrors: if a frame breaks its model.
+        """
+        self.connection.execute("BEGIN")
+        try:
+            for model in models:
+                place = identity(model)
+                self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {place.schema}")
+                self._insert(f"CREATE OR REPLACE TABLE {place.qualified_name} AS", empty(model))
+            yield lambda model, rows: self._insert(
+                f"INSERT INTO {identity(model).qualified_name}", conform(rows, model)
+            )
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+
+    def _insert(self, statement: str, rows: pl.DataFrame) -> None:
+        self.connection.register("incoming", rows.to_arrow())
+        self.connection.execute(f"{statement} SELECT * FROM incoming")
         self.connection.unregister("incoming")
-        return valid.height
 
 
 @contextmanager

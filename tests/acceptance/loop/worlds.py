@@ -68,11 +68,11 @@ def facts_of(account: StandIn) -> Facts:
     view = account.view
     workflows, steps = workflows_and_steps()
     return Facts(
-        subscribers=subscribers_of(view),
-        messages=messages_of(view),
-        conversions=conversions_of(view),
-        subscriber_hours=hours_of(view),
-        step_entries=entries_of(view),
+        subscribers=subscribers_of(view).lazy(),
+        messages=messages_of(view).lazy(),
+        conversions=conversions_of(view).lazy(),
+        subscriber_hours=hours_of(view).lazy(),
+        step_entries=entries_of(view).lazy(),
         workflows=workflows,
         steps=steps,
         edges=empty(CoreEdges),
@@ -246,7 +246,8 @@ class Hours(Sample):
         """Hours and clusters as known on a night."""
         days = self.timing.days
         activity = activity_hours(facts.subscriber_hours, as_of=as_of, days=days)
-        return analyse_send_times(activity, engaged_sends(facts.messages, as_of=as_of, days=days), as_of_day=as_of)
+        sends = engaged_sends(facts.messages, as_of=as_of, days=days)
+        return analyse_send_times([(activity, sends)], as_of_day=as_of)
 
     def close(self, as_of: date) -> None:
         facts = self.facts()

@@ -79,7 +79,7 @@ def _recommendations(
         rng = np.random.default_rng([seed, sends, number])
         world = population(rng, subscribers=subscribers, sends=sends, **told)
         drawn = world.sends.with_columns(is_drawn="is_randomised")
-        result = analyse_send_times(world.hours, drawn, as_of_day=TONIGHT).subscribers
+        result = analyse_send_times([(world.hours, drawn)], as_of_day=TONIGHT).subscribers
         is_moved = result["recommended_local_hour"] != result["current_local_hour"]
         yield uplift_share(world, result), calibration_error(world, result), float(is_moved.to_numpy().mean())
 
@@ -110,7 +110,7 @@ def _coverage(runs: int, subscribers: int, seed: int) -> list[Check]:
     """Hours learned from the past, messages drawn afterwards: 60% of the audience explores every hour."""
     rng = np.random.default_rng([seed, 1])
     world = population(rng, subscribers=subscribers, sends=30)
-    past = analyse_send_times(world.hours, world.sends, as_of_day=TONIGHT)
+    past = analyse_send_times([(world.hours, world.sends)], as_of_day=TONIGHT)
     chosen, now, _ = _true_rates(world, past.subscribers)
     true = chosen.mean() / now.mean() - 1
     inside: dict[str, list[bool]] = {"snips": [], "doubly robust": []}

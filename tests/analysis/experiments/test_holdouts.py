@@ -38,7 +38,7 @@ def subscribers(number: int = PEOPLE, *, before: int = 0) -> pl.DataFrame:
 
 
 def out_of(people: pl.DataFrame, one: Holdout = HOLDOUT) -> set[int]:
-    return set(holdout_members([one], people, as_of=AS_OF)["subscriber_key"])
+    return set(holdout_members([one], people.lazy(), as_of=AS_OF)["subscriber_key"])
 
 
 def mailed(keys: list[int]) -> pl.DataFrame:
@@ -63,7 +63,7 @@ def facts(people: pl.DataFrame, conversions: pl.DataFrame, keys: list[int] | Non
     credits = rows(CoreCredits, *({**credit, **row} for row in credited.select(
         "conversion_id", "subscriber_key", "day", "is_order", "net_cents").to_dicts())) if credited.height \
         else empty(CoreCredits)  # fmt: skip
-    return RevenueFacts(people, messages, conversions, credits, WORKFLOWS)
+    return RevenueFacts(people.lazy(), messages.lazy(), conversions.lazy(), credits.lazy(), WORKFLOWS)
 
 
 def results(known: RevenueFacts, *defined: Holdout) -> dict[str | None, dict]:
@@ -91,7 +91,7 @@ def test_the_share_is_held_out_and_nobody_ever_changes_sides():
     assert len(out) / PEOPLE == pytest.approx(0.2, abs=0.03)
     assert out_of(subscribers(2 * PEOPLE)) & set(people["subscriber_key"]) == out
     assert out_of(people, replace(HOLDOUT, holdout_id="other")) != out
-    assert holdout_members([], people, as_of=AS_OF).is_empty()
+    assert holdout_members([], people.lazy(), as_of=AS_OF).is_empty()
 
 
 @pytest.mark.parametrize("added", [0.0, 0.05])
@@ -190,6 +190,6 @@ def test_an_event_that_triggers_the_flow_lets_people_in_at_its_time():
     ]
     events = rows(Events, *asked, properties="{}").lazy()
     flow = WORKFLOWS.with_columns(trigger=pl.lit("cart"))
-    moments = trigger_moments([HOLDOUT], flow, subscribers(), events)
+    moments = trigger_moments([HOLDOUT], flow, subscribers().lazy(), events)
     assert sorted(moments["subscriber_key"]) == [1, 2]
-    assert trigger_moments([], flow, subscribers(), events).is_empty()
+    assert trigger_moments([], flow, subscribers().lazy(), events).is_empty()

@@ -46,11 +46,11 @@ def compared(
     found = journey_counts(
         rows(PublishedJourneys, journey, first_day=AS_OF, as_of_day=AS_OF),
         rows(JourneySteps, *positions, journey_id="7"),
-        rows(CoreStepEntries, *entries, workflow_key=1, entry_source="sent_to"),
+        rows(CoreStepEntries, *entries, workflow_key=1, entry_source="sent_to").lazy(),
         rows(CoreMessages, *sent, workflow_key=1).lazy(),
         STEPS,
         EDGES,
-        rows(CoreSubscribers, *({"subscriber_key": person, "status": "subscribed"} for person in range(10))),
+        rows(CoreSubscribers, *({"subscriber_key": person, "status": "subscribed"} for person in range(10))).lazy(),
         rows(
             Recipients,
             *({"campaign_id": "mail2", "subscriber_key": 100 + person} for person in range(unread)),

@@ -42,6 +42,9 @@ def entry(
     }
 
 
+GROWING = ("departures", "conversions", "subscribers", "messages", "events")
+
+
 def stuck(*entries: dict[str, Any], **frames: pl.DataFrame) -> pl.DataFrame:
     facts = {
         "departures": empty(CoreDepartures),
@@ -56,7 +59,8 @@ def stuck(*entries: dict[str, Any], **frames: pl.DataFrame) -> pl.DataFrame:
         "steps": STEPS,
         "workflows": WORKFLOWS,
     }
-    return stuck_subscribers(rows(CoreStepEntries, *entries), **{**facts, **frames}, as_of=AS_OF)
+    told = {name: frame.lazy() if name in GROWING else frame for name, frame in {**facts, **frames}.items()}
+    return stuck_subscribers(rows(CoreStepEntries, *entries).lazy(), **told, as_of=AS_OF)
 
 
 def with_status(status: str, step: int) -> pl.DataFrame:

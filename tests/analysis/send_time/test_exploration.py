@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from pipeline.analysis.send_time.counts import HOURS
 from pipeline.analysis.send_time.evaluation import evaluate_send_times
 from pipeline.analysis.send_time.exploration import (
     PERIOD_DAYS,
@@ -14,7 +15,6 @@ from pipeline.analysis.send_time.exploration import (
     sent_as_assigned,
     with_draws,
 )
-from pipeline.analysis.send_time.profiles import HOURS
 from pipeline.common.time import HOUR_US, day_number, start_of_day_us
 
 TONIGHT = date(2026, 6, 14)

@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.analysis.send_time.profiles import HOURS
+from pipeline.analysis.send_time.counts import HOURS
 from pipeline.analysis.send_time.schedule import allowed_hours, schedule_sends
 
 TONIGHT = date(2026, 3, 1)

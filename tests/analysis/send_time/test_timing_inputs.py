@@ -82,7 +82,7 @@ def test_the_delay_in_use_is_the_one_for_who_enters_tonight() -> None:
     assert found.rows() == [("w", "a", "b", 48)]
 
 
-def test_activity_is_summed_over_the_period_only() -> None:
+def test_activity_is_that_of_the_period_only() -> None:
     rows = pl.DataFrame(
         {
             "subscriber_key": [1, 1, 1],
@@ -91,8 +91,8 @@ def test_activity_is_summed_over_the_period_only() -> None:
             **{name: [1, 2, 4] for name in ("sends", "human_opens", "human_clicks", "behaviour_events")},
         }
     )
-    found = activity_hours(rows, as_of=TONIGHT, days=7)
-    assert found.rows() == [(1, 9, 3, 3, 3, 3)]
+    found = activity_hours(rows.lazy(), as_of=TONIGHT, days=7)
+    assert found.rows() == [(1, 9, 1, 1, 1, 1), (1, 9, 2, 2, 2, 2)]
 
 
 def test_an_open_engages_only_where_machines_are_known() -> None:
@@ -109,7 +109,7 @@ def test_an_open_engages_only_where_machines_are_known() -> None:
             "human_clicks": [0, 0, 1, 1],
         }
     )
-    found = engaged_sends(messages, as_of=TONIGHT, days=1)
+    found = engaged_sends(messages.lazy(), as_of=TONIGHT, days=1)
     assert found.drop("day", "step_key", "sent_us").rows() == [(1, 9, True), (2, 9, False), (3, 9, True)]
 
 
@@ -123,16 +123,16 @@ def test_those_who_wait_or_are_queued_are_mailed_by_steps_that_mail() -> None:
             "outcome_us": [NIGHT_US, NIGHT_US - 1, NIGHT_US, NIGHT_US, NIGHT_US],
         }
     )
-    found = audience(entries, STEPS, as_of=TONIGHT)
+    found = audience(entries.lazy(), STEPS, as_of=TONIGHT)
     assert sorted(found.rows()) == [("w", "b", 1), ("w", "b", 5)]
     paused = STEPS.with_columns(status=pl.lit("paused"))
-    assert audience(entries, paused, as_of=TONIGHT).is_empty()
+    assert audience(entries.lazy(), paused, as_of=TONIGHT).is_empty()
 
 
 def test_who_has_had_their_share_of_mail_is_left_out() -> None:
     people = pl.DataFrame({"workflow_id": ["w"] * 2, "step_id": ["b"] * 2, "subscriber_key": [1, 2]})
     messages = pl.DataFrame({"subscriber_key": [1, 1, 2, 2], "day": [DAY, DAY - 1, DAY, DAY - 2]})
-    found = below_cap(people, messages, as_of=TONIGHT, most=2, days=2)
+    found = below_cap(people, messages.lazy(), as_of=TONIGHT, most=2, days=2)
     assert found["subscriber_key"].to_list() == [2]
 
 
@@ -144,17 +144,23 @@ def test_an_account_of_which_nothing_is_known_has_empty_tables_and_an_unknown_li
         as_of_day=TONIGHT,
     )
     times = analyse_send_times(
-        activity_hours(empty(reductions.SubscriberHours), as_of=TONIGHT, days=180),
-        engaged_sends(messages, as_of=TONIGHT, days=180),
+        [
+            (
+                activity_hours(empty(reductions.SubscriberHours).lazy(), as_of=TONIGHT, days=180),
+                engaged_sends(messages.lazy(), as_of=TONIGHT, days=180),
+            )
+        ],
         as_of_day=TONIGHT,
     )
-    people = audience(empty(core.CoreStepEntries), steps, as_of=TONIGHT)
+    people = audience(empty(core.CoreStepEntries).lazy(), steps, as_of=TONIGHT)
     schedules = schedule_sends(
         people, times.subscribers, times.profiles, Constraints().of_steps(steps), as_of_day=TONIGHT
     )
     for frame in (delays.curves, delays.recommendations, times.clusters, times.subscribers, schedules):
         assert frame.is_empty()
-    sends = engaged_sends(messages, as_of=TONIGHT, days=180).with_columns(propensity=pl.lit(None, dtype=pl.Float64))
+    sends = engaged_sends(messages.lazy(), as_of=TONIGHT, days=180).with_columns(
+        propensity=pl.lit(None, dtype=pl.Float64)
+    )
     lift = evaluate_send_times(sends, times.subscribers, times.profiles, as_of_day=TONIGHT)
     assert set(lift["status"]) == {"cannot be estimated"}
     assert lift["engagement_lift"].null_count() == lift.height
@@ -174,8 +180,12 @@ def test_activity_without_any_mail_keeps_an_unknown_hour() -> None:
         }
     )
     found = analyse_send_times(
-        activity_hours(hours, as_of=TONIGHT, days=7),
-        engaged_sends(empty(core.CoreMessages), as_of=TONIGHT, days=7),
+        [
+            (
+                activity_hours(hours.lazy(), as_of=TONIGHT, days=7),
+                engaged_sends(empty(core.CoreMessages).lazy(), as_of=TONIGHT, days=7),
+            )
+        ],
         as_of_day=TONIGHT,
     ).subscribers
     assert set(found["fallback_level"]) == {"current hour"}

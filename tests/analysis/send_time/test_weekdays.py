@@ -3,8 +3,11 @@
 import numpy as np
 import polars as pl
 
-from pipeline.analysis.send_time.profiles import HOURS, hour_counts
+from pipeline.analysis.send_time.counts import HOURS, count_hours
+from pipeline.analysis.send_time.profiles import Profiles
 from pipeline.analysis.send_time.weekdays import SIGNIFICANCE, best_weekdays
+
+SENDS = {"subscriber_key": pl.Int64, "local_hour": pl.Int64, "is_engaged": pl.Boolean}
 
 
 def histogram(rng: np.random.Generator, factors: np.ndarray, *, subscribers: int = 300, bout: int = 1) -> pl.DataFrame:
@@ -24,8 +27,10 @@ def histogram(rng: np.random.Generator, factors: np.ndarray, *, subscribers: int
 
 
 def find(hours: pl.DataFrame) -> int:
-    counts = hour_counts(hours)
-    return int(best_weekdays(counts, np.zeros(len(counts.subscriber_key), dtype=np.int64), 1)[0])
+    block = count_hours(hours, pl.DataFrame(schema=SENDS))
+    alike = np.full((1, HOURS), 1 / HOURS)
+    one_cluster = Profiles(np.ones(HOURS), alike[0], (np.zeros(len(block), dtype=np.int8),), alike)
+    return int(best_weekdays([block], one_cluster)[0])
 
 
 def test_a_day_that_matters_is_found():

@@ -48,7 +48,7 @@ def message(key: int, sent: datetime) -> pl.DataFrame:
 
 
 def counted(ledger: Ledger, plan: pl.DataFrame, messages: pl.DataFrame) -> dict[tuple[datetime, str], int]:
-    rows = released(ledger.records(), ledger.journal.noted, plan, messages, steps())
+    rows = released(ledger.records(), ledger.journal.noted, plan, messages.lazy(), steps())
     return {(hour, outcome): people for hour, outcome, people in rows.drop("optimization_id", "workflow_id").rows()}
 
 
