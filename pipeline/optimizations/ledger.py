@@ -49,7 +49,8 @@ class Ledger:
                 f"The ledger's database needs the Python package '{error.name}', which is not installed. "
                 "Install it beside driptune; for PostgreSQL: pip install 'psycopg[binary]'"
             ) from None
-        except sa.exc.SQLAlchemyError as error:
+        # The driver of SQLite cannot even decode its own message about some damages.
+        except (sa.exc.SQLAlchemyError, UnicodeDecodeError) as error:
             if words := disk_trouble(error):
                 raise LedgerError(f"The ledger cannot be opened. {words}") from None
             raise LedgerError(

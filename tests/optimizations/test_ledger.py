@@ -247,6 +247,17 @@ def test_a_file_that_is_no_ledger_is_told_in_words(tmp_path: Path) -> None:
         Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite")
 
 
+@pytest.mark.parametrize("place", [0, 4, 16, 40])
+def test_a_ledger_whose_description_of_a_table_is_damaged_is_told_in_words(tmp_path: Path, place: int) -> None:
+    file = tmp_path / "ledger.sqlite"
+    Ledger.open(f"sqlite:///{file}").close()
+    content = bytearray(file.read_bytes())
+    content[content.index(b"CREATE") + place] ^= 0x80
+    file.write_bytes(content)
+    with pytest.raises(LedgerError, match=r"cannot be opened .*the file is a ledger"):
+        Ledger.open(f"sqlite:///{file}")
+
+
 @pytest.mark.parametrize("words", ["database or disk is full", "disk I/O error"])
 def test_a_ledger_whose_disk_is_full_is_not_told_to_be_something_else(
     tmp_path: Path, words: str, monkeypatch: pytest.MonkeyPatch
