@@ -44,9 +44,10 @@ class HourCounts:
         """Number of subscribers."""
         return len(self.subscriber_key)
 
-    def floats(self, name: str) -> np.ndarray:
-        """A matrix in single precision."""
-        return np.asarray(getattr(self, name), dtype=np.float32)
+
+def single(matrix: np.ndarray) -> np.ndarray:
+    """A matrix of counts in single precision."""
+    return np.asarray(matrix, dtype=np.float32)
 
 
 def count_hours(hours: pl.DataFrame, sends: pl.DataFrame) -> HourCounts:

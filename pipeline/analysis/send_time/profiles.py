@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from pipeline.analysis.send_time.counts import HOURS, HourCounts, sum_by_cluster, total
+from pipeline.analysis.send_time.counts import HOURS, HourCounts, single, sum_by_cluster, total
 
 CLUSTERS = 8
 SUBSCRIBERS_PER_CLUSTER = 50
@@ -94,7 +94,7 @@ def _sample(
 
 
 def _events(block: HourCounts, weights: np.ndarray) -> np.ndarray:
-    return np.asarray(block.floats("behaviour") + block.floats("engagements") * weights)
+    return np.asarray(single(block.behaviour) + single(block.engagements) * weights)
 
 
 def _profile(events: np.ndarray, account: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from pipeline.analysis.send_time.counts import HOURS, HourCounts, every_nth, sum_by_cluster, total
+from pipeline.analysis.send_time.counts import HOURS, HourCounts, every_nth, single, sum_by_cluster, total
 from pipeline.analysis.send_time.profiles import FIT_SAMPLE, Profiles, on_circle
 
 PSEUDO_EXPECTED = 60.0
@@ -76,7 +76,7 @@ def exposure(block: HourCounts, overall: float) -> Exposure:
         block: the people's counts.
         overall: the rate of the account, to which each rate is shrunk.
     """
-    sends, engaged = block.floats("messages"), block.floats("engaged")
+    sends, engaged = single(block.messages), single(block.engaged)
     rate = (engaged.sum(axis=1) + np.float32(PSEUDO_SENDS * overall)) / (sends.sum(axis=1) + np.float32(PSEUDO_SENDS))
     return Exposure(sends, engaged, rate)
 
@@ -86,7 +86,7 @@ def cluster_rates(blocks: Sequence[HourCounts], overall: float, profiles: Profil
     sums = []
     for block, cluster in zip(blocks, profiles.clusters, strict=True):
         exposed = exposure(block, overall)
-        counted = (exposed.sends, block.floats("drawn"), exposed.engaged, exposed.sends * exposed.rate[:, None])
+        counted = (exposed.sends, single(block.drawn), exposed.engaged, exposed.sends * exposed.rate[:, None])
         sums.append([sum_by_cluster(values, cluster, len(profiles.centres)) for values in counted])
     sends, drawn, engaged, expected = np.sum(sums, axis=0)
     account = (engaged.sum(axis=0) + PSEUDO_EXPECTED) / (expected.sum(axis=0) + PSEUDO_EXPECTED)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import chdtrc
 
-from pipeline.analysis.send_time.counts import HourCounts, sum_by_cluster
+from pipeline.analysis.send_time.counts import HourCounts, single, sum_by_cluster
 from pipeline.analysis.send_time.profiles import Profiles
 
 SIGNIFICANCE = 0.01
@@ -27,7 +27,7 @@ def best_weekdays(blocks: Sequence[HourCounts], profiles: Profiles) -> np.ndarra
     """
     clusters, sums, mailed = len(profiles.centres), [], []
     for block, cluster in zip(blocks, profiles.clusters, strict=True):
-        sends, engaged = block.floats("weekday_sends"), block.floats("weekday_engagements")
+        sends, engaged = single(block.weekday_sends), single(block.weekday_engagements)
         expected = sends * (engaged.sum(axis=1) / np.maximum(sends.sum(axis=1), 1))[:, None]
         counted = (sends, engaged, expected, (engaged - expected) ** 2, (sends > 0).astype(np.float64))
         sums.append([sum_by_cluster(values, cluster, clusters) for values in counted])

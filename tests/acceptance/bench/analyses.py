@@ -37,7 +37,7 @@ def _send_times() -> Callable[[], object]:
     from tests.worlds.send_times import population
 
     world = population(np.random.default_rng(14), subscribers=SUBSCRIBERS, sends=SENDS)
-    return lambda: analyse_send_times(world.hours, world.sends, as_of_day=TONIGHT)
+    return lambda: analyse_send_times([(world.hours, world.sends)], as_of_day=TONIGHT)
 
 
 def _funnel() -> Callable[[], object]:
