@@ -5,6 +5,7 @@ contract of its tables.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -48,8 +49,14 @@ class Given(Warehouse):
     def read(self, model: type[Table]) -> pl.DataFrame:
         return self.frames[model]
 
-    def replace(self, model: type[Table], frame: pl.DataFrame) -> int:
-        return conform(frame, model).height
+    def scan(self, model: type[Table]) -> pl.LazyFrame:
+        return self.frames[model].lazy()
+
+    @contextmanager
+    def replacing(self, *models: type[Table]) -> Iterator[Callable[[type[Table], pl.DataFrame], None]]:
+        made: dict[type[Table], list[pl.DataFrame]] = {model: [empty(model)] for model in models}
+        yield lambda model, frame: made[model].append(conform(frame, model))
+        self.frames = {**self.frames, **{model: pl.concat(blocks) for model, blocks in made.items()}}
 
 
 class GivenLake(Lake):

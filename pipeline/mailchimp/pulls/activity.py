@@ -139,15 +139,14 @@ def _gather(pull: Pull, activity: Activity, messages: pl.DataFrame) -> tuple[int
     sent = pull.add(parse.Rows(tables.Sends, messages, recipients.quarantined))
     opens = _with_known_marks(activity.opens, messages, campaign.sent_us)
     others = [activity.events, opens, *activity.others]
-    # How many recipients of such a campaign are not kept is noted with their feeds.
-    left_out = 0 if campaign.is_one_by_one else recipients.frame.height - sent.rows
     later = sent.later + sum(pull.add(rows).later for rows in others)
     pull.sources.note_read(
         "campaign",
         campaign.campaign_id,
         announced=activity.announced,
         set_aside=len(recipients.quarantined),
-        left_out=left_out,
+        left_out=recipients.frame.height - sent.rows,
+        has_feeds=campaign.is_one_by_one,
         later={
             "sent": sent.later,
             **_later_events(activity.events.frame, pull.end_us),

@@ -73,13 +73,20 @@ class SourceBook:
         unread: int | None = None,
         later: Mapping[str, int] = MappingProxyType({}),
         detail: str = "",
+        has_feeds: bool = False,
     ) -> None:
         """It was read tonight: so many rows were announced, broke their contract, and are not kept.
 
-        `later` tells what the rows of later nights count, as `lake.sources` holds it.
+        `later` tells what the rows of later nights count, as `lake.sources` holds it. Of a campaign that `has_feeds`,
+        `note_feeds` tells how many messages are not kept, and until then what it told last stands.
         """
-        rows = {"announced": announced, "set_aside": set_aside, "left_out": left_out, "unread": unread}
-        counts: Row = {**rows, "later": _counts_as_text(later)}
+        counts: Row = {"announced": announced, "set_aside": set_aside}
+        if has_feeds:
+            before = json.loads(self._row(kind, source_id)["later"] or "{}")
+            later = {**later, "sent": before.get("sent", 0)}
+        else:
+            counts |= {"left_out": left_out, "unread": unread}
+        counts["later"] = _counts_as_text(later)
         self._note(kind, source_id, name, state="read", since_day=None, detail=detail, **counts)
         night = self._as_of.isoformat()
         self._nights[f"{kind} {source_id}"] = max(night, self._nights.get(f"{kind} {source_id}", night))

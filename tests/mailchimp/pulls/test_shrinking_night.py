@@ -64,7 +64,7 @@ def settings_of(folder: Path, url: str) -> Settings:
     )  # type: ignore[call-arg]
 
 
-def quietly(step: str) -> None:
+def quietly(*told: object) -> None:
     """Progress nobody watches."""
 
 

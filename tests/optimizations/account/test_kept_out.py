@@ -36,7 +36,7 @@ def made_up() -> Iterator[tuple[WritableAccount, str]]:
 
 def out_of(one: Holdout) -> set[int]:
     """Who is published as held out."""
-    people = rows(CoreSubscribers, *({"subscriber_key": key} for key in range(PEOPLE)))
+    people = rows(CoreSubscribers, *({"subscriber_key": key} for key in range(PEOPLE))).lazy()
     return set(holdout_members([one], people, as_of=TONIGHT)["subscriber_key"])
 
 

@@ -60,7 +60,7 @@ def test_the_pages_begin_with_the_people_who_are_not_read_yet(tmp_path: Path) ->
     ]
     tables = account([("welcome", "Welcome"), ("other", "Other")])
     tables["reconciliation"] = pl.concat([tables["reconciliation"], *waits])
-    write_pages(tables, [], tmp_path / "reports")
+    write_pages(tables, [], tmp_path / "reports", ADDRESS)
     heading = re.compile(r"<section[^>]*>.*?<h2[^>]*>(.*?)</h2>", re.DOTALL)
     first = {page: heading.search((tmp_path / "reports" / page).read_text(encoding="utf-8")) for page in
              ("index.html", file_name("welcome"), file_name("other"))}  # fmt: skip
