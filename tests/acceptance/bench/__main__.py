@@ -12,10 +12,12 @@ from tests.acceptance.bench import rows
 from tests.acceptance.bench.analyses import analyses
 from tests.acceptance.bench.orchestration import dagster_share
 from tests.acceptance.bench.pages import pages_of_many_flows
+from tests.acceptance.bench.people import per_person
 from tests.acceptance.bench.rows import Account, Row
 from tests.acceptance.markers import MEASURED, write_between_markers
 
 DEFAULT_SCALES = (1_000_000, 10_000_000)
+PEOPLE = (1_000_000, 3_000_000)
 
 
 def measure(scales: Iterable[int], folder: Path) -> Iterator[Row]:
@@ -34,6 +36,7 @@ def measure(scales: Iterable[int], folder: Path) -> Iterator[Row]:
         yield rows.publishing(account, file)
         yield from rows.increments(account)
     yield from analyses()
+    yield from per_person(PEOPLE)
     yield dagster_share(folder / "empty")
     yield pages_of_many_flows()
 
