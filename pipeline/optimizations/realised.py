@@ -61,7 +61,8 @@ def realised_lift(records: Sequence[Record], facts: Facts, written: pl.DataFrame
         Rows of `schemas.loop.RealisedLift`. Their intervals cover the truth on all nights at once. A subscriber counts
         once, with the first message of the place since the first whole day of the change, if they were a member long
         enough before it to be written to; in both arms alike, so who counts does not depend on the change. That is the
-        first message that was served: the value that they were to hold stood in the account when it was sent. The
+        first message that was served: the value that they were to hold stood in the account when it was sent. Where a
+        table gives values to some people and those kept out hold none, it is the first message of everybody. The
         outcome is what the person did within the window after it, at whatever message. A night reads only windows
         that had closed by then, so what it said never changes. Once the hold-out is smaller, people who are let in
         later do not count, and neither does anybody whose window was open on the day of that.
@@ -195,12 +196,15 @@ def _exposures(
     """Each person once, with the first message that was served: what was to be written stood when it was sent.
 
     Where nothing is to be written to somebody, because a person makes the change or those kept out hold nothing, the
-    first message counts.
+    first message counts. So it does for everybody if a table says who gets a value and those kept out hold nothing:
+    hours are for people who engage, and it is not known for whom of those kept out there would have been one. Counting
+    only those who got one showed harm of 22% where the hours brought 13%.
     """
     sent = _messages(record, facts, first=plan.start_day, last=as_of_day)
     last = _last_day(record, ends)
     rows = _in_arms(record, sent.filter(pl.col("day") <= day_number(last)) if last else sent)
     to_applied, to_held_out = record.proposal.is_written_to
+    to_applied &= to_held_out or "source" not in record.proposal.after
     is_to_hold = pl.when(pl.col("arm") == HELD_OUT).then(to_held_out).otherwise(to_applied)
     mine = written.filter(pl.col("optimization_id") == record.optimization_id)
     served = stood_when_sent(rows.filter(is_to_hold), mine).select(rows.columns)

@@ -93,6 +93,18 @@ def test_a_message_counts_only_if_what_was_to_be_written_stood_when_it_was_sent(
     assert word(realised_lift([of], found, removed, as_of_day=night(step)))["exposures"] == 0
 
 
+def test_where_a_table_gives_a_value_to_some_everybody_counts_in_both_arms() -> None:
+    after = {"field": "HOUR", "source": "send_time_assignments", "column": "assigned_local_hour"}
+    of, step = record(after=after, promised=None), Step(per_day=500, days_after=30)
+    found = facts(np.random.default_rng(1), of, step)
+    # Those who buy are those who get an hour, whatever the hour does to them: nothing.
+    buyers = found.conversions.select("subscriber_key").collect()["subscriber_key"]
+    hours = written(of, found).filter(pl.col("subscriber_key").is_in(buyers.implode()))
+    told = word(realised_lift([of], found, hours, as_of_day=night(step)))
+    assert told["realised_lift_low"] < 0 < told["realised_lift_high"]
+    assert told["exposures"] + told["held_out_exposures"] == step.per_day * (step.days_after - 1)
+
+
 def test_a_change_ends_where_another_one_takes_over_its_field() -> None:
     first = record(1, promised=0.4)
     day = APPLIED_DAY + timedelta(days=15)

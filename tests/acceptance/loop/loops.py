@@ -158,7 +158,7 @@ def send_hours(plan: Plan) -> list[Closed]:
         first_day = plan.first + timedelta(days=1)
         world.built = Built(hours_from_us=start_of_day_us(first_day))
         world.settle_in(folder)
-        world.timing = worlds.Timing(share=0.3, days=180, followed_from=first_day)
+        world.timing = worlds.Timing(share=0.6, days=180, followed_from=first_day)
         for night in world.nights(plan.first, plan.last, plan.every):
             if night == plan.first:
                 world.learnt_before = world.learnt(world.facts(), night)
