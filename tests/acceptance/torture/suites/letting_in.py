@@ -39,7 +39,7 @@ LONGEST_LIFE_SECONDS = 0.3
 
 def measure(quick: bool) -> Iterator[Row]:
     """Killed when only those held out are due, killed when everybody is, then run to its end."""
-    kills = 10 if quick else 200
+    kills = 10 if quick else 240
     with tempfile.TemporaryDirectory(prefix="driptune-torture-") as folder:
         [told] = side_by_side(__name__, [(folder, str(kills))])
     died, twice, early, uncounted, broken = json.loads(told.splitlines()[-1])
