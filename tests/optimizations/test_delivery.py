@@ -1,7 +1,8 @@
 """Decisions that reach people: delivered, served, switched and measured, in a world whose truth is known."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 
 from pipeline.analysis.experiments.exposures import Facts
 from pipeline.common.sticky_hash import is_held_out
+from pipeline.common.time import day_number
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.realised import in_a_word, realised_lift
 from pipeline.optimizations.record import Proposal
@@ -185,6 +187,38 @@ def test_a_test_that_driptune_draws_starts_when_its_arms_are_written_and_finds_i
     # Those of the last day are written to in the morning after their first night.
     assert served.height == len(world.people) - world.per_day
     assert not any(is_start(made) for made in world.proposals())
+
+
+class WaitingStep(TestedStep):
+    """The same people, who wait as many hours as the test's field holds before they are mailed."""
+
+    wait_fields = ("SETUP_TEST",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.draft = replace(self.draft, shares=(("0", 0.5), ("96", 0.5)))
+
+    def live(self, day: date) -> None:
+        mailed = {one["subscriber_key"] for one in self.mailed}
+        for key, entered in [(one["subscriber_key"], one["day"]) for one in self.entered]:
+            days = int(self.held(key) or 0) // 24
+            if days and key not in mailed and entered == day_number(day) - 1 - days:
+                self._mail(key, day)
+        entered = self.entered
+        self.entered = [one for one in entered if self.held(one["subscriber_key"]) != "96"]
+        super().live(day)
+        self.entered = [*entered, *(one for one in self.entered if one not in entered)]
+
+
+def test_a_test_of_waits_is_not_invalid_while_the_longer_wait_lasts(ledger: Ledger) -> None:
+    world = WaitingStep(ledger, {**RATES, "0": 0.1, "96": 0.1})
+    last = world.run(FIRST_NIGHT, 12)
+    world.take(is_start, last)
+    for night in range(21):
+        world.run(last + timedelta(days=1 + night), 1)
+        assert world.tables["experiment_verdicts"]["verdict"].to_list() != ["invalid"]
+    results = world.tables["experiment_results"]
+    assert results.select(pl.min_horizontal("exposures", "control_exposures").max()).item() > 200
 
 
 def test_nobody_is_exposed_to_an_arm_that_was_never_written(ledger: Ledger) -> None:

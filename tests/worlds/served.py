@@ -241,6 +241,8 @@ class TestedStep(Branch):
     """The same people, all mailed by one step, whose mail follows the arm of a test."""
 
     __test__ = False
+    wait_fields: tuple[str, ...] = ()
+    """Merge fields that hold how many hours people wait before their flow."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -265,7 +267,7 @@ class TestedStep(Branch):
         drafts = [one.draft for one in tests if one.is_frozen or one.can_be_started]
         told = pl.DataFrame(schema={"source": pl.String, "subscriber_key": pl.Int64, "arm": pl.String})
         arms = exposures.assignments(drafts, facts, told, self.written, as_of_day=as_of)
-        results, verdicts = looks(tests, arms, facts, self.written, as_of_day=as_of)
+        results, verdicts = looks(tests, arms, facts, self.written, wait_fields=self.wait_fields, as_of_day=as_of)
         self.tables = {
             **nothing(),
             "experiments": registry.experiment_table(tests, as_of_day=as_of),

@@ -11,6 +11,7 @@ from pipeline.analysis.experiments.exposures import Facts
 from pipeline.analysis.experiments.nights import looks
 from pipeline.charts.figures import experiment_chart
 from pipeline.config.experiments import load_experiments
+from pipeline.config.flow_map import load_flow_map
 from pipeline.config.holdouts import load_holdouts
 from pipeline.orchestration.asset import Latest, Night, Scan, asset, preview
 from pipeline.orchestration.picture import image
@@ -101,7 +102,9 @@ def look_at_experiments(
     night: Night,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Every night of every test, recomputed from what is known tonight, and the verdicts."""
-    return looks(_registered(facts, standing, night), arms, facts, written, as_of_day=night.as_of)
+    waits = {flow.wait_field for flow in load_flow_map(night.settings.definitions).flows if flow.wait_field}
+    registered = _registered(facts, standing, night)
+    return looks(registered, arms, facts, written, wait_fields=waits, as_of_day=night.as_of)
 
 
 @asset(

@@ -177,6 +177,8 @@ def draft(
 class Released(Drawn):
     """Win-back, into which driptune lets people, with a test of the wait before it."""
 
+    wait_fields = (WAIT_FIELD,)
+
     def close(self, as_of: date) -> None:
         super().close(as_of)
         start = releases.FlowStart(
