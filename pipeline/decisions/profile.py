@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.common.json_field import json_field
 from pipeline.common.time import DAY_US, end_of_day_us, is_recent
 
 WINDOW_DAYS = 90
@@ -188,7 +189,7 @@ def _merge_fields(texts: pl.Series, names: list[str]) -> pl.Series:
     """Merge fields as text, each a field of one struct."""
     if not names:
         return pl.Series("merge", [None] * len(texts), dtype=pl.Null)
-    parts = texts.to_frame("text").select(pl.col("text").str.json_path_match(f"$.{name}").alias(name) for name in names)
+    parts = texts.to_frame("text").select(json_field(pl.col("text"), name).alias(name) for name in names)
     return parts.select(pl.struct(pl.all()).alias("merge")).to_series()
 
 

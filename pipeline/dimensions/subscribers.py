@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from pipeline.common.json_field import json_field
 from pipeline.dimensions.zones import resolve_zones
 from pipeline.schemas import lake
 from pipeline.schemas.base import conform
@@ -56,7 +57,7 @@ def _field(name: str | None) -> pl.Expr:
     """A merge field as text. It is null where the field is empty or missing."""
     if name is None:
         return pl.lit(None, dtype=pl.String)
-    held = pl.col("merge_fields").str.json_path_match(f"$['{name}']")
+    held = json_field(pl.col("merge_fields"), name)
     return pl.when(held != "").then(held)
 
 

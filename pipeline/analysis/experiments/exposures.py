@@ -15,6 +15,7 @@ from pipeline.analysis.experiments.assignment import assign_arms
 from pipeline.analysis.experiments.draft import ExperimentDraft
 from pipeline.analysis.experiments.metrics import MOMENTS, reduce_exposures
 from pipeline.analysis.experiments.plan import ExperimentPlan
+from pipeline.common.json_field import json_field
 from pipeline.common.time import CENTS, DAY_US, day_number, day_of, to_date
 from pipeline.common.written import standing, stood_when_sent
 from pipeline.schemas import core
@@ -205,7 +206,7 @@ def told(
 
 def _told_by_field(members: pl.LazyFrame, field: str) -> pl.DataFrame:
     return (
-        members.with_columns(arm=pl.col("merge_fields").str.json_path_match(f"$.{field}"))
+        members.with_columns(arm=json_field(pl.col("merge_fields"), field))
         .filter(pl.col("arm").fill_null("") != "")
         .sort("as_of_day", "audience_id")
         .unique("subscriber_key", keep="first", maintain_order=True)

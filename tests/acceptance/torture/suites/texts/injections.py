@@ -54,7 +54,7 @@ def measure(quick: bool) -> Iterator[Row]:
                   f"{len(found)} {' '.join(found[:3])}".strip(), "0", bool(pages) and not found)  # fmt: skip
         yield _recorded(place)
         new = sorted(_outside(folder, place) - before)
-        odd = [path.name for path in place.folder.rglob("*") if any(one in path.name for one in "<>|\"'\\=")]
+        odd = [path.name for path in place.folder.rglob("*") if path.name[0] == "=" or set(path.name) & set("<>|\"'\\")]
         yield Row("R12", "files that a name put outside its folder, or that bear a name as it is",
                   f"{len(new) + len(odd)} {' '.join([*new, *odd][:3])}".strip(), "0", not new and not odd)  # fmt: skip
         planted = [name for name in NAMES["HTML"][:3] if dangers(f"<html><body><td>{name}</td></body></html>")]
