@@ -10,7 +10,7 @@ from tests.acceptance.torture.nights.faults import EVENTS, Chooser, Fault, drawn
 from tests.acceptance.torture.suites.decisions import killed_writers
 from tests.acceptance.torture.suites.texts.canaries import TOKEN, planted
 from tests.acceptance.torture.suites.texts.injections import NAMES, dangers
-from tests.acceptance.torture.suites.texts.traces import traces
+from tests.acceptance.torture.traces import traces
 from tests.acceptance.torture.victims import Death, count_points, in_fork, run_and_kill
 
 

@@ -16,7 +16,7 @@ import polars as pl
 from pipeline.lake.keys import load_keys
 from tests.acceptance.torture import Row
 from tests.acceptance.torture.installation import Installation
-from tests.acceptance.torture.suites.texts.traces import Blob, blobs_below, traces
+from tests.acceptance.torture.traces import Blob, blobs_below, traces
 from tests.mailchimp.fake_account import API_KEY, AUDIENCE, NIGHT, FakeAccount, click, member, member_id, opened, order
 from tests.mailchimp.faults import FAULTS, PERSON, Fault
 from tests.mailchimp.loopback import page_of, serve
