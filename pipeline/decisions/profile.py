@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.common.json_field import json_field
+from pipeline.common.quoting import json_field
 from pipeline.common.time import DAY_US, end_of_day_us, is_recent
 
 WINDOW_DAYS = 90

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from pipeline.common.json_field import json_field
+from pipeline.common.quoting import json_field
 from pipeline.dimensions.zones import resolve_zones
 from pipeline.schemas import lake
 from pipeline.schemas.base import conform

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from pipeline.common.sql import literal
+from pipeline.common.quoting import literal
 from pipeline.common.time import day_number
 from pipeline.engine.windows import FIRST_DAY, LAST_DAY
 from pipeline.schemas.base import Table, identity, polars_schema, tables_of

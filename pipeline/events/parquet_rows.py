@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import duckdb
 import polars as pl
 
-from pipeline.common.sql import literal
+from pipeline.common.quoting import literal
 from pipeline.events.raw import RAW, REQUIRED, RawEvents, known_values, places_of
 from pipeline.events.unpacking import PARQUET_MAGIC, UnreadableContent
 

@@ -17,7 +17,7 @@ import duckdb
 
 from pipeline.common.errors import DriptuneError
 from pipeline.common.files import sync
-from pipeline.common.sql import literal
+from pipeline.common.quoting import literal
 from pipeline.published.manifest import DamagedManifestError, Manifest, mart_names
 from pipeline.published.views import add_views_and_comments
 from pipeline.settings import MANIFEST_NAME

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from pipeline.common.sql import literal
+from pipeline.common.quoting import literal
 from pipeline.engine.model import tables_read
 from pipeline.schemas.base import describe_columns, identity, tables_of
 from pipeline.settings import SQL_DIR

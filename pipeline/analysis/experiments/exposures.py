@@ -15,7 +15,7 @@ from pipeline.analysis.experiments.assignment import assign_arms
 from pipeline.analysis.experiments.draft import ExperimentDraft
 from pipeline.analysis.experiments.metrics import MOMENTS, reduce_exposures
 from pipeline.analysis.experiments.plan import ExperimentPlan
-from pipeline.common.json_field import json_field
+from pipeline.common.quoting import json_field
 from pipeline.common.time import CENTS, DAY_US, day_number, day_of, to_date
 from pipeline.common.written import standing, stood_when_sent
 from pipeline.schemas import core

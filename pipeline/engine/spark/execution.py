@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from pipeline.common.sql import literal
+from pipeline.common.quoting import literal
 from pipeline.engine.execution import Arguments, rows_of
 from pipeline.engine.model import Model
 from pipeline.engine.spark.cluster import Cluster

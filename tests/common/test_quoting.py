@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.common.json_field import json_field
+from pipeline.common.quoting import json_field
 
 
 @given(name=st.text(st.characters(codec="utf-8"), min_size=1, max_size=12))

@@ -1,8 +1,13 @@
-"""A field of a JSON object as text, whatever its name is."""
+"""Text that people and other systems choose, where it becomes part of SQL or of a path into JSON."""
 
 import json
 
 import polars as pl
+
+
+def literal(text: str) -> str:
+    """A text as SQL writes it, between single quotes."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def json_field(objects: pl.Expr, name: str) -> pl.Expr:
