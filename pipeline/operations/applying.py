@@ -59,17 +59,12 @@ def reach(settings: Settings) -> Iterator[World]:
     clock = account_clock(settings, as_of)
     with connect(settings, as_of) as client:
         account = MailchimpAccount(client, Lake(settings.lake_dir).addresses(), clock)
-        yield World(settings, account, read_publication(settings.published_dir), first_day(settings))
+        yield World(settings, account, read_publication(settings.published_dir), _first_day(as_of, clock))
 
 
-def first_day(settings: Settings) -> date:
-    """The first day on which what is written, or taken back, now is in effect.
-
-    Raises:
-        NotApplicableError: if nothing is published.
-    """
-    as_of = _published_night(settings)
-    return max(as_of + timedelta(days=1), account_clock(settings, as_of)().date())
+def _first_day(as_of: date, clock: Callable[[], datetime]) -> date:
+    """The first day on which what is written, or taken back, now is in effect."""
+    return max(as_of + timedelta(days=1), clock().date())
 
 
 def _published_night(settings: Settings) -> date:
@@ -114,7 +109,8 @@ def take_back(settings: Settings, ledger: Ledger, seen: Seen, *, actor: str, rea
 
     To put it back may take minutes, and a browser waits for the answer.
     """
-    policy, day = load_approvals(settings.definitions), first_day(settings)
+    policy, as_of = load_approvals(settings.definitions), _published_night(settings)
+    day = _first_day(as_of, account_clock(settings, as_of))
     return review.take_back(ledger, policy, seen, actor=actor, reason=reason, first_day=day, now=now)
 
 

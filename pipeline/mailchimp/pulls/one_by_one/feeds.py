@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import polars as pl
 
@@ -94,12 +95,13 @@ class FeedReading:
         Raises:
             SourceError: if nothing of the account can be read. What was read before is kept.
         """
-        for first in range(0, len(people), PEOPLE_A_WRITE):
+        blocks = _in_blocks(self._waiting, people)
+        for block, first in enumerate(range(0, len(people), PEOPLE_A_WRITE)):
             last = min(first + PEOPLE_A_WRITE, len(people))
             try:
                 self._pull.client.map(self._ask, people[first:last])
             finally:
-                self._write()
+                self._write(blocks[block,])
             if self._is_over:
                 break
             left = self._budget.left(len(people) - last)
@@ -130,10 +132,10 @@ class FeedReading:
         except SourceError as error:
             self._failed.append(error)
 
-    def _write(self) -> None:
+    def _write(self, waiting: pl.DataFrame) -> None:
         read, self._read = self._read, {}
         if read:
-            self._pull.add(parse.Rows(Recipients, _told(self._waiting, read), []))
+            self._pull.add(parse.Rows(Recipients, _told(waiting, read), []))
             self._pull.write()
         self._budget.remember()
 
@@ -196,6 +198,15 @@ def _in_order(pull: Pull, recipients: pl.DataFrame, waiting: pl.DataFrame, membe
         )
     )
     return [Person(*row) for row in named.select(*PERSON, "member_id").iter_rows()]
+
+
+def _in_blocks(waiting: pl.DataFrame, people: list[Person]) -> dict[tuple[Any, ...], pl.DataFrame]:
+    """The waiting messages of each block of people that is written at once, by the number of the block."""
+    schema = {name: _TOLD[name] for name in PERSON}
+    order = pl.DataFrame([(one.audience_id, one.subscriber_key) for one in people], schema=schema, orient="row")
+    numbered = order.with_columns(block=pl.int_range(pl.len()) // PEOPLE_A_WRITE)
+    of_people = waiting.join(numbered, on=PERSON, maintain_order="left")
+    return of_people.partition_by("block", as_dict=True, include_key=False)
 
 
 def _told(waiting: pl.DataFrame, read: dict[Person, dict[str, int]]) -> pl.DataFrame:
