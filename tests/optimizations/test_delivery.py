@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +10,6 @@ import pytest
 
 from pipeline.analysis.experiments.exposures import Facts
 from pipeline.common.sticky_hash import is_held_out
-from pipeline.common.time import day_number
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.realised import in_a_word, realised_lift
 from pipeline.optimizations.record import Proposal
@@ -198,16 +197,8 @@ class WaitingStep(TestedStep):
         super().__post_init__()
         self.draft = replace(self.draft, shares=(("0", 0.5), ("96", 0.5)))
 
-    def live(self, day: date) -> None:
-        mailed = {one["subscriber_key"] for one in self.mailed}
-        for key, entered in [(one["subscriber_key"], one["day"]) for one in self.entered]:
-            days = int(self.held(key) or 0) // 24
-            if days and key not in mailed and entered == day_number(day) - 1 - days:
-                self._mail(key, day)
-        entered = self.entered
-        self.entered = [one for one in entered if self.held(one["subscriber_key"]) != "96"]
-        super().live(day)
-        self.entered = [*entered, *(one for one in self.entered if one not in entered)]
+    def days_until_mail(self, key: int) -> int:
+        return 1 + int(self.held(key) or 0) // 24
 
 
 def test_a_test_of_waits_is_not_invalid_while_the_longer_wait_lasts(ledger: Ledger) -> None:

@@ -92,11 +92,16 @@ class Branch:
         """The step whose mail somebody with the arm gets."""
         return RIGHT if arm == BETTER else LEFT
 
+    def days_until_mail(self, key: int) -> int:
+        """How many days after their entry somebody is mailed."""
+        return 1
+
     def live(self, day: date) -> None:
         """A day: the account is written to in the morning, people are mailed at noon, others enter before."""
-        for one in self.entered:
-            if one["day"] == day_number(day) - 1:
-                self._mail(one["subscriber_key"], day)
+        mailed = {one["subscriber_key"] for one in self.mailed}
+        for key, entered in [(one["subscriber_key"], one["day"]) for one in self.entered]:
+            if key not in mailed and entered == day_number(day) - self.days_until_mail(key):
+                self._mail(key, day)
         first = len(self.people)
         for key in range(first, first + self.per_day):
             self.people.append({"subscriber_key": key, "signup_us": start_of_day_us(day) - 5 * DAY_US})
