@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Iterable
 
 NOT_KNOWN = "not known"
 # How far a long step has come. A command that runs a night listens, nobody else does. The lines name nobody.
@@ -57,6 +58,11 @@ METRIC_NOUNS = {
 def metric_noun(metric: str) -> str:
     """What people call a metric: 'clicks' for 'prompt_human_click_rate'."""
     return METRIC_NOUNS.get(metric, metric.replace("_", " "))
+
+
+def metric_nouns(metrics: Iterable[str]) -> str:
+    """What people call several metrics: 'clicks and messages'."""
+    return " and ".join(sorted({metric_noun(metric) for metric in metrics}))
 
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")

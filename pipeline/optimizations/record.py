@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.schemas.vocabulary import AnomalySeverity, ApplyKind, MetricName, Risk, words
+from pipeline.schemas.vocabulary import SEVERITIES, ApplyKind, MetricName, Risk
 from pipeline.schemas.vocabulary import ProposalKind as Kind
 from pipeline.schemas.vocabulary import RecordStatus as Status
 
@@ -19,7 +19,6 @@ OPEN = (Status.PENDING, Status.APPROVED, Status.APPLYING)
 """States in which a target takes no second record."""
 IN_EFFECT = (Status.APPLIED, Status.VERIFIED)
 """States in which the change stands in the account."""
-SEVERITIES = words(AnomalySeverity)
 
 
 def canonical(value: Any) -> str:

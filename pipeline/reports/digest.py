@@ -8,7 +8,7 @@ import polars as pl
 
 from pipeline.analysis.anomalies.incidents import notifications
 from pipeline.analysis.performance.announced import METRIC, OF_GUESTS, RENAMED, WITHOUT_ADDRESS
-from pipeline.common.words import counted, lift, metric_noun, share
+from pipeline.common.words import counted, lift, metric_nouns, share
 from pipeline.optimizations.proposals.anomalies import GRAVE
 from pipeline.optimizations.realised import in_a_word
 from pipeline.published.reader import Tables
@@ -111,9 +111,8 @@ def _alarms(anomalies: pl.DataFrame, names: Names) -> list[str]:
 def _alarm(row: Mapping[str, Any], names: Names) -> str:
     """A cause in a sentence, with people's names for the place and the metrics."""
     place = names.place(row["workflow_id"], row["step_id"] if row["cause_scope"] == "step" else None)
-    nouns = " and ".join(sorted({metric_noun(metric) for metric in row["metrics"].split(", ")}))
     _, _, course = row["message"].rpartition(f": {row['metrics']} ")
-    return f"{place}: {nouns} {course}"
+    return f"{place}: {metric_nouns(row['metrics'].split(', '))} {course}"
 
 
 def _tests(verdicts: pl.DataFrame) -> list[str]:

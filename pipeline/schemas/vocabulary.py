@@ -363,3 +363,7 @@ def words(kind: Any) -> tuple[str, ...]:
         return (str(kind),)
     parts = kind if isinstance(kind, EnumType) else get_args(kind)
     return tuple(word for part in parts for word in words(part))
+
+
+SEVERITIES = words(AnomalySeverity)
+"""How grave an alarm can be, the mildest first."""

@@ -10,6 +10,7 @@ from pipeline.analysis.anomalies.baseline import ALARM_PROBABILITY, two_sided
 from pipeline.analysis.anomalies.nights import METHOD, SERIES, flagged, weekly_values
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.monitoring import Anomalies
+from pipeline.schemas.vocabulary import SEVERITIES
 
 # With fewer steps a median says little, and the score of a step that expects no event hardly moves.
 _FLEET_STEPS = 5
@@ -23,7 +24,6 @@ _GAP_DAYS = 2
 # An alarm with a tail probability below one of these is that severe. The first comes by chance once per step in about
 # thirty years, the last never.
 SEVERITY_PROBABILITIES = {"medium": 1e-4, "high": 1e-6, "critical": 1e-9}
-SEVERITY_ORDER = ("low", "medium", "high", "critical")
 # A drift by this factor, from one week to the week four weeks later, is grave, although no single night of it is.
 _GRAVE_FACTOR = 0.6
 # Weeks of a few events differ by as much without any reason.
@@ -159,7 +159,7 @@ def anomalies(baselines: pl.DataFrame, *, mutes: pl.DataFrame | None = None) -> 
 
 def severity_rank() -> pl.Expr:
     """The place of column `severity` among the severities, from 0 for the mildest."""
-    return pl.col("severity").replace_strict({name: place for place, name in enumerate(SEVERITY_ORDER)})
+    return pl.col("severity").replace_strict({name: place for place, name in enumerate(SEVERITIES)})
 
 
 def notifications(found: pl.DataFrame) -> pl.DataFrame:

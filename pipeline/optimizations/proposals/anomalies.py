@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.charts.figures import trend_chart
-from pipeline.common.words import metric_noun, share
+from pipeline.common.words import metric_noun, metric_nouns, share
 from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
 from pipeline.optimizations.record import Proposal
 from pipeline.schemas.vocabulary import ApplyKind, Risk
@@ -41,14 +41,13 @@ def _proposal(publication: Publication, cause: str, rows: pl.DataFrame, gain: fl
         else "The whole account"
     )
     metrics = ", ".join(rows["metric"].unique().sort())
-    nouns = " and ".join(sorted({metric_noun(metric) for metric in rows["metric"]}))
     trends = publication["metric_trends"].filter(
         (pl.col("workflow_id") == workflow) & (pl.col("step_id") == step) & (pl.col("metric") == worst["metric"])
     )
     return Proposal(
         kind=Kind.ANOMALY,
         target=cause,
-        title=f"{place}: look into {nouns}, out of line since {worst['cause_first_day']}",
+        title=f"{place}: look into {metric_nouns(rows['metric'])}, out of line since {worst['cause_first_day']}",
         workflow_id=workflow if is_step else None,
         step_id=step if is_step else None,
         before={"since": str(worst["cause_first_day"]), "metrics": metrics},
