@@ -7,18 +7,19 @@ manifest stands only beside the files that it names. What the marts hold is deci
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import duckdb
+import polars as pl
 
 from pipeline.common.errors import DriptuneError
 from pipeline.common.files import sync
 from pipeline.common.quoting import literal
-from pipeline.published.manifest import DamagedManifestError, Manifest, mart_names
+from pipeline.published.manifest import DamagedManifestError, Manifest, PublishedTable, mart_names
 from pipeline.published.views import add_views_and_comments
 from pipeline.settings import MANIFEST_NAME
 
@@ -126,17 +127,47 @@ def publish(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest
         _remove_leftovers(published_dir)
         staged = [
             _stage_snapshot(connection, published_dir, manifest),
-            *_stage_parquet(connection, published_dir, manifest),
+            *_stage_parquet(connection, published_dir, manifest.tables),
         ]
         _keep_standing(published_dir, standing, keep)
         _swap(staged, published_dir, manifest)
     except (OSError, duckdb.IOException) as error:
-        with suppress(OSError):
-            _remove_leftovers(published_dir)  # half a publication would go on filling the disk
-        raise PublishError(
-            f"The publication could not be written to '{published_dir.name}': {_plain(error)}. "
-            "The last publication is untouched. Free space or make the folder writable, then run again."
-        ) from error
+        raise _refused(published_dir, error) from error
+    return True
+
+
+def renew(published_dir: Path, tables: Mapping[str, pl.DataFrame]) -> bool:
+    """Put newer rows into some tables of the standing publication; all other tables stay as they are.
+
+    Args:
+        published_dir: where readers look.
+        tables: the newer rows by name of the table.
+
+    Returns:
+        Whether anything was written: False if these rows stand there already, or the publication is none or damaged.
+
+    Raises:
+        PublishError: if the disk refuses; the publication stays as it is.
+    """
+    standing = _readable(published_dir)
+    if standing is None or not is_sound(published_dir, standing):
+        return False
+    try:
+        _remove_leftovers(published_dir)
+        copy = published_dir / f".{SNAPSHOT_NAME}.building"
+        shutil.copyfile(published_dir / SNAPSHOT_NAME, copy)
+        with duckdb.connect(str(copy)) as connection:
+            _replace_rows(connection, tables)
+            manifest = Manifest.of(connection, standing.run_id, date.fromisoformat(standing.as_of))
+            if manifest.version == standing.version:
+                copy.unlink()
+                return False
+            renewed = [table for table in manifest.tables if table.name in tables]
+            staged = _stage_parquet(connection, published_dir, renewed)
+        snapshot = _staged(copy, published_dir / SNAPSHOT_NAME)
+        _swap([snapshot, *staged], published_dir, replace(manifest, files=standing.files))
+    except (OSError, duckdb.IOException) as error:
+        raise _refused(published_dir, error) from error
     return True
 
 
@@ -158,7 +189,7 @@ def restore(published_dir: Path) -> date | None:
     _remove_leftovers(published_dir)
     staged = [_stage_copy(sound, published_dir / SNAPSHOT_NAME)]
     with duckdb.connect(str(sound), read_only=True) as connection:
-        staged += _stage_parquet(connection, published_dir, manifest)
+        staged += _stage_parquet(connection, published_dir, manifest.tables)
     _swap(staged, published_dir, manifest)
     return date.fromisoformat(manifest.as_of)
 
@@ -179,9 +210,26 @@ def _stage_snapshot(connection: duckdb.DuckDBPyConnection, published_dir: Path, 
     return _staged(temporary, published_dir / SNAPSHOT_NAME)
 
 
-def _stage_parquet(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest) -> list[Staged]:
+def _replace_rows(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pl.DataFrame]) -> None:
+    """Replace the rows of tables, which keep their comments and the views upon them.
+
+    A table that an older release published without today's columns stays until the next night.
+    """
+    present = mart_names(connection)
+    for name, rows in tables.items():
+        if name not in present or set(connection.table(f"marts.{name}").columns) != set(rows.columns):
+            continue
+        connection.register("newer", rows)
+        connection.execute(f"BEGIN; DELETE FROM marts.{name}; INSERT INTO marts.{name} BY NAME FROM newer; COMMIT")
+        connection.unregister("newer")
+    connection.execute("CHECKPOINT")
+
+
+def _stage_parquet(
+    connection: duckdb.DuckDBPyConnection, published_dir: Path, tables: Iterable[PublishedTable]
+) -> list[Staged]:
     folder, staged = published_dir / PARQUET, []
-    for table in manifest.tables:
+    for table in tables:
         temporary = folder / f".{table.name}.building"
         connection.execute(f"COPY marts.{table.name} TO {literal(str(temporary))} ({PARQUET_OPTIONS})")
         staged.append(_staged(temporary, folder / f"{table.name}.parquet"))
@@ -210,15 +258,16 @@ def _swap(staged: Sequence[Staged], published_dir: Path, manifest: Manifest) -> 
     place, folder = published_dir / MANIFEST_NAME, published_dir / PARQUET
     temporary = published_dir / ".manifest.building"
     hashes = {target.relative_to(published_dir).as_posix(): _sha256(source) for source, target in staged}
-    temporary.write_text(replace(manifest, files=hashes).as_text())
+    temporary.write_text(replace(manifest, files={**manifest.files, **hashes}).as_text())
     finished = _staged(temporary, place)
     place.unlink(missing_ok=True)
     sync(published_dir)
     for source, target in staged:
         os.replace(source, target)
-    published = {target for _, target in staged}
-    for stale in set(folder.glob("*.parquet")) - published:
-        stale.unlink()
+    published = {table.name for table in manifest.tables}
+    for file in folder.glob("*.parquet"):
+        if file.stem not in published:
+            file.unlink()
     sync(folder)
     sync(published_dir)
     os.replace(*finished)
@@ -263,6 +312,16 @@ def snapshots(published_dir: Path) -> list[Path]:
 def _remove_leftovers(published_dir: Path) -> None:
     for leftover in [*published_dir.glob(".*.building*"), *(published_dir / PARQUET).glob(".*.building")]:
         leftover.unlink()
+
+
+def _refused(published_dir: Path, error: Exception) -> PublishError:
+    """What to say when the disk refuses; half a publication, which would go on filling it, is removed."""
+    with suppress(OSError):
+        _remove_leftovers(published_dir)
+    return PublishError(
+        f"The publication could not be written to '{published_dir.name}': {_plain(error)}. "
+        "The last publication is untouched. Free space or make the folder writable, then run again."
+    )
 
 
 def _plain(error: Exception) -> str:
