@@ -9,6 +9,7 @@ from contextlib import chdir
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
@@ -123,7 +124,11 @@ def test_published_numbers_equal_the_recorded_ones(published: Path) -> None:
         ("broken definitions", "flows.yaml, line 3"),
     ],
 )
-def test_what_goes_wrong_outside_is_told_and_the_publication_stays(published: Path, case: str, words: str) -> None:
+def test_what_goes_wrong_outside_is_told_and_the_publication_stays(
+    published: Path, case: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The pause between the attempts of a step, which are made all the same.
+    monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda policy, attempt: 0.0)
     before = content(published / "data" / "published")
     folder = published
     with serve_recordings() as url, serve(refuse) as refusing_url:
@@ -131,7 +136,7 @@ def test_what_goes_wrong_outside_is_told_and_the_publication_stays(published: Pa
         if case == "wrong key":
             settings = account(refusing_url, "0123456789abcdef0123456789abcdef-us1")
         elif case == "no network":
-            settings = account("http://127.0.0.1:9/3.0") | {"DRIPTUNE_RETRY_BUDGET_SECONDS": "1"}
+            settings = account("http://127.0.0.1:9/3.0") | {"DRIPTUNE_RETRY_BUDGET_SECONDS": "0.1"}
         elif case == "unreachable folder":
             settings["DRIPTUNE_EVENTS"] = str(folder / "does-not-exist")
         else:
