@@ -17,6 +17,7 @@ from pipeline.published.manifest import DamagedManifestError, Manifest
 from pipeline.published.snapshot import (
     SNAPSHOT_NAME,
     PublishError,
+    damages,
     is_sound,
     kept_manifest,
     publish,
@@ -157,6 +158,17 @@ def test_equal_content_is_published_again_where_the_standing_one_is_damaged(work
         standing = Manifest.read(folder)
         assert standing is not None
         assert is_sound(folder, standing)
+
+
+def test_a_database_without_tables_is_no_sound_snapshot(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    publish(working, folder, marts(working, 1), keep=3)
+    duckdb.connect(str(tmp_path / "empty.duckdb")).close()
+    damage(folder / SNAPSHOT_NAME, (tmp_path / "empty.duckdb").read_bytes())
+    standing = Manifest.read(folder)
+    assert standing is not None
+    assert damages(folder, standing)[SNAPSHOT_NAME] is not None
+    assert publish(working, folder, marts(working, 1), keep=3)
 
 
 def test_a_restore_passes_over_what_is_damaged_too(working, tmp_path: Path) -> None:
