@@ -25,13 +25,13 @@ _GAP_DAYS = 2
 # An alarm is that severe if its nights are less probable than this. The forecast's own spread is estimated, so what is
 # called one in a million comes several times as often; a grave alarm, which asks for somebody's hand, is rarer.
 SEVERITY_PROBABILITIES = {"medium": 1e-4, "high": 1e-7, "critical": 1e-9}
-# A drift by this factor, from the four weeks that ended four weeks ago to the last fortnight, is grave, although no
-# single night of it is.
+# A drift by this factor, from four weeks of old to the last fortnight, is grave, although no single night of it is. Those
+# weeks ended four weeks ago, or eight: a decay that takes two months is not that far in one.
 _GRAVE_FACTOR = 0.6
 _GRAVE_PROBABILITY = SEVERITY_PROBABILITIES["high"] / 2
 _RECENT_DAYS = 14
 _FORMER_DAYS = 28
-_APART_DAYS = 28
+_APART_DAYS = (28, 56)
 # The nights that confirm a drift were chosen for being out of line, so a fortnight that holds them must convince by its
 # own score. One that came after them adds to what they said.
 _GRAVE_SCORE = 5.0
@@ -39,7 +39,7 @@ _GRAVE_SCORE_AFTERWARDS = 3.0
 # A drift is confirmed on one night. People are told of it for a week; of a grave one until the week that it is held
 # against has drifted too.
 _DRIFT_TOLD_DAYS = 7
-_GRAVE_DRIFT_TOLD_DAYS = _APART_DAYS
+_GRAVE_DRIFT_TOLD_DAYS = 28
 # The chance that a CUSUM passes its limit on a given night although nothing drifts, as the simulations measure it.
 _DRIFT_PROBABILITY = 7e-4
 
@@ -253,8 +253,9 @@ def _far_drifts(baselines: pl.DataFrame) -> pl.DataFrame:
     """The series and day of the drifts that surely led as far as the grave factor, or did in the next four weeks."""
     drifts = baselines.filter(pl.col("change") == "drift").select(*SERIES, "direction", drift_day="day")
     scored = baselines.filter((pl.col("status") == "ok") & ~pl.col("is_anomaly")).join(drifts, on=SERIES, how="semi")
-    former = _pooled(scored, _FORMER_DAYS, "former").with_columns(pl.col("day").dt.offset_by(f"{_APART_DAYS}d"))
-    compared = _pooled(scored, _RECENT_DAYS, "recent").join(former.drop("dispersion"), on=[*SERIES, "day"])
+    former = _pooled(scored, _FORMER_DAYS, "former").drop("dispersion")
+    apart = pl.concat(former.with_columns(pl.col("day").dt.offset_by(f"{days}d")) for days in _APART_DAYS)
+    compared = _pooled(scored, _RECENT_DAYS, "recent").join(apart, on=[*SERIES, "day"])
     events, units = pl.col("recent") + pl.col("former"), pl.col("recent_units") + pl.col("former_units")
     # Given all events, those of the fortnight are binomial; days that vary by themselves scatter its share more.
     share = pl.col("recent_units") / units
