@@ -25,8 +25,8 @@ _GAP_DAYS = 2
 # An alarm is that severe if its nights are less probable than this. The forecast's own spread is estimated, so what is
 # called one in a million comes several times as often; a grave alarm, which asks for somebody's hand, is rarer.
 SEVERITY_PROBABILITIES = {"medium": 1e-4, "high": 1e-7, "critical": 1e-9}
-# A drift by this factor, from four weeks of old to the last fortnight, is grave, although no single night of it is. Those
-# weeks ended four weeks ago, or eight: a decay that takes two months is not that far in one.
+# A drift by this factor, from four weeks of old to the last fortnight, is grave, although no single night of it is. The
+# four weeks ended four weeks ago, or eight: a decay that takes two months is not that far in one.
 _GRAVE_FACTOR = 0.6
 _GRAVE_PROBABILITY = SEVERITY_PROBABILITIES["high"] / 2
 _RECENT_DAYS = 14
