@@ -6,8 +6,8 @@ world in which the silent step stays silent.
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import date, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
@@ -19,10 +19,10 @@ from pipeline.analysis.opportunities.unit import PERIOD_DAYS
 from pipeline.analysis.statistics import STATED_PROBABILITY
 from pipeline.cli.nightly import run_night
 from pipeline.common.words import lift
+from pipeline.operations.after_publication import digest_lines, follow_publication
 from pipeline.optimizations.ledger import open_ledger
-from pipeline.optimizations.record import Record
+from pipeline.optimizations.record import Proposal
 from pipeline.published.reader import read_publication
-from pipeline.reports.digest import summary
 from pipeline.sample.account import plans
 from pipeline.sample.account.world import PLANTED
 from pipeline.schemas.vocabulary import MetricRole, Verdict
@@ -39,23 +39,28 @@ Row = tuple[str, str, bool]
 Tables = dict[str, pl.DataFrame]
 
 
+@dataclass(frozen=True)
+class Morning:
+    """What stands on the morning after a night: the published tables, the digest, and what waits for a decision."""
+
+    tables: Tables
+    digest: list[str]
+    waiting: list[Proposal]
+
+
 def decay_night() -> date:
     """The night by which the decay of the sample account must be told."""
     lost_after = DECAY / PLANTED.decay_share_lost_per_30_days * 30
     return date.fromisoformat(PLANTED.decay_from) + timedelta(days=int(lost_after) + NIGHTS_AFTER_DECAY)
 
 
-def told(tables: Tables, waiting: list[Record], place: tuple[str, str]) -> Iterator[Row]:
+def told(morning: Morning, place: tuple[str, str]) -> Iterator[Row]:
     """Whether the digest and the inbox tell of a step."""
-    workflow, step = place
-    name = tables["steps"].row(
-        by_predicate=(pl.col("workflow_id") == workflow) & (pl.col("step_id") == step), named=True
-    )
-    lines = [line.strip() for line in summary(tables, waiting=len(waiting)) if line.startswith("  alarms")]
-    lines = [line for line in lines if name["name"] in line]
+    steps = morning.tables["steps"].filter(workflow_id=place[0], step_id=place[1])
+    lines = [line.strip() for line in morning.digest if line.startswith("  alarms") and steps.item(0, "name") in line]
     yield "  in the digest", lines[0] if lines else "no", bool(lines)
-    records = [one.proposal for one in waiting if one.proposal.kind == Kind.ANOMALY]
-    titles = [one.title for one in records if (one.workflow_id, one.step_id) == place]
+    alarms = [one for one in morning.waiting if one.kind == Kind.ANOMALY]
+    titles = [one.title for one in alarms if (one.workflow_id, one.step_id) == place]
     yield "  in the inbox", titles[0] if titles else "no", bool(titles)
 
 
@@ -129,19 +134,22 @@ def run(folder: Path) -> Iterator[Row]:
     first, _ = PLANTED.silent_days
     for_good = replace(PLANTED, silent_days=(first, str(tonight + timedelta(days=1))))
     with patch.object(plans, "PLANTED", for_good):
-        yield f"the decay of {', '.join(PLANTED.decay_step)} by {decay_night()}", "", True
-        yield from told(*_night(settings, decay_night()), PLANTED.decay_step)
-        tables, waiting = _night(settings, tonight)
-    yield silence(tables, date.fromisoformat(first), tonight)
-    yield from told(tables, waiting, PLANTED.silent_step)
-    yield winner(tables)
-    yield insights(tables)
+        decayed = _morning(settings, decay_night())
+        later = _morning(settings, tonight)
+    yield f"the decay of {', '.join(PLANTED.decay_step)}, told by {decay_night()}", "", True
+    yield from told(decayed, PLANTED.decay_step)
+    yield silence(later.tables, date.fromisoformat(first), tonight)
+    yield from told(later, PLANTED.silent_step)
+    yield winner(later.tables)
+    yield insights(later.tables)
 
 
-def _night(settings: Settings, night: date) -> tuple[Tables, list[Record]]:
+def _morning(settings: Settings, night: date) -> Morning:
     run_night(settings, night, lambda step, steps: None)
     with open_ledger(settings) as ledger:
-        return dict(read_publication(settings.published_dir)), ledger.records(Status.PENDING)
+        follow_publication(settings, ledger, now=datetime.combine(night + timedelta(days=1), time(6), UTC))
+        waiting = [record.proposal for record in ledger.records(Status.PENDING)]
+        return Morning(dict(read_publication(settings.published_dir)), digest_lines(settings, ledger), waiting)
 
 
 def main() -> int:

@@ -1,6 +1,14 @@
 """What to tell people: alarms are joined to incidents, incidents to causes, and each cause is told once.
 
 Here: grouping, severity, mutes and words. Whether a night is out of line is decided in `nights`.
+
+The nights of an incident count together for its severity. A night of a small step's silence says little, so that a step
+of the sample account that had been silent for 34 nights was called of medium severity, and had left the inbox.
+
+A drift that leads far enough is grave, although no single night of it is. It was judged by the week that confirmed it,
+against one week of old. But such a week was chosen for being out of line: most of the wrong incidents of the odd worlds
+were drifts of rare events. A fortnight is compared now, and it must convince by itself unless all of it came after the
+alarm.
 """
 
 import numpy as np
