@@ -41,9 +41,9 @@ _RECENT_DAYS = 14
 _FORMER_DAYS = 28
 _APART_DAYS = (28, 56)
 # The nights that confirm a drift were chosen for being out of line, so a fortnight that holds them must convince by its
-# own score. One that came after them adds to what they said.
+# own score. One that came after them adds to what they said; but the weeks before an alarm are often low by chance too.
 _GRAVE_SCORE = 5.0
-_GRAVE_SCORE_AFTERWARDS = 3.0
+_GRAVE_SCORE_AFTERWARDS = 3.5
 # A drift is confirmed on one night. People are told of it for a week; of a grave one until the week that it is held
 # against has drifted too.
 _DRIFT_TOLD_DAYS = 7
