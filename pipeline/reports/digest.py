@@ -111,8 +111,7 @@ def _alarms(anomalies: pl.DataFrame, names: Names) -> list[str]:
 def _alarm(row: Mapping[str, Any], names: Names) -> str:
     """A cause in a sentence, with people's names for the place and the metrics."""
     place = names.place(row["workflow_id"], row["step_id"] if row["cause_scope"] == "step" else None)
-    _, _, course = row["message"].rpartition(f": {row['metrics']} ")
-    return f"{place}: {metric_nouns(row['metrics'].split(', '))} {course}"
+    return f"{place}: {metric_nouns(row['metrics'].split(', '))} {row['course']}."
 
 
 def _tests(verdicts: pl.DataFrame) -> list[str]:

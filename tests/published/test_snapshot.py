@@ -17,6 +17,7 @@ from pipeline.published.manifest import DamagedManifestError, Manifest
 from pipeline.published.snapshot import (
     SNAPSHOT_NAME,
     PublishError,
+    damages,
     is_sound,
     kept_manifest,
     publish,
@@ -209,6 +210,42 @@ def test_equal_content_is_published_again_where_the_standing_one_is_damaged(work
         standing = Manifest.read(folder)
         assert standing is not None
         assert is_sound(folder, standing)
+
+
+def test_the_parquet_file_of_a_table_that_holds_the_same_stays_unless_it_is_damaged(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    funnel = folder / "parquet" / "funnel.parquet"
+
+    def publish_steps(value: int) -> tuple[int, int]:
+        working.execute(f"CREATE OR REPLACE TABLE marts.steps AS SELECT {value} AS value")
+        publish(working, folder, Manifest.of(working, "run", AS_OF), keep=3)
+        standing = Manifest.read(folder)
+        assert standing is not None
+        assert is_sound(folder, standing)
+        held = [pl.read_parquet(folder / "parquet" / f"{name}.parquet")["value"] for name in ("steps", "funnel")]
+        assert (held[0].to_list(), held[1].unique().to_list()) == ([value], [1])
+        return funnel.stat().st_ino, (folder / "parquet" / "steps.parquet").stat().st_ino
+
+    marts(working, 1)
+    before, after = publish_steps(2), publish_steps(3)
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+    damage(funnel)
+    publish_steps(4)
+    working.execute("ALTER TABLE marts.funnel ALTER value TYPE BIGINT")
+    publish_steps(5)
+    assert pl.read_parquet_schema(funnel) == {"value": pl.Int64}
+
+
+def test_a_database_without_tables_is_no_sound_snapshot(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    publish(working, folder, marts(working, 1), keep=3)
+    duckdb.connect(str(tmp_path / "empty.duckdb")).close()
+    damage(folder / SNAPSHOT_NAME, (tmp_path / "empty.duckdb").read_bytes())
+    standing = Manifest.read(folder)
+    assert standing is not None
+    assert damages(folder, standing)[SNAPSHOT_NAME] is not None
+    assert publish(working, folder, marts(working, 1), keep=3)
 
 
 def test_a_restore_passes_over_what_is_damaged_too(working, tmp_path: Path) -> None:
