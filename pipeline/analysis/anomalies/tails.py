@@ -128,7 +128,9 @@ def predictive_band(expected: Array, exposure: Array | None, dispersion: Array, 
     if exposure is None:
         size = 1 / dispersion
         none = size / (size + expected)
-        return nbdtrik(ndtr(-score), size, none), nbdtrik(ndtr(score), size, none)
+        # Where nearly every day has a count of zero, both quantiles lie below the mean, and the band would too.
+        low, high = (nbdtrik(ndtr(side), size, none) for side in (-score, score))
+        return np.minimum(low, expected), np.maximum(high, expected)
     left = 1 - expected / exposure
     centre = np.arcsinh(np.sqrt(dispersion * expected / left))
     half = score * np.sqrt(dispersion) / (2 * left)

@@ -44,7 +44,15 @@ def test_the_band_of_a_volume_has_the_quantiles_of_the_negative_binomial(mean, d
     reference = stats.nbinom(1 / dispersion, 1 / (1 + mean * dispersion))
     for bound, tail in zip(band, (0.025, 0.975), strict=True):
         # Quantiles are whole numbers, and the band lies between two of them.
-        assert reference.ppf(tail) - 1 <= bound[0] <= reference.ppf(tail)
+        assert reference.ppf(tail) - 1 <= bound[0] <= max(reference.ppf(tail), mean)
+
+
+def test_the_band_of_a_rare_volume_holds_its_mean():
+    """Of a campaign that is sent once, nearly every day has none."""
+    means, dispersions = (axis.ravel() for axis in np.meshgrid([1e-6, 1e-3, 0.03, 5.0], [1e-4, 0.5, 500.0]))
+    low, high = predictive_band(means, None, dispersions, 3.0)
+    assert (low <= means).all()
+    assert (means <= high).all()
 
 
 def test_the_band_holds_the_scores_it_promises():
