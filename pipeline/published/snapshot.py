@@ -7,13 +7,14 @@ manifest stands only beside the files that it names. What the marts hold is deci
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import duckdb
+import polars as pl
 
 from pipeline.common.errors import DriptuneError
 from pipeline.common.files import sync
@@ -157,12 +158,41 @@ def publish(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest
         _keep_standing(published_dir, standing, keep)
         _swap(staged, published_dir, manifest, unchanged)
     except (OSError, duckdb.IOException) as error:
-        with suppress(OSError):
-            _remove_leftovers(published_dir)  # half a publication would go on filling the disk
-        raise PublishError(
-            f"The publication could not be written to '{published_dir.name}': {_plain(error)}. "
-            "The last publication is untouched. Free space or make the folder writable, then run again."
-        ) from error
+        raise _refused(published_dir, error) from error
+    return True
+
+
+def renew(published_dir: Path, tables: Mapping[str, pl.DataFrame]) -> bool:
+    """Put newer rows into some tables of the standing publication; all other tables stay as they are.
+
+    Args:
+        published_dir: where readers look.
+        tables: the newer rows by name of the table.
+
+    Returns:
+        Whether anything was written: False if these rows stand there already, or the publication is none or damaged.
+
+    Raises:
+        PublishError: if the disk refuses; the publication stays as it is.
+    """
+    standing = _readable(published_dir)
+    if standing is None or not is_sound(published_dir, standing):
+        return False
+    try:
+        _remove_leftovers(published_dir)
+        copy = published_dir / f".{SNAPSHOT_NAME}.building"
+        shutil.copyfile(published_dir / SNAPSHOT_NAME, copy)
+        with duckdb.connect(str(copy)) as connection:
+            _replace_rows(connection, tables)
+            manifest = Manifest.of(connection, standing.run_id, date.fromisoformat(standing.as_of))
+            if manifest.version == standing.version:
+                copy.unlink()
+                return False
+            unchanged = _unchanged_parquet(connection, published_dir, standing, manifest)
+            staged = _stage_parquet(connection, published_dir, manifest, without=unchanged)
+        _swap([_staged(copy, published_dir / SNAPSHOT_NAME), *staged], published_dir, manifest, unchanged)
+    except (OSError, duckdb.IOException) as error:
+        raise _refused(published_dir, error) from error
     return True
 
 
@@ -203,6 +233,21 @@ def _stage_snapshot(connection: duckdb.DuckDBPyConnection, published_dir: Path, 
     if temporary.with_name(temporary.name + ".wal").exists():
         raise PublishError("The snapshot was not fully checkpointed. Run again; the last publication is untouched.")
     return _staged(temporary, published_dir / SNAPSHOT_NAME)
+
+
+def _replace_rows(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pl.DataFrame]) -> None:
+    """Replace the rows of tables, which keep their comments and the views upon them.
+
+    A table that an older release published without today's columns stays until the next night.
+    """
+    present = mart_names(connection)
+    for name, rows in tables.items():
+        if name not in present or set(connection.table(f"marts.{name}").columns) != set(rows.columns):
+            continue
+        connection.register("newer", rows)
+        connection.execute(f"BEGIN; DELETE FROM marts.{name}; INSERT INTO marts.{name} BY NAME FROM newer; COMMIT")
+        connection.unregister("newer")
+    connection.execute("CHECKPOINT")
 
 
 def _stage_parquet(
@@ -293,6 +338,16 @@ def snapshots(published_dir: Path) -> list[Path]:
 def _remove_leftovers(published_dir: Path) -> None:
     for leftover in [*published_dir.glob(".*.building*"), *(published_dir / PARQUET).glob(".*.building")]:
         leftover.unlink()
+
+
+def _refused(published_dir: Path, error: Exception) -> PublishError:
+    """What to say when the disk refuses; half a publication, which would go on filling it, is removed."""
+    with suppress(OSError):
+        _remove_leftovers(published_dir)
+    return PublishError(
+        f"The publication could not be written to '{published_dir.name}': {_plain(error)}. "
+        "The last publication is untouched. Free space or make the folder writable, then run again."
+    )
 
 
 def _plain(error: Exception) -> str:

@@ -21,6 +21,7 @@ from pipeline.published.snapshot import (
     is_sound,
     kept_manifest,
     publish,
+    renew,
     restore,
     snapshots,
 )
@@ -87,6 +88,57 @@ def test_equal_content_is_not_published_again(working, tmp_path: Path) -> None:
     before = (tmp_path / "published" / SNAPSHOT_NAME).stat().st_mtime_ns
     assert not publish(working, tmp_path / "published", marts(working, 1), keep=3)
     assert (tmp_path / "published" / SNAPSHOT_NAME).stat().st_mtime_ns == before
+
+
+def test_newer_rows_of_one_table_leave_all_others_as_they_are(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    publish(working, folder, marts(working, 1), keep=3)
+    before = Manifest.read(folder)
+    newer = pl.DataFrame({"value": [7, 8]}, schema={"value": pl.Int32})
+    assert renew(folder, {"funnel": newer})
+    after = Manifest.read(folder)
+    assert before is not None
+    assert after is not None
+    assert after.version != before.version
+    assert (after.run_id, after.as_of) == (before.run_id, before.as_of)
+    assert is_sound(folder, after)
+    changed = {name for name in after.files if after.files[name] != before.files[name]}
+    assert changed == {SNAPSHOT_NAME, "parquet/funnel.parquet"}
+    assert pl.read_parquet(folder / "parquet" / "funnel.parquet").equals(newer)
+    assert not list(folder.rglob(".*"))
+    assert snapshots(folder) == []
+    assert not renew(folder, {"funnel": newer.reverse()})
+    assert Manifest.read(folder) == after
+
+
+def test_newer_rows_keep_what_is_said_of_their_table(working, tmp_path: Path) -> None:
+    folder, query = tmp_path / "published", "SELECT comment FROM duckdb_tables() WHERE table_name = 'funnel'"
+    publish(working, folder, marts(working, 1), keep=3)
+    with duckdb.connect(str(folder / SNAPSHOT_NAME), read_only=True) as connection:
+        before = connection.execute(query).fetchall()
+    renew(folder, {"funnel": pl.DataFrame({"value": [7]}, schema={"value": pl.Int32})})
+    with duckdb.connect(str(folder / SNAPSHOT_NAME), read_only=True) as connection:
+        assert connection.execute(query).fetchall() == before
+    assert before[0][0]
+
+
+def test_a_table_of_an_older_release_waits_for_the_next_night(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    publish(working, folder, marts(working, 1), keep=3)
+    before = Manifest.read(folder)
+    newer = pl.DataFrame({"value": [7], "what_is_new": [1]})
+    assert not renew(folder, {"funnel": newer, "optimizations": newer})
+    assert Manifest.read(folder) == before
+
+
+def test_a_damaged_publication_is_not_renewed(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    assert not renew(folder, {"funnel": pl.DataFrame({"value": [7]})})
+    publish(working, folder, marts(working, 1), keep=3)
+    (folder / "parquet" / "steps.parquet").unlink()
+    before = Manifest.read(folder)
+    assert not renew(folder, {"funnel": pl.DataFrame({"value": [7]})})
+    assert Manifest.read(folder) == before
 
 
 @pytest.mark.parametrize(

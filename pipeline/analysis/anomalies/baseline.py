@@ -244,7 +244,9 @@ def _score_window(
     rate, error = (before.slow_rate, before.slow_error) if is_long else (before.rate, before.error)
     expected = exposure * rate * before.factors[panel.weekday[nights]]
     total, trials, count = expected.sum(axis=0), exposure.sum(axis=0), counts.sum(axis=0)
-    known = scored & (free.sum(axis=0) >= 2) & (state.since_restart >= width) & (state.days >= WARM_UP_DAYS + width)
+    # A level that was adopted rests on the days that made it be adopted, which were chosen for being out of line.
+    settled = width + WARM_UP_DAYS if is_long else width
+    known = scored & (free.sum(axis=0) >= 2) & (state.since_restart >= settled) & (state.days >= WARM_UP_DAYS + width)
     total, trials, count = np.where(known, total, 1.0), np.where(known, trials, 2.0), np.where(known, count, 0.0)
     if panel.kind == "rate":
         total = np.minimum(total, LARGEST_RATE * trials)

@@ -1,13 +1,22 @@
 """What to tell people: alarms are joined to incidents, incidents to causes, and each cause is told once.
 
 Here: grouping, severity, mutes and words. Whether a night is out of line is decided in `nights`.
+
+The nights of an incident count together for its severity. A night of a small step's silence says little, so that a step
+of the sample account that had been silent for 34 nights was called of medium severity, and had left the inbox.
+
+A drift that leads far enough is grave, although no single night of it is. It was judged by the week that confirmed it,
+against one week of old. But such a week was chosen for being out of line: most of the wrong incidents of the odd worlds
+were drifts of rare events. A fortnight is compared now, and it must convince by itself unless all of it came after the
+alarm.
 """
 
 import numpy as np
 import polars as pl
 
 from pipeline.analysis.anomalies.baseline import ALARM_PROBABILITY, two_sided
-from pipeline.analysis.anomalies.nights import METHOD, SERIES, flagged, weekly_values
+from pipeline.analysis.anomalies.nights import METHOD, SERIES, flagged
+from pipeline.analysis.anomalies.tails import beta_binomial_score
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.monitoring import Anomalies
 from pipeline.schemas.vocabulary import SEVERITIES
@@ -21,19 +30,24 @@ _MEDIAN_HALF_LIFE_DAYS = 84.0
 _MEDIAN_PRIOR_DAYS = 6.0
 # Alarms at most this many days apart are the same incident.
 _GAP_DAYS = 2
-# An alarm with a tail probability below one of these is that severe. The first comes by chance once per step in about
-# thirty years, the last never.
-SEVERITY_PROBABILITIES = {"medium": 1e-4, "high": 1e-6, "critical": 1e-9}
-# A drift by this factor, from one week to the week four weeks later, is grave, although no single night of it is.
+# An alarm is that severe if its nights are less probable than this. The forecast's own spread is estimated, so what is
+# called one in a million comes several times as often; a grave alarm, which asks for somebody's hand, is rarer.
+SEVERITY_PROBABILITIES = {"medium": 1e-4, "high": 1e-7, "critical": 1e-9}
+# A drift by this factor, from four weeks of old to the last fortnight, is grave, although no single night of it is. The
+# four weeks ended four weeks ago, or eight: a decay that takes two months is not that far in one.
 _GRAVE_FACTOR = 0.6
-# Weeks of a few events differ by as much without any reason.
-_GRAVE_SCORE = 2.8
 _GRAVE_PROBABILITY = SEVERITY_PROBABILITIES["high"] / 2
-_APART_DAYS = 28
+_RECENT_DAYS = 14
+_FORMER_DAYS = 28
+_APART_DAYS = (28, 56)
+# The nights that confirm a drift were chosen for being out of line, so a fortnight that holds them must convince by its
+# own score. One that came after them adds to what they said; but the weeks before an alarm are often low by chance too.
+_GRAVE_SCORE = 5.0
+_GRAVE_SCORE_AFTERWARDS = 3.5
 # A drift is confirmed on one night. People are told of it for a week; of a grave one until the week that it is held
 # against has drifted too.
 _DRIFT_TOLD_DAYS = 7
-_GRAVE_DRIFT_TOLD_DAYS = _APART_DAYS
+_GRAVE_DRIFT_TOLD_DAYS = 28
 # The chance that a CUSUM passes its limit on a given night although nothing drifts, as the simulations measure it.
 _DRIFT_PROBABILITY = 7e-4
 
@@ -143,7 +157,7 @@ def anomalies(baselines: pl.DataFrame, *, mutes: pl.DataFrame | None = None) -> 
         .pipe(_number_runs, "cause", "cause")
         .with_columns(
             anomaly_id=pl.concat_str("series", pl.col("day").cast(pl.String), pl.col("anomaly_kind"), separator="/"),
-            severity=_severity(),
+            severity=_severity(_run_probability()),
         )
         .join(latest, on="metric", how="left")
         .with_columns(
@@ -171,7 +185,7 @@ def notifications(found: pl.DataFrame) -> pl.DataFrame:
     Returns:
         The gravest first: `cause_id`, `cause_scope`, `workflow_id` and `step_id` (null where there are several),
         `first_day`, `last_day`, `severity` (the worst), `metrics`, `alarms`, `steps`, `affected`, `is_adverse`,
-        `is_new` (no alarm before the last day), `is_muted` (every alarm is muted), and `message`.
+        `is_new` (no alarm before the last day), `is_muted` (every alarm is muted), and `course` in words.
     """
     causes = (
         found.with_columns(rank=severity_rank())
@@ -197,18 +211,11 @@ def notifications(found: pl.DataFrame) -> pl.DataFrame:
         )
         .filter("is_latest")
     )
-    where = (
-        pl.when(pl.col("cause_scope") == "account")
-        .then(pl.lit("The whole account"))
-        .when(pl.col("cause_scope") == "workflow")
-        .then(pl.format("Workflow {}", "workflow_id"))
-        .otherwise(pl.format("Workflow {}, step {}", "workflow_id", "step_id"))
-    )
     way = pl.col("direction").replace_strict({"up": "above", "down": "below"}, default="off")
     return (
         causes.sort("rank", "affected", "cause_id", descending=[True, True, False])
         .with_columns(
-            message=pl.format("{}: {} {} the forecast since {}.", where, "metrics", way, "first_day"),
+            course=pl.format("{} the forecast since {}", way, "first_day"),
         )
         .drop("rank", "direction", "is_latest")
     )
@@ -231,36 +238,59 @@ def _step_rows(baselines: pl.DataFrame) -> pl.DataFrame:
         .otherwise(pl.lit("night"))
     )
     away = (pl.col("numerator") - pl.col("expected_events")).abs().round().cast(pl.Int64)
-    graded = (
-        flagged(baselines)
-        .join(_far_drifts(baselines), on=[*SERIES, "day"], how="left")
-        .with_columns(is_far=(pl.col("far_direction") == pl.col("direction")).fill_null(False))
-    )
-    of_drift = pl.when(pl.col("is_far")).then(_GRAVE_PROBABILITY).otherwise(_DRIFT_PROBABILITY)
+    graded = flagged(baselines).join(_far_drifts(baselines), on=[*SERIES, "day"], how="left")
+    is_far = pl.col("is_far").fill_null(False)
+    of_drift = pl.when(is_far).then(_GRAVE_PROBABILITY).otherwise(_DRIFT_PROBABILITY)
     return graded.with_columns(
         scope=pl.lit("step"),
         anomaly_kind=kind,
-        is_far=is_drift & pl.col("is_far"),
+        is_far=is_drift & is_far,
         tail_probability=pl.when(is_drift).then(of_drift).otherwise("tail_probability"),
         affected=pl.coalesce("denominator", away).fill_null(0),
     )
 
 
 def _far_drifts(baselines: pl.DataFrame) -> pl.DataFrame:
-    """`far_direction` by series and day: where its week surely lies, by the grave factor, of that four weeks before."""
-    weeks = weekly_values(baselines)
-    known = ("smoothed_value", "numerators", "units")
-    before = weeks.with_columns(pl.col("day").dt.offset_by(f"{_APART_DAYS}d")).rename(
-        {name: f"former_{name}" for name in known}
+    """The series and day of the drifts that surely led as far as the grave factor, or did in the next four weeks."""
+    drifts = baselines.filter(pl.col("change") == "drift").select(*SERIES, "direction", drift_day="day")
+    scored = baselines.filter((pl.col("status") == "ok") & ~pl.col("is_anomaly")).join(drifts, on=SERIES, how="semi")
+    former = _pooled(scored, _FORMER_DAYS, "former").drop("dispersion")
+    apart = pl.concat(former.with_columns(pl.col("day").dt.offset_by(f"{days}d")) for days in _APART_DAYS)
+    compared = _pooled(scored, _RECENT_DAYS, "recent").join(apart, on=[*SERIES, "day"])
+    events, units = pl.col("recent") + pl.col("former"), pl.col("recent_units") + pl.col("former_units")
+    # Given all events, those of the fortnight are binomial; days that vary by themselves scatter its share more.
+    share = pl.col("recent_units") / units
+    scatter = pl.col("dispersion") * (1 - share) ** 2 * (1 / _RECENT_DAYS + 1 / _FORMER_DAYS)
+    told = compared.filter(events > 0).select(
+        *SERIES,
+        "day",
+        "recent",
+        events=events,
+        share=share,
+        scatter=scatter,
+        ratio=pl.col("recent") / pl.col("recent_units") * pl.col("former_units") / pl.col("former"),
     )
-    ratio = pl.col("smoothed_value") / pl.col("former_smoothed_value")
-    # Both weeks have their events by chance at the rate of both together.
-    together = (pl.col("numerators") + pl.col("former_numerators")) / (pl.col("units") + pl.col("former_units"))
-    error = (together * (1 / pl.col("units") + 1 / pl.col("former_units"))).sqrt()
-    is_sure = (pl.col("smoothed_value") - pl.col("former_smoothed_value")).abs() > _GRAVE_SCORE * error
-    direction = pl.when(ratio <= _GRAVE_FACTOR).then(pl.lit("down")).when(ratio >= 1 / _GRAVE_FACTOR).then(pl.lit("up"))
-    return weeks.join(before, on=[*SERIES, "day"]).select(
-        *SERIES, "day", far_direction=pl.when(is_sure).then(direction)
+    numbers = [told.get_column(name).cast(pl.Float64).to_numpy() for name in ("recent", "events", "share", "scatter")]
+    is_far = pl.when(pl.col("direction") == "down").then(pl.col("ratio") <= _GRAVE_FACTOR)
+    since = (pl.col("day") - pl.col("drift_day")).dt.total_days()
+    is_after = since.is_between(_RECENT_DAYS, _GRAVE_DRIFT_TOLD_DAYS - 1)
+    reach = pl.when(is_after).then(_GRAVE_SCORE_AFTERWARDS).otherwise(_GRAVE_SCORE)
+    return (
+        told.with_columns(score=pl.Series(beta_binomial_score(*numbers)))
+        .join(drifts, on=SERIES)
+        .filter(since.is_between(0, _GRAVE_DRIFT_TOLD_DAYS - 1))
+        .filter(is_far.otherwise(pl.col("ratio") >= 1 / _GRAVE_FACTOR) & (pl.col("score").abs() > reach))
+        .select(*SERIES, day="drift_day", is_far=pl.lit(True))
+        .unique()
+    )
+
+
+def _pooled(rows: pl.DataFrame, days: int, name: str) -> pl.DataFrame:
+    """Events of the days up to each day, the units that they are counted among, and the mean dispersion."""
+    rolled = rows.sort(*SERIES, "day").with_columns(pl.col("day").set_sorted())
+    units = pl.when(pl.col("metric_kind") == "volume").then(1).otherwise("denominator").sum()
+    return rolled.rolling("day", period=f"{days}d", group_by=SERIES).agg(
+        pl.col("numerator").sum().alias(name), units.alias(f"{name}_units"), pl.col("dispersion").mean()
     )
 
 
@@ -303,10 +333,25 @@ def _number_runs(rows: pl.DataFrame, subject: str, name: str) -> pl.DataFrame:
     return numbered.with_columns(identifier.alias(f"{name}_id"))
 
 
-def _severity() -> pl.Expr:
+def _run_probability() -> pl.Expr:
+    """How probable the nights of an incident are together, from its first alarm to this one; of a drift, its own.
+
+    Nights are independent under the forecast. Windows overlap, so of each later night only the night itself counts.
+    """
+    is_drift = pl.col("anomaly_kind") == "drift"
+    is_same_way = (pl.col("night_score") > 0) == (pl.col("direction") == "up")
+    score = pl.when(is_same_way & ~is_drift).then(pl.col("night_score").abs()).fill_null(0.0)
+    of_night = score.map_batches(lambda scores: pl.Series(two_sided(scores.to_numpy())), return_dtype=pl.Float64)
+    is_first = (pl.col("day") == pl.col("incident_first_day")) & ~is_drift
+    factor = pl.when(is_first).then("tail_probability").otherwise(of_night)
+    together = factor.clip(1e-300).log().cum_sum().over("incident_id", order_by="day").exp()
+    return pl.when(is_drift).then("tail_probability").otherwise(pl.min_horizontal("tail_probability", together))
+
+
+def _severity(probability: pl.Expr) -> pl.Expr:
     severity = pl.lit("low")
-    for name, probability in SEVERITY_PROBABILITIES.items():
-        severity = pl.when(pl.col("tail_probability") < probability).then(pl.lit(name)).otherwise(severity)
+    for name, limit in SEVERITY_PROBABILITIES.items():
+        severity = pl.when(probability < limit).then(pl.lit(name)).otherwise(severity)
     return severity
 
 

@@ -1,19 +1,29 @@
 """Anomalies: fleets of steps with weekday patterns, drifting levels, overdispersed days, and planted incidents."""
 
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pipeline.analysis.anomalies.baseline import replay
+from pipeline.analysis.anomalies.incidents import anomalies
+from pipeline.analysis.anomalies.nights import anomaly_baselines
 from pipeline.analysis.anomalies.state import Panel
 from pipeline.analysis.anomalies.tails import beta_binomial_score, negative_binomial_score
+from pipeline.common.rates import Rate
+from pipeline.optimizations.proposals.anomalies import GRAVE
 from tests.acceptance.simulations import Check
 
 FIRST_SCORED_DAY = 45
 THREE_SIGMA = 3.29
 STOPS = {(300, 3): 0.95, (100, 7): 0.95, (30, 14): 0.57, (30, 28): 0.93}
 """Sends a day, and nights after which so large a share of click stops is to be found."""
+GRAVE_DECAYS = {(300, 21, 42): 0.8, (1_000, 60, 70): 0.8}
+"""Sends a day, days in which clicks fall by half, and nights after which that is to be called grave, in which share."""
+FIRST_DAY = date(2026, 1, 1)
+UNCHANGED_DAYS = 80
 Floats = NDArray[np.float64]
 
 
@@ -157,34 +167,61 @@ def _recall(score: Floats, truth: NDArray[np.bool_], per: float = 1e-3) -> float
 
 def _changed_clicks(
     random: np.random.Generator, series: int, sends: int, effect: Floats, rate: float = 0.025
-) -> NDArray[np.bool_]:
-    """Alarms of series whose clicks are multiplied by `effect`, (days,), from day 80 on: (those days, series)."""
-    days = 80 + effect.size
-    exposure = np.full((days, series), float(sends))
+) -> Floats:
+    """Clicks a day of series whose rate is multiplied by `effect`, (days,), from day 80 on: (days, series)."""
+    days = UNCHANGED_DAYS + effect.size
     dispersion = np.full(series, 0.02)
     true_rate = rate * _levels(random, days, series, 0.1) * _day_noise(random, dispersion, days, True)
-    true_rate[80:] *= effect[:, None]
-    counts = random.binomial(sends, np.minimum(true_rate, 0.9)).astype(float)
+    true_rate[UNCHANGED_DAYS:] *= effect[:, None]
+    return random.binomial(sends, np.minimum(true_rate, 0.9)).astype(float)
+
+
+def _alarms(counts: Floats, sends: int) -> NDArray[np.bool_]:
+    """Alarms of these clicks from day 80 on: (those days, series)."""
+    days, series = counts.shape
+    exposure = np.full(counts.shape, float(sends))
     panel = Panel(counts, exposure, exposure > 0, np.arange(days) % 7, np.zeros(series, dtype=np.int64), kind="rate")
     found = replay(panel)
-    alarms: NDArray[np.bool_] = found.flagged[80:] | (found.drift[80:] != 0)
+    alarms: NDArray[np.bool_] = (found.flagged | (found.drift != 0))[UNCHANGED_DAYS:]
     return alarms
 
 
 def click_stop_share(random: np.random.Generator, series: int, sends: int, nights: int) -> float:
     """Share of series whose clicks stop that are flagged by that night."""
-    return float(_changed_clicks(random, series, sends, np.zeros(nights)).any(axis=0).mean())
+    return float(_alarms(_changed_clicks(random, series, sends, np.zeros(nights)), sends).any(axis=0).mean())
 
 
 def decay_share(random: np.random.Generator, series: int) -> float:
     """Share of series found by night 28 whose clicks fall by 45% over 21 days, at 300 sends a day."""
     effect = np.interp(np.arange(1, 29), [0, 21], [1.0, 0.55])
-    return float(_changed_clicks(random, series, 300, effect).any(axis=0).mean())
+    return float(_alarms(_changed_clicks(random, series, 300, effect), 300).any(axis=0).mean())
+
+
+def grave_share(random: np.random.Generator, series: int, sends: int, fall_days: int, nights: int) -> float:
+    """Share of series that are called grave by that night whose clicks fall by half over some days."""
+    effect = np.interp(np.arange(1, nights + 1), [0, fall_days], [1.0, 0.5])
+    counts = _changed_clicks(random, series, sends, effect)
+    last = FIRST_DAY + timedelta(days=len(counts) - 1)
+    steps = [f"s{step}" for step in range(series)]
+    daily = pl.DataFrame(
+        {
+            "day": np.repeat(pl.date_range(FIRST_DAY, last, eager=True).to_numpy(), series),
+            "workflow_id": steps * len(counts),
+            "step_id": steps * len(counts),
+            "sent": sends,
+            "clicks": counts.ravel().astype(np.int64),
+        }
+    )
+    baselines = anomaly_baselines(daily, as_of_day=last, rates=[Rate("click_rate", "clicks", "sent")], volumes=[])
+    fallen = anomalies(baselines).filter(
+        (pl.col("day") >= FIRST_DAY + timedelta(days=UNCHANGED_DAYS)) & (pl.col("direction") == "down")
+    )
+    return fallen.filter(pl.col("severity").is_in(GRAVE))["step_id"].n_unique() / series
 
 
 def stop_forgotten_share(random: np.random.Generator, series: int) -> float:
     """Share of series whose clicks stopped and that are no alarm on the 30th night."""
-    return float((~_changed_clicks(random, series, 300, np.zeros(30))[-1]).mean())
+    return float((~_alarms(_changed_clicks(random, series, 300, np.zeros(30)), 300)[-1]).mean())
 
 
 def silence_share(random: np.random.Generator, series: int) -> float:
@@ -280,6 +317,8 @@ def run(scale: float = 1.0, seed: int = 4_000) -> list[Check]:
         for sends, nights in STOPS:
             note(f"stop {sends} {nights}", click_stop_share(random, series, sends, nights))
         note("decay", decay_share(random, series))
+        for sends, fall_days, nights in GRAVE_DECAYS:
+            note(f"grave {sends}", grave_share(random, series, sends, fall_days, nights))
         note("forgotten", stop_forgotten_share(random, series))
         note("silent", silence_share(random, series))
 
@@ -307,6 +346,15 @@ def run(scale: float = 1.0, seed: int = 4_000) -> list[Check]:
             for (sends, nights), share in STOPS.items()
         ),
         ("decay", "decay of 45% over 21 days at 300 sends a day found by night 28", 0.8, ">="),
+        *(
+            (
+                f"grave {sends}",
+                f"clicks halved over {fall} days at {sends} sends a day are grave by night {nights}",
+                share,
+                ">=",
+            )
+            for (sends, fall, nights), share in GRAVE_DECAYS.items()
+        ),
         ("forgotten", "click stops that are no alarm on night 30", 0.05, "<="),
         ("silent", "silent step (20 sends a day and more) found the first night", 0.95, ">="),
     ]

@@ -1,18 +1,16 @@
-"""Anomalies: tails against scipy, honesty of statuses and baselines, alarms on known truth, grouping and mutes."""
+"""Anomalies: honesty of statuses and baselines, alarms on known truth, grouping and mutes."""
 
 from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
-from scipy import stats
 
 from pipeline.analysis.anomalies.baseline import MOST_CENSORED_DAYS
 from pipeline.analysis.anomalies.history import HISTORY_DAYS, watched_history
 from pipeline.analysis.anomalies.incidents import account_alerts, anomalies, notifications
 from pipeline.analysis.anomalies.nights import anomaly_baselines, metric_trends
 from pipeline.analysis.anomalies.state import WARM_UP_DAYS
-from pipeline.analysis.anomalies.tails import beta_binomial_score, negative_binomial_score, predictive_band
 from pipeline.common.rates import Rate
 from pipeline.schemas.base import empty
 from pipeline.schemas.journeys.marts import PublishedJourneys
@@ -50,43 +48,6 @@ def without(
     """The frame with a share of one step's column left on some days: none of it by default."""
     hit = pl.col("day").is_between(day(since), day(until), closed="left") & (pl.col("step_id") == step)
     return frame.with_columns(pl.when(hit).then((pl.col(column) * left).cast(pl.Int64)).otherwise(column).alias(column))
-
-
-@pytest.mark.parametrize(("count", "trials", "rate", "dispersion"), [(0, 300, 0.02, 0.02), (14, 900, 0.006, 0.3)])
-def test_small_counts_have_the_exact_mid_p_of_the_beta_binomial(count, trials, rate, dispersion):
-    concentration = (1 - rate) / (rate * dispersion) - 1
-    reference = stats.betabinom(trials, rate * concentration, (1 - rate) * concentration)
-    expected = stats.norm.ppf(reference.cdf(count) - reference.pmf(count) / 2)
-    ours = beta_binomial_score(*(np.array([float(x)]) for x in (count, trials, rate, dispersion)))
-    assert ours[0] == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize("rate", [0.05, 0.3, 0.7])
-def test_large_counts_are_close_to_the_beta_binomial(rate):
-    trials, dispersion = 5_000, 0.01 * (1 - rate)
-    concentration = (1 - rate) / (rate * dispersion) - 1
-    reference = stats.betabinom(trials, rate * concentration, (1 - rate) * concentration)
-    counts = reference.ppf(stats.norm.cdf([-2.0, 0.0, 2.0])).astype(float)
-    expected = stats.norm.ppf(reference.cdf(counts) - reference.pmf(counts) / 2)
-    ours = beta_binomial_score(counts, *(np.full(3, value) for value in (float(trials), rate, dispersion)))
-    assert ours == pytest.approx(expected, abs=0.2)
-
-
-@pytest.mark.parametrize("count", [0.0, 5.0, 30.0, 90.0])
-def test_volumes_have_the_exact_mid_p_of_the_negative_binomial(count):
-    mean, dispersion = 30.0, 0.1
-    reference = stats.nbinom(1 / dispersion, 1 / (1 + mean * dispersion))
-    tail = min(reference.cdf(count), reference.sf(count - 1)) - reference.pmf(count) / 2
-    ours = negative_binomial_score(np.array([count]), np.array([mean]), np.array([dispersion]))
-    assert abs(ours[0]) == pytest.approx(-stats.norm.ppf(tail), abs=1e-6)
-
-
-def test_the_band_holds_the_scores_it_promises():
-    expected, trials, dispersion = (np.array([x]) for x in (400.0, 10_000.0, 0.02))
-    for bound in predictive_band(expected, trials, dispersion, 1.96):
-        assert abs(beta_binomial_score(bound, trials, expected / trials, dispersion)[0]) == pytest.approx(
-            1.96, abs=0.02
-        )
 
 
 def test_a_quiet_history_has_no_alarm_and_its_band_holds_the_true_rate():
@@ -231,6 +192,38 @@ def test_a_decay_that_halves_a_rate_is_one_cause_for_four_weeks():
 
     assert told(27) == 1
     assert told(28) == 0
+
+
+# Unsubscribes a day among 300 messages: three ordinary weeks in a row with fewer than usual, then ten nights with many.
+USUAL, FEW, MANY = [1, 0, 1, 0, 0, 1, 1], [0, 1, 0, 0, 1, 0, 0], [3, 2, 1, 1, 3, 2, 1, 3, 2, 4]
+
+
+def unsubscribe_alarms(after: list[int]) -> list[tuple[str, str, str]]:
+    counts = [*USUAL * 8, *FEW * 3, *USUAL, *MANY, *after]
+    frame = volume(np.full(len(counts), 300), days=len(counts)).with_columns(clicks=pl.Series(counts))
+    rate = Rate("unsubscribe_rate", "clicks", "sent", is_gain=False)
+    baselines = anomaly_baselines(frame, as_of_day=day(len(counts) - 1), rates=[rate], volumes=[])
+    return anomalies(baselines).select("anomaly_kind", "direction", "severity").rows()
+
+
+def test_a_drift_of_rare_events_is_grave_once_it_has_gone_on():
+    """The nights that raise an alarm were chosen by it, so they alone do not make it grave."""
+    confirmed = unsubscribe_alarms([])
+    assert confirmed[-1] == ("drift", "up", "low")
+    assert ("drift", "up", "high") in unsubscribe_alarms(MANY * 2)
+
+
+def test_nights_that_return_to_normal_after_a_drift_by_chance_are_no_alarm():
+    assert unsubscribe_alarms(USUAL * 6) == unsubscribe_alarms([])
+
+
+def test_the_longer_a_small_step_is_silent_the_graver_it_is():
+    sent = np.random.default_rng(6).poisson(12, 100)
+    sent[-4:] = 0
+    frame = volume(sent, days=100)
+    found = anomalies(anomaly_baselines(frame, as_of_day=day(99), rates=[], volumes=["sent"]))
+    silence = found.filter(pl.col("day") >= day(96))["severity"].to_list()
+    assert silence == ["medium", "critical", "critical", "critical"]
 
 
 def test_a_rate_of_all_may_be_expected():
