@@ -80,12 +80,9 @@ def messages_of(
     # DuckDB answers comparisons alone: with `is_in` each message of the account would be read.
     is_here = reduce(or_, (pl.col("step_key") == key for key in keys), pl.lit(False))
     is_then = (pl.col("day") >= day_number(first)) & (pl.col("day") <= day_number(last))
-    return (
-        facts.messages.filter(is_then & is_here)
-        .select("subscriber_key", "step_key", "day", "sent_us", *REACTIONS.values())
-        .collect()
-        .sort("sent_us", "subscriber_key")
-    )
+    columns = ("subscriber_key", "step_key", "day", "sent_us", *REACTIONS.values())
+    read = facts.messages.filter(is_then & is_here).select(columns).collect()
+    return read.sort("sent_us", "subscriber_key")
 
 
 def message_outcomes(
