@@ -60,8 +60,8 @@ def count_hours(hours: pl.DataFrame, sends: pl.DataFrame) -> HourCounts:
             column, no hour was drawn). Sends to people without a row in `hours` are left out.
     """
     subscriber_key = hours["subscriber_key"].unique().sort().to_numpy()
-    hours = _with_rows(hours, subscriber_key)
-    row, hour_of_week = hours["row"].to_numpy(), hours["local_hour_of_week"].to_numpy()
+    row = np.searchsorted(subscriber_key, hours["subscriber_key"].to_numpy())
+    hour_of_week = hours["local_hour_of_week"].to_numpy()
     by_hour = (row * HOURS + hour_of_week % HOURS, HOURS)
     by_day = (row * WEEKDAYS + hour_of_week // HOURS, WEEKDAYS)
     engagements = (hours["human_clicks"] + hours["human_opens"]).to_numpy()

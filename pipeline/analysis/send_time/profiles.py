@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
 
 from pipeline.analysis.send_time.counts import HOURS, HourCounts, single, sum_by_cluster, total
 
@@ -66,9 +65,7 @@ def fit_profiles(blocks: Sequence[HourCounts]) -> Profiles:
     means = None
     clusters = int(np.clip(many // SUBSCRIBERS_PER_CLUSTER, 1, CLUSTERS))
     if clusters > 1:
-        # With one thread sums have one order, so that equal input gives equal clusters.
-        with threadpool_limits(limits=1):
-            means = KMeans(clusters, n_init=4, random_state=SEED).fit(_sample(blocks, known, weights, account))
+        means = KMeans(clusters, n_init=4, random_state=SEED).fit(_sample(blocks, known, weights, account))
     members, found = np.zeros((clusters, HOURS)), []
     for block, rows in zip(blocks, known, strict=True):
         profile = _profile(_events(block, weights), account)

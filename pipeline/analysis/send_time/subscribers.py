@@ -16,6 +16,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 from scipy.special import ndtr
+from threadpoolctl import threadpool_limits
 
 from pipeline.analysis.send_time.counts import HOURS, HourCounts, count_hours
 from pipeline.analysis.send_time.profiles import Profiles, fit_profiles
@@ -100,14 +101,17 @@ def analyse_send_times(
     blocks = [count_hours(hours, sends) for hours, sends in people if not hours.is_empty()]
     if not blocks:
         return SendTimes(empty(SendTimeClusters), empty(SendTimeProfiles), empty(SubscriberSendTimes))
-    overall, profiles = overall_rate(blocks), fit_profiles(blocks)
-    rates = cluster_rates(blocks, overall, profiles)
-    learnt = _Learnt(overall, profiles, rates, pooled_logistic(blocks, overall, profiles))
-    weekdays = best_weekdays(blocks, profiles)
-    rows = [
-        _subscribers_frame(block, cluster, _choose(block, cluster, learnt, sorted(set(allowed_hours))), weekdays)
-        for block, cluster in zip(blocks, profiles.clusters, strict=True)
-    ]
+    # The matrices are narrow: threads of linear algebra wait for each other longer than they work. With one thread sums
+    # also have one order, so that equal input gives equal clusters.
+    with threadpool_limits(limits=1):
+        overall, profiles = overall_rate(blocks), fit_profiles(blocks)
+        rates = cluster_rates(blocks, overall, profiles)
+        learnt = _Learnt(overall, profiles, rates, pooled_logistic(blocks, overall, profiles))
+        weekdays = best_weekdays(blocks, profiles)
+        rows = [
+            _subscribers_frame(block, cluster, _choose(block, cluster, learnt, sorted(set(allowed_hours))), weekdays)
+            for block, cluster in zip(blocks, profiles.clusters, strict=True)
+        ]
     stamp = [pl.lit(as_of_day).alias("as_of_day"), pl.lit(METHOD).alias("method")]
     subscribers = _with_levels(pl.concat(rows), is_engaged=bool(rates.engaged.any())).with_columns(stamp)
     return SendTimes(

@@ -20,6 +20,7 @@ TONIGHT = date(2026, 6, 29)
 SUBSCRIBERS, SENDS = 1_000_000, 10
 SERIES, DAYS = 300, 180
 TRANSITIONS, STEPS_EACH = 200, 5
+CHANGES, NIGHTS = 10_000, 60
 RULES, POINTS, ASKED = 20, 5, 2_000
 NOW = datetime(2026, 6, 30)
 
@@ -86,6 +87,20 @@ def _anomalies() -> Callable[[], object]:
     )
     rates = (Rate("click_rate", "clicks", "delivered"), Rate("leave_rate", "leaves", "delivered"))
     return lambda: anomaly_baselines(daily, as_of_day=TONIGHT, rates=rates, volumes=("sent",))
+
+
+def _lifts() -> Callable[[], object]:
+    """Every night of changes of eight sizes, from the moments of their days."""
+    from pipeline.optimizations.measurement.looks import lift_looks
+    from pipeline.optimizations.realised import comparison
+    from tests.acceptance.simulations.loop import FIRST_DAY, WINDOW_DAYS, Traffic, changes, drawn
+
+    random, traffic = np.random.default_rng(13), Traffic(400, 0.05)
+    promised = random.choice([0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3, 0.4], CHANGES)
+    plans = [comparison(one, None, pl.Series([], dtype=pl.Float64)) for one in changes(promised, traffic)]
+    moments = drawn(random, traffic, plans, 0.8 * promised, np.full(CHANGES, NIGHTS))
+    tonight = FIRST_DAY + timedelta(days=NIGHTS + WINDOW_DAYS - 1)
+    return lambda: lift_looks(moments, plans, as_of_day=tonight)
 
 
 def _profiles() -> pl.DataFrame:
@@ -163,6 +178,7 @@ TASKS: dict[str, tuple[str, str, float, Callable[[], Callable[[], object]]]] = {
     "send_times": ("P14", f"send times of {SUBSCRIBERS:,} subscribers with {SENDS} sends each", 20, _send_times),
     "funnel": ("P14", f"funnel of {SUBSCRIBERS:,} journeys", 3, _funnel),
     "anomalies": ("P14", f"{SERIES} series over {DAYS} nights, all of them scored anew", 0.5, _anomalies),
+    "lifts": ("P14", f"{CHANGES:,} changes over {NIGHTS} nights, all of them judged anew", 1, _lifts),
     "decisions": ("P15", f"decisions of {SUBSCRIBERS:,} subscribers at {POINTS} decision points", 30, _decisions),
     "rules": ("P15", f"{RULES} rules over {SUBSCRIBERS:,} subscribers", 30, _rules),
 }
