@@ -226,6 +226,18 @@ def test_the_longer_a_small_step_is_silent_the_graver_it_is():
     assert silence == ["medium", "critical", "critical", "critical"]
 
 
+def test_a_night_that_moves_the_other_way_is_judged_by_itself():
+    """After 100,000 messages without an unsubscribe none of the next few hundred is one either, which is no wonder."""
+    counts = [*USUAL * 11, *FEW, 1, 1, 1, 0, 1, 2, 1, 1, 1, 0, 1, *[0] * 5]
+    imported = np.arange(len(counts)) == 95
+    frame = volume(np.where(imported, 100_000, 300), days=len(counts)).with_columns(clicks=pl.Series(counts))
+    rate = Rate("unsubscribe_rate", "clicks", "sent", is_gain=False)
+    found = anomalies(anomaly_baselines(frame, as_of_day=day(len(counts) - 1), rates=[rate], volumes=[]))
+    assert found.filter(pl.col("day") == day(95))["severity"].to_list() == ["critical"]
+    assert found.filter("is_adverse").height > 0
+    assert found.filter("is_adverse", pl.col("severity") != "low").is_empty()
+
+
 def test_a_rate_of_all_may_be_expected():
     frame = history().with_columns(pl.col("sent").alias("clicks"))
     baselines = anomaly_baselines(frame, as_of_day=TONIGHT, rates=RATES, volumes=[])
