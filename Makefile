@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 STAMP := $(VENV)/.installed
+# Compiled files are kept even where the environment forbids it: without them every worker of the suite compiles all
+# tests, which takes it ten seconds.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test install up lint bench simulate worlds torture loop approval later nights spark wheel-check audit lock docs docs-serve pictures pages clean
 

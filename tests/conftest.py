@@ -1,5 +1,6 @@
 """Fixtures that many tests share."""
 
+import gc
 import json
 import os
 import threading
@@ -19,6 +20,9 @@ settings.load_profile("any machine")
 for threads in ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+# The suite imports a million objects that stay, and at its own thresholds Python searches all of them for garbage some
+# twenty times before the first test.
+gc.set_threshold(100_000, 50, 100)
 SECRET = "the-webhooks-secret"
 # The files that take longest start first, and one alone of those that wait for the night of the sample account.
 LONGEST = (

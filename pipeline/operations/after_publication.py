@@ -1,25 +1,30 @@
-"""What follows every publication: its proposals are recorded, old undecided ones lapse, and the pages are written.
+"""What follows every publication: its proposals are recorded and published, old ones lapse, and pages are written.
 
 The command that published does this, and so does the sensor that sees the publication.
 """
 
+from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
 from typing import NamedTuple
 
+from pipeline.common.lock import WarehouseBusyError, exclusive
 from pipeline.config.approvals import load_approvals
 from pipeline.operations.soundness import note_ledger, refuse_lost_events
 from pipeline.operations.unknown_names import event_line
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.proposals import proposals_from
+from pipeline.optimizations.published import optimization_events, optimizations
 from pipeline.optimizations.record import Proposal
 from pipeline.optimizations.review import expire_due
 from pipeline.optimizations.verification import shrink_holdouts, verify_what_works
 from pipeline.published.manifest import Manifest
 from pipeline.published.reader import published_table, read_publication
+from pipeline.published.snapshot import renew
 from pipeline.reports.digest import summary
 from pipeline.reports.pages.site import write_pages
-from pipeline.schemas.loop import RealisedLift
+from pipeline.schemas.base import identity
+from pipeline.schemas.loop import OptimizationEvents, Optimizations, RealisedLift
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 
@@ -39,6 +44,7 @@ def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> 
     Only the published tables are read, never the working file.
 
     Raises:
+        PublishError: if the disk refuses the tables of records; the publication stays as it is.
         DefinitionsError: if approvals.yaml has mistakes.
         LedgerError: if the ledger cannot be written.
         DamageError: if it lacks events that it had on the last night.
@@ -52,8 +58,18 @@ def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> 
     verified = verify_what_works(ledger, realised, now=now)
     shrink_holdouts(ledger, realised, now=now)
     note_ledger(settings, ledger)
+    _publish_records(settings, ledger)
     write_all_pages(settings, ledger)
     return Followed(proposed, lapsed, verified, failures)
+
+
+def _publish_records(settings: Settings, ledger: Ledger) -> None:
+    """Publish the records as they are now: a night closes its tables before its own proposals are made."""
+    fresh = {identity(Optimizations).name: optimizations(ledger.records())}
+    fresh[identity(OptimizationEvents).name] = optimization_events(ledger.events())
+    # A night that is at work publishes them itself.
+    with suppress(WarehouseBusyError), exclusive(settings.working_file.with_suffix(".lock"), wait_seconds=0):
+        renew(settings.published_dir, fresh)
 
 
 def write_all_pages(settings: Settings, ledger: Ledger) -> list[str]:

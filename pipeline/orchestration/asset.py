@@ -155,13 +155,13 @@ def spec(model: type[Table], group: Group, **more: Any) -> dg.AssetSpec:
 
 
 def described(model: type[Table]) -> str:
-    """What a table holds, with its chart of the last publication: Dagster shows a description without a click."""
+    """What a table holds, with its chart and first rows as last published: Dagster shows these without a click."""
     name = identity(model).name
     if identity(model).schema != "marts" or name not in CHARTED:
         return str(model.__doc__)
     there = f"{PAGES_PATH}/{CHARTS_FOLDER}/{name}.svg"
     pages = f"[The morning's pages]({PAGES_PATH}/index.html) · [the inbox]({INBOX_PATH}/)"
-    chart = f"![Its chart stands here under driptune up, once something is published.]({there})"
+    chart = f"![Its chart and first rows stand here under driptune up, once something is published.]({there})"
     # Dagster cuts a long description, so the links stand before the chart.
     return f"{model.__doc__}\n\n{pages}\n\n{chart}"
 

@@ -6,25 +6,28 @@ fixed cost (`make bench`, the row of Dagster's share). The files are the same: e
 """
 
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from dagster import EventLogEntry
+from dagster import AssetKey, EventLogEntry, EventLogRecord
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS
 from dagster._core.storage.event_log.schema import AssetKeyTable, SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
-from dagster._serdes import ConfigurableClassData
-from sqlalchemy.dialects.sqlite import insert
+from dagster._serdes import ConfigurableClassData, deserialize_value
+from sqlalchemy.dialects.sqlite import Insert, insert
 
 # One file holds what all runs share, and each run has a file of its own. A process writes one run at a time.
 MOST_OPEN_RUNS = 4
 # SQLAlchemy compiles a statement once if its values are given beside it.
 INSERT_EVENT = SqlEventLogStorageTable.insert()
+INSERT_NUMBERED_EVENT = INSERT_EVENT.returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
 INSERT_ASSET = insert(AssetKeyTable)
 COMMON = {*ASSET_EVENTS, *ASSET_CHECK_EVENTS, *EVENT_TYPE_TO_PIPELINE_RUN_STATUS}
 """The events that Dagster also keeps in the file that all runs share."""
@@ -64,23 +67,34 @@ class _OpenEventLog(SqliteEventLogStorage):
         common = [(event, row) for event, row in rows if event.dagster_event and event.dagster_event_type in COMMON]
         if common:
             with self.index_connection() as connection:
-                for event, row in common:
-                    self._store_in_common(connection, event, row)
+                numbers = connection.scalars(INSERT_NUMBERED_EVENT, [row for _, row in common]).all()
+                self._store_in_common(connection, [event for event, _ in common], numbers)
 
-    def _store_in_common(self, connection: sa.Connection, event: EventLogEntry, row: Mapping[str, Any]) -> None:
-        [number] = connection.execute(INSERT_EVENT, row).inserted_primary_key or [None]
-        if event.dagster_event_type in ASSET_EVENTS:
-            self._store_asset_event_tags(connection, [event], [number])
-            self._store_asset_event(connection, event, number)
-        elif event.dagster_event_type in ASSET_CHECK_EVENTS:
-            self.store_asset_check_event(event, number)
+    def _store_in_common(
+        self, connection: sa.Connection, events: Sequence[EventLogEntry], numbers: Sequence[int]
+    ) -> None:
+        has_columns = self._has_asset_key_index_cols_on_connection(connection)
+        assets: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+        for event, number in zip(events, numbers, strict=True):
+            if event.dagster_event_type in ASSET_EVENTS:
+                self._store_asset_event_tags(connection, [event], [number])
+                values = self._get_asset_entry_values(event, number, has_columns)
+                if values and event.dagster_event and event.dagster_event.asset_key:
+                    assets[tuple(values)].append({"asset_key": event.dagster_event.asset_key.to_string(), **values})
+            elif event.dagster_event_type in ASSET_CHECK_EVENTS:
+                self.store_asset_check_event(event, number)
+        for columns, rows in assets.items():
+            connection.execute(_upsert_asset(columns), rows)
 
-    def _store_asset_event(self, conn: sa.Connection, event: EventLogEntry, event_id: int) -> None:
-        # Dagster tries to insert the asset, and updates it after the error that all nights but the first meet.
-        values = self._get_asset_entry_values(event, event_id, self._has_asset_key_index_cols_on_connection(conn))
-        if values and event.dagster_event and event.dagster_event.asset_key:
-            asset = INSERT_ASSET.values(asset_key=event.dagster_event.asset_key.to_string(), **values)
-            conn.execute(asset.on_conflict_do_update(index_elements=["asset_key"], set_=values))
+    def _get_latest_materialization_records(
+        self, raw_asset_rows: Sequence[Mapping[str, Any]]
+    ) -> Mapping[AssetKey, EventLogRecord | None]:
+        # Each step asks for those of all assets that it reads. Dagster reads each of them anew, and always looks for
+        # forms of older releases too.
+        records = {key: _record(row) for row in raw_asset_rows if (key := AssetKey.from_db_string(row["asset_key"]))}
+        if all(records.values()):
+            return records
+        return super()._get_latest_materialization_records(raw_asset_rows)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[sa.Connection]:
@@ -147,3 +161,21 @@ class _OpenEventLog(SqliteEventLogStorage):
         runs = [shard for shard in self._open if shard != INDEX_SHARD_NAME]
         for shard in runs[: max(0, len(runs) - keep)]:
             self._open.pop(shard).close()
+
+
+@cache
+def _upsert_asset(columns: tuple[str, ...]) -> Insert:
+    # Dagster tries to insert the asset, and updates it after the error that all nights but the first meet.
+    new = {column: INSERT_ASSET.excluded[column] for column in columns}
+    return INSERT_ASSET.on_conflict_do_update(index_elements=["asset_key"], set_=new)
+
+
+def _record(row: Mapping[str, Any]) -> EventLogRecord | None:
+    """The latest materialization of an asset, if the row says it alone: a wiped asset has details."""
+    record = _read(row["last_materialization"]) if row["last_materialization"] and not row["asset_details"] else None
+    return record if isinstance(record, EventLogRecord) else None
+
+
+@lru_cache(maxsize=1000)
+def _read(text: str) -> object:
+    return deserialize_value(text)

@@ -104,7 +104,8 @@ def propose(settings: Settings) -> dg.SensorDefinition:
     def propose_changes(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         manifest = Manifest.read(settings.published_dir)
         # The day is part of the cursor, so that undecided records lapse although nothing new is published.
-        cursor = f"{manifest.version if manifest else 'nothing'} {datetime.now(UTC).date()}"
+        # The run is, because the version changes when the proposals themselves are published.
+        cursor = f"{manifest.run_id if manifest else 'nothing'} {datetime.now(UTC).date()}"
         if cursor == context.cursor:
             return dg.SkipReason("Nothing new is published.")
         with open_ledger(settings) as ledger:
@@ -112,7 +113,7 @@ def propose(settings: Settings) -> dg.SensorDefinition:
             lines = digest_lines(settings, ledger)
         for failure in followed.failures:
             context.log.error("An analysis made no proposals, because it could not be read: %s", failure)
-        is_new = manifest is not None and not (context.cursor or "").startswith(manifest.version)
+        is_new = manifest is not None and not (context.cursor or "").startswith(manifest.run_id)
         if is_new:
             _tell_morning(settings, lines, context.log)
         context.update_cursor(cursor)

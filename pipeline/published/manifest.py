@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -80,7 +80,7 @@ class Manifest:
     @classmethod
     def of(cls, connection: duckdb.DuckDBPyConnection, run_id: str, as_of: date) -> "Manifest":
         """The manifest of the marts as they stand in the working file."""
-        tables = [PublishedTable(name, *_content(connection, name)) for name in mart_names(connection)]
+        tables = _contents(connection, mart_names(connection))
         version = _version(as_of.isoformat(), tables, without=RUN_TABLES)
         return cls(run_id, as_of.isoformat(), version, tuple(tables))
 
@@ -111,18 +111,28 @@ def mart_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return sorted(present & {identity(model).name for model in tables_of("marts")})
 
 
-def _content(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[int, str]:
-    """How many rows a mart has, and a hash of them that neither the order of rows nor that of columns changes.
+def _contents(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> list[PublishedTable]:
+    """Each mart with its rows and a hash of them that neither the order of rows nor that of columns changes.
 
-    DuckDB computes it in one pass. Another version of DuckDB may compute another one; the marts are then published once
-    although nothing changed. What damages a file is found by the hash of the file.
+    DuckDB computes all of them in one statement, in one pass over each mart. Another version of DuckDB may compute
+    another hash; the marts are then published once although nothing changed. What damages a file is found by the hash
+    of the file.
     """
-    columns = sorted(connection.table(f"marts.{name}").columns)
-    quoted = ", ".join(f'"{column}"' for column in columns)
-    each = f"hash({quoted})"
-    query = f"SELECT count(*), sum({each}::HUGEINT), bit_xor({each}) FROM marts.{name}"
-    [(rows, total, mixed)] = connection.execute(query).fetchall()
-    return rows, hashlib.sha256(repr((columns, rows, total, mixed)).encode()).hexdigest()
+    if not names:
+        return []
+    query = """
+        SELECT table_name, list(column_name ORDER BY column_name) FROM information_schema.columns
+        WHERE table_schema = 'marts' AND table_catalog = current_database() GROUP BY table_name
+    """
+    columns = dict(connection.execute(query).fetchall())
+    found = connection.execute(" UNION ALL ".join(_hashing(name, columns[name]) for name in names)).fetchall()
+    told = {name: (rows, repr((columns[name], rows, total, mixed))) for name, rows, total, mixed in found}
+    return [PublishedTable(name, told[name][0], hashlib.sha256(told[name][1].encode()).hexdigest()) for name in names]
+
+
+def _hashing(name: str, columns: Sequence[str]) -> str:
+    each = "hash(" + ", ".join(f'"{column}"' for column in columns) + ")"
+    return f"SELECT '{name}', count(*), sum({each}::HUGEINT), bit_xor({each}) FROM marts.{name}"
 
 
 def _table(told: Mapping[str, Any]) -> PublishedTable:

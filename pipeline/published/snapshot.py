@@ -7,13 +7,14 @@ manifest stands only beside the files that it names. What the marts hold is deci
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import duckdb
+import polars as pl
 
 from pipeline.common.errors import DriptuneError
 from pipeline.common.files import sync
@@ -63,7 +64,32 @@ def is_sound(published_dir: Path, manifest: Manifest) -> bool:
 
 def _files(manifest: Manifest) -> list[str]:
     """The paths of the files that the manifest is of, within the publication."""
-    return [SNAPSHOT_NAME, *(f"{PARQUET}/{table.name}.parquet" for table in manifest.tables)]
+    return [SNAPSHOT_NAME, *(_parquet(table.name) for table in manifest.tables)]
+
+
+def _parquet(table: str) -> str:
+    return f"{PARQUET}/{table}.parquet"
+
+
+def _unchanged_parquet(
+    connection: duckdb.DuckDBPyConnection, published_dir: Path, standing: Manifest | None, manifest: Manifest
+) -> dict[str, str]:
+    """The sound Parquet files of the standing publication whose tables are the same today, each with its hash."""
+    if standing is None:
+        return {}
+    held = {table.name: _parquet(table.name) for table in manifest.tables if table in standing.tables}
+    sound = {table: path for table, path in held.items() if not _damage(published_dir / path, standing.files.get(path))}
+    return {
+        path: standing.files[path]
+        for table, path in sound.items()
+        if path in standing.files and _has_columns_of(connection, table, published_dir / path)
+    }
+
+
+def _has_columns_of(connection: duckdb.DuckDBPyConnection, table: str, parquet: Path) -> bool:
+    """Whether a file has the mart's columns, in order and type: a hash of content does not tell."""
+    written, mart = (connection.sql(f"FROM {source}") for source in (literal(str(parquet)), f"marts.{table}"))
+    return (written.columns, written.types) == (mart.columns, mart.types)
 
 
 def _damage(path: Path, sha256: str | None) -> str | None:
@@ -124,19 +150,49 @@ def publish(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest
     try:
         (published_dir / PARQUET).mkdir(parents=True, exist_ok=True)
         _remove_leftovers(published_dir)
+        unchanged = _unchanged_parquet(connection, published_dir, standing, manifest)
         staged = [
             _stage_snapshot(connection, published_dir, manifest),
-            *_stage_parquet(connection, published_dir, manifest),
+            *_stage_parquet(connection, published_dir, manifest, without=unchanged),
         ]
         _keep_standing(published_dir, standing, keep)
-        _swap(staged, published_dir, manifest)
+        _swap(staged, published_dir, manifest, unchanged)
     except (OSError, duckdb.IOException) as error:
-        with suppress(OSError):
-            _remove_leftovers(published_dir)  # half a publication would go on filling the disk
-        raise PublishError(
-            f"The publication could not be written to '{published_dir.name}': {_plain(error)}. "
-            "The last publication is untouched. Free space or make the folder writable, then run again."
-        ) from error
+        raise _refused(published_dir, error) from error
+    return True
+
+
+def renew(published_dir: Path, tables: Mapping[str, pl.DataFrame]) -> bool:
+    """Put newer rows into some tables of the standing publication; all other tables stay as they are.
+
+    Args:
+        published_dir: where readers look.
+        tables: the newer rows by name of the table.
+
+    Returns:
+        Whether anything was written: False if these rows stand there already, or the publication is none or damaged.
+
+    Raises:
+        PublishError: if the disk refuses; the publication stays as it is.
+    """
+    standing = _readable(published_dir)
+    if standing is None or not is_sound(published_dir, standing):
+        return False
+    try:
+        _remove_leftovers(published_dir)
+        copy = published_dir / f".{SNAPSHOT_NAME}.building"
+        shutil.copyfile(published_dir / SNAPSHOT_NAME, copy)
+        with duckdb.connect(str(copy)) as connection:
+            _replace_rows(connection, tables)
+            manifest = Manifest.of(connection, standing.run_id, date.fromisoformat(standing.as_of))
+            if manifest.version == standing.version:
+                copy.unlink()
+                return False
+            unchanged = _unchanged_parquet(connection, published_dir, standing, manifest)
+            staged = _stage_parquet(connection, published_dir, manifest, without=unchanged)
+        _swap([_staged(copy, published_dir / SNAPSHOT_NAME), *staged], published_dir, manifest, unchanged)
+    except (OSError, duckdb.IOException) as error:
+        raise _refused(published_dir, error) from error
     return True
 
 
@@ -158,8 +214,8 @@ def restore(published_dir: Path) -> date | None:
     _remove_leftovers(published_dir)
     staged = [_stage_copy(sound, published_dir / SNAPSHOT_NAME)]
     with duckdb.connect(str(sound), read_only=True) as connection:
-        staged += _stage_parquet(connection, published_dir, manifest)
-    _swap(staged, published_dir, manifest)
+        staged += _stage_parquet(connection, published_dir, manifest, without=())
+    _swap(staged, published_dir, manifest, unchanged={})
     return date.fromisoformat(manifest.as_of)
 
 
@@ -179,12 +235,29 @@ def _stage_snapshot(connection: duckdb.DuckDBPyConnection, published_dir: Path, 
     return _staged(temporary, published_dir / SNAPSHOT_NAME)
 
 
-def _stage_parquet(connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest) -> list[Staged]:
-    folder, staged = published_dir / PARQUET, []
-    for table in manifest.tables:
-        temporary = folder / f".{table.name}.building"
-        connection.execute(f"COPY marts.{table.name} TO {literal(str(temporary))} ({PARQUET_OPTIONS})")
-        staged.append(_staged(temporary, folder / f"{table.name}.parquet"))
+def _replace_rows(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pl.DataFrame]) -> None:
+    """Replace the rows of tables, which keep their comments and the views upon them.
+
+    A table that an older release published without today's columns stays until the next night.
+    """
+    present = mart_names(connection)
+    for name, rows in tables.items():
+        if name not in present or set(connection.table(f"marts.{name}").columns) != set(rows.columns):
+            continue
+        connection.register("newer", rows)
+        connection.execute(f"BEGIN; DELETE FROM marts.{name}; INSERT INTO marts.{name} BY NAME FROM newer; COMMIT")
+        connection.unregister("newer")
+    connection.execute("CHECKPOINT")
+
+
+def _stage_parquet(
+    connection: duckdb.DuckDBPyConnection, published_dir: Path, manifest: Manifest, without: Collection[str]
+) -> list[Staged]:
+    staged = []
+    for name in (table.name for table in manifest.tables if _parquet(table.name) not in without):
+        temporary = published_dir / PARQUET / f".{name}.building"
+        connection.execute(f"COPY marts.{name} TO {literal(str(temporary))} ({PARQUET_OPTIONS})")
+        staged.append(_staged(temporary, published_dir / _parquet(name)))
     return staged
 
 
@@ -201,23 +274,25 @@ def _staged(temporary: Path, target: Path) -> Staged:
     return temporary, target
 
 
-def _swap(staged: Sequence[Staged], published_dir: Path, manifest: Manifest) -> None:
+def _swap(staged: Sequence[Staged], published_dir: Path, manifest: Manifest, unchanged: dict[str, str]) -> None:
     """Give the staged files their names. The manifest goes first, so that it never stands beside files of another one.
+
+    `unchanged` has the files that stay as they are, with their hashes.
 
     Everything that needs space on the disk has happened before. A run that is killed in here leaves no manifest, so the
     next run publishes anew.
     """
     place, folder = published_dir / MANIFEST_NAME, published_dir / PARQUET
     temporary = published_dir / ".manifest.building"
-    hashes = {target.relative_to(published_dir).as_posix(): _sha256(source) for source, target in staged}
-    temporary.write_text(replace(manifest, files=hashes).as_text())
+    written = {target.relative_to(published_dir).as_posix(): _sha256(source) for source, target in staged}
+    hashes = unchanged | written
+    temporary.write_text(replace(manifest, files={name: hashes[name] for name in sorted(hashes)}).as_text())
     finished = _staged(temporary, place)
     place.unlink(missing_ok=True)
     sync(published_dir)
     for source, target in staged:
         os.replace(source, target)
-    published = {target for _, target in staged}
-    for stale in set(folder.glob("*.parquet")) - published:
+    for stale in set(folder.glob("*.parquet")) - {published_dir / name for name in hashes}:
         stale.unlink()
     sync(folder)
     sync(published_dir)
@@ -263,6 +338,16 @@ def snapshots(published_dir: Path) -> list[Path]:
 def _remove_leftovers(published_dir: Path) -> None:
     for leftover in [*published_dir.glob(".*.building*"), *(published_dir / PARQUET).glob(".*.building")]:
         leftover.unlink()
+
+
+def _refused(published_dir: Path, error: Exception) -> PublishError:
+    """What to say when the disk refuses; half a publication, which would go on filling it, is removed."""
+    with suppress(OSError):
+        _remove_leftovers(published_dir)
+    return PublishError(
+        f"The publication could not be written to '{published_dir.name}': {_plain(error)}. "
+        "The last publication is untouched. Free space or make the folder writable, then run again."
+    )
 
 
 def _plain(error: Exception) -> str:

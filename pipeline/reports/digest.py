@@ -8,7 +8,7 @@ import polars as pl
 
 from pipeline.analysis.anomalies.incidents import notifications
 from pipeline.analysis.performance.announced import METRIC, OF_GUESTS, RENAMED, WITHOUT_ADDRESS
-from pipeline.common.words import counted, lift, metric_nouns, share
+from pipeline.common.words import counted, lift, metric_noun, metric_nouns, share
 from pipeline.optimizations.proposals.anomalies import GRAVE
 from pipeline.optimizations.realised import in_a_word
 from pipeline.published.reader import Tables
@@ -47,7 +47,7 @@ def summary(tables: Tables, waiting: int, events: str | None = None) -> list[str
     lines += _bottleneck(tables["bottlenecks"], names)
     lines += _alarms(tables["anomalies"], names)
     lines += _tests(tables["experiment_verdicts"])
-    lines += _changes(tables["realised_lift"]) if "realised_lift" in tables else []
+    lines += _changes(tables["realised_lift"], tables["optimizations"]) if "realised_lift" in tables else []
     lines += _releases(tables["releases"]) if "releases" in tables else []
     lines += _stuck(tables["stuck_subscribers"])
     if "journeys" in tables:
@@ -111,15 +111,14 @@ def _alarms(anomalies: pl.DataFrame, names: Names) -> list[str]:
 def _alarm(row: Mapping[str, Any], names: Names) -> str:
     """A cause in a sentence, with people's names for the place and the metrics."""
     place = names.place(row["workflow_id"], row["step_id"] if row["cause_scope"] == "step" else None)
-    _, _, course = row["message"].rpartition(f": {row['metrics']} ")
-    return f"{place}: {metric_nouns(row['metrics'].split(', '))} {course}"
+    return f"{place}: {metric_nouns(row['metrics'].split(', '))} {row['course']}."
 
 
 def _tests(verdicts: pl.DataFrame) -> list[str]:
     return [] if verdicts.is_empty() else [f"  tests       {_counted(verdicts, 'verdict')}"]
 
 
-def _changes(realised: pl.DataFrame) -> list[str]:
+def _changes(realised: pl.DataFrame, records: pl.DataFrame) -> list[str]:
     """What became of applied changes, and the lift of the one that does harm, or else of the one that brought most."""
     tonight = in_a_word(realised)
     if tonight.is_empty():
@@ -127,10 +126,10 @@ def _changes(realised: pl.DataFrame) -> list[str]:
     told = _counted(tonight, "outcome")
     known = tonight.filter(pl.col("is_significant") & pl.col("realised_lift_low").is_not_null())
     first = known.sort(pl.col("outcome") == Kept.HARM, "realised_lift", descending=True).head(1)
-    for row in first.iter_rows(named=True):
+    for row in first.join(records.select("optimization_id", "title"), on="optimization_id").iter_rows(named=True):
         found = lift(row["realised_lift"], row["realised_lift_low"], row["realised_lift_high"])
         promise = "" if row["promised_lift"] is None else f", promised {lift(row['promised_lift'])}"
-        told += f"; {row['optimization_id']}: {row['metric']} {found}{promise}"
+        told += f"; {row['title']}: {metric_noun(row['metric'])} {found}{promise}"
     return [f"  changes     {told}"]
 
 
@@ -151,13 +150,13 @@ def _journeys(journeys: pl.DataFrame, lint: pl.DataFrame, reconciliation: pl.Dat
     """What was read of journeys, what changed tonight, and what is wrong; one line, however much failed."""
     current = journeys.filter("is_current")
     changed = current.filter((pl.col("first_day") == pl.col("as_of_day")) & (pl.col("changes") != ""))
-    told = [f"{counted(current.height, 'journey is', 'journeys are')} known from Mailchimp"]
+    told = [f"{counted(current.height, 'journey is', 'journeys are')} known from Mailchimp"] if current.height else []
     told += [f"{name} changed ({changes})" for name, changes in changed.select("name", "changes").iter_rows()]
     told += [f"{_counted(lint, 'finding')} (table journey_lint)"] if lint.height else []
     failed = reconciliation.filter(pl.col("metric").is_in(PROBED) & pl.col("reason").str.contains("^(not|never) read"))
     if failed.height:
         first = failed.sort("metric", "campaign_id").row(0, named=True)
-        what = "they were" if first["metric"] == PROBED[0] else f"{failed.height} of them were"
+        what = "journeys were" if first["metric"] == PROBED[0] else f"{failed.height} of them were"
         told.append(f"{what} {first['reason']} Flows come from flows.yaml and from what earlier nights read.")
     return [f"  journeys    {'; '.join(told)}"] if current.height or failed.height else []
 

@@ -17,6 +17,7 @@ from pipeline.common.errors import SourceError
 from pipeline.config.constraints import DEFAULT_QUIET_HOURS
 from pipeline.config.experiments import load_experiments
 from pipeline.lake.store import Lake
+from pipeline.operations.after_publication import standing_proposals
 from pipeline.operations.proposed_workflow import check_workflow
 from pipeline.schemas import lake
 from pipeline.schemas.lake import MAILABLE, Members
@@ -224,6 +225,19 @@ def test_before_anything_is_delivered_nothing_is_served(tables: dict[str, pl.Dat
     assert not drawn["is_served"].any()
     assert tables["deliveries"].is_empty()
     assert tables["policy_values"].is_empty()
+
+
+def test_instructions_call_flows_and_steps_by_their_names(settings: Settings, tables: dict[str, pl.DataFrame]) -> None:
+    named = pl.concat(
+        tables[table].select(id=name, name="name")
+        for table, name in (("workflows", "workflow_id"), ("steps", "step_id"))
+    )
+    ids = named.filter(pl.col("id") != pl.col("name"))["id"].to_list()
+    found, failures = standing_proposals(settings)
+    instructions = [line for proposal in found for line in proposal.after.get("instructions", [])]
+    assert not failures
+    assert instructions
+    assert not [(id_, line) for line in instructions for id_ in ids if f"'{id_}'" in line]
 
 
 @pytest.mark.parametrize("name", ["path_decisions", "content_decisions"])

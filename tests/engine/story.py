@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline.lake.store import Lake
 from pipeline.schemas import lake
 from pipeline.schemas.journeys.lake import Recipients
-from tests.engine.world import DAY, FIRST_DAY, HOUR, Night, build_all, connect, day_number, dimensions, engine
+from tests.engine.world import DAY, FIRST_DAY, HOUR, Night, build_read_by, connect, day_number, dimensions, engine
 
 SUBSCRIBERS = 40
 SECOND = 1_000_000
@@ -38,5 +38,5 @@ class Story(Night):
     def answer(self, tmp_path: Path, sql: str) -> list[tuple]:
         self.write(Lake(tmp_path))
         connection = connect(dimensions(SUBSCRIBERS))
-        build_all(engine(connection, tmp_path))
+        build_read_by(sql, engine(connection, tmp_path))
         return connection.execute(sql).fetchall()

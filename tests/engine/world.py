@@ -1,6 +1,7 @@
 """A small account told night by night: random rows that repeat, change, move and come late, as a lake may hold them."""
 
 import random
+import re
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -219,6 +220,17 @@ def engine(connection: duckdb.DuckDBPyConnection, root: Path, memory_bytes: int 
 
 def build_all(engine: Engine) -> list[RunResult]:
     return [engine.build(name) for name in engine.models]
+
+
+def build_read_by(sql: str, engine: Engine) -> None:
+    """Build the models that a query reads, and those that these are made of."""
+    wanted = {name for name in engine.models if re.search(rf"\b{name}\b", sql)}
+    for name in reversed(engine.models):
+        if name in wanted:
+            wanted.update(engine.models[name].depends_on)
+    for name in engine.models:
+        if name in wanted:
+            engine.build(name)
 
 
 def differing_rows(

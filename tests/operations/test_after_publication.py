@@ -1,42 +1,50 @@
 """A publication becomes records: by the sensor on an ephemeral instance, and decided at the command line."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import dagster as dg
+import duckdb
+import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
 from pipeline.cli.main import main
+from pipeline.common.lock import exclusive
 from pipeline.optimizations.ledger import open_ledger
+from pipeline.optimizations.published import optimization_events, optimizations
 from pipeline.orchestration.sensors import propose
-from pipeline.published.manifest import Manifest, PublishedTable
+from pipeline.published import snapshot
+from pipeline.published.manifest import Manifest
+from pipeline.published.reader import published_table
+from pipeline.schemas.base import empty, identity, tables_of
+from pipeline.schemas.loop import OptimizationEvents, Optimizations
 from pipeline.schemas.vocabulary import RecordStatus as Status
-from pipeline.settings import Settings
+from pipeline.settings import SAMPLE_TONIGHT, Settings
 from tests.worlds.published import a_conflict, account
 
 EVALUATIONS = 50
 
 
-def publish(settings: Settings, version: str, **tables: object) -> None:
-    folder = settings.published_dir / "parquet"
-    folder.mkdir(parents=True, exist_ok=True)
-    published = {**account([("welcome", "Welcome")], conflict="allow"), **tables}
+def publish(settings: Settings, run: str, **tables: pl.DataFrame) -> None:
+    published = {identity(model).name: empty(model) for model in tables_of("marts")}
+    published |= {**account([("welcome", "Welcome")], conflict="allow"), **tables}
     published.pop("manifest")
-    for name, rows in published.items():
-        rows.write_parquet(folder / f"{name}.parquet")
-    listed = tuple(PublishedTable(name, rows.height, "") for name, rows in published.items())
-    manifest = Manifest("run", "2026-06-29", version, listed)
-    (settings.published_dir / "manifest.json").write_text(json.dumps(asdict(manifest)))
+    with duckdb.connect() as connection:
+        connection.execute("CREATE SCHEMA marts")
+        for name, rows in published.items():
+            connection.register("rows", rows)
+            connection.execute(f"CREATE TABLE marts.{name} AS FROM rows")
+            connection.unregister("rows")
+        manifest = Manifest.of(connection, run, SAMPLE_TONIGHT)
+        assert snapshot.publish(connection, settings.published_dir, manifest, keep=1)
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("DRIPTUNE_DATA_DIR", str(tmp_path))
     found = Settings(_env_file=None)
-    publish(found, "v1")
+    publish(found, "first run")
     return found
 
 
@@ -52,10 +60,35 @@ def test_fifty_looks_make_one_record_and_a_new_publication_its_own(settings: Set
             sensor.evaluate_tick(context)
         with open_ledger(settings) as ledger:
             assert [record.proposal.kind for record in ledger.records()] == ["delay"]
-        publish(settings, "v2", **a_conflict())
+        publish(settings, "second run", **a_conflict())
         sensor.evaluate_tick(context)
     with open_ledger(settings) as ledger:
         assert sorted(record.proposal.kind for record in ledger.records()) == ["coordination", "delay"]
+
+
+def test_the_first_publication_holds_what_it_led_to(settings: Settings) -> None:
+    before = Manifest.read(settings.published_dir)
+    propose(settings).evaluate_tick(dg.build_sensor_context())
+    after = Manifest.read(settings.published_dir)
+    with open_ledger(settings) as ledger:
+        records, events = ledger.records(), ledger.events()
+    assert before is not None
+    assert after is not None
+    assert published_table(settings.published_dir, Optimizations).equals(optimizations(records))
+    assert published_table(settings.published_dir, OptimizationEvents).equals(optimization_events(events))
+    assert len(records) == 1
+    assert snapshot.is_sound(settings.published_dir, after)
+    # A proposal names the data that it rests on, and these are the same.
+    assert after.data_version == before.data_version
+
+
+def test_while_a_night_is_at_work_its_own_publication_is_waited_for(settings: Settings) -> None:
+    before = Manifest.read(settings.published_dir)
+    with exclusive(settings.working_file.with_suffix(".lock"), wait_seconds=0):
+        propose(settings).evaluate_tick(dg.build_sensor_context())
+    assert Manifest.read(settings.published_dir) == before
+    with open_ledger(settings) as ledger:
+        assert len(ledger.records()) == 1
 
 
 def test_a_proposal_is_shown_approved_and_made_by_hand(settings: Settings) -> None:
@@ -79,7 +112,7 @@ def test_a_proposal_is_shown_approved_and_made_by_hand(settings: Settings) -> No
 
 
 def test_a_change_without_a_hold_out_is_marked_as_done_at_once(settings: Settings) -> None:
-    publish(settings, "v2", **a_conflict())
+    publish(settings, "second run", **a_conflict())
     propose(settings).evaluate_tick(dg.build_sensor_context())
     with open_ledger(settings) as ledger:
         [subject] = [one.optimization_id for one in ledger.records() if one.proposal.kind == "coordination"]

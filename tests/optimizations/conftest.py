@@ -86,13 +86,14 @@ def _run(command: list[str]) -> None:
 _numbers = count()
 
 
-def _new_database(server: str) -> str:
+def _new_schema(server: str) -> str:
+    """A schema for one ledger: the server copies a thousand files for a new database."""
     name = f"ledger{next(_numbers)}"
     engine = sa.create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        connection.execute(sa.text(f"CREATE SCHEMA {name}"))
     engine.dispose()
-    return f"{server}/{name}"
+    return f"{server}/postgres?options=-csearch_path%3D{name}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -100,7 +101,7 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a new ledger."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/ledger/ledger.sqlite"
-    return _new_database(request.getfixturevalue("postgres"))
+    return _new_schema(request.getfixturevalue("postgres"))
 
 
 @pytest.fixture

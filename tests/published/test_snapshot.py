@@ -17,9 +17,11 @@ from pipeline.published.manifest import DamagedManifestError, Manifest
 from pipeline.published.snapshot import (
     SNAPSHOT_NAME,
     PublishError,
+    damages,
     is_sound,
     kept_manifest,
     publish,
+    renew,
     restore,
     snapshots,
 )
@@ -86,6 +88,57 @@ def test_equal_content_is_not_published_again(working, tmp_path: Path) -> None:
     before = (tmp_path / "published" / SNAPSHOT_NAME).stat().st_mtime_ns
     assert not publish(working, tmp_path / "published", marts(working, 1), keep=3)
     assert (tmp_path / "published" / SNAPSHOT_NAME).stat().st_mtime_ns == before
+
+
+def test_newer_rows_of_one_table_leave_all_others_as_they_are(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    publish(working, folder, marts(working, 1), keep=3)
+    before = Manifest.read(folder)
+    newer = pl.DataFrame({"value": [7, 8]}, schema={"value": pl.Int32})
+    assert renew(folder, {"funnel": newer})
+    after = Manifest.read(folder)
+    assert before is not None
+    assert after is not None
+    assert after.version != before.version
+    assert (after.run_id, after.as_of) == (before.run_id, before.as_of)
+    assert is_sound(folder, after)
+    changed = {name for name in after.files if after.files[name] != before.files[name]}
+    assert changed == {SNAPSHOT_NAME, "parquet/funnel.parquet"}
+    assert pl.read_parquet(folder / "parquet" / "funnel.parquet").equals(newer)
+    assert not list(folder.rglob(".*"))
+    assert snapshots(folder) == []
+    assert not renew(folder, {"funnel": newer.reverse()})
+    assert Manifest.read(folder) == after
+
+
+def test_newer_rows_keep_what_is_said_of_their_table(working, tmp_path: Path) -> None:
+    folder, query = tmp_path / "published", "SELECT comment FROM duckdb_tables() WHERE table_name = 'funnel'"
+    publish(working, folder, marts(working, 1), keep=3)
+    with duckdb.connect(str(folder / SNAPSHOT_NAME), read_only=True) as connection:
+        before = connection.execute(query).fetchall()
+    renew(folder, {"funnel": pl.DataFrame({"value": [7]}, schema={"value": pl.Int32})})
+    with duckdb.connect(str(folder / SNAPSHOT_NAME), read_only=True) as connection:
+        assert connection.execute(query).fetchall() == before
+    assert before[0][0]
+
+
+def test_a_table_of_an_older_release_waits_for_the_next_night(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    publish(working, folder, marts(working, 1), keep=3)
+    before = Manifest.read(folder)
+    newer = pl.DataFrame({"value": [7], "what_is_new": [1]})
+    assert not renew(folder, {"funnel": newer, "optimizations": newer})
+    assert Manifest.read(folder) == before
+
+
+def test_a_damaged_publication_is_not_renewed(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    assert not renew(folder, {"funnel": pl.DataFrame({"value": [7]})})
+    publish(working, folder, marts(working, 1), keep=3)
+    (folder / "parquet" / "steps.parquet").unlink()
+    before = Manifest.read(folder)
+    assert not renew(folder, {"funnel": pl.DataFrame({"value": [7]})})
+    assert Manifest.read(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -157,6 +210,42 @@ def test_equal_content_is_published_again_where_the_standing_one_is_damaged(work
         standing = Manifest.read(folder)
         assert standing is not None
         assert is_sound(folder, standing)
+
+
+def test_the_parquet_file_of_a_table_that_holds_the_same_stays_unless_it_is_damaged(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    funnel = folder / "parquet" / "funnel.parquet"
+
+    def publish_steps(value: int) -> tuple[int, int]:
+        working.execute(f"CREATE OR REPLACE TABLE marts.steps AS SELECT {value} AS value")
+        publish(working, folder, Manifest.of(working, "run", AS_OF), keep=3)
+        standing = Manifest.read(folder)
+        assert standing is not None
+        assert is_sound(folder, standing)
+        held = [pl.read_parquet(folder / "parquet" / f"{name}.parquet")["value"] for name in ("steps", "funnel")]
+        assert (held[0].to_list(), held[1].unique().to_list()) == ([value], [1])
+        return funnel.stat().st_ino, (folder / "parquet" / "steps.parquet").stat().st_ino
+
+    marts(working, 1)
+    before, after = publish_steps(2), publish_steps(3)
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+    damage(funnel)
+    publish_steps(4)
+    working.execute("ALTER TABLE marts.funnel ALTER value TYPE BIGINT")
+    publish_steps(5)
+    assert pl.read_parquet_schema(funnel) == {"value": pl.Int64}
+
+
+def test_a_database_without_tables_is_no_sound_snapshot(working, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    publish(working, folder, marts(working, 1), keep=3)
+    duckdb.connect(str(tmp_path / "empty.duckdb")).close()
+    damage(folder / SNAPSHOT_NAME, (tmp_path / "empty.duckdb").read_bytes())
+    standing = Manifest.read(folder)
+    assert standing is not None
+    assert damages(folder, standing)[SNAPSHOT_NAME] is not None
+    assert publish(working, folder, marts(working, 1), keep=3)
 
 
 def test_a_restore_passes_over_what_is_damaged_too(working, tmp_path: Path) -> None:

@@ -5,11 +5,15 @@ import polars as pl
 from pipeline.reports.digest import summary
 from tests.worlds.published import TONIGHT, Tables, account, row
 
+TITLES = {"a": "Welcome: wait 48 h", "b": "Welcome: send arm B", "c": "Welcome: wait 24 h"}
+
 
 def changes(*nights: dict[str, object]) -> list[str]:
     night = {"metric": "conversion", "role": "primary", "is_latest": True, "is_significant": True, "promised_lift": 0.3}
     rows = [row("realised_lift", **{**night, **given}) for given in nights]
     tables: Tables = {**account([("welcome", "Welcome")]), **({"realised_lift": pl.concat(rows)} if rows else {})}
+    records = [row("optimizations", optimization_id=id_, title=title) for id_, title in TITLES.items()]
+    tables["optimizations"] = pl.concat(records)
     return [line for line in summary(tables, waiting=0) if line.startswith("  changes")]
 
 
@@ -22,12 +26,14 @@ OPEN = {"optimization_id": "c", "outcome": "measuring", "is_significant": False}
 
 def test_what_works_is_told_with_its_promise() -> None:
     [line] = changes(WORKS, OPEN)
-    assert line == "  changes     1 measuring, 1 works; a: conversion +40% (+20% to +60%), promised +30%"
+    assert (
+        line == "  changes     1 measuring, 1 works; Welcome: wait 48 h: conversion +40% (+20% to +60%), promised +30%"
+    )
 
 
 def test_harm_is_told_before_what_works() -> None:
     [line] = changes(WORKS, HARM)
-    assert line.endswith("b: conversion -20% (-30% to -10%), promised +30%")
+    assert line.endswith("Welcome: send arm B: conversion -20% (-30% to -10%), promised +30%")
 
 
 def test_before_anything_is_applied_there_is_no_line() -> None:
@@ -80,7 +86,7 @@ def test_what_changed_in_a_journey_and_what_is_wrong_is_one_line() -> None:
 
 def test_journeys_that_cannot_be_read_are_one_line_and_no_source_that_is_kept() -> None:
     [line] = journeys("2026-06-28: Mailchimp answered 403.")
-    assert "they were not read since 2026-06-28: Mailchimp answered 403. Flows come from flows.yaml" in line
+    assert "journeys were not read since 2026-06-28: Mailchimp answered 403. Flows come from flows.yaml" in line
 
 
 def test_who_was_let_into_flows_and_what_became_of_the_others_is_one_line() -> None:

@@ -3,6 +3,7 @@
 import json
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -24,7 +25,12 @@ Tables = dict[str, pl.DataFrame]
 
 
 def nothing() -> Tables:
-    return {name: empty(find("marts", name)) for name in NAMES}
+    return {name: _empty(name) for name in NAMES}
+
+
+@cache
+def _empty(table: str) -> pl.DataFrame:
+    return empty(find("marts", table))
 
 
 def row(table: str, /, **given: Any) -> pl.DataFrame:

@@ -185,7 +185,7 @@ def notifications(found: pl.DataFrame) -> pl.DataFrame:
     Returns:
         The gravest first: `cause_id`, `cause_scope`, `workflow_id` and `step_id` (null where there are several),
         `first_day`, `last_day`, `severity` (the worst), `metrics`, `alarms`, `steps`, `affected`, `is_adverse`,
-        `is_new` (no alarm before the last day), `is_muted` (every alarm is muted), and `message`.
+        `is_new` (no alarm before the last day), `is_muted` (every alarm is muted), and `course` in words.
     """
     causes = (
         found.with_columns(rank=severity_rank())
@@ -211,18 +211,11 @@ def notifications(found: pl.DataFrame) -> pl.DataFrame:
         )
         .filter("is_latest")
     )
-    where = (
-        pl.when(pl.col("cause_scope") == "account")
-        .then(pl.lit("The whole account"))
-        .when(pl.col("cause_scope") == "workflow")
-        .then(pl.format("Workflow {}", "workflow_id"))
-        .otherwise(pl.format("Workflow {}, step {}", "workflow_id", "step_id"))
-    )
     way = pl.col("direction").replace_strict({"up": "above", "down": "below"}, default="off")
     return (
         causes.sort("rank", "affected", "cause_id", descending=[True, True, False])
         .with_columns(
-            message=pl.format("{}: {} {} the forecast since {}.", where, "metrics", way, "first_day"),
+            course=pl.format("{} the forecast since {}", way, "first_day"),
         )
         .drop("rank", "direction", "is_latest")
     )

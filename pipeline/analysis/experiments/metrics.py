@@ -123,12 +123,15 @@ def daily_contributions(moments: pl.DataFrame, tests: pl.DataFrame) -> pl.DataFr
 
 
 def _summed_by_day(running: pl.DataFrame, sums: dict[str, pl.Expr], within: list[str]) -> pl.DataFrame:
-    """The change of the sums of each stratum from day to day, added over the strata."""
+    """The change of the sums of each stratum from day to day, added over the strata; the rows come sorted by both."""
+    is_first = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in within).fill_null(value=True)
     states = running.select(
-        *within, "exposed_day", "kind", **{name: value.fill_null(0.0) for name, value in sums.items()}
+        *_TEST, "exposed_day", "kind", is_first=is_first, **{name: value.fill_null(0.0) for name, value in sums.items()}
     )
     return (
-        states.with_columns(pl.col(name) - pl.col(name).shift(1, fill_value=0.0).over(within) for name in sums)
+        states.with_columns(
+            pl.col(name) - pl.when("is_first").then(0.0).otherwise(pl.col(name).shift(1)) for name in sums
+        )
         .group_by(*_TEST, "kind", "exposed_day")
         .agg(pl.col(name).sum() for name in sums)
     )

@@ -39,9 +39,6 @@ _COLUMNS = {
     "planned_exposures": pl.Int64,
     "planned_days": pl.Int64,
     "planned_looks": pl.Int64,
-    "is_too_long": pl.Boolean,
-    "reachable_lift": pl.Float64,
-    "plan_hash": pl.String,
 }
 
 

@@ -49,12 +49,23 @@ def experiment_results(moments: pl.DataFrame, plans: Sequence[ExperimentPlan], *
     confidence intervals (Jennison and Turnbull, 1989) at alpha / comparisons, so that they exclude zero exactly where
     the first claim is made.
     """
-    tests = _tests(plans)
+    tests, moments = _numbered(_tests(plans), moments)
     nights = _nights(tests, as_of_day)
     sums = _running_sums(moments, tests, nights)
     looks = _with_information(sums, tests, nights, moments)
     decided = _with_holm(_with_intervals(compare(looks)))
     return _presented(decided)
+
+
+def _numbered(tests: pl.DataFrame, moments: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The names of tests, metrics and arms as numbers in the order of the names, which join and sort faster."""
+    named = {"experiment_id": ["experiment_id"], "metric": ["metric"], "arm": ["arm", "control"]}
+    for kind, columns in named.items():
+        names = pl.concat([moments[kind], *(tests[column] for column in columns)])
+        numbers = pl.Enum(names.unique().sort())
+        tests = tests.with_columns(pl.col(columns).cast(numbers))
+        moments = moments.with_columns(pl.col(kind).cast(numbers))
+    return tests, moments
 
 
 def _tests(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:

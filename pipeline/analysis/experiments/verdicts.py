@@ -73,6 +73,7 @@ def _plan_frame(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
             "primary_metric": plan.primary.name,
             "is_increase_good": plan.primary.is_increase_good,
             "too_long": too_long(plan) if plan.is_too_long else None,
+            "plan_hash": plan.plan_hash,
         }
         for plan in plans
     ]
@@ -81,6 +82,7 @@ def _plan_frame(plans: Sequence[ExperimentPlan]) -> pl.DataFrame:
         "primary_metric": pl.String,
         "is_increase_good": pl.Boolean,
         "too_long": pl.String,
+        "plan_hash": pl.String,
     }
     return plan_table(plans).join(pl.DataFrame(told, schema=names), on="experiment_id")
 

@@ -33,8 +33,8 @@ def coordination_proposals(publication: Publication) -> Iterator[Proposal]:
             after={
                 "resolution": row["resolution"],
                 "instructions": [
-                    f"Open the entry conditions of '{yields}' in your sender.",
-                    f"Add a condition on '{prevails}': {advice}.",
+                    f"Open the entry conditions of '{names[0]}' in your sender.",
+                    f"Add a condition on '{names[1]}': {advice}.",
                     "Save, and mark this record as done.",
                 ],
             },

@@ -63,7 +63,7 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
             or {
                 "delay_hours": best,
                 "instructions": [
-                    f"Open '{workflow}' in your sender and go to the wait between '{start}' and '{end}'.",
+                    _place(publication, row),
                     whom,
                     "Change the delay in flows.yaml too, and mark this record as done.",
                 ],
@@ -98,6 +98,13 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
             measure=Measure(metric=MetricName.CONVERSION, window_days=DELAY_OUTCOME_DAYS) if is_change else None,
             risk=Risk.MEDIUM if row["identification"] == "randomised" else Risk.HIGH,
         )  # fmt: skip
+
+
+def _place(publication: Publication, row: Mapping[str, Any]) -> str:
+    """The instruction that leads to the wait."""
+    workflow, *steps = (row[name] for name in _TRANSITION)
+    start, end = (publication.step_name(workflow, step) for step in steps)
+    return f"Open '{publication.workflow_name(workflow)}' in your sender, at the wait between '{start}' and '{end}'."
 
 
 def _written(publication: Publication, workflow: str, step: str, hours: int) -> dict[str, Any] | None:
@@ -158,7 +165,7 @@ def _first_test(publication: Publication, row: Mapping[str, Any]) -> Proposal:
         after={
             "delays_hours": delays,
             "instructions": [
-                f"Open '{workflow}' in your sender and go to the wait between '{start}' and '{end}'.",
+                _place(publication, row),
                 f"Split the entrants by lot into {len(delays)} equal parts, who wait {drawn}.",
                 "Let the event `step_entered` tell `assigned_delay_hours` and `is_delay_randomised: true`.",
                 "Save, and mark this record as done: `delay_curves` compares the delays every night.",

@@ -85,7 +85,7 @@ def _delivery(publication: Publication, point: dict[str, Any]) -> Proposal:
             "source": TABLES[kind],
             "where": {"decision_point_id": name},
             "holdout_value": default,
-            "instructions": _steps(point, arms),
+            "instructions": _steps(publication, point, arms),
         }
         title = f"{place}: deliver the {shown} of '{name}' by {in_words(means)}"
     return Proposal(
@@ -117,14 +117,17 @@ def _delivery(publication: Publication, point: dict[str, Any]) -> Proposal:
     )
 
 
-def _steps(point: dict[str, Any], arms: list[str]) -> list[str]:
+def _steps(publication: Publication, point: dict[str, Any], arms: list[str]) -> list[str]:
     """How to build the flow. The steps stand in the record before anybody approves it."""
-    means, step, default = point["means"], point["step_id"], point["default_arm"]
-    others = [arm for arm in arms if arm != default]
-    each = "; ".join(f"'{arm}' if {condition(means, arm)}" for arm in others)
+    means, default = point["means"], point["default_arm"]
+    step = publication.step_name(point["workflow_id"], point["step_id"])
+    is_path = point["kind"] == "path"
+    # The arms of a path are the steps that it leads to.
+    names = {arm: publication.step_name(point["workflow_id"], arm) if is_path else arm for arm in arms}
+    each = "; ".join(f"'{name}' if {condition(means, arm)}" for arm, name in names.items() if arm != default)
     build = (
-        f"In the flow, let the branch at '{step}' lead to {each}; and to '{default}' for everybody else."
-        if point["kind"] == "path"
+        f"In the flow, let the branch at '{step}' lead to {each}; and to '{names[default]}' for everybody else."
+        if is_path
         else f"In the e-mail of '{step}', show {each}; and '{default}' to everybody else."
     )
     return [

@@ -52,6 +52,11 @@ class Publication:
         """What people call the step."""
         return _name(self["steps"].filter(_at(workflow_id, step_id)), step_id)
 
+    def way_to(self, workflow_id: str, step_id: str | None) -> str:
+        """The instruction that leads a person to the step, or to the workflow where the whole of it is meant."""
+        step = f"the step '{self.step_name(workflow_id, step_id)}' of " if step_id else ""
+        return f"Open {step}'{self.workflow_name(workflow_id)}' in your sender."
+
     def is_classic_automation(self, workflow_id: str) -> bool:
         """Whether Mailchimp's API can start and pause the workflow's e-mails."""
         found = self["workflows"].filter(pl.col("workflow_id") == workflow_id)

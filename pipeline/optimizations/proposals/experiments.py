@@ -82,7 +82,7 @@ def _start(publication: Publication, row: dict[str, Any]) -> Proposal:
 
 def _building(publication: Publication, row: dict[str, Any], control: str, others: list[str]) -> str:
     """What to build in the flow before a test starts."""
-    means, step = row["arm_field"], row["step_id"]
+    means, step = row["arm_field"], publication.step_name(row["workflow_id"], row["step_id"])
     if means in publication["release_starts"]["wait_field"].to_list():
         return (
             f"Nothing has to be built. driptune lets each person into the flow as many hours after they came as "
@@ -117,7 +117,7 @@ def _winner(publication: Publication, row: dict[str, Any]) -> Proposal:
     else:
         marked = hold_out(f"test {name}")
         steps = [
-            f"Open the step '{row['step_id']}' of '{row['workflow_id']}' in your sender.",
+            publication.way_to(row["workflow_id"], row["step_id"]),
             f"Send arm {winner} to everybody, but where {condition(marked['field'], marked['holdout_value'])}: "
             f"they keep arm {control}.",
             "Save, and mark this record as done.",

@@ -31,7 +31,7 @@ def rollback_proposals(publication: Publication) -> Iterator[Proposal]:
             workflow_id=row["workflow_id"],
             step_id=row["step_id"],
             before=json.loads(row["after"]),
-            after={"roll_back": row["optimization_id"], **_way_back(row)},
+            after={"roll_back": row["optimization_id"], **_way_back(publication, row)},
             apply_kind=ApplyKind(row["apply_kind"]),
             base_version=str(row["first_day"]),
             evidence=publication.evidence(
@@ -57,11 +57,11 @@ def rollback_proposals(publication: Publication) -> Iterator[Proposal]:
         )
 
 
-def _way_back(row: dict[str, Any]) -> dict[str, Any]:
+def _way_back(publication: Publication, row: dict[str, Any]) -> dict[str, Any]:
     """What the change wrote to, which the way back writes to as well; by hand, what to put back."""
     change = json.loads(row["after"])
     if row["apply_kind"] == ApplyKind.MANUAL:
         stood = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in json.loads(row["before"]).items())
-        place = f"Open the step '{row['step_id']}' of '{row['workflow_id']}' in your sender."
-        return {"instructions": [place, f"Put back what stood before: {stood}.", "Save, and mark this record as done."]}
+        way = publication.way_to(row["workflow_id"], row["step_id"])
+        return {"instructions": [way, f"Put back what stood before: {stood}.", "Save, and mark this record as done."]}
     return {name: change[name] for name in ("field", "operation", "workflow_id", "email_id") if name in change}

@@ -40,7 +40,7 @@ def _proposal(publication: Publication, row: Mapping[str, Any]) -> Proposal:
     target = row["to_step_id"] or step
     after: dict[str, Any] = {
         "instructions": [
-            f"Open '{workflow}' in your sender and go to '{target}'.",
+            publication.way_to(workflow, target),
             f"{advice.capitalize()}.",
             "Save, and mark this record as done: whoever is still stuck tomorrow is listed again.",
         ]

@@ -25,6 +25,9 @@ MEMORY_BYTES = 3 * 2**30
 # A command that reads the working file has it open for seconds. Whoever holds it longer is told of.
 OPEN_ELSEWHERE_SECONDS = 30.0
 
+# The engine makes the tables of the other schemas.
+WRITTEN_SCHEMAS = ("core", "marts")
+
 
 class WarehouseDamagedError(DriptuneError):
     """The working file cannot be opened."""
@@ -84,9 +87,9 @@ class Warehouse:
         DuckDB reads only the columns that are asked for, and only the rows that meet comparisons of columns with
         values. Other conditions are applied to each batch of rows as it comes.
         """
-        statement = f"SELECT * FROM {identity(model).qualified_name}"
+        table = identity(model).qualified_name
         try:
-            schema = self.connection.sql(f"{statement} LIMIT 0").pl().schema
+            schema = self.connection.sql(f"SELECT * FROM {table} LIMIT 0").pl().schema
         except duckdb.CatalogException:
             return empty(model).lazy()
 
@@ -95,12 +98,15 @@ class Warehouse:
         ) -> Iterator[pl.DataFrame]:
             # A query may read several tables, or one of them twice, and each reading needs a connection of its own.
             with closing(self.connection.cursor()) as cursor:
-                rows: pl.LazyFrame = cursor.sql(statement).pl(lazy=True)
-                if condition is not None:
-                    rows = rows.filter(condition)
-                if columns is not None:
-                    rows = rows.select(columns)
-                yield from (rows if most is None else rows.head(most)).collect_batches()
+                if condition is None:
+                    selected = "*" if columns is None else ", ".join(columns)
+                    limit = "" if most is None else f" LIMIT {most}"
+                    rows = cursor.sql(f"SELECT {selected} FROM {table}{limit}").to_arrow_reader()
+                    yield from map(pl.DataFrame, rows)
+                else:
+                    met = cursor.sql(f"SELECT * FROM {table}").pl(lazy=True).filter(condition)
+                    chosen = met if columns is None else met.select(columns)
+                    yield from (chosen if most is None else chosen.head(most)).collect_batches()
 
         return register_io_source(read, schema=schema, is_pure=True)
 
@@ -110,8 +116,7 @@ class Warehouse:
         Raises:
             pandera.errors.SchemaErrors: if the frame breaks the model. The table then stays as it was.
         """
-        with self.replacing(model) as add:
-            add(model, frame)
+        self._create(model, conform(frame, model))
         return frame.height
 
     @contextmanager
@@ -126,9 +131,7 @@ class Warehouse:
         self.connection.execute("BEGIN")
         try:
             for model in models:
-                place = identity(model)
-                self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {place.schema}")
-                self._insert(f"CREATE OR REPLACE TABLE {place.qualified_name} AS", empty(model))
+                self._create(model, empty(model))
             yield lambda model, rows: self._insert(
                 f"INSERT INTO {identity(model).qualified_name}", conform(rows, model)
             )
@@ -137,10 +140,14 @@ class Warehouse:
             raise
         self.connection.execute("COMMIT")
 
+    def _create(self, model: type[Table], rows: pl.DataFrame) -> None:
+        self._insert(f"CREATE OR REPLACE TABLE {identity(model).qualified_name} AS", rows)
+
     def _insert(self, statement: str, rows: pl.DataFrame) -> None:
-        self.connection.register("incoming", rows.to_arrow())
+        # DuckDB finds the variable by its name. To register it would be a view for each table, made and dropped.
+        incoming = rows.to_arrow()
         self.connection.execute(f"{statement} SELECT * FROM incoming")
-        self.connection.unregister("incoming")
+        del incoming
 
 
 @contextmanager
@@ -152,6 +159,8 @@ def open_warehouse(working_file: Path) -> Iterator[Warehouse]:
         WarehouseDamagedError: if the file is no database any more.
     """
     with session(working_file) as connection:
+        for schema in WRITTEN_SCHEMAS:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         yield Warehouse(connection)
 
 

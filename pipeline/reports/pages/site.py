@@ -81,7 +81,7 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path, address
     for page in pages:
         html = template.render(page=page, pages=linked, manifest=manifest, quality=quality, drawn=drawn)
         (building / page.file).write_text(html, encoding="utf-8")
-    write_charts(tables, building)
+    write_charts(tables, records, building)
     reference = write_reference(environment, building, linked)
     _replace(building, folder)
     return [*(page.file for page in pages), *reference]

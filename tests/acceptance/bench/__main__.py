@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.acceptance.bench import rows
 from tests.acceptance.bench.analyses import analyses
+from tests.acceptance.bench.delivery import delivery
 from tests.acceptance.bench.orchestration import dagster_share
 from tests.acceptance.bench.pages import pages_of_many_flows
 from tests.acceptance.bench.people import per_person
@@ -37,6 +38,7 @@ def measure(scales: Iterable[int], folder: Path) -> Iterator[Row]:
         yield from rows.increments(account)
     yield from analyses()
     yield from per_person(PEOPLE)
+    yield delivery()
     yield dagster_share(folder / "empty")
     yield pages_of_many_flows()
 

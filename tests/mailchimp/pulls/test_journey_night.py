@@ -166,7 +166,7 @@ def test_a_night_that_may_not_read_them_keeps_the_flows_of_the_night_before(nigh
 def test_the_refusal_is_one_line_of_the_morning_and_of_the_doctor(nights: Nights) -> None:
     lines = [line for line in summary(nights.refused, waiting=0) if line.startswith("  journeys")]
     assert len(lines) == 1
-    assert "they were not read since 2026-06-30" in lines[0]
+    assert "were not read since 2026-06-30" in lines[0]
     ((is_good, finding),) = nights.findings
     assert is_good
     assert finding.startswith("journeys: cannot be read. /customer-journeys/journeys: Mailchimp answered 403")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.mailchimp import client
+from pipeline.mailchimp import client, paging
 from pipeline.mailchimp import pulls as pull
 from pipeline.schemas import lake as tables
 from pipeline.schemas.journeys.lake import Journeys, JourneySteps
@@ -201,15 +201,16 @@ def test_a_night_on_which_nothing_differs_makes_no_version(tmp_path):
     assert history["delay_hours"].to_list() == [24, 72]
 
 
-def test_many_journeys_are_read_page_by_page(tmp_path):
+def test_many_journeys_are_read_page_by_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(paging, "PAGE_SIZE", 100)
     account = JourneyAccount()
-    for number in range(1, 2101):
+    for number in range(1, 211):
         account.journeys.append({"id": number, "journey_name": "", "status": "sending"})
         account.steps[str(number)] = [trigger(1)]
     with served(account, tmp_path) as night:
         night.pull(pull.pull_journeys)
-    assert len(rows(night, Journeys)) == 2100
-    assert len(account.asked_journeys()) <= 3 + 2100
+    assert len(rows(night, Journeys)) == 210
+    assert len(account.asked_journeys()) <= 3 + 210
 
 
 def test_a_journey_that_is_listed_no_more_keeps_its_history(tmp_path):

@@ -22,17 +22,18 @@ OLD_CLIENTS = ("1.0.0", "1.1.3", "1.4.1")
 READ = """
 import duckdb, json, sys
 with duckdb.connect(sys.argv[1], read_only=True) as connection:
-    names = sorted(name for (name,) in connection.execute(
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'marts'").fetchall())
-    rows = {name: len(connection.execute(f'SELECT * FROM marts.{name}').fetchall()) for name in names}
+    found = connection.execute(
+        "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'marts'").fetchall()
+    read = {name: len(connection.execute(f'SELECT * FROM marts.{name}').fetchall()) for name, _ in found}
+    rows = {name: read[name] for name, kind in found if kind == "BASE TABLE"}
     parquet = {name: len(connection.execute(f"SELECT * FROM '{sys.argv[2]}/{name}.parquet'").fetchall())
-               for name in names}
+               for name in rows}
 print(json.dumps([duckdb.__version__, rows, parquet]))
 """
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    """Every table read to its last row by each client; older DuckDBs are installed on demand."""
+    """Every table and view read to its last row by each client; older DuckDBs are installed on demand."""
     with tempfile.TemporaryDirectory(prefix="driptune-torture-") as name, serve(account().answer) as url:
         folder = Path(name)
         place = Installation(folder / "account", url)
