@@ -337,7 +337,8 @@ def _run_probability() -> pl.Expr:
     """How probable the nights of an incident are together, from its first alarm to this one; of a drift, its own.
 
     Nights are independent under the forecast. Windows overlap, so of each later night only the night itself counts. A
-    night that moved the other way begins anew.
+    night that moved the other way begins anew. No night counts for more than an alarm needs: else the first one would
+    speak for all that follow, whatever they are.
     """
     is_drift = pl.col("anomaly_kind") == "drift"
     is_same_way = (pl.col("night_score") > 0) == (pl.col("direction") == "up")
@@ -346,7 +347,7 @@ def _run_probability() -> pl.Expr:
     run = ["incident_id", "direction", is_drift]
     is_first = (pl.col("day") == pl.col("day").min().over(run)) & ~is_drift
     factor = pl.when(is_first).then("tail_probability").otherwise(of_night)
-    together = factor.clip(1e-300).log().cum_sum().over(run, order_by="day").exp()
+    together = factor.clip(ALARM_PROBABILITY).log().cum_sum().over(run, order_by="day").exp()
     return pl.when(is_drift).then("tail_probability").otherwise(pl.min_horizontal("tail_probability", together))
 
 
