@@ -31,8 +31,17 @@ LONGEST = (
     "operations/test_soundness.py",
     "cli/test_cli.py",
     "engine/test_windows_are_equal.py",
-    "mailchimp/pulls/test_shrinking_night.py",
     "mailchimp/pulls/test_journey_night.py",
+    "mailchimp/pulls/test_shrinking_night.py",
+    "mailchimp/pulls/test_gone.py",
+    "optimizations/test_delivery.py",
+    "events/test_parquet.py",
+    "mailchimp/pulls/test_complete.py",
+    "optimizations/account/test_rollback.py",
+    "mailchimp/pulls/test_journeys.py",
+    "mailchimp/pulls/test_nulls.py",
+    "optimizations/account/test_apply.py",
+    "analysis/anomalies/test_anomalies.py",
 )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import Annotated, Any, TypeVar
 
@@ -153,12 +154,12 @@ def conform(frame: pl.DataFrame, model: type[Table]) -> pl.DataFrame:
     Raises:
         pandera.errors.SchemaErrors: if a value breaks the contract, listing every failure.
     """
-    columns = polars_schema(model)
+    columns, held = polars_schema(model), set(frame.columns)
     nullable = {name for name, spec in model.to_schema().columns.items() if spec.nullable}
     present = [
-        pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
+        pl.col(name).cast(dtype) if name in held else pl.lit(None, dtype=dtype).alias(name)
         for name, dtype in columns.items()
-        if name in frame.columns or name in nullable
+        if name in held or name in nullable
     ]
     selected = frame.select(present)
     if set(selected.columns) == set(columns) and not _breaks_contract(selected, model):
@@ -172,6 +173,13 @@ def _breaks_contract(frame: pl.DataFrame, model: type[Table]) -> bool:
     Pandera makes a pass for each column and check, which was a fifth of a small night. It is asked only for what it
     would refuse, and then says which rows.
     """
+    breaches = _breaches(model)
+    return breaches is None or any(frame.select(breaches).row(0))
+
+
+@cache
+def _breaches(model: type[Table]) -> list[pl.Expr] | None:
+    """Whether each column and check finds a value that it refuses; none if a check is pandera's alone."""
     broken = []
     for name, spec in model.to_schema().columns.items():
         value = pl.col(name)
@@ -179,9 +187,9 @@ def _breaks_contract(frame: pl.DataFrame, model: type[Table]) -> bool:
         for check in spec.checks:
             holds = _HOLDS.get(check.name)
             if holds is None:
-                return True
+                return None
             broken.append(~holds(value, **check.statistics))
-    return any(frame.select(found.any().alias(str(place)) for place, found in enumerate(broken)).row(0))
+    return [found.any().alias(str(place)) for place, found in enumerate(broken)]
 
 
 def describe_columns(model: type[Table]) -> Iterator[tuple[str, str, str, str]]:

@@ -5,6 +5,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,28 +16,53 @@ from pipeline.optimizations.ledger import Ledger
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("DRIPTUNE_", "MAILCHIMP_"))}
 SLOW = {"alembic", "dagster", "duckdb", "pandas", "pandera", "polars", "pyarrow", "scipy", "sklearn", "uvicorn"}
 """Packages each of which takes a quarter of a second of CPU or more to import."""
-RUN = f"""
-import sys
+PROGRAM = f"""
+import json, os, sys
 from pipeline.cli.main import main
-try:
-    main()
-finally:
-    print("imported:", *sorted({SLOW} & set(sys.modules)), file=sys.stderr)
+
+def run(arguments, environment, *files):
+    for stream, file in enumerate(files, 1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
+    os.environ.update(environment)
+    sys.argv[1:] = arguments
+    try:
+        main()
+    finally:
+        print("imported:", *sorted({SLOW} & set(sys.modules)), file=sys.stderr)
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        sys.exit(run(*json.loads(line)))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+"""The command of a user, started once: it runs what each line tells in a fork, and says the exit code."""
 
 
-def refused(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder with a ledger, and say at the end which slow packages it imported."""
+@dataclass(frozen=True)
+class Started:
+    """The program, and the folder that it runs in."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+
+    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run a command, and say at the end which slow packages it imported."""
+        files = [self.folder / "stdout", self.folder / "stderr"]
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps([arguments, settings, *map(str, files)]), file=self.process.stdin, flush=True)
+        code = int(self.process.stdout.readline())
+        return subprocess.CompletedProcess(arguments, code, *(file.read_text() for file in files))
+
+
+@pytest.fixture(scope="module")
+def started(folder: Path) -> Iterator[Started]:
     defaults = {"DRIPTUNE_DATA_DIR": str(folder), "DRIPTUNE_DEFINITIONS": str(folder / "definitions")}
-    return subprocess.run(
-        [sys.executable, "-c", RUN, *arguments],
-        env={**ENVIRONMENT, **defaults, **settings},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    command = [sys.executable, "-c", PROGRAM]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env={**ENVIRONMENT, **defaults}, cwd=folder, text=True, **pipes) as process:
+        yield Started(process, folder)
 
 
 @pytest.fixture(scope="module")
@@ -68,25 +95,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["nightly", "--as-of", "yesterday"], 2, "does not match the format"),
     ],
 )
-def test_a_refusal_imports_nothing_that_takes_long(folder: Path, arguments: list[str], code: int, words: str) -> None:
-    result = refused(folder, *arguments)
+def test_a_refusal_imports_nothing_that_takes_long(
+    started: Started, arguments: list[str], code: int, words: str
+) -> None:
+    result = started.run(*arguments)
     assert result.returncode == code, result.stderr
     assert words in result.stdout + result.stderr
     assert result.stderr.endswith("imported:\n"), result.stderr
 
 
-def test_a_wrong_setting_is_told_at_once(folder: Path) -> None:
-    result = refused(folder, "doctor", DRIPTUNE_TIMEZONE="Mars/Olympus")
+def test_a_wrong_setting_is_told_at_once(started: Started) -> None:
+    result = started.run("doctor", DRIPTUNE_TIMEZONE="Mars/Olympus")
     assert "'Mars/Olympus' is not an IANA time zone" in result.stderr
     assert result.stderr.endswith("imported:\n"), result.stderr
 
 
-def test_a_port_that_is_taken_is_told_at_once(folder: Path) -> None:
+def test_a_port_that_is_taken_is_told_at_once(started: Started) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = str(other.getsockname()[1])
-        result = refused(folder, "up", "--port", port)
+        result = started.run("up", "--port", port)
     assert result.returncode == 1
     assert result.stderr == (
         f"Port {port} of 127.0.0.1 is taken by another program, perhaps by another driptune up. End that program, or "
@@ -94,8 +123,10 @@ def test_a_port_that_is_taken_is_told_at_once(folder: Path) -> None:
     )
 
 
-def test_a_new_link_is_printed_last_and_who_is_no_approver_learns_how_to_become_one(folder: Path) -> None:
-    result = refused(folder, "login", "--as", "mara")
+def test_a_new_link_is_printed_last_and_who_is_no_approver_learns_how_to_become_one(
+    started: Started, folder: Path
+) -> None:
+    result = started.run("login", "--as", "mara")
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert str(folder / "definitions" / "approvals.yaml") in lines[0]
@@ -104,15 +135,15 @@ def test_a_new_link_is_printed_last_and_who_is_no_approver_learns_how_to_become_
     assert result.stderr == "imported:\n"
 
 
-def test_the_findings_of_the_doctor_are_told_to_programs(folder: Path) -> None:
+def test_the_findings_of_the_doctor_are_told_to_programs(started: Started) -> None:
     unreachable = {"DRIPTUNE_MAILCHIMP_URL": "http://127.0.0.1:9/3.0", "MAILCHIMP_API_KEY": "a" * 32 + "-us1"}
-    result = refused(folder, "doctor", "--json", DRIPTUNE_RETRY_BUDGET_SECONDS="0.1", **unreachable)
+    result = started.run("doctor", "--json", DRIPTUNE_RETRY_BUDGET_SECONDS="0.1", **unreachable)
     told = json.loads(result.stdout)
     assert (result.returncode, told["is_good"]) == (1, False)
     assert [one["finding"] for one in told["findings"] if not one["is_good"]]
 
 
-def test_a_shell_completes_the_names_of_commands(folder: Path) -> None:
+def test_a_shell_completes_the_names_of_commands() -> None:
     asked = {"_DRIPTUNE_COMPLETE": "bash_complete", "COMP_WORDS": "driptune pe", "COMP_CWORD": "1"}
     result = subprocess.run(
         [Path(sys.executable).with_name("driptune")], env={**ENVIRONMENT, **asked}, capture_output=True, text=True

@@ -5,7 +5,7 @@ of the probability of the observed count itself belongs to the tail.
 """
 
 import numpy as np
-from scipy.special import betainc, betaln, gammaln, ndtri
+from scipy.special import betainc, betaln, gammaln, nbdtrik, ndtr, ndtri
 
 from pipeline.analysis.statistics import Array
 
@@ -18,6 +18,8 @@ _EXACT_EXPECTED = 25.0
 _EXACT_COUNT = 50.0
 # A smaller dispersion differs from none by less than the rounding error of `betaln`.
 _SMALLEST_DISPERSION = 1e-4
+# The hyperbolic sine of more than twice this number is beyond floating point.
+_LARGEST_SCALE = 300.0
 # The dispersion of failures where nearly all succeed. What is relative to the successes would allow any number.
 _LARGEST_OF_FAILURES = 4.0
 
@@ -108,10 +110,13 @@ def negative_binomial_score(count: Array, expected: Array, dispersion: Array) ->
 
 
 def predictive_band(expected: Array, exposure: Array | None, dispersion: Array, score: float) -> tuple[Array, Array]:
-    """The counts that lie `score` standard deviations below and above the forecast, on the variance-stabilised scale.
+    """The counts between which the forecast lies with the probability of `score` standard deviations to both sides.
+
+    For a volume they are quantiles of the negative binomial, between two counts by interpolation; for a rate they lie
+    on the variance-stabilised scale of the beta-binomial.
 
     Args:
-        expected: mean count.
+        expected: mean count, positive.
         exposure: trials of a rate; none for a volume.
         dispersion: squared coefficient of variation of the mean.
         score: half width in standard deviations.
@@ -120,11 +125,18 @@ def predictive_band(expected: Array, exposure: Array | None, dispersion: Array, 
         Lower and upper count; the lower one is never negative, and the upper one never above the trials.
     """
     dispersion = np.maximum(dispersion, _SMALLEST_DISPERSION)
-    left = 1 - expected / exposure if exposure is not None else np.ones_like(expected)
+    if exposure is None:
+        size = 1 / dispersion
+        none = size / (size + expected)
+        # Where nearly every day has a count of zero, both quantiles lie below the mean, and the band would too.
+        low, high = (nbdtrik(ndtr(side), size, none) for side in (-score, score))
+        return np.minimum(low, expected), np.maximum(high, expected)
+    left = 1 - expected / exposure
     centre = np.arcsinh(np.sqrt(dispersion * expected / left))
     half = score * np.sqrt(dispersion) / (2 * left)
-    bounds = []
-    for scale in (np.maximum(centre - half, 0.0), np.minimum(centre + half, 300.0)):
-        odds = np.sinh(scale) ** 2 / dispersion
-        bounds.append(odds / (1 + odds / exposure) if exposure is not None else odds)
-    return bounds[0], bounds[1]
+    odds = [
+        np.sinh(scale) ** 2 / dispersion
+        for scale in (np.maximum(centre - half, 0.0), np.minimum(centre + half, _LARGEST_SCALE))
+    ]
+    low, high = (one / (1 + one / exposure) for one in odds)
+    return low, high

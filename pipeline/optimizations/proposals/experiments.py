@@ -9,11 +9,11 @@ import polars as pl
 from pipeline.analysis.experiments.plan import LONGEST_PLAN_DAYS
 from pipeline.charts.figures import experiment_chart
 from pipeline.common.means import condition, in_words
-from pipeline.common.words import lift
+from pipeline.common.words import lift, share
 from pipeline.optimizations.proposals.deliveries import first_a_means
 from pipeline.optimizations.proposals.evidence import BY_HAND, HELD_OUT, Publication, hold_out
 from pipeline.optimizations.record import Measure, Proposal
-from pipeline.schemas.vocabulary import ApplyKind, Assigner, Risk
+from pipeline.schemas.vocabulary import ApplyKind, Assigner, MetricName, Risk
 from pipeline.schemas.vocabulary import ProposalKind as Kind
 
 
@@ -50,7 +50,9 @@ def _start(publication: Publication, row: dict[str, Any]) -> Proposal:
             "values": list(arms),
             "instructions": steps,
         }
-    shares = ", ".join(f"{arm} {share:.0%}" for arm, share in arms.items())
+    shares = ", ".join(f"{arm} {part:.0%}" for arm, part in arms.items())
+    mean = row["baseline_mean"]
+    now = f"{mean:.3g} a person" if row["primary_metric"] == MetricName.REVENUE else share(mean)
     return Proposal(
         kind=Kind.EXPERIMENT_START,
         target=name,
@@ -64,7 +66,7 @@ def _start(publication: Publication, row: dict[str, Any]) -> Proposal:
         evidence=publication.evidence(
             summary=f"{row['hypothesis']} Arms: {shares}. It takes {row['planned_exposures']:,} people, "
             f"{row['planned_days']} days of this step, to find {row['minimum_lift']:+.0%} of {row['primary_metric']} "
-            f"(now {row['baseline_mean']:.3g}) with a chance of {row['power']:.0%}.",
+            f"(now {now}) with a chance of {row['power']:.0%}.",
             source=f"marts.experiments where experiment_id = '{name}'",
             rows=drawn.group_by("value").agg(subscribers=pl.len()).sort("value"),
             at=(row["workflow_id"], step),

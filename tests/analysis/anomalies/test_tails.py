@@ -36,6 +36,25 @@ def test_volumes_have_the_exact_mid_p_of_the_negative_binomial(count):
     assert abs(ours[0]) == pytest.approx(-stats.norm.ppf(tail), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("mean", "dispersion"), [(0.05, 100.0), (0.05, 1.0), (5.0, 0.1), (1_000.0, 0.5), (20_000.0, 0.01)]
+)
+def test_the_band_of_a_volume_has_the_quantiles_of_the_negative_binomial(mean, dispersion):
+    band = predictive_band(np.array([mean]), None, np.array([dispersion]), 1.96)
+    reference = stats.nbinom(1 / dispersion, 1 / (1 + mean * dispersion))
+    for bound, tail in zip(band, (0.025, 0.975), strict=True):
+        # Quantiles are whole numbers, and the band lies between two of them.
+        assert reference.ppf(tail) - 1 <= bound[0] <= max(reference.ppf(tail), mean)
+
+
+def test_the_band_of_a_rare_volume_holds_its_mean():
+    """Of a campaign that is sent once, nearly every day has none."""
+    means, dispersions = (axis.ravel() for axis in np.meshgrid([1e-6, 1e-3, 0.03, 5.0], [1e-4, 0.5, 500.0]))
+    low, high = predictive_band(means, None, dispersions, 3.0)
+    assert (low <= means).all()
+    assert (means <= high).all()
+
+
 def test_the_band_holds_the_scores_it_promises():
     expected, trials, dispersion = (np.array([x]) for x in (400.0, 10_000.0, 0.02))
     for bound in predictive_band(expected, trials, dispersion, 1.96):

@@ -89,6 +89,37 @@ def test_people_who_are_stuck_and_a_winner_are_told_after_what_is_wrong(tmp_path
     ]
 
 
+def test_a_winner_that_is_sent_is_no_news_and_what_it_brought_is(tmp_path: Path) -> None:
+    record = {"optimization_id": "a", "kind": "experiment_winner", "target": "subject", "status": "applied"}
+    record |= {"title": "Welcome, Hello: send arm B to everybody", "workflow_id": "welcome"}
+    night = {"optimization_id": "a", "workflow_id": "welcome", "metric": "conversion", "role": "primary"}
+    night |= {"is_latest": True, "first_day": date(2026, 6, 1), "promised_lift": 0.2, "outcome": "works"}
+    night |= {"realised_lift": 0.25, "realised_lift_low": 0.05, "realised_lift_high": 0.5}
+    tables = account([("welcome", "Welcome")]) | {"experiment_verdicts": a_winner()["experiment_verdicts"]}
+    assert told(tables, tmp_path / "open")[0] == "hello: arm B won its test; expect +25% (+5% to +50%)"
+    tables |= {"optimizations": row("optimizations", **record), "realised_lift": row("realised_lift", **night)}
+    heading, rest = told(tables, tmp_path / "sent")
+    brought = "Since 1 June conversion +25% (+5% to +50%), promised +20%: works"
+    assert heading == f"Welcome, Hello: send arm B to everybody. {brought}"
+    assert rest == []
+
+
+def test_a_change_without_an_answer_says_what_is_missing(tmp_path: Path) -> None:
+    record = {"optimization_id": "a", "status": "applied", "title": "Welcome: wait 48 h", "workflow_id": "welcome"}
+    night = {
+        "optimization_id": "a",
+        "workflow_id": "welcome",
+        "is_latest": True,
+        "first_day": TONIGHT,
+        "realised_lift": None,
+    }
+    night |= {"outcome": "measuring", "status": "not enough data: the first windows close on 2026-07-07"}
+    tables = account([("welcome", "Welcome")])
+    tables |= {"optimizations": row("optimizations", **record), "realised_lift": row("realised_lift", **night)}
+    heading, _ = told(tables, tmp_path / "reports")
+    assert heading.endswith("Since 29 June: not enough data: the first windows close on 2026-07-07")
+
+
 def test_every_arm_of_a_test_stands_against_its_control_on_the_last_night(tmp_path: Path) -> None:
     rates = {"metric_mean": 0.08, "metric_mean_low": 0.05, "metric_mean_high": 0.11, "control_metric_mean": 0.05}
     rates |= {"control_metric_mean_low": 0.03, "control_metric_mean_high": 0.08, "lift": 0.6}

@@ -9,14 +9,25 @@ import polars as pl
 from pipeline.analysis.anomalies.incidents import severity_rank
 from pipeline.common.words import counted, lift, metric_noun, share
 from pipeline.optimizations.proposals.anomalies import GRAVE
-from pipeline.reports.pages.model import Cell, Note, Section
+from pipeline.optimizations.realised import in_a_word
+from pipeline.optimizations.record import IN_EFFECT
+from pipeline.reports.pages import INBOX_PATH
+from pipeline.reports.pages.model import Cell, Note, Section, Tone
 from pipeline.reports.pages.sections.performance import worst_loss
-from pipeline.schemas.vocabulary import Verdict
+from pipeline.schemas.vocabulary import ProposalKind, RealisedOutcome, Verdict
 
 SILENCE = {"sent": "{} has sent nothing since {}", "entries": "Nobody has entered {} since {}"}
 RECENT = timedelta(days=28)
 FULL_MONTH_DAYS = 14
 """A month of fewer days says little of what was usual."""
+MOST_CHANGES = 5
+STUCK = "#stuck"
+"""Where the same page lists those who are stuck."""
+_TONES: Mapping[str, Tone] = {
+    RealisedOutcome.HARM: "bad",
+    RealisedOutcome.LESS: "doubtful",
+    RealisedOutcome.WORKS: "good",
+}
 Rows = Callable[[str], pl.DataFrame]
 # The name of a workflow, or of a step of one.
 Place = Callable[..., str]
@@ -24,7 +35,7 @@ Link = Callable[[str | None], str | None]
 
 
 def findings(rows: Rows, place: Place, link: Link) -> Section:
-    """Outages and decays, the biggest avoidable loss, verdicts of tests, and people who are stuck.
+    """Outages, decays, the biggest avoidable loss, people who are stuck, verdicts of tests, and what changes brought.
 
     Args:
         rows: the rows of a published table, of one workflow or of the whole account.
@@ -36,10 +47,12 @@ def findings(rows: Rows, place: Place, link: Link) -> Section:
         *_harm(rows("experiment_verdicts"), place, link),
     ]
     notes += [*_loss(rows("bottlenecks"), place, link), *_stuck(rows("stuck_subscribers"))]
-    notes += _winners(rows("experiment_verdicts"), place, link)
+    notes += _winners(rows("experiment_verdicts"), rows("optimizations"), place, link)
+    notes += _changes(rows("realised_lift"), rows("optimizations"))
     worst = notes[0] if notes else Note(Cell("Nothing is out of line"), "good")
-    words = "The worst first." if notes else "No step is out of line, nobody is stuck, and no test has a verdict."
-    source = "anomalies, metric_trends, bottlenecks, experiment_verdicts, stuck_subscribers"
+    calm = "No step is out of line, nobody is stuck, and no test waits for its winner to be sent."
+    words = "" if len(notes) == 1 else "The worst first." if notes else calm
+    source = "anomalies, metric_trends, bottlenecks, experiment_verdicts, realised_lift, stuck_subscribers"
     return Section("findings", worst.cell.text, words, notes=notes[1:], source=source, tone=worst.tone)
 
 
@@ -127,11 +140,31 @@ def _stuck(stuck: pl.DataFrame) -> Iterator[Note]:
         told = (
             f"{counted(stuck.height, 'person is', 'people are')} stuck; the most frequent cause: {most[0]} ({most[1]})"
         )
-        yield Note(Cell(told), "doubtful")
+        yield Note(Cell(told, link=STUCK), "doubtful")
 
 
-def _winners(verdicts: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
-    for row in verdicts.filter(pl.col("verdict") == Verdict.WINNER).iter_rows(named=True):
+def _winners(verdicts: pl.DataFrame, records: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
+    """The tests whose winner is not sent to everybody yet."""
+    sent = records.filter(pl.col("kind") == ProposalKind.EXPERIMENT_WINNER, pl.col("status").is_in(IN_EFFECT))
+    open_ones = verdicts.join(sent, left_on="experiment_id", right_on="target", how="anti")
+    for row in open_ones.filter(pl.col("verdict") == Verdict.WINNER).iter_rows(named=True):
         won = lift(row["shrunk_lift"], row["shrunk_lift_low"], row["shrunk_lift_high"])
         told = f"{place(row['workflow_id'], row['step_id'])}: arm {row['winner_arm']} won its test; expect {won}"
         yield Note(Cell(told, link=link(row["workflow_id"])), "good")
+
+
+def _changes(realised: pl.DataFrame, records: pl.DataFrame) -> Iterator[Note]:
+    """What came of the changes in effect, the newest first, and harm before all others."""
+    in_effect = records.filter(pl.col("status").is_in(IN_EFFECT)).select("optimization_id", "title")
+    found = in_a_word(realised).join(in_effect, on="optimization_id")
+    newest = found.sort(pl.col("outcome") == RealisedOutcome.HARM, "first_day", "title", descending=[True, True, False])
+    for row in newest.head(MOST_CHANGES).iter_rows(named=True):
+        since = f"{row['title']}. Since {day(row['first_day'], row['as_of_day'])}"
+        if row["realised_lift"] is None:
+            told = f"{since}: {row['status']}"
+        else:
+            brought = lift(row["realised_lift"], row["realised_lift_low"], row["realised_lift_high"])
+            promised = "" if row["promised_lift"] is None else f", promised {lift(row['promised_lift'])}"
+            told = f"{since} {metric_noun(row['metric'])} {brought}{promised}: {row['outcome']}"
+        link = f"{INBOX_PATH}/{row['optimization_id']}"
+        yield Note(Cell(told, link=link), _TONES.get(row["outcome"], ""))

@@ -26,7 +26,9 @@ NAMES = {
     "hard_bounce_rate": "bounced hard",
 }
 ADDED = "revenue really added"
-NOT_SEPARATED = "What would have come anyway is not known: nobody is held out (holdouts.yaml)."
+NOT_SEPARATED = (
+    "What would have come without this mail is not known: nobody is kept out of it. Name a hold-out in holdouts.yaml."
+)
 HARD_BOUNCE_WARNING = 0.05
 """Mailbox services review a sender whose rate is higher."""
 BOUNDS = {
@@ -72,7 +74,7 @@ def windows(tables: Tables, window: Window) -> str:
     if changes.is_empty() or window != WINDOW:
         return told
     closed: date = changes.item(0, "last_day")
-    return f"{told} Changes compare the 28 closed days to {_day(closed)} with the 28 before (metric_changes)."
+    return f"{told} Changes compare the 28 closed days to {_day(closed)} with the 28 before."
 
 
 def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str) -> Iterator[Tile]:
