@@ -336,15 +336,18 @@ def _number_runs(rows: pl.DataFrame, subject: str, name: str) -> pl.DataFrame:
 def _run_probability() -> pl.Expr:
     """How probable the nights of an incident are together, from its first alarm to this one; of a drift, its own.
 
-    Nights are independent under the forecast. Windows overlap, so of each later night only the night itself counts.
+    Nights are independent under the forecast. Windows overlap, so of each later night only the night itself counts. A
+    night that moved the other way begins anew. No night counts for more than an alarm needs: else the first one would
+    speak for all that follow, whatever they are.
     """
     is_drift = pl.col("anomaly_kind") == "drift"
     is_same_way = (pl.col("night_score") > 0) == (pl.col("direction") == "up")
     score = pl.when(is_same_way & ~is_drift).then(pl.col("night_score").abs()).fill_null(0.0)
     of_night = score.map_batches(lambda scores: pl.Series(two_sided(scores.to_numpy())), return_dtype=pl.Float64)
-    is_first = (pl.col("day") == pl.col("incident_first_day")) & ~is_drift
+    run = ["incident_id", "direction", is_drift]
+    is_first = (pl.col("day") == pl.col("day").min().over(run)) & ~is_drift
     factor = pl.when(is_first).then("tail_probability").otherwise(of_night)
-    together = factor.clip(1e-300).log().cum_sum().over("incident_id", order_by="day").exp()
+    together = factor.clip(ALARM_PROBABILITY).log().cum_sum().over(run, order_by="day").exp()
     return pl.when(is_drift).then("tail_probability").otherwise(pl.min_horizontal("tail_probability", together))
 
 

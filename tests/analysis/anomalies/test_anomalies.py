@@ -223,7 +223,29 @@ def test_the_longer_a_small_step_is_silent_the_graver_it_is():
     frame = volume(sent, days=100)
     found = anomalies(anomaly_baselines(frame, as_of_day=day(99), rates=[], volumes=["sent"]))
     silence = found.filter(pl.col("day") >= day(96))["severity"].to_list()
-    assert silence == ["medium", "critical", "critical", "critical"]
+    assert silence == ["medium", "medium", "high", "critical"]
+
+
+def test_a_chance_alarm_after_a_grave_night_is_not_grave_itself():
+    frame = history()
+    sent, clicks = (frame[name].to_numpy().copy() for name in ("sent", "clicks"))
+    sent[95], clicks[95], clicks[96] = 100_000, 200, 1
+    odd = frame.with_columns(sent=sent, clicks=clicks)
+    found = anomalies(anomaly_baselines(odd, as_of_day=TONIGHT, rates=RATES, volumes=[]))
+    assert found["incident_id"].n_unique() == 1
+    assert dict(found.select("day", "severity").rows()) == {day(95): "critical", day(96): "medium"}
+
+
+def test_a_night_that_moves_the_other_way_is_judged_by_itself():
+    """After 100,000 messages without an unsubscribe none of the next few hundred is one either, which is no wonder."""
+    counts = [*USUAL * 11, *FEW, 1, 1, 1, 0, 1, 2, 1, 1, 1, 0, 1, *[0] * 5]
+    imported = np.arange(len(counts)) == 95
+    frame = volume(np.where(imported, 100_000, 300), days=len(counts)).with_columns(clicks=pl.Series(counts))
+    rate = Rate("unsubscribe_rate", "clicks", "sent", is_gain=False)
+    found = anomalies(anomaly_baselines(frame, as_of_day=day(len(counts) - 1), rates=[rate], volumes=[]))
+    assert found.filter(pl.col("day") == day(95))["severity"].to_list() == ["critical"]
+    assert found.filter("is_adverse").height > 0
+    assert found.filter("is_adverse", pl.col("severity") != "low").is_empty()
 
 
 def test_a_rate_of_all_may_be_expected():
