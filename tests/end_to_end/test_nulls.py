@@ -52,6 +52,10 @@ class Given(Warehouse):
     def scan(self, model: type[Table]) -> pl.LazyFrame:
         return self.frames[model].lazy()
 
+    def replace(self, model: type[Table], frame: pl.DataFrame) -> int:
+        self.frames = {**self.frames, model: conform(frame, model)}
+        return frame.height
+
     @contextmanager
     def replacing(self, *models: type[Table]) -> Iterator[Callable[[type[Table], pl.DataFrame], None]]:
         made: dict[type[Table], list[pl.DataFrame]] = {model: [empty(model)] for model in models}
