@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -56,6 +57,27 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     """Files are left to the operating system: no test cuts the power, and syncing takes much of the time."""
     with patch("os.fsync"):
         yield
+
+
+def _fail(warehouse: object, model: object, error: Exception) -> None:
+    raise error
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_analysis_fails() -> Iterator[Any]:
+    """A night goes on without an analysis that fails, so that tests of other things would not see it."""
+    keeping = patch("pipeline.orchestration.resources.warehouse.Warehouse.keep", _fail)
+    keeping.start()
+    yield keeping
+    keeping.stop()
+
+
+@pytest.fixture
+def analyses_may_fail(no_analysis_fails: Any) -> Iterator[None]:
+    """Here one that fails does what it does for users."""
+    no_analysis_fails.stop()
+    yield
+    no_analysis_fails.start()
 
 
 @pytest.fixture(scope="module")

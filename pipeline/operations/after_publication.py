@@ -25,6 +25,7 @@ from pipeline.reports.digest import summary
 from pipeline.reports.pages.site import write_pages
 from pipeline.schemas.base import identity
 from pipeline.schemas.loop import OptimizationEvents, Optimizations, RealisedLift
+from pipeline.schemas.monitoring import AnalysisFailures
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 
@@ -84,6 +85,9 @@ def standing_proposals(settings: Settings) -> tuple[list[Proposal], list[str]]:
     if manifest is None:
         return [], []
     tables = read_publication(settings.published_dir)
+    # What an analysis said on an earlier night is no reason for a change today.
+    if failed := published_table(settings.published_dir, AnalysisFailures)["table_name"].to_list():
+        tables = {**tables, **{name: tables[name].clear() for name in failed}}
     return proposals_from(tables, data_version=manifest.data_version, code_version=version("driptune"))
 
 

@@ -4,15 +4,18 @@ What all assets have in common is said here and nowhere else: owners, freshness,
 checks, and how tables are read and kept. No asset is defined here.
 """
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 import dagster as dg
 import polars as pl
 from pandera.typing.polars import DataFrame, LazyFrame
 
+from pipeline.analysis.faults import FAULTS
 from pipeline.common.words import markdown_text
 from pipeline.lake.keys import SubscriberKeys
 from pipeline.lake.store import Lake
@@ -41,6 +44,9 @@ Group = Literal[
     "publication",
 ]
 """The groups of the graph, in the order in which data flows through them."""
+
+ANALYSES: frozenset[Group] = frozenset({"performance", "cohorts", "timing", "experiments", "decisions", "monitoring"})
+"""The groups in which a step that fails costs its own tables alone."""
 
 Metadata: TypeAlias = Mapping[str, Any]
 Summary: TypeAlias = Callable[[Any], Metadata]
@@ -129,7 +135,14 @@ def asset(
             retry_policy=retry_policy,
         )
         def made(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
-            results = function(**{taken: _given(hint, context) for taken, hint in hints.items()})
+            given = {taken: _given(hint, context) for taken, hint in hints.items()}
+            try:
+                results = function(**given)
+            except FAULTS as error:
+                if group not in ANALYSES:
+                    raise
+                yield from _standing(models, error, context)
+                return
             each = [results] if isinstance(results, (pl.DataFrame, pl.LazyFrame, Mapping)) else results
             for model, result, summarise in zip(models, each, summaries, strict=True):
                 yield _kept(model, result, summarise, context)
@@ -227,6 +240,19 @@ def _given(hint: Any, context: dg.AssetExecutionContext) -> Any:
     if form is Latest:
         return resources.lake.latest(model).collect()
     return resources.warehouse.scan(model) if form is LazyFrame else resources.warehouse.read(model)
+
+
+def _standing(
+    models: Iterable[type[Table]], error: Exception, context: dg.AssetExecutionContext
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """The tables of an analysis that failed, as they were before."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    # The error's own text may hold what people wrote.
+    fault = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
+    for model in models:
+        rows, key = context.resources.warehouse.keep(model, error), asset_key(model)
+        yield dg.MaterializeResult(key, metadata={"failed": fault}, check_results=list(check_results(model, key, rows)))
+    context.log.error("An analysis failed: %s. Its tables stay as they were.", fault)
 
 
 def _kept(

@@ -41,6 +41,7 @@ def summary(tables: Tables, waiting: int, events: str | None = None) -> list[str
     """
     manifest = tables["manifest"].row(0, named=True)
     lines = [f"\nThe morning after {manifest['as_of']} ({manifest['tables']} tables, version {manifest['version']})"]
+    lines += _failed(tables["analysis_failures"]) if "analysis_failures" in tables else []
     lines += _feeds(tables["reconciliation"])
     lines += _volume(tables["workflow_metrics"])
     names = Names.of(tables)
@@ -59,6 +60,16 @@ def summary(tables: Tables, waiting: int, events: str | None = None) -> list[str
     lines += [f"  events      {events}"] if events else []
     lines.append(f"  decisions   {told}")
     return lines
+
+
+def _failed(failures: pl.DataFrame) -> list[str]:
+    """The tables that were not computed tonight, by the kind of error and the night of their rows."""
+    told = failures.group_by("error", "rows_of_day", maintain_order=True).agg(pl.col("table_name").str.join(", "))
+    return [
+        f"  failed      {names} ({error}): {f'the rows are those of {day}' if day else 'there are no rows yet'}; "
+        "nothing is proposed from them"
+        for error, day, names in told.iter_rows()
+    ]
 
 
 def _feeds(reconciliation: pl.DataFrame) -> list[str]:

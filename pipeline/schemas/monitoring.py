@@ -134,3 +134,15 @@ class Opportunities(Table):
     message: pl.String = column("The opportunity in words.")
     status: pl.String = column("'ok', or why the gain is not known.")
     method: pl.String = method_name()
+
+
+@table("marts.analysis_failures", ("table_name",))
+class AnalysisFailures(Table):
+    """One row per table whose analysis failed tonight, so that it holds the rows of an earlier night. Mostly empty."""
+
+    as_of_day: pl.Date = tonight()
+    table_name: pl.String = column("Table that was not computed.", "name")
+    error: pl.String = column("Kind of the error. The log of the step says where it was raised.")
+    rows_of_day: pl.Date = utc_day(
+        "The night whose rows the table holds. Null if it was never computed.", nullable=True
+    )

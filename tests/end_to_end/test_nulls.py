@@ -52,6 +52,9 @@ class Given(Warehouse):
     def scan(self, model: type[Table]) -> pl.LazyFrame:
         return self.frames[model].lazy()
 
+    def keep(self, model: type[Table], error: Exception) -> pl.LazyFrame:
+        raise error
+
     def replace(self, model: type[Table], frame: pl.DataFrame) -> int:
         self.frames = {**self.frames, model: conform(frame, model)}
         return frame.height

@@ -21,7 +21,7 @@ from pipeline.schemas.base import empty, identity, tables_of
 from pipeline.schemas.loop import OptimizationEvents, Optimizations
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import SAMPLE_TONIGHT, Settings
-from tests.worlds.published import a_conflict, account
+from tests.worlds.published import a_conflict, account, row
 
 EVALUATIONS = 50
 
@@ -80,6 +80,14 @@ def test_the_first_publication_holds_what_it_led_to(settings: Settings) -> None:
     assert snapshot.is_sound(settings.published_dir, after)
     # A proposal names the data that it rests on, and these are the same.
     assert after.data_version == before.data_version
+
+
+def test_nothing_is_proposed_from_a_table_of_an_earlier_night(settings: Settings) -> None:
+    failed = row("analysis_failures", table_name="delay_recommendations", error="ValueError")
+    publish(settings, "second run", analysis_failures=failed)
+    propose(settings).evaluate_tick(dg.build_sensor_context())
+    with open_ledger(settings) as ledger:
+        assert ledger.records() == []
 
 
 def test_while_a_night_is_at_work_its_own_publication_is_waited_for(settings: Settings) -> None:

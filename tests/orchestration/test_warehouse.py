@@ -14,6 +14,7 @@ from pipeline.common.lock import WarehouseBusyError, exclusive
 from pipeline.orchestration.resources.warehouse import Warehouse, open_warehouse
 from pipeline.schemas.base import empty
 from pipeline.schemas.core import CoreTrackedSteps, CoreZoneOffsets
+from pipeline.schemas.performance import WorkflowMetrics
 
 OFFSETS = pl.DataFrame({"zone": ["UTC", "Asia/Tokyo"], "from_us": [0, 0], "to_us": [9, 9], "offset_us": [0, 5]})
 
@@ -57,6 +58,11 @@ def test_a_scan_gives_the_rows_that_a_read_gives(warehouse: Warehouse) -> None:
     for engine in ("in-memory", "streaming"):
         joined = rows.join(rows.filter(pl.col("offset_us") == 0), on="from_us").collect(engine=engine)
         assert sorted(joined["zone"]) == ["Asia/Tokyo", "UTC"]
+
+
+def test_a_column_may_be_named_by_a_word_of_sql(warehouse: Warehouse) -> None:
+    warehouse.replace(WorkflowMetrics, empty(WorkflowMetrics))
+    assert warehouse.scan(WorkflowMetrics).select("window").collect().columns == ["window"]
 
 
 def test_an_empty_frame_keeps_its_columns(warehouse: Warehouse) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import polars as pl
 
+from pipeline.analysis.faults import FAULTS
 from pipeline.optimizations.proposals.anomalies import anomaly_proposals
 from pipeline.optimizations.proposals.answers import with_answer
 from pipeline.optimizations.proposals.coordination import coordination_proposals
@@ -55,13 +56,6 @@ def proposals_from(
     for analysis in ANALYSES:
         try:
             found += [with_answer(proposal, publication) for proposal in analysis(publication)]
-        except (
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            TypeError,
-            ValueError,
-            pl.exceptions.PolarsError,
-        ) as error:
+        except FAULTS as error:
             failures.append(f"{analysis.__name__}: {type(error).__name__}")
     return found, failures

@@ -19,11 +19,13 @@ from pipeline.published.manifest import Manifest
 from pipeline.published.snapshot import publish
 from pipeline.reports.pages import PAGES_PATH
 from pipeline.schemas import lake as tables
+from pipeline.schemas import monitoring
 from pipeline.schemas import performance as marts
-from pipeline.schemas.base import tables_of
+from pipeline.schemas.base import polars_schema, tables_of
 from pipeline.settings import Settings
 
 MARTS = [asset_key(model) for model in tables_of("marts")]
+LAST = {asset_key(marts.Runs), asset_key(monitoring.AnalysisFailures)}
 LAKE = [asset_key(model) for model in tables_of("lake") if model is not tables.Addresses]
 
 
@@ -37,6 +39,18 @@ def quarantined_rows(rows: Latest[tables.Quarantine]) -> pl.DataFrame:
 def dictionary() -> pl.DataFrame:
     """Every column of every table that is published."""
     return data_dictionary(tables_of("marts"))
+
+
+@asset(monitoring.AnalysisFailures, group="publication", after=set(MARTS) - LAST)
+def analysis_failures(warehouse: Warehouse, night: Night) -> pl.DataFrame:
+    """The tables that stay as they were, because an analysis failed."""
+    known = dict(warehouse.read(monitoring.AnalysisFailures).select("table_name", "rows_of_day").iter_rows())
+    before = warehouse.read(marts.Runs)["as_of_day"].max()
+    rows = [
+        {"as_of_day": night.as_of, "table_name": name, "error": error, "rows_of_day": known.get(name, before)}
+        for name, error in sorted(warehouse.failures.items())
+    ]
+    return pl.DataFrame(rows, schema=polars_schema(monitoring.AnalysisFailures))
 
 
 # Comes after everything else, so that all rows of this night are counted.

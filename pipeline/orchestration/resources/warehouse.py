@@ -67,10 +67,15 @@ class WorkingFile(DuckDBResource):
 
 
 class Warehouse:
-    """The tables of the private working file, while a run holds its lock."""
+    """The tables of the private working file, while a run holds its lock.
+
+    Attributes:
+        failures: the kind of error of each analysis that failed in this run, by the name of the table that stays.
+    """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
+        self.failures: dict[str, str] = {}
 
     def read(self, model: type[Table]) -> pl.DataFrame:
         """The rows of the model's table. A table that was never written has no rows."""
@@ -99,7 +104,7 @@ class Warehouse:
             # A query may read several tables, or one of them twice, and each reading needs a connection of its own.
             with closing(self.connection.cursor()) as cursor:
                 if condition is None:
-                    selected = "*" if columns is None else ", ".join(columns)
+                    selected = "*" if columns is None else ", ".join(f'"{name}"' for name in columns)
                     limit = "" if most is None else f" LIMIT {most}"
                     rows = cursor.sql(f"SELECT {selected} FROM {table}{limit}").to_arrow_reader()
                     yield from map(pl.DataFrame, rows)
@@ -118,6 +123,16 @@ class Warehouse:
         """
         self._create(model, conform(frame, model))
         return frame.height
+
+    def keep(self, model: type[Table], error: Exception) -> pl.LazyFrame:
+        """Note that the model's table stays as it was because of an error, and return its rows."""
+        place = identity(model)
+        self.failures[place.name] = type(error).__name__
+        try:
+            self.connection.sql(f"SELECT 1 FROM {place.qualified_name} LIMIT 0")
+        except duckdb.CatalogException:
+            self._create(model, empty(model))
+        return self.scan(model)
 
     @contextmanager
     def replacing(self, *models: type[Table]) -> Iterator[Callable[[type[Table], pl.DataFrame], None]]:
