@@ -1,9 +1,12 @@
 """Runs the nightly job in this process, on the instance that the UI shares, and says in one sentence why it failed."""
 
 import gc
+import io
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from datetime import date
+from typing import TextIO
 from uuid import uuid4
 
 import dagster as dg
@@ -21,6 +24,7 @@ from pipeline.settings import Settings
 # Is told the name of each step when it ends, and how many steps there are.
 Progress = Callable[[str, int], None]
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
+NOT_RECORDED = "Exception while writing logger call to event log"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -38,7 +42,7 @@ def run_night(settings: Settings, as_of: date, progress: Progress, first: date |
     """
     settings.working_file.parent.mkdir(parents=True, exist_ok=True)
     job = build_defs(settings, first or as_of).resolve_job_def(nightly.name)
-    with open_instance(settings.dagster_home) as instance, _collected_seldom():
+    with open_instance(settings.dagster_home) as instance, _collected_seldom(), redirect_stderr(_Clear(sys.stderr)):
         run_id = str(uuid4())
         instance.add_event_listener(run_id, lambda entry: _tell(entry, progress, len(job.nodes)))
         result = job.execute_in_process(
@@ -55,6 +59,22 @@ def run_night(settings: Settings, as_of: date, progress: Progress, first: date |
             # A night looks at names and sizes only, so that what it met may be damage.
             lines += damage_found(settings)
         raise NightlyError("\n".join(dict.fromkeys(lines)))
+
+
+class _Clear(io.TextIOBase):
+    """The standard error without what Dagster writes there of a record that it could not keep.
+
+    It raises the same error too, which is then told in a sentence.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return len(text) if text.startswith(NOT_RECORDED) else self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 @contextmanager

@@ -1,18 +1,22 @@
 """The event log with open files holds what Dagster's own class would hold."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
-from pipeline.orchestration.event_log import MOST_OPEN_RUNS, OpenSqliteStorage
+from pipeline.cli.nightly import run_night
+from pipeline.orchestration.event_log import MOST_OPEN_RUNS, OpenSqliteStorage, _OpenEventLog
 from pipeline.orchestration.instance import open_instance
+from pipeline.settings import SAMPLE_TONIGHT, Settings
 
 RUNS = MOST_OPEN_RUNS + 3
+FEW_EVENTS = 20
 
 
 @dg.asset(check_specs=[dg.AssetCheckSpec("is_mild", asset="weather"), dg.AssetCheckSpec("is_dry", asset="weather")])
@@ -94,3 +98,21 @@ def test_every_table_holds_what_dagsters_own_class_would_have_written(
     ours = held(tmp_path, runs)
     assert all(ours)
     assert ours == held(own_home, own_runs)
+
+
+def test_what_the_disk_refuses_to_keep_is_raised_and_not_printed_raw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept: list[dg.EventLogEntry] = []
+    keep = _OpenEventLog.store_event_batch
+
+    def full(log: _OpenEventLog, events: Sequence[dg.EventLogEntry]) -> None:
+        if len(kept) > FEW_EVENTS:
+            raise sa.exc.OperationalError("INSERT", {}, Exception("database or disk is full"))
+        kept.extend(events)
+        keep(log, events)
+
+    monkeypatch.setattr(_OpenEventLog, "store_event_batch", full)
+    with pytest.raises(sa.exc.OperationalError):
+        run_night(Settings(data_dir=tmp_path, _env_file=None), SAMPLE_TONIGHT, lambda step, steps: None)
+    assert "Exception while writing" not in capsys.readouterr().err
