@@ -2,3 +2,8 @@
 
 They take Polars frames and return Polars frames, and know nothing of Dagster, files, databases and clocks.
 """
+
+import polars as pl
+
+FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, pl.exceptions.PolarsError)
+"""What a fault in an analysis raises. Disks, sources, definitions and damaged files raise other errors."""

@@ -15,7 +15,7 @@ import dagster as dg
 import polars as pl
 from pandera.typing.polars import DataFrame, LazyFrame
 
-from pipeline.analysis.faults import FAULTS
+from pipeline.analysis import FAULTS
 from pipeline.common.words import markdown_text
 from pipeline.lake.keys import SubscriberKeys
 from pipeline.lake.store import Lake

@@ -45,6 +45,7 @@ class Given(Warehouse):
 
     def __init__(self, frames: Frames) -> None:
         self.frames = frames
+        self.failures = {}
 
     def read(self, model: type[Table]) -> pl.DataFrame:
         return self.frames[model]

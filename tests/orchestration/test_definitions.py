@@ -18,6 +18,7 @@ from pipeline.schemas.base import identity, tables_of
 from pipeline.settings import Settings
 
 CONTRACT = {
+    "analysis_failures",
     "workflows", "steps", "calendar", "step_metrics_daily", "step_metrics", "workflow_metrics", "step_links",
     "industry",
     "metric_changes", "release_starts", "release_plan", "releases",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import polars as pl
 
-from pipeline.analysis.faults import FAULTS
+from pipeline.analysis import FAULTS
 from pipeline.optimizations.proposals.anomalies import anomaly_proposals
 from pipeline.optimizations.proposals.answers import with_answer
 from pipeline.optimizations.proposals.coordination import coordination_proposals
