@@ -71,7 +71,10 @@ def test_a_decay_is_told_by_the_rates_it_led_from_and_to(tmp_path: Path) -> None
     found = alarm(**{**series, "anomaly_kind": "drift", "severity": "high", "value": 0.0, "expected_value": 0.06})
     tables = named(account([("welcome", "Welcome")])) | {"anomalies": found, "metric_trends": trends}
     heading, _ = told(tables, tmp_path / "reports")
-    assert heading == "Last call: clicks fell from 20.0% in April to 5.0% in the last four weeks"
+    assert (
+        heading
+        == "Last call: clicks fell from 20.0% in April to 5.0% in the last four weeks, out of line since 26 June"
+    )
 
 
 def test_people_who_are_stuck_and_a_winner_are_told_after_what_is_wrong(tmp_path: Path) -> None:

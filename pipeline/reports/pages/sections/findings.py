@@ -82,7 +82,7 @@ def incident(row: Mapping[str, Any], trends: pl.DataFrame, place: str) -> str:
         return SILENCE[row["metric"]].format(place, since)
     noun = metric_noun(row["metric"])
     if row["anomaly_kind"] == "drift" and (fall := _fall(trends, row["as_of_day"])):
-        return f"{place}: {noun} {fall}"
+        return f"{place}: {noun} {fall}, out of line since {since}"
     if row["direction"] == "down":
         return f"{place}: {1 - row['value'] / row['expected_value']:.0%} fewer {noun} than expected since {since}"
     times = row["value"] / row["expected_value"] if row["expected_value"] else 0.0
