@@ -24,7 +24,11 @@ from pipeline.settings import Settings
 # Is told the name of each step when it ends, and how many steps there are.
 Progress = Callable[[str, int], None]
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
-NOT_RECORDED = "Exception while writing logger call to event log"
+NOT_RECORDED = (
+    "Exception while writing logger call to event log",
+    "Exception while storing event batch",
+    "Falling back to storing multiple single-event",
+)
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
