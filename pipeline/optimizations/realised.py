@@ -23,7 +23,7 @@ from pipeline.analysis.experiments.metrics import winsor_cap
 from pipeline.analysis.experiments.plan import ExperimentPlan
 from pipeline.common.sticky_hash import is_held_out
 from pipeline.common.time import day_number, day_of, to_date
-from pipeline.common.words import lift
+from pipeline.common.words import lift, metric_noun
 from pipeline.common.written import stood_when_sent
 from pipeline.optimizations.measurement.looks import SPARE_SHARE, lift_looks
 from pipeline.optimizations.measurement.sizing import APPLIED, HELD_OUT, PLAN_ALPHA
@@ -88,6 +88,13 @@ def in_a_word(realised: pl.DataFrame) -> pl.DataFrame:
     is_harm, is_primary = pl.col("outcome") == Kept.HARM, pl.col("role") == MetricRole.PRIMARY
     latest = realised.filter("is_latest").sort(is_harm, is_primary, descending=True, maintain_order=True)
     return latest.unique("optimization_id", keep="first", maintain_order=True)
+
+
+def brought_in_words(row: Mapping[str, Any]) -> str:
+    """What a change brought, with its interval, and what it promised, of a row of `realised_lift` with a lift."""
+    found = lift(row["realised_lift"], row["realised_lift_low"], row["realised_lift_high"])
+    promise = "" if row["promised_lift"] is None else f", promised {lift(row['promised_lift'])}"
+    return f"{metric_noun(row['metric'])} {found}{promise}"
 
 
 def answer_in_words(row: Mapping[str, Any]) -> str:

@@ -8,9 +8,9 @@ import polars as pl
 
 from pipeline.analysis.anomalies.incidents import notifications
 from pipeline.analysis.performance.announced import METRIC, OF_GUESTS, RENAMED, WITHOUT_ADDRESS
-from pipeline.common.words import counted, lift, metric_noun, metric_nouns, share
+from pipeline.common.words import counted, metric_nouns, share
 from pipeline.optimizations.proposals.anomalies import GRAVE
-from pipeline.optimizations.realised import in_a_word
+from pipeline.optimizations.realised import brought_in_words, in_a_word
 from pipeline.published.reader import Tables
 from pipeline.reports.pages.flow import Names
 from pipeline.schemas.vocabulary import RealisedOutcome as Kept
@@ -138,9 +138,7 @@ def _changes(realised: pl.DataFrame, records: pl.DataFrame) -> list[str]:
     known = tonight.filter(pl.col("is_significant") & pl.col("realised_lift_low").is_not_null())
     first = known.sort(pl.col("outcome") == Kept.HARM, "realised_lift", descending=True).head(1)
     for row in first.join(records.select("optimization_id", "title"), on="optimization_id").iter_rows(named=True):
-        found = lift(row["realised_lift"], row["realised_lift_low"], row["realised_lift_high"])
-        promise = "" if row["promised_lift"] is None else f", promised {lift(row['promised_lift'])}"
-        told += f"; {row['title']}: {metric_noun(row['metric'])} {found}{promise}"
+        told += f"; {row['title']}: {brought_in_words(row)}"
     return [f"  changes     {told}"]
 
 

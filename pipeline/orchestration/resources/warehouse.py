@@ -128,10 +128,7 @@ class Warehouse:
         """Note that the model's table stays as it was because of an error, and return its rows."""
         place = identity(model)
         self.failures[place.name] = type(error).__name__
-        try:
-            self.connection.sql(f"SELECT 1 FROM {place.qualified_name} LIMIT 0")
-        except duckdb.CatalogException:
-            self._create(model, empty(model))
+        self._insert(f"CREATE TABLE IF NOT EXISTS {place.qualified_name} AS", empty(model))
         return self.scan(model)
 
     @contextmanager

@@ -9,7 +9,7 @@ import polars as pl
 from pipeline.analysis.anomalies.incidents import severity_rank
 from pipeline.common.words import counted, lift, metric_noun, share
 from pipeline.optimizations.proposals.anomalies import GRAVE
-from pipeline.optimizations.realised import in_a_word
+from pipeline.optimizations.realised import brought_in_words, in_a_word
 from pipeline.optimizations.record import IN_EFFECT
 from pipeline.reports.pages import INBOX_PATH
 from pipeline.reports.pages.model import Cell, Note, Section, Tone
@@ -163,8 +163,6 @@ def _changes(realised: pl.DataFrame, records: pl.DataFrame) -> Iterator[Note]:
         if row["realised_lift"] is None:
             told = f"{since}: {row['status']}"
         else:
-            brought = lift(row["realised_lift"], row["realised_lift_low"], row["realised_lift_high"])
-            promised = "" if row["promised_lift"] is None else f", promised {lift(row['promised_lift'])}"
-            told = f"{since} {metric_noun(row['metric'])} {brought}{promised}: {row['outcome']}"
+            told = f"{since} {brought_in_words(row)}: {row['outcome']}"
         link = f"{INBOX_PATH}/{row['optimization_id']}"
         yield Note(Cell(told, link=link), _TONES.get(row["outcome"], ""))
