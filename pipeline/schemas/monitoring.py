@@ -4,7 +4,7 @@ import polars as pl
 
 from pipeline.schemas import vocabulary
 from pipeline.schemas.base import STEP, WORKFLOW, Table, table
-from pipeline.schemas.columns import column, count, key, method_name, share, tonight, utc_day, word
+from pipeline.schemas.columns import SHARE, column, count, key, method_name, share, tonight, utc_day, word
 
 VALUE = "share of the denominator, or events a day"
 SCORE = "standard deviations"
@@ -129,6 +129,13 @@ class Opportunities(Table):
     )
     gain_unit: pl.String = word("What is gained.", vocabulary.GainUnit)
     volume: pl.Int64 = count("Entries, messages or events that the opportunity concerns in four weeks.")
+    since_day: pl.Date = utc_day(
+        "Day of the first alarm of what goes on. Null if the opportunity is no alarm.", nullable=True
+    )
+    former_rate: pl.Float64 = column("The rate from which a rate has decayed. Null if none has.", SHARE, nullable=True)
+    present_rate: pl.Float64 = column(
+        "The rate of the last four weeks, to which it has decayed. Null if none has.", SHARE, nullable=True
+    )
     identification: pl.String = word("What the gain rests on.", vocabulary.Identification)
     evidence: pl.String = column("Table and rows that show the opportunity.")
     message: pl.String = column("The opportunity in words.")

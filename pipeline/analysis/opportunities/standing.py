@@ -59,18 +59,18 @@ def from_anomalies(anomalies: pl.DataFrame, recent: pl.DataFrame, worth: pl.Data
             pl.when(is_valued.any()).then(pl.col([f"expected_gain{end}" for end in ENDS]).sum()),
             pl.col("volume").sum(),
             pl.col("method").first(),
-            pl.col("cause_first_day").min(),
+            since_day=pl.col("cause_first_day").min(),
             metrics=pl.col("metric").unique().sort().str.join(", "),
         )
         .with_columns(
             *named("anomaly", "anomalies", {"cause_id": "cause_id"}),
             identification=pl.lit("observational"),
-            message=pl.format("{} out of line since {}.", "metrics", pl.col("cause_first_day").cast(pl.String)),
+            message=pl.format("{} out of line since {}.", "metrics", pl.col("since_day").cast(pl.String)),
             status=pl.when(pl.col("expected_gain").is_null()).then(
                 pl.lit("not valued: what it costs in conversions is not known")
             ),
         )
-        .drop("cause_id", "cause_first_day", "metrics")
+        .drop("cause_id", "metrics")
     )
 
 
@@ -140,6 +140,9 @@ def from_decays(
             *named("decay", "metric_trends", {name: name for name in series}),
             *(f"expected_gain{end}" for end in ENDS),
             volume=pl.col("delivered"),
+            since_day=pl.col("first_day"),
+            former_rate=pl.col("before"),
+            present_rate=pl.col("now"),
             identification=pl.lit("observational"),
             message=pl.format(
                 "{} fell from {}% to {}%; told since {}.", "metric", percent("before"), percent("now"), "first_day"

@@ -1,6 +1,6 @@
 """What is abnormal and does harm, while it goes on: a proposal per cause."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -24,15 +24,34 @@ def anomaly_proposals(publication: Publication) -> Iterator[Proposal]:
     standing = publication["anomalies"].filter(
         pl.col("is_latest") & pl.col("is_adverse") & ~pl.col("is_muted") & pl.col("severity").is_in(GRAVE)
     )
-    gains = {row["opportunity_id"]: row["expected_gain"] for row in publication["opportunities"].iter_rows(named=True)}
+    opportunities = {row["opportunity_id"]: row for row in publication["opportunities"].iter_rows(named=True)}
     for (cause,), rows in standing.group_by(["cause_id"], maintain_order=True):
         worst = rows.sort("tail_probability")
-        decay = "/".join(["decay", *(str(worst.item(0, name)) for name in ("workflow_id", "step_id", "metric"))])
-        yield _proposal(publication, str(cause), worst, gains.get(f"anomaly/{cause}", gains.get(decay)))
+        alarm = worst.row(0, named=True)
+        opportunity = opportunities.get(f"anomaly/{cause}", opportunities.get(_decay_id(alarm)))
+        gain = opportunity["expected_gain"] if opportunity else None
+        yield _proposal(publication, str(cause), worst, gain, course(alarm, opportunities))
 
 
-def _proposal(publication: Publication, cause: str, rows: pl.DataFrame, gain: float | None) -> Proposal:
+def course(alarm: Mapping[str, Any], opportunities: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The opportunity that tells where a slow decay led, if an alarm is a sign of one.
+
+    Args:
+        alarm: a row of `anomalies`.
+        opportunities: rows of `opportunities` by id.
+    """
+    return opportunities.get(_decay_id(alarm)) if alarm["anomaly_kind"] == "drift" else None
+
+
+def _decay_id(alarm: Mapping[str, Any]) -> str:
+    return f"decay/{alarm['workflow_id']}/{alarm['step_id']}/{alarm['metric']}"
+
+
+def _proposal(
+    publication: Publication, cause: str, rows: pl.DataFrame, gain: float | None, decay: Mapping[str, Any] | None
+) -> Proposal:
     worst: dict[str, Any] = rows.row(0, named=True)
+    since = decay["since_day"] if decay else worst["cause_first_day"]
     workflow, step = worst["workflow_id"], worst["step_id"]
     is_step = worst["cause_scope"] == "step" and workflow is not None and step is not None
     place = (
@@ -47,10 +66,10 @@ def _proposal(publication: Publication, cause: str, rows: pl.DataFrame, gain: fl
     return Proposal(
         kind=Kind.ANOMALY,
         target=cause,
-        title=f"{place}: look into {metric_nouns(rows['metric'])}, out of line since {worst['cause_first_day']}",
+        title=f"{place}: look into {metric_nouns(rows['metric'])}, out of line since {since}",
         workflow_id=workflow if is_step else None,
         step_id=step if is_step else None,
-        before={"since": str(worst["cause_first_day"]), "metrics": metrics},
+        before={"since": str(since), "metrics": metrics},
         after={
             "instructions": [
                 "Check in your sender whether the step runs, whom it lets in, and what changed on the first day.",
@@ -61,7 +80,7 @@ def _proposal(publication: Publication, cause: str, rows: pl.DataFrame, gain: fl
         apply_kind=ApplyKind.MANUAL,
         base_version=str(worst["cause_first_day"]),
         evidence=publication.evidence(
-            summary=_summary(worst, trends),
+            summary=_summary(worst, decay, trends),
             source=f"marts.anomalies where cause_id = '{cause}'",
             rows=rows.select("day", "metric", "value", "expected_value", "severity", "tail_probability"),
             chart=trend_chart(trends),
@@ -79,11 +98,14 @@ def _proposal(publication: Publication, cause: str, rows: pl.DataFrame, gain: fl
     )
 
 
-def _summary(worst: dict[str, Any], trends: pl.DataFrame) -> str:
-    """What happened: of a slow drift the course over four weeks, else the night and its forecast."""
+def _summary(worst: dict[str, Any], decay: Mapping[str, Any] | None, trends: pl.DataFrame) -> str:
+    """What happened: of a slow drift from where to where it led, else the night and its forecast."""
     is_rate = worst["metric_kind"] == "rate"
     noun = metric_noun(worst["metric"])
     what = f"The share of {noun}" if is_rate else f"The number of {noun}"
+    if decay:
+        former, present = (share(decay[f"{time}_rate"]) for time in ("former", "present"))
+        return f"{what} fell slowly from {former} to the {present} of the last four weeks. No single night shows it."
     told = share if is_rate else _count
     direction = "fell" if worst["direction"] == "down" else "rose"
     weeks = dict(trends.select("day", "smoothed_value").iter_rows())

@@ -94,6 +94,7 @@ class Section:
         layers: the steps of a drawing, those of each layer below those of the layer before.
         source: the published tables that the numbers come from.
         is_open: whether the table is shown at once, and not only on a click.
+        most_shown: how many rows of an open table are shown at once; 0 means all of them.
     """
 
     anchor: str
@@ -104,6 +105,7 @@ class Section:
     figure: Figure | None = None
     source: str = ""
     is_open: bool = False
+    most_shown: int = 0
     grid: Grid | None = None
     tone: Tone = ""
     notes: Sequence[Note] = ()
@@ -128,6 +130,7 @@ class Page:
     """One page.
 
     Attributes:
+        news: what a reader is to know before any number.
         windows: says which days its headline numbers are of.
         choice: the same page over other days: in words, and the file of each.
     """
@@ -135,6 +138,7 @@ class Page:
     title: str
     subtitle: str
     file: str
+    news: Sequence[Section] = ()
     tiles: Sequence[Tile] = ()
     windows: str = ""
     sections: Sequence[Section] = ()

@@ -102,9 +102,8 @@ def _workflows(tables: Tables, records: Sequence[Record]) -> list[Page]:
 
 
 def _workflow(flow: Flow, tables: Tables, names: Names, records: Sequence[Record]) -> Page:
+    news = (trouble.feeds(flow.rows("reconciliation")), findings(flow.rows, flow.place, lambda _: None))
     found = (
-        trouble.feeds(flow.rows("reconciliation")),
-        findings(flow.rows, flow.place, lambda _: None),
         drawing(flow, performance.loss(flow), WINDOW),
         decisions.waiting(records),
         performance.funnel(flow),
@@ -129,7 +128,8 @@ def _workflow(flow: Flow, tables: Tables, names: Names, records: Sequence[Record
     )
     shown = tuple(tiles.flow_tiles(flow, WINDOW))
     file = file_name(flow.workflow_id)
-    return Page(flow.name, "Workflow", file, shown, tiles.windows(tables, WINDOW), _present(found), _choice(file))
+    words = tiles.windows(tables, WINDOW)
+    return Page(flow.name, "Workflow", file, _present(news), shown, words, _present(found), _choice(file))
 
 
 def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page]) -> Page:
@@ -144,9 +144,8 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
         file = file_name(workflow_id) if workflow_id else None
         return file if file in files else None
 
+    news = (trouble.feeds(tables["reconciliation"]), findings(tables.__getitem__, names.place, link))
     found = (
-        trouble.feeds(tables["reconciliation"]),
-        findings(tables.__getitem__, names.place, link),
         waits,
         _listing(workflows, WINDOW, tables),
         opportunities(tables, names, link),
@@ -163,7 +162,8 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
     )
     shown = tuple(tiles.account_tiles(tables, WINDOW))
     words = tiles.windows(tables, WINDOW)
-    return Page("Your account", _all(workflows), INDEX, shown, words, _present(found), _choice(INDEX))
+    about = _all(workflows)
+    return Page("Your account", about, INDEX, _present(news), shown, words, _present(found), _choice(INDEX))
 
 
 def _all(workflows: Sequence[Page]) -> str:
@@ -184,11 +184,11 @@ def _other_windows(tables: Tables) -> Iterator[Page]:
         for flow in flows(tables):
             found = (drawing(flow, None, window), performance.steps(flow, window), performance.links(flow, window))
             shown, file = tuple(tiles.flow_tiles(flow, window)), file_name(flow.workflow_id)
-            page = Page(flow.name, "Workflow", _of(file, window), shown, words, _present(found), _choice(file))
+            page = Page(flow.name, "Workflow", _of(file, window), (), shown, words, _present(found), _choice(file))
             pages.append(page)
         shown = tuple(tiles.account_tiles(tables, window))
         listed = _present([_listing(pages, window, tables)])
-        yield Page("Your account", _all(pages), _of(INDEX, window), shown, words, listed, _choice(INDEX))
+        yield Page("Your account", _all(pages), _of(INDEX, window), (), shown, words, listed, _choice(INDEX))
         yield from pages
 
 
@@ -238,7 +238,7 @@ def _quality(tables: Tables) -> str:
     if opens:
         machine = f"{share(1 - human / opens)} of {opens:,} openers in 28 days were machines alone"
     days = tables["step_metrics_daily"].filter(~pl.col("is_mature"))["day"].n_unique()
-    moving = f"; the last {'day is' if days == 1 else f'{days} days are'} still moving" if days else ""
+    moving = f"; the rates of the last {'day' if days == 1 else f'{days} days'} still move" if days else ""
     return f"{machine}; {counted(tables['quarantine'].height, 'row', 'rows')} in quarantine{moving}"
 
 

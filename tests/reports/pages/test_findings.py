@@ -57,24 +57,18 @@ def test_what_ended_or_is_muted_or_does_no_harm_is_no_news(tmp_path: Path, chang
 
 def test_a_decay_is_told_by_the_rates_it_led_from_and_to(tmp_path: Path) -> None:
     series = {"workflow_id": "welcome", "step_id": "hello", "metric": "prompt_human_click_rate", "metric_kind": "rate"}
-    nights = [
-        row(
-            "metric_trends",
-            day=TONIGHT - timedelta(days=age),
-            numerator=20 if age >= 60 else 5,
-            denominator=100,
-            **series,
-        )
-        for age in range(120)
-    ]
-    trends = pl.concat(nights)
     found = alarm(**{**series, "anomaly_kind": "drift", "severity": "high", "value": 0.0, "expected_value": 0.06})
-    tables = named(account([("welcome", "Welcome")])) | {"anomalies": found, "metric_trends": trends}
-    heading, _ = told(tables, tmp_path / "reports")
-    assert (
-        heading
-        == "Last call: clicks fell from 20.0% in April to 5.0% in the last four weeks, out of line since 26 June"
+    decay = row(
+        "opportunities",
+        workflow_id="welcome",
+        opportunity_id="decay/welcome/hello/prompt_human_click_rate",
+        since_day=date(2026, 5, 11),
+        former_rate=0.2,
+        present_rate=0.05,
     )
+    tables = named(account([("welcome", "Welcome")])) | {"anomalies": found, "opportunities": decay}
+    heading, _ = told(tables, tmp_path / "reports")
+    assert heading == "Last call: clicks fell from 20.0% to 5.0%, out of line since 11 May"
 
 
 def test_people_who_are_stuck_and_a_winner_are_told_after_what_is_wrong(tmp_path: Path) -> None:

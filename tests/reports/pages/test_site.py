@@ -50,6 +50,23 @@ def test_each_number_is_its_marts(pages: Path) -> None:
         assert value == pytest.approx(raw, abs=max(0.0006, abs(raw) * 0.05))
 
 
+def test_the_news_stand_before_the_numbers(pages: Path) -> None:
+    for page in ("index.html", file_name("welcome")):
+        text = (pages / page).read_text(encoding="utf-8")
+        assert text.index('id="findings"') < text.index('class="tiles"') < text.index('id="waiting"')
+
+
+def test_the_less_urgent_of_many_proposals_are_a_click_away_and_none_is_left_out(tmp_path: Path) -> None:
+    records = [record(number, promised=number / 100, status=Status.PENDING) for number in range(1, 12)]
+    write_pages(account([("welcome", "Welcome")]), records, tmp_path / "reports", ADDRESS)
+    text = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    at_once, folded, rest = text.partition('id="waiting"')[2].partition("</section>")[0].partition("<summary>3 more")
+    assert folded
+    promised = [re.findall(r"<bdi>\+([\d.]+)%", part) for part in (at_once, rest)]
+    assert [float(one) for one in promised[0] + promised[1]] == list(range(11, 0, -1))
+    assert len(promised[0]) == 8
+
+
 def test_the_pages_begin_with_the_people_who_are_not_read_yet(tmp_path: Path) -> None:
     told = "feeds not read yet: 7 of 12 people"
     waits = [
@@ -145,7 +162,7 @@ def test_what_a_flow_and_the_account_really_added_stand_beside_what_is_attribute
     write_pages(tables, [], tmp_path / "reports", ADDRESS)
     for name, told in ((file_name("welcome"), (640.0, "640 USD")), ("index.html", (800.0, "800 USD"))):
         text = (tmp_path / "reports" / name).read_text(encoding="utf-8")
-        assert told in raws(text.partition("<section")[0])
+        assert told in raws(text.partition('<dl class="tiles">')[2].partition("</dl>")[0])
         assert "revenue really added" in text
 
 

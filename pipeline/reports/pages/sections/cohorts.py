@@ -37,7 +37,7 @@ def triangle(flow: Flow) -> Section | None:
         [f"week {week}" for week in weeks],
         lines,
         "Shaded: the week has ended for nine of ten entrants or more, and the share is of these. In italics: the week "
-        "is still open, and the share is projected for all entrants (chain ladder). Hatched: not known yet.",
+        "is still open, and the share is projected for all entrants. Hatched: not known yet.",
     )
     words = (
         "Share of each month's signups that converted by the end of each week since entry, cumulative. "

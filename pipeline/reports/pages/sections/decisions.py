@@ -12,6 +12,9 @@ from pipeline.reports.pages import INBOX_PATH, cells
 from pipeline.reports.pages.model import Cell, Section
 from pipeline.schemas.vocabulary import RecordStatus as Status
 
+MOST_SHOWN = 8
+"""Proposals that are shown at once; the others are a click away."""
+
 
 def waiting(records: Sequence[Record]) -> Section:
     """Proposals that wait for a decision, each with a link to its record."""
@@ -22,15 +25,20 @@ def waiting(records: Sequence[Record]) -> Section:
             Cell(str(record.proposal.risk)),
             _promised(record),
             Cell(str(record.proposal.evidence.get("summary", ""))),
-            Cell(str(record.proposal.evidence.get("answer", "not measured"))),
+            Cell(str(record.proposal.evidence.get("answer", ""))),
         ]
         for record in mine
     ]
     told = counted(len(mine), "proposal waits", "proposals wait")
-    words = f"{told}. Nothing changes before a person approves it." if mine else "Nothing waits."
+    words = (
+        f"{told}, the most urgent first. Nothing changes before a person approves it. Where no promise stands, nothing "
+        "can be said of the gain yet; where no answer stands, it will not be measured."
+        if mine
+        else "Nothing waits."
+    )
     header = ("proposal", "risk", "promised", "because", "answer")
     title, source = "Waiting for your decision", "the ledger, optimizations"
-    return Section("waiting", title, words, header, rows, source=source, is_open=True)
+    return Section("waiting", title, words, header, rows, source=source, is_open=True, most_shown=MOST_SHOWN)
 
 
 def decided(records: Sequence[Record], realised: pl.DataFrame) -> Section:
@@ -76,4 +84,6 @@ def _brought(record: Record, row: Mapping[str, Any] | None) -> list[Cell]:
 
 def _promised(record: Record) -> Cell:
     one = record.proposal
+    if one.expected_lift is None:
+        return Cell("")
     return Cell(lift(one.expected_lift, one.expected_lift_low, one.expected_lift_high), one.expected_lift)

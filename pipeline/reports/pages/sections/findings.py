@@ -1,14 +1,14 @@
 """What a reader is to look at first, the worst first, each as one sentence that needs no table to be understood."""
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import polars as pl
 
 from pipeline.analysis.anomalies.incidents import severity_rank
 from pipeline.common.words import counted, lift, metric_noun, share
-from pipeline.optimizations.proposals.anomalies import GRAVE
+from pipeline.optimizations.proposals.anomalies import GRAVE, course
 from pipeline.optimizations.realised import brought_in_words, in_a_word
 from pipeline.optimizations.record import IN_EFFECT
 from pipeline.reports.pages import INBOX_PATH
@@ -17,9 +17,6 @@ from pipeline.reports.pages.sections.performance import worst_loss
 from pipeline.schemas.vocabulary import ProposalKind, RealisedOutcome, Verdict
 
 SILENCE = {"sent": "{} has sent nothing since {}", "entries": "Nobody has entered {} since {}"}
-RECENT = timedelta(days=28)
-FULL_MONTH_DAYS = 14
-"""A month of fewer days says little of what was usual."""
 MOST_CHANGES = 5
 STUCK = "#stuck"
 """Where the same page lists those who are stuck."""
@@ -43,7 +40,7 @@ def findings(rows: Rows, place: Place, link: Link) -> Section:
         link: the page of a workflow, if it has one of its own.
     """
     notes = [
-        *_incidents(rows("anomalies"), rows("metric_trends"), place, link),
+        *_incidents(rows("anomalies"), rows("opportunities"), place, link),
         *_harm(rows("experiment_verdicts"), place, link),
     ]
     notes += [*_loss(rows("bottlenecks"), place, link), *_stuck(rows("stuck_subscribers"))]
@@ -52,7 +49,7 @@ def findings(rows: Rows, place: Place, link: Link) -> Section:
     worst = notes[0] if notes else Note(Cell("Nothing is out of line"), "good")
     calm = "No step is out of line, nobody is stuck, and no test waits for its winner to be sent."
     words = "" if len(notes) == 1 else "The worst first." if notes else calm
-    source = "anomalies, metric_trends, bottlenecks, experiment_verdicts, realised_lift, stuck_subscribers"
+    source = "anomalies, opportunities, bottlenecks, experiment_verdicts, realised_lift, stuck_subscribers"
     return Section("findings", worst.cell.text, words, notes=notes[1:], source=source, tone=worst.tone)
 
 
@@ -69,20 +66,22 @@ def standing(anomalies: pl.DataFrame) -> pl.DataFrame:
     return ranked.unique("cause_id", keep="first", maintain_order=True)
 
 
-def incident(row: Mapping[str, Any], trends: pl.DataFrame, place: str) -> str:
+def incident(row: Mapping[str, Any], decay: Mapping[str, Any] | None, place: str) -> str:
     """An alarm in one sentence.
 
     Args:
         row: a row of `anomalies`.
-        trends: rows of `metric_trends` of the same series.
+        decay: the row of `opportunities` that tells the decay of the same series, if there is one.
         place: the name of what it is about.
     """
     since = day(row["cause_first_day"], row["as_of_day"])
     if not row["value"] and row["metric"] in SILENCE:
         return SILENCE[row["metric"]].format(place, since)
     noun = metric_noun(row["metric"])
-    if row["anomaly_kind"] == "drift" and (fall := _fall(trends, row["as_of_day"])):
-        return f"{place}: {noun} {fall}, out of line since {since}"
+    if decay:
+        former, present = (share(decay[f"{time}_rate"]) for time in ("former", "present"))
+        since = day(decay["since_day"], row["as_of_day"])
+        return f"{place}: {noun} fell from {former} to {present}, out of line since {since}"
     if row["direction"] == "down":
         return f"{place}: {1 - row['value'] / row['expected_value']:.0%} fewer {noun} than expected since {since}"
     times = row["value"] / row["expected_value"] if row["expected_value"] else 0.0
@@ -96,27 +95,15 @@ def day(one: date, tonight: date) -> str:
     return f"{one.day} {one:%B}" if one.year == tonight.year else f"{one.day} {one:%B %Y}"
 
 
-def _fall(trends: pl.DataFrame, tonight: date) -> str | None:
-    """From which monthly rate a rate fell to that of the last four weeks; none where it is no rate, or did not fall."""
-    rates = trends.filter((pl.col("metric_kind") == "rate") & (pl.col("denominator") > 0))
-    rate = pl.col("numerator").sum() / pl.col("denominator").sum()
-    is_recent = pl.col("day") > tonight - RECENT
-    months = rates.filter(~is_recent).group_by(month=pl.col("day").dt.truncate("1mo"))
-    full = months.agg(rate=rate, days=pl.len()).filter(pl.col("days") >= FULL_MONTH_DAYS).sort("rate", "month")
-    recent = rates.filter(is_recent).select(rate=rate)
-    if full.is_empty() or recent.item() is None or recent.item() >= full.item(-1, "rate"):
-        return None
-    month: date = full.item(-1, "month")
-    named = f"{month:%B}" if month.year == tonight.year else f"{month:%B %Y}"
-    return f"fell from {share(full.item(-1, 'rate'))} in {named} to {share(recent.item())} in the last four weeks"
-
-
-def _incidents(anomalies: pl.DataFrame, trends: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
+def _incidents(anomalies: pl.DataFrame, opportunities: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
+    known = {row["opportunity_id"]: row for row in opportunities.iter_rows(named=True)}
     for row in standing(anomalies).iter_rows(named=True):
         where = place(row["workflow_id"], row["step_id"] if row["scope"] == "step" else None)
-        series = trends.filter(*(pl.col(name).eq_missing(row[name]) for name in ("workflow_id", "step_id", "metric")))
         is_grave = row["severity"] in GRAVE
-        yield Note(Cell(incident(row, series, where), link=link(row["workflow_id"])), "bad" if is_grave else "doubtful")
+        yield Note(
+            Cell(incident(row, course(row, known), where), link=link(row["workflow_id"])),
+            "bad" if is_grave else "doubtful",
+        )
 
 
 def _harm(verdicts: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:

@@ -26,9 +26,9 @@ NAMES = {
     "hard_bounce_rate": "bounced hard",
 }
 ADDED = "revenue really added"
-NOT_SEPARATED = (
-    "What would have come without this mail is not known: nobody is kept out of it. Name a hold-out in holdouts.yaml."
-)
+NOT_SEPARATED = "What would have come without this mail is not known, because nobody is kept out of it."
+COUNTED = {"delivered": "delivered messages", "sent": "messages sent"}
+"""What people call the denominators of the headline rates."""
 HARD_BOUNCE_WARNING = 0.05
 """Mailbox services review a sender whose rate is higher."""
 BOUNDS = {
@@ -88,7 +88,7 @@ def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str) -> Iterat
         yield Tile(
             NAMES[rate],
             Cell(share(row[rate]), row[rate]),
-            f"{interval}; {row[numerator]:,} of {row[denominator]:,}",
+            f"{interval}; {row[numerator]:,} of {row[denominator]:,} {COUNTED[denominator]}",
             source,
             _change(changed[rate]) if rate in changed else None,
             _guardrail(row, rate, BOUNDS[rate]) if rate in BOUNDS else None,

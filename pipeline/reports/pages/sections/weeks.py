@@ -82,7 +82,8 @@ def _small(name: str, rows: Sequence[Mapping[str, Any]], tone: Tone, tonight: da
 
 
 def _told(row: Mapping[str, Any], tonight: date) -> str:
-    open_yet = "" if row["is_closed"] else "; still moving"
+    is_over = row["week"] + timedelta(days=6) <= tonight
+    open_yet = "" if row["is_closed"] else "; its rates still move" if is_over else "; the week is not over"
     sent = counted(row["sent"], "message", "messages")
     return f"Week from {day(row['week'], tonight)}: {sent} sent, {_rate(row)}{open_yet}"
 
