@@ -325,4 +325,6 @@ def _field_words(after: Mapping[str, Any]) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {part}" for name, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(_text(part) for part in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

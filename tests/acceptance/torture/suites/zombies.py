@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipeline.orchestration.instance import DAGSTER_YAML
+from pipeline.orchestration.instance import DAGSTER_YAML, open_instance
 from pipeline.orchestration.jobs import nightly
 from pipeline.orchestration.sensors import SECONDS_BETWEEN_LOOKS
 from pipeline.serving.up import WORKSPACE_FILE
@@ -68,7 +68,7 @@ def measure(quick: bool) -> Iterator[Row]:
 def _watch(home: Path, started: float) -> tuple[float | None, float | None]:
     """Seconds until the dead run was failed, and until the queued one had succeeded."""
     cleared = finished = None
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with open_instance(home) as instance:
         while time.monotonic() - started < PATIENCE_SECONDS and finished is None:
             time.sleep(1)
             statuses = {run.status for run in instance.get_runs()}
