@@ -34,8 +34,9 @@ _GAP_DAYS = 2
 # called one in a million comes several times as often; a grave alarm, which asks for somebody's hand, is rarer.
 SEVERITY_PROBABILITIES = {"medium": 1e-4, "high": 1e-7, "critical": 1e-9}
 # A drift by this factor, from four weeks of old to the last fortnight, is grave, although no single night of it is. The
-# four weeks ended four weeks ago, or eight: a decay that takes two months is not that far in one.
-_GRAVE_FACTOR = 0.6
+# four weeks ended four weeks ago, or eight: a decay that takes two months is not that far in one. A season of the year
+# moves a volume by a third in that time, and chance a little further.
+_GRAVE_FACTORS = {"rate": 0.6, "volume": 0.5}
 _GRAVE_PROBABILITY = SEVERITY_PROBABILITIES["high"] / 2
 _RECENT_DAYS = 14
 _FORMER_DAYS = 28
@@ -252,7 +253,7 @@ def _step_rows(baselines: pl.DataFrame) -> pl.DataFrame:
 
 def _far_drifts(baselines: pl.DataFrame) -> pl.DataFrame:
     """The series and day of the drifts that surely led as far as the grave factor, or did in the next four weeks."""
-    drifts = baselines.filter(pl.col("change") == "drift").select(*SERIES, "direction", drift_day="day")
+    drifts = baselines.filter(pl.col("change") == "drift").select(*SERIES, "metric_kind", "direction", drift_day="day")
     scored = baselines.filter((pl.col("status") == "ok") & ~pl.col("is_anomaly")).join(drifts, on=SERIES, how="semi")
     former = _pooled(scored, _FORMER_DAYS, "former").drop("dispersion")
     apart = pl.concat(former.with_columns(pl.col("day").dt.offset_by(f"{days}d")) for days in _APART_DAYS)
@@ -271,7 +272,10 @@ def _far_drifts(baselines: pl.DataFrame) -> pl.DataFrame:
         ratio=pl.col("recent") / pl.col("recent_units") * pl.col("former_units") / pl.col("former"),
     )
     numbers = [told.get_column(name).cast(pl.Float64).to_numpy() for name in ("recent", "events", "share", "scatter")]
-    is_far = pl.when(pl.col("direction") == "down").then(pl.col("ratio") <= _GRAVE_FACTOR)
+    factor = pl.col("metric_kind").replace_strict(_GRAVE_FACTORS)
+    is_far = (
+        pl.when(pl.col("direction") == "down").then(pl.col("ratio") <= factor).otherwise(pl.col("ratio") >= 1 / factor)
+    )
     since = (pl.col("day") - pl.col("drift_day")).dt.total_days()
     is_after = since.is_between(_RECENT_DAYS, _GRAVE_DRIFT_TOLD_DAYS - 1)
     reach = pl.when(is_after).then(_GRAVE_SCORE_AFTERWARDS).otherwise(_GRAVE_SCORE)
@@ -279,7 +283,7 @@ def _far_drifts(baselines: pl.DataFrame) -> pl.DataFrame:
         told.with_columns(score=pl.Series(beta_binomial_score(*numbers)))
         .join(drifts, on=SERIES)
         .filter(since.is_between(0, _GRAVE_DRIFT_TOLD_DAYS - 1))
-        .filter(is_far.otherwise(pl.col("ratio") >= 1 / _GRAVE_FACTOR) & (pl.col("score").abs() > reach))
+        .filter(is_far & (pl.col("score").abs() > reach))
         .select(*SERIES, day="drift_day", is_far=pl.lit(True))
         .unique()
     )

@@ -171,6 +171,22 @@ def test_a_drift_is_told_for_a_week_and_a_small_one_is_not_grave():
     assert told(7) == []
 
 
+def test_a_fall_that_a_season_may_bring_is_grave_in_a_rate_and_not_in_a_volume():
+    """Both lose 47% in two months. A volume that loses 70% is a grave one all the same."""
+
+    def severities(mean: np.ndarray, *, is_rate: bool) -> set[str]:
+        counts = np.random.default_rng(1).poisson(mean)
+        frame = volume(np.full(160, 6_000) if is_rate else counts).with_columns(clicks=pl.Series(counts))
+        watched = {"rates": RATES, "volumes": []} if is_rate else {"rates": [], "volumes": ["sent"]}
+        found = anomalies(anomaly_baselines(frame, as_of_day=day(159), **watched))
+        return set(found.filter(pl.col("anomaly_kind") == "drift", pl.col("direction") == "down")["severity"])
+
+    falling = np.clip(np.arange(160) - 70, 0, 60)
+    assert "high" in severities(600 * np.exp(-0.0105 * falling), is_rate=True)
+    assert severities(600 * np.exp(-0.0105 * falling), is_rate=False) == {"low"}
+    assert "high" in severities(600 * np.exp(-0.02 * falling), is_rate=False)
+
+
 def test_a_decay_that_halves_a_rate_is_one_cause_for_four_weeks():
     """Each night that confirms it anew belongs to the same cause, so that people decide about it once."""
     random = np.random.default_rng(8)

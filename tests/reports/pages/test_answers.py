@@ -60,6 +60,15 @@ def test_without_opportunities_nothing_is_said_of_them(tmp_path: Path) -> None:
     assert section(named(), tmp_path, "opportunities") == ""
 
 
+def test_an_opportunity_of_nothing_is_left_out_and_one_that_is_not_known_is_not(tmp_path: Path) -> None:
+    nothing = opportunity("decay/f1/a1", expected_gain=0.4, message="opens fell.")
+    assert section(named(opportunities=nothing), tmp_path, "opportunities") == ""
+    unknown = opportunity("decay/f1/b2", expected_gain=None, message="clicks fell.")
+    told = section(named(opportunities=pl.concat([nothing, unknown])), tmp_path, "opportunities")
+    assert "clicks fell" in told
+    assert "opens fell" not in told
+
+
 @pytest.mark.parametrize(
     ("plan", "verdict", "title", "decided"),
     [

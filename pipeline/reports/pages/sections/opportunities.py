@@ -14,13 +14,17 @@ from pipeline.reports.pages.model import Cell, Section
 from pipeline.reports.pages.sections.findings import Link
 
 MOST_SHOWN = 12
+LEAST_GAIN = 0.5
 Row = Mapping[str, Any]
 _METRICS = re.compile("|".join(rf"\b{name}\b" for name in sorted(METRIC_NOUNS, key=len, reverse=True)))
 
 
 def opportunities(tables: Tables, names: Names, link: Link) -> Section | None:
     """The first opportunities, each with a link to its workflow's page where it has one."""
-    if tables["opportunities"].is_empty():
+    # Less than half a conversion in four weeks is nothing to look at. What is not known may be much.
+    is_worth_a_line = (pl.col("expected_gain") >= LEAST_GAIN) | pl.col("expected_gain").is_null()
+    shown = tables["opportunities"].filter(is_worth_a_line).sort("rank").head(MOST_SHOWN)
+    if shown.is_empty():
         return None
     ways = {
         **_ways("bottleneck", tables["bottlenecks"], names, _lost),
@@ -33,7 +37,7 @@ def opportunities(tables: Tables, names: Names, link: Link) -> Section | None:
             *_gain(row),
             Cell(row["identification"]),
         ]
-        for row in tables["opportunities"].sort("rank").head(MOST_SHOWN).iter_rows(named=True)
+        for row in shown.iter_rows(named=True)
     ]
     words = "In four weeks, if all of the difference can be won. Gains overlap, so they do not add up."
     header = ("opportunity", "workflow", "gain", "95% interval", "rests on")
