@@ -242,6 +242,18 @@ def test_the_longer_a_small_step_is_silent_the_graver_it_is():
     assert silence == ["medium", "medium", "high", "critical"]
 
 
+def test_a_night_is_graver_the_longer_its_spread_is_known():
+    """By itself the night has six in a thousand millions. From 70 days of history nobody knows that so well."""
+    frame = volume(np.array([*[300] * 159, 128]))
+    baselines = anomaly_baselines(frame, as_of_day=day(159), rates=[], volumes=["sent"])
+    night = baselines.filter(pl.col("day") == day(159)).with_columns(tail_probability=6.4e-9, is_anomaly=pl.lit(True))
+    severities = [
+        anomalies(night.with_columns(baseline_days=pl.lit(days, pl.Int64)))["severity"].to_list()
+        for days in (70, 400, 10_000)
+    ]
+    assert severities == [["medium"], ["high"], ["high"]]
+
+
 def test_a_chance_alarm_after_a_grave_night_is_not_grave_itself():
     frame = history()
     sent, clicks = (frame[name].to_numpy().copy() for name in ("sent", "clicks"))
