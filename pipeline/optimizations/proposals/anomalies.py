@@ -36,11 +36,14 @@ def anomaly_proposals(publication: Publication) -> Iterator[Proposal]:
 def course(alarm: Mapping[str, Any], opportunities: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The opportunity that tells where a slow decay led, if an alarm is a sign of one.
 
+    A row of an older publication does not tell it.
+
     Args:
         alarm: a row of `anomalies`.
         opportunities: rows of `opportunities` by id.
     """
-    return opportunities.get(_decay_id(alarm)) if alarm["anomaly_kind"] == "drift" else None
+    decay = opportunities.get(_decay_id(alarm)) if alarm["anomaly_kind"] == "drift" else None
+    return decay if decay and decay.get("since_day") is not None else None
 
 
 def _decay_id(alarm: Mapping[str, Any]) -> str:

@@ -69,6 +69,10 @@ def test_a_decay_is_told_by_the_rates_it_led_from_and_to(tmp_path: Path) -> None
     tables = named(account([("welcome", "Welcome")])) | {"anomalies": found, "opportunities": decay}
     heading, _ = told(tables, tmp_path / "reports")
     assert heading == "Last call: clicks fell from 20.0% to 5.0%, out of line since 11 May"
+    # What an older release published does not tell from where to where.
+    older = tables | {"opportunities": decay.drop("since_day", "former_rate", "present_rate")}
+    heading, _ = told(older, tmp_path / "reports")
+    assert heading == "Last call: clicks have slowly fallen, out of line since 26 June"
 
 
 def test_people_who_are_stuck_and_a_winner_are_told_after_what_is_wrong(tmp_path: Path) -> None:

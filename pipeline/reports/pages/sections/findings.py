@@ -82,6 +82,9 @@ def incident(row: Mapping[str, Any], decay: Mapping[str, Any] | None, place: str
         former, present = (share(decay[f"{time}_rate"]) for time in ("former", "present"))
         since = day(decay["since_day"], row["as_of_day"])
         return f"{place}: {noun} fell from {former} to {present}, out of line since {since}"
+    if row["anomaly_kind"] == "drift":
+        way = "fallen" if row["direction"] == "down" else "risen"
+        return f"{place}: {noun} have slowly {way}, out of line since {since}"
     if row["direction"] == "down":
         return f"{place}: {1 - row['value'] / row['expected_value']:.0%} fewer {noun} than expected since {since}"
     times = row["value"] / row["expected_value"] if row["expected_value"] else 0.0
