@@ -51,6 +51,7 @@ def decided(records: Sequence[Record], realised: pl.DataFrame) -> Section:
             Cell(record.proposal.title, link=f"{INBOX_PATH}/{record.optimization_id}"),
             Cell(record.status.replace("_", " ")),
             Cell(record.decided_by or ""),
+            Cell(f"{record.decided_at:%Y-%m-%d}" if record.decided_at else ""),
             _promised(record),
             *_brought(record, brought.get(record.optimization_id)),
             Cell(record.reason or ""),
@@ -64,7 +65,7 @@ def decided(records: Sequence[Record], realised: pl.DataFrame) -> Section:
         if mine
         else "Nothing has been decided yet."
     )
-    header = ("decision", "status", "by", "promised", "brought", "answer", "measured on", "reason")
+    header = ("decision", "status", "by", "decided on", "promised", "brought", "answer", "measured on", "reason")
     source = "the ledger, optimizations, realised_lift"
     return Section("decided", "Decisions taken", words, header, rows, source=source, is_open=True)
 
