@@ -55,6 +55,8 @@ def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> 
     lapsed = expire_due(ledger, now)
     found, failures = standing_proposals(settings)
     proposed = ledger.propose(found, now=now, approval_policy=approval_policy)
+    if not failures and _is_whole(settings):
+        ledger.let_go(found, now=now)
     realised = published_table(settings.published_dir, RealisedLift)
     verified = verify_what_works(ledger, realised, now=now)
     shrink_holdouts(ledger, realised, now=now)
@@ -62,6 +64,12 @@ def follow_publication(settings: Settings, ledger: Ledger, *, now: datetime) -> 
     _publish_records(settings, ledger)
     write_all_pages(settings, ledger)
     return Followed(proposed, lapsed, verified, failures)
+
+
+def _is_whole(settings: Settings) -> bool:
+    """Whether something is published, and every analysis has said what it has to say."""
+    is_published = Manifest.read(settings.published_dir) is not None
+    return is_published and published_table(settings.published_dir, AnalysisFailures).is_empty()
 
 
 def _publish_records(settings: Settings, ledger: Ledger) -> None:

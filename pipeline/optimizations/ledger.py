@@ -17,7 +17,7 @@ from pipeline.optimizations.approval_policy import POLICY_ACTOR, ApprovalPolicy
 from pipeline.optimizations.binding import grown_worse, terms
 from pipeline.optimizations.chain import append_event, append_export, as_event, read_record, refuse_moved, state_of
 from pipeline.optimizations.journal import Journal, journal_problems
-from pipeline.optimizations.record import OPEN, Proposal, Record, canonical
+from pipeline.optimizations.record import ASLEEP, OPEN, Proposal, Record, canonical
 from pipeline.optimizations.states import EXPORTS, FIRST_HASH, OF_JOURNAL, Event, event_hash, replay
 from pipeline.optimizations.tables import events as event_table
 from pipeline.optimizations.tables import key as key_table
@@ -26,6 +26,9 @@ from pipeline.optimizations.tables import states as state_table
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
+
+GONE = "The standing publication no longer proposes it."
+AGAIN = "It is proposed again."
 
 
 class Ledger:
@@ -89,13 +92,30 @@ class Ledger:
 
         A target has one open record. A pending one is renewed when its evidence, its risk or the number of approvals it
         takes has changed; it gives way to another change; and what was rejected comes again only with other evidence
-        after the cool-down.
+        after the cool-down. What had lapsed or was no longer proposed waits again.
 
         Returns:
-            Ids of the records that are new.
+            Ids of the records that are new, or wait again.
         """
         with writing(self._engine) as connection:
             return [one.optimization_id for one in proposals if _propose(connection, one, now, approval_policy)]
+
+    def let_go(self, proposals: Iterable[Proposal], *, now: datetime) -> list[str]:
+        """Let nobody decide any more about what the standing publication no longer proposes; returns the ids.
+
+        Args:
+            proposals: all that it proposes.
+            now: the time.
+        """
+        standing = {one.optimization_id for one in proposals}
+        gone = []
+        with writing(self._engine) as connection:
+            waiting = sa.select(state_table.c.optimization_id).where(state_table.c.status == Status.PENDING)
+            for name in sorted(set(connection.scalars(waiting)) - standing):
+                record = read_record(connection, name)
+                append_event(connection, record, EventType.WENT_STALE, record.proposal.author, now, {"reason": GONE})
+                gone.append(name)
+        return gone
 
     def append(
         self,
@@ -236,10 +256,10 @@ def _propose(connection: sa.Connection, proposal: Proposal, now: datetime, appro
     same_target = (state_table.c.kind == proposal.kind) & (state_table.c.target == proposal.target)
     rows = connection.execute(sa.select(state_table.c.optimization_id, state_table.c.status).where(same_target))
     known = {row.optimization_id: Status(row.status) for row in rows}
-    stands = known.get(proposal.optimization_id)
+    stands = known.pop(proposal.optimization_id, None)
     if stands is Status.PENDING:
         _renew(connection, read_record(connection, proposal.optimization_id), proposal, now, approval_policy)
-    if stands is not None:
+    if stands is not None and stands not in ASLEEP:
         return False
     for other, status in known.items():
         record = read_record(connection, other)
@@ -249,9 +269,11 @@ def _propose(connection: sa.Connection, proposal: Proposal, now: datetime, appro
         elif status in OPEN or (status is Status.REJECTED and _rests(record, proposal, now, approval_policy)):
             return False
     payload = terms(proposal, approval_policy, now)
-    created = append_event(
-        connection, None, EventType.PROPOSED, proposal.author, now, payload, proposal.optimization_id
-    )
+    former = read_record(connection, proposal.optimization_id) if stands else None
+    event = EventType.EVIDENCE_RENEWED if former else EventType.PROPOSED
+    if former:
+        payload["reason"] = AGAIN
+    created = append_event(connection, former, event, proposal.author, now, payload, proposal.optimization_id)
     if approval_policy.passes_by_itself(proposal):
         reason = f"Within the bounds of {POLICY_ACTOR}."
         append_event(connection, created, EventType.APPROVED, POLICY_ACTOR, now, {"reason": reason})

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.common.errors import LedgerError
-from pipeline.optimizations.record import IN_EFFECT, Approval, Proposal, Record, digest
+from pipeline.optimizations.record import ASLEEP, IN_EFFECT, Approval, Proposal, Record, digest
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
 from pipeline.schemas.vocabulary import RecordStatus as Status
 
@@ -23,7 +23,7 @@ def _unmoved(*statuses: Status) -> Mapping[Status | None, Status]:
 
 TRANSITIONS: Mapping[EventType, Mapping[Status | None, Status]] = {
     EventType.PROPOSED: {None: Status.PENDING},
-    EventType.EVIDENCE_RENEWED: _unmoved(Status.PENDING),
+    EventType.EVIDENCE_RENEWED: dict.fromkeys((Status.PENDING, *ASLEEP), Status.PENDING),
     EventType.TERMS_CHANGED: _unmoved(Status.PENDING),
     EventType.APPROVAL_GIVEN: _unmoved(Status.PENDING),
     EventType.APPROVED: {Status.PENDING: Status.APPROVED},
@@ -33,7 +33,7 @@ TRANSITIONS: Mapping[EventType, Mapping[Status | None, Status]] = {
     EventType.WITHDRAWN: {Status.PENDING: Status.WITHDRAWN},
     EventType.EXPIRED: dict.fromkeys((Status.PENDING, Status.APPROVED, Status.APPLYING), Status.EXPIRED),
     EventType.SUPERSEDED: {Status.PENDING: Status.SUPERSEDED, Status.APPROVED: Status.SUPERSEDED},
-    EventType.WENT_STALE: {Status.APPROVED: Status.STALE, Status.APPLYING: Status.STALE},
+    EventType.WENT_STALE: dict.fromkeys((Status.PENDING, Status.APPROVED, Status.APPLYING), Status.STALE),
     EventType.APPLICATION_STARTED: {Status.APPROVED: Status.APPLYING},
     EventType.HOLDOUT_SET: _unmoved(Status.APPLYING),
     EventType.APPLIED: {Status.APPLYING: Status.APPLIED},

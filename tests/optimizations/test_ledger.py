@@ -56,6 +56,39 @@ def test_newer_evidence_is_renewed_and_another_change_supersedes(ledger: Ledger)
     }
 
 
+def test_what_is_no_longer_proposed_waits_for_nobody_and_waits_again_once_it_is(ledger: Ledger) -> None:
+    gone, stays = proposal(), proposal(target="onboarding/other")
+    ledger.propose([gone, stays], now=NOW, approval_policy=POLICY)
+    seen = Seen.of(ledger.record(gone.optimization_id))
+    assert ledger.let_go([stays], now=NOW) == [gone.optimization_id]
+    assert ledger.let_go([stays], now=NOW) == []
+    assert [one.optimization_id for one in ledger.records(Status.PENDING)] == [stays.optimization_id]
+    record = ledger.record(gone.optimization_id)
+    assert (record.status, record.reason) == (Status.STALE, "The standing publication no longer proposes it.")
+    with pytest.raises(DecisionRefusedError):
+        review.approve(ledger, POLICY, seen, actor="noor", now=NOW)
+    assert ledger.propose([gone, stays], now=TOMORROW, approval_policy=POLICY) == [gone.optimization_id]
+    again = ledger.record(gone.optimization_id)
+    assert (again.status, again.reason) == (Status.PENDING, "It is proposed again.")
+    assert again.expires_at == POLICY.expires_at(gone.kind, TOMORROW)
+    review.approve(ledger, POLICY, Seen.of(again), actor="noor", now=TOMORROW)
+    assert ledger.let_go([], now=TOMORROW) == [stays.optimization_id]
+    assert ledger.record(gone.optimization_id).status is Status.APPROVED
+
+
+def test_a_change_that_gave_way_or_lapsed_may_come_back(ledger: Ledger) -> None:
+    first, second = proposal(), proposal(after={"delay_hours": 24})
+    for one in (first, second):
+        ledger.propose([one], now=NOW, approval_policy=POLICY)
+    assert ledger.propose([first], now=TOMORROW, approval_policy=POLICY) == [first.optimization_id]
+    assert ledger.record(second.optimization_id).status is Status.SUPERSEDED
+    late = ledger.record(first.optimization_id).expires_at
+    assert review.expire_due(ledger, late) == [first.optimization_id]
+    assert ledger.propose([first], now=late, approval_policy=POLICY) == [first.optimization_id]
+    assert ledger.record(first.optimization_id).status is Status.PENDING
+    assert ledger.verify() == []
+
+
 def test_a_record_renewed_at_a_higher_risk_keeps_no_approval_and_takes_two(ledger: Ledger) -> None:
     policy = dataclasses.replace(POLICY, four_eyes_from=Risk.HIGH)
     ledger.propose([proposal(risk=Risk.MEDIUM)], now=NOW, approval_policy=policy)

@@ -1,5 +1,6 @@
 """What is abnormal and does harm, while it goes on: a proposal per cause."""
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,8 @@ from pipeline.schemas.vocabulary import ProposalKind as Kind
 GRAVE = ("high", "critical")
 COURSE_DAYS = 28
 _NEVER_SEEN = 1e-6
+# What a cause is about, the day of an alarm of it, and the metric.
+Alarm = tuple[str, str, str]
 
 
 def anomaly_proposals(publication: Publication) -> Iterator[Proposal]:
@@ -25,12 +28,32 @@ def anomaly_proposals(publication: Publication) -> Iterator[Proposal]:
         pl.col("is_latest") & pl.col("is_adverse") & ~pl.col("is_muted") & pl.col("severity").is_in(GRAVE)
     )
     opportunities = {row["opportunity_id"]: row for row in publication["opportunities"].iter_rows(named=True)}
+    on_record = _on_record(publication["optimizations"])
     for (cause,), rows in standing.group_by(["cause_id"], maintain_order=True):
         worst = rows.sort("tail_probability")
         alarm = worst.row(0, named=True)
         opportunity = opportunities.get(f"anomaly/{cause}", opportunities.get(_decay_id(alarm)))
         gain = opportunity["expected_gain"] if opportunity else None
-        yield _proposal(publication, str(cause), worst, gain, course(alarm, opportunities))
+        target = next((name for name, alarms in on_record.items() if alarms & _alarms(rows)), str(cause))
+        yield _proposal(publication, target, worst, gain, course(alarm, opportunities))
+
+
+def _on_record(records: pl.DataFrame) -> dict[str, set[Alarm]]:
+    """The alarms of each cause that is on record, the oldest first.
+
+    A cause is known by its first day, and a night that reads more may find an earlier one. What shares an alarm with a
+    record is the same cause, and people decide about it once.
+    """
+    mine = records.filter(pl.col("kind") == Kind.ANOMALY).sort("created_at", "target")
+    return {
+        target: {(target.rpartition("@")[0], row["day"], row["metric"]) for row in json.loads(evidence)["rows"]}
+        for target, evidence in mine.select("target", "evidence").iter_rows()
+    }
+
+
+def _alarms(rows: pl.DataFrame) -> set[Alarm]:
+    subject = str(rows.item(0, "cause_id")).rpartition("@")[0]
+    return {(subject, str(day), metric) for day, metric in rows.select("day", "metric").iter_rows()}
 
 
 def course(alarm: Mapping[str, Any], opportunities: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -77,14 +100,14 @@ def _proposal(
             "instructions": [
                 "Check in your sender whether the step runs, whom it lets in, and what changed on the first day.",
                 "Mend it, or mute the series in mutes.yaml until a day if it is meant to be so.",
-                "Mark this record as done: what goes on is told again.",
+                "Mark this record as done. While it goes on, the pages and the digest still tell it.",
             ]
         },
         apply_kind=ApplyKind.MANUAL,
-        base_version=str(worst["cause_first_day"]),
+        base_version=cause.rpartition("@")[2],
         evidence=publication.evidence(
             summary=_summary(worst, decay, trends),
-            source=f"marts.anomalies where cause_id = '{cause}'",
+            source=f"marts.anomalies where cause_id = '{worst['cause_id']}'",
             rows=rows.select("day", "metric", "value", "expected_value", "severity", "tail_probability"),
             chart=trend_chart(trends),
             at=(workflow, step) if is_step else None,

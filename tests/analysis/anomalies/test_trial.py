@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.analysis.anomalies.trial import EFFECTS, trial_on_history
 from pipeline.common.rates import WATCHED_RATES
-from tests.analysis.anomalies.test_anomalies import TONIGHT, history
+from tests.analysis.anomalies.courses import TONIGHT, history
 
 
 def watched(steps: int, sends: int = 400) -> pl.DataFrame:

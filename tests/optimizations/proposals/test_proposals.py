@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -11,10 +12,13 @@ import pytest
 
 from pipeline.analysis.delays.recommendations import analyse_delays
 from pipeline.common.means import LONGEST_TAG, tag_name, tag_prefix
+from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.proposals import proposals_from
+from pipeline.optimizations.published import optimizations
 from pipeline.optimizations.record import Proposal
 from pipeline.schemas.vocabulary import ApplyKind
 from pipeline.schemas.vocabulary import ProposalKind as Kind
+from tests.optimizations.conftest import NOW, POLICY
 from tests.worlds.published import (
     Tables,
     a_conflict,
@@ -102,12 +106,28 @@ def test_newer_evidence_is_the_same_record(tables: Callable[..., Tables], change
         (a_winner, {"plan_hash": "p2"}),
         (a_delay, {"current_delay_hours": 96.0}),
         (a_conflict, {"resolution": "delay"}),
-        (an_anomaly, {"cause_first_day": date(2026, 6, 20)}),
+        (an_anomaly, {"cause_id": "welcome/hello@2026-06-20"}),
     ],
 )
 def test_another_base_is_another_record(tables: Callable[..., Tables], changes: dict[str, Any]) -> None:
     [old], [new] = proposed(tables()), proposed(tables(**changes))
     assert old.optimization_id != new.optimization_id
+
+
+def test_a_cause_that_is_found_to_have_begun_earlier_is_the_one_on_record(tmp_path: Path) -> None:
+    """A later night reads more, and joins the alarms of which people were told to others before them."""
+    [told] = proposed(an_anomaly())
+    ledger = Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite")
+    ledger.propose([told], now=NOW, approval_policy=POLICY)
+    on_record = {"optimizations": optimizations(ledger.records())}
+    earlier = an_anomaly(cause_id="welcome/hello@2026-06-10", cause_first_day=date(2026, 6, 10))
+    [found] = proposed(earlier | on_record)
+    assert found.optimization_id == told.optimization_id
+    later = an_anomaly(cause_id="welcome/hello@2026-07-20", day=date(2026, 7, 20))
+    elsewhere = an_anomaly(cause_id="welcome/tips@2026-06-26")
+    for other in (later, elsewhere):
+        [new] = proposed(other | on_record)
+        assert new.optimization_id != told.optimization_id
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import polars as pl
 
 from pipeline.common.words import counted, lift
 from pipeline.optimizations.realised import answer_in_words, in_a_word
-from pipeline.optimizations.record import IN_EFFECT, Record, most_urgent_first
+from pipeline.optimizations.record import ASLEEP, IN_EFFECT, Record, most_urgent_first
 from pipeline.reports.pages import INBOX_PATH, cells
 from pipeline.reports.pages.model import Cell, Section
 from pipeline.schemas.vocabulary import RecordStatus as Status
@@ -43,7 +43,7 @@ def waiting(records: Sequence[Record]) -> Section:
 
 def decided(records: Sequence[Record], realised: pl.DataFrame) -> Section:
     """What was decided, what it promised, and what it brought according to rows of `realised_lift`."""
-    mine = [record for record in records if record.status is not Status.PENDING]
+    mine = [record for record in records if record.status is not Status.PENDING and not _is_undecided(record)]
     mine.sort(key=lambda one: one.decided_at or one.created_at, reverse=True)
     brought = {row["optimization_id"]: row for row in in_a_word(realised).iter_rows(named=True)}
     rows = [
@@ -68,6 +68,11 @@ def decided(records: Sequence[Record], realised: pl.DataFrame) -> Section:
     header = ("decision", "status", "by", "decided on", "promised", "brought", "answer", "measured on", "reason")
     source = "the ledger, optimizations, realised_lift"
     return Section("decided", "Decisions taken", words, header, rows, source=source, is_open=True)
+
+
+def _is_undecided(record: Record) -> bool:
+    """Whether a record ended without anybody's decision: it lapsed, gave way, or is no longer proposed."""
+    return record.status in ASLEEP and not record.approvals
 
 
 def _brought(record: Record, row: Mapping[str, Any] | None) -> list[Cell]:
