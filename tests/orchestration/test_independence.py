@@ -10,12 +10,15 @@ import pytest
 from pipeline.analysis.performance import reconciliation
 from pipeline.cli.nightly import run_night
 from pipeline.common.errors import DriptuneError
-from pipeline.operations.after_publication import standing_proposals
+from pipeline.operations.after_publication import follow_publication, standing_proposals
+from pipeline.optimizations.ledger import open_ledger
 from pipeline.published.reader import Tables, read_publication
 from pipeline.reports.digest import summary
+from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 from tests.mailchimp.fake_account import API_KEY, NIGHT, FakeAccount
 from tests.mailchimp.loopback import serve
+from tests.optimizations.conftest import NOW, POLICY, proposal
 
 pytestmark = pytest.mark.usefixtures("analyses_may_fail")
 LATER = NIGHT + timedelta(days=1)
@@ -36,13 +39,23 @@ def published(settings: Settings) -> Tables:
     return read_publication(settings.published_dir)
 
 
+def after_the_night(settings: Settings) -> Status:
+    """What becomes of a record that waits and that the night does not propose."""
+    with open_ledger(settings) as ledger:
+        ledger.propose([proposal()], now=NOW, approval_policy=POLICY)
+        follow_publication(settings, ledger, now=NOW)
+        return ledger.record(proposal().optimization_id).status
+
+
 def test_its_tables_stay_and_all_others_are_of_tonight(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     run_night(settings, NIGHT, lambda step, steps: None)
+    assert after_the_night(settings) is Status.STALE
     before = published(settings)["reconciliation"]
     assert published(settings)["analysis_failures"].is_empty()
     with monkeypatch.context() as patch:
         patch.setattr(reconciliation, "reconciliation", broken)
         run_night(settings, LATER, lambda step, steps: None)
+    assert after_the_night(settings) is Status.PENDING
     tables = published(settings)
     assert tables["reconciliation"].equals(before)
     assert before.height > 0
