@@ -113,18 +113,23 @@ class MailchimpAccount:
         if means.tag_prefix(field) is not None:
             return
         for audience in self._audiences():
-            known = self._client.listing(MERGE_FIELDS, "merge_fields", list_id=audience)
-            if field not in {one.get("tag") for one in known if isinstance(one, dict)}:
+            if not self._has_field(audience, field):
                 wanted = {"tag": field, "name": f"driptune {field}", "type": "text", "public": False}
                 try:
                     made = self._client.write("POST", MERGE_FIELDS, wanted, list_id=audience)
                 except RequestRefusedError as error:
-                    self._without_field[audience] = f"{REFUSED}: no merge field {field} can be made, {error.what}"
+                    # A request whose answer was lost may have made it, and the second one is refused for it.
+                    if not self._has_field(audience, field):
+                        self._without_field[audience] = f"{REFUSED}: no merge field {field} can be made, {error.what}"
                     continue
                 if made.get("tag") != field:
                     what = f"Mailchimp did not make the merge field {field}"
                     advice = f"Make a text field with the tag {field} in Mailchimp, then run again."
                     raise ContractBrokenError(MERGE_FIELDS, what, advice, "tag")
+
+    def _has_field(self, audience: str, field: str) -> bool:
+        known = self._client.listing(MERGE_FIELDS, "merge_fields", list_id=audience)
+        return field in {one.get("tag") for one in known if isinstance(one, dict)}
 
     def write_members(self, changes: Sequence[Change]) -> list[str]:
         """Set a field of members that `members` has found, side by side; one refused keeps no other from it.

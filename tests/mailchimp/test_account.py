@@ -152,11 +152,28 @@ def test_where_no_further_field_can_be_made_each_member_is_refused_with_the_reas
         is_field = method == "POST" and path.endswith("/merge-fields")
         return (lambda handler, page: send(handler, 400, b'{"title": "Too many fields"}')) if is_field else None
 
-    made.choose = full
+    made.choose, made.is_deaf = full, True
     account.members("ARM")
     account.ensure_field("ARM")
     [outcome] = account.write_members([Change(str(subscriber(0)), "ARM", "", "B")])
     assert outcome.startswith("refused: no merge field ARM can be made")
+
+
+def test_a_field_whose_first_answer_was_lost_is_there_although_the_second_request_is_refused(
+    made_up: tuple[WritableAccount, MailchimpAccount],
+) -> None:
+    made, account = made_up
+    lost = iter([True])
+
+    def lose(method: str, path: str, query: dict[str, str]) -> Break | None:
+        is_lost = method == "POST" and next(lost, False)
+        return (lambda handler, page: send(handler, 503, b"")) if is_lost else None
+
+    made.choose = lose
+    account.members("ARM")
+    account.ensure_field("ARM")
+    assert [path.endswith("/merge-fields") for path in made.writes] == [True, True]
+    assert account.write_members([Change(str(subscriber(0)), "ARM", "", "B")]) == [Outcome.WRITTEN]
 
 
 def test_nobody_is_written_to_who_cannot_be_mailed(made_up: tuple[WritableAccount, MailchimpAccount]) -> None:

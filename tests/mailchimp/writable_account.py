@@ -13,12 +13,14 @@ from pipeline.mailchimp.client import MailchimpClient
 from pipeline.settings import Settings
 from tests.mailchimp.contract import CONTRACT, ContractAdapter
 from tests.mailchimp.fake_account import API_KEY, AUDIENCE, FakeAccount, automation_email, member, member_id, subscriber
-from tests.mailchimp.loopback import answer_with, project, send
+from tests.mailchimp.loopback import answer_with, project, refuse, send
 
 Break = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
 Choose = Callable[[str, str, dict[str, str]], Break | None]
 WORKFLOW, EMAIL = "flow1", "mail1"
 AUTOMATION = f"/automations/{WORKFLOW}/emails/{EMAIL}"
+REFUSED = object()
+"""What is found for a write that the account does not take: a merge field whose tag is there already."""
 
 
 class WritableAccount(FakeAccount):
@@ -68,7 +70,9 @@ class WritableAccount(FakeAccount):
             right = self.find(path, query) if handler.command == "GET" else self._written(path, body)
             fault = self.choose(handler.command, path, query)
         if fault is not None:
-            fault(handler, _page(right, query))
+            fault(handler, {} if right is REFUSED else _page(right, query))
+        elif right is REFUSED:
+            refuse(handler, 400, "Invalid Resource")
         elif right == {} and handler.command == "POST":
             send(handler, 204, b"")
         else:
@@ -94,9 +98,12 @@ class WritableAccount(FakeAccount):
         if path.endswith("/tags"):
             return self._tagged(path.removesuffix("/tags"), body)
         if path == f"/lists/{AUDIENCE}/merge-fields":
-            made = {"merge_id": 1, "tag": body["tag"], "name": body["name"], "type": "text"}
+            known = self._items(path)
+            if body["tag"] in {one["tag"] for one in known}:
+                return REFUSED
+            made = {"merge_id": len(known) + 1, "tag": body["tag"], "name": body["name"], "type": "text"}
             if not self.is_deaf:
-                self._items(path).append(made)
+                known.append(made)
             return made
         if path.startswith(AUTOMATION):
             return self._email(path, body)
