@@ -100,8 +100,8 @@ def test_a_winner_that_is_sent_is_no_news_and_what_it_brought_is(tmp_path: Path)
     assert told(tables, tmp_path / "open")[0] == "hello: arm B won its test; expect +25% (+5% to +50%)"
     tables |= {"optimizations": row("optimizations", **record), "realised_lift": row("realised_lift", **night)}
     heading, rest = told(tables, tmp_path / "sent")
-    brought = "Since 1 June conversion +25% (+5% to +50%), promised +20%: works"
-    assert heading == f"Welcome, Hello: send arm B to everybody. {brought}"
+    brought = "So far conversion +25% (+5% to +50%), promised +20%: works"
+    assert heading == f"In effect since 1 June: Welcome, Hello: send arm B to everybody. {brought}"
     assert rest == []
 
 
@@ -118,7 +118,7 @@ def test_a_change_without_an_answer_says_what_is_missing(tmp_path: Path) -> None
     tables = account([("welcome", "Welcome")])
     tables |= {"optimizations": row("optimizations", **record), "realised_lift": row("realised_lift", **night)}
     heading, _ = told(tables, tmp_path / "reports")
-    assert heading.endswith("Since 29 June: not enough data: the first windows close on 2026-07-07")
+    assert heading.endswith(". So far not enough data: the first windows close on 2026-07-07")
 
 
 def test_every_arm_of_a_test_stands_against_its_control_on_the_last_night(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ def waiting(records: Sequence[Record]) -> Section:
     ]
     told = counted(len(mine), "proposal waits", "proposals wait")
     words = (
-        f"{told}, the most urgent first. Nothing changes before a person approves it. Where no promise stands, nothing "
-        "can be said of the gain yet; where no answer stands, it will not be measured."
+        f"{told}, the most urgent first. Nothing changes before a person approves it. Where nothing is promised, the "
+        "gain is not known; where no answer stands, it will not be measured."
         if mine
         else "Nothing waits."
     )
@@ -91,5 +91,6 @@ def _brought(record: Record, row: Mapping[str, Any] | None) -> list[Cell]:
 def _promised(record: Record) -> Cell:
     one = record.proposal
     if one.expected_lift is None:
-        return Cell("")
+        worth = one.expected_value and f"{one.expected_value:+,.0f} conversions in four weeks"
+        return Cell(worth or "", one.expected_value)
     return Cell(lift(one.expected_lift, one.expected_lift_low, one.expected_lift_high), one.expected_lift)

@@ -14,6 +14,9 @@ from pipeline.reports.pages.sections.findings import standing
 from pipeline.reports.pages.sections.tiles import in_words
 from pipeline.schemas.vocabulary import Window
 
+FEW_ENTRANTS = 30
+"""Of fewer people it is told how many were lost, and no share."""
+
 
 def drawing(flow: Flow, title: str | None, window: Window) -> Section | None:
     """Every step with its subject and what its mail did, below the steps that lead to it.
@@ -44,7 +47,10 @@ def drawing(flow: Flow, title: str | None, window: Window) -> Section | None:
 
     nodes = [[node(step_id, above) for step_id in layer] for above, layer in pairwise([[], *layers])]
     since = transitions[0]["first_day"]
-    words = f"Mail of the last {in_words(window)}, and transitions since {since}. Point at a rate to see its interval."
+    words = (
+        f"Mail of the last {in_words(window)}, and transitions since {since}. Times are medians. Point at a rate to "
+        "see its interval; the tables below have it, too."
+    )
     source = f"steps, funnel, step_metrics, window {window}"
     return Section("flow", title or "The flow", words, layers=nodes, source=source)
 
@@ -70,7 +76,10 @@ def _edge(flow: Flow, row: Mapping[str, Any], *, is_named: bool) -> Edge:
         return Edge(start, None, cells.number(row["waiting"]), Cell("nobody followed to the end yet"), "")
     between = cells.between(row["drop_off_rate_low"], row["drop_off_rate_high"]).text
     took = cells.hours(row["median_hours"]) if row["median_hours"] is not None else None
-    lost = Cell(f"{share(row['drop_off_rate'])} lost", row["drop_off_rate"])
+    told = share(row["drop_off_rate"])
+    if row["entrants"] < FEW_ENTRANTS:
+        told = f"{round(row['drop_off_rate'] * row['entrants']):,} of {row['entrants']:,}"
+    lost = Cell(f"{told} lost", row["drop_off_rate"])
     return Edge(start, took, cells.number(row["waiting"]), lost, f"{between} of {row['entrants']:,} entrants")
 
 

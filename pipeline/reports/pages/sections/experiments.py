@@ -159,7 +159,7 @@ def running(tables: Tables, names: Names, link: Link) -> Section | None:
     plans = tables["experiments"]
     if plans.is_empty():
         return None
-    kept = tables["experiment_verdicts"].select("experiment_id", "verdict", "decided_day", *_LATEST)
+    kept = tables["experiment_verdicts"].select("experiment_id", "verdict", "winner_arm", "decided_day", *_LATEST)
     rows = plans.join(kept, on="experiment_id", how="left").sort(
         pl.col("status") != "running", pl.col("status") != "planned", "experiment_id"
     )
@@ -186,7 +186,8 @@ def running(tables: Tables, names: Names, link: Link) -> Section | None:
 def _decided(row: Mapping[str, Any]) -> str:
     """When a test was or will be decided, in words."""
     if row["decided_day"] is not None:
-        return f"{row['verdict']}, on {row['decided_day']}"
+        said = f"arm {row['winner_arm']} won" if row["winner_arm"] else row["verdict"]
+        return f"{said}, on {row['decided_day']}"
     planned: int | None = row["planned_days"]
     if row["status"] == "running":
         if row["is_open_ended"]:

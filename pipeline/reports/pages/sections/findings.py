@@ -149,10 +149,10 @@ def _changes(realised: pl.DataFrame, records: pl.DataFrame) -> Iterator[Note]:
     found = in_a_word(realised).join(in_effect, on="optimization_id")
     newest = found.sort(pl.col("outcome") == RealisedOutcome.HARM, "first_day", "title", descending=[True, True, False])
     for row in newest.head(MOST_CHANGES).iter_rows(named=True):
-        since = f"{row['title']}. Since {day(row['first_day'], row['as_of_day'])}"
+        since = f"In effect since {day(row['first_day'], row['as_of_day'])}: {row['title']}"
         if row["realised_lift"] is None:
-            told = f"{since}: {row['status']}"
+            told = f"{since}. So far {row['status']}"
         else:
-            told = f"{since} {brought_in_words(row)}: {row['outcome']}"
+            told = f"{since}. So far {brought_in_words(row)}: {row['outcome']}"
         link = f"{INBOX_PATH}/{row['optimization_id']}"
         yield Note(Cell(told, link=link), _TONES.get(row["outcome"], ""))

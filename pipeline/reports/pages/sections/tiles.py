@@ -26,7 +26,7 @@ NAMES = {
     "hard_bounce_rate": "bounced hard",
 }
 ADDED = "revenue really added"
-NOT_SEPARATED = "What would have come without this mail is not known, because nobody is kept out of it."
+NOT_SEPARATED = "What would have come without this mail is not known, because nobody is kept out of all of it."
 COUNTED = {"delivered": "delivered messages", "sent": "messages sent"}
 """What people call the denominators of the headline rates."""
 HARD_BOUNCE_WARNING = 0.05
