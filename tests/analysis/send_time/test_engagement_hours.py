@@ -54,6 +54,21 @@ def test_where_hours_do_not_differ_the_map_is_nearly_flat() -> None:
     assert cells["shrunk_click_rate"].std() < 0.3 * cells["human_click_rate"].std()
 
 
+def test_the_interval_of_hours_that_do_not_differ_covers_the_rate_of_all_that_they_share() -> None:
+    random = np.random.default_rng(11)
+    delivered = np.full(HOURS, 20)
+    rates = [found(sent(random.binomial(delivered, 0.1), delivered)).row(0, named=True) for _ in range(200)]
+    covers = [row["shrunk_click_rate_low"] <= 0.1 <= row["shrunk_click_rate_high"] for row in rates]
+    assert 0.9 <= np.mean(covers) <= 1.0
+
+
+def test_where_all_mail_goes_out_at_one_hour_its_interval_is_that_of_the_counts() -> None:
+    hour = sent(np.full(HOURS, 72), np.full(HOURS, 480)).filter(pl.col("local_hour_of_week") == 129)
+    [row] = found(hour).to_dicts()
+    for end in ("", "_low", "_high"):
+        assert row[f"shrunk_click_rate{end}"] == pytest.approx(row[f"human_click_rate{end}"], abs=0.003)
+
+
 def test_counts_weekdays_and_hours_are_those_of_the_reduction() -> None:
     clicks, delivered = np.zeros(HOURS, dtype=int), np.full(HOURS, 100)
     clicks[24 * 2 + 9] = 70  # Wednesday at nine

@@ -225,6 +225,16 @@ def test_hours_are_shaded_by_their_rate_and_thin_ones_are_not(pages: Path) -> No
         assert "Highest: Tuesday from 8:00, 31.0% (26.0% to 36.0%)" in text
 
 
+def test_hours_that_do_not_differ_make_no_picture(tmp_path: Path) -> None:
+    tables = account([("welcome", "Welcome")])
+    rates = {name: pl.lit(0.2) for name in ("shrunk_click_rate", "shrunk_click_rate_low", "shrunk_click_rate_high")}
+    tables["engagement_hours"] = tables["engagement_hours"].with_columns(**rates)
+    write_pages(tables, [], tmp_path / "reports", ADDRESS)
+    text = (tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8")
+    assert grid(text, "hours") == []
+    assert "No hour differs from the others by more than chance does." in text
+
+
 def test_open_weeks_of_a_cohort_are_projected_or_hidden(pages: Path) -> None:
     text = (pages / file_name("welcome")).read_text(encoding="utf-8")
     assert grid(text, "cohorts") == [("depth-6", "0.24", "24%"), ("projected", "0.36", "~36%"), ("masked", "", "")]

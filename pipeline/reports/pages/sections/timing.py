@@ -15,6 +15,9 @@ from pipeline.reports.pages.model import Cell, Grid, Section, Shade
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
+LEAST_SPREAD = 0.005
+"""Hours whose shrunk rates are nearer to each other than that make no picture."""
+
 
 def hours(rows: pl.DataFrame) -> Section | None:
     """Clicks by people, by local weekday and hour of sending, shrunk towards the rate of all hours.
@@ -32,7 +35,11 @@ def hours(rows: pl.DataFrame) -> Section | None:
     middle = f"{share(clicks / delivered)} ({clicks:,} of {delivered:,})"
     hour = f"{WEEKDAYS[best['local_weekday']]} from {best['local_hour']}:00"
     highest = f"Highest: {hour}, {cells.rate(best, 'shrunk_click_rate').text}"
-    if 2 * told.height < rows.height:
+    shrunk = told["shrunk_click_rate"]
+    is_flat = shrunk.max() - shrunk.min() < LEAST_SPREAD  # type: ignore[operator]
+    if is_flat:
+        highest = "No hour differs from the others by more than chance does"
+    elif 2 * told.height < rows.height:
         highest = "Most hours have too little mail to tell"
     words = (
         "Share of delivered mail that people clicked, by local weekday and hour of sending, since "
@@ -56,7 +63,7 @@ def hours(rows: pl.DataFrame) -> Section | None:
         for row in found.values()
     ]
     header = ("day", "hour", "clicked", "delivered", "counted (95%)", "shrunk (95%)")
-    grid = Grid("hour", [str(hour) for hour in range(24)], lines, key)
+    grid = None if is_flat else Grid("hour", [str(hour) for hour in range(24)], lines, key)
     return Section("hours", "When mail is clicked", words, header, table, source="engagement_hours", grid=grid)
 
 
