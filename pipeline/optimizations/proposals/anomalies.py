@@ -24,7 +24,8 @@ Alarm = tuple[str, str, str]
 
 def anomaly_proposals(publication: Publication) -> Iterator[Proposal]:
     """One proposal per grave cause that still goes on and is not muted."""
-    standing = publication["anomalies"].filter(
+    known = publication["anomalies"]
+    standing = known.filter(
         pl.col("is_latest") & pl.col("is_adverse") & ~pl.col("is_muted") & pl.col("severity").is_in(GRAVE)
     )
     opportunities = {row["opportunity_id"]: row for row in publication["opportunities"].iter_rows(named=True)}
@@ -34,7 +35,8 @@ def anomaly_proposals(publication: Publication) -> Iterator[Proposal]:
         alarm = worst.row(0, named=True)
         opportunity = opportunities.get(f"anomaly/{cause}", opportunities.get(_decay_id(alarm)))
         gain = opportunity["expected_gain"] if opportunity else None
-        target = next((name for name, alarms in on_record.items() if alarms & _alarms(rows)), str(cause))
+        mine = _alarms(known.filter(pl.col("cause_id") == cause))
+        target = next((name for name, alarms in on_record.items() if alarms & mine), str(cause))
         yield _proposal(publication, target, worst, gain, course(alarm, opportunities))
 
 

@@ -120,8 +120,10 @@ def test_a_cause_that_is_found_to_have_begun_earlier_is_the_one_on_record(tmp_pa
     ledger = Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite")
     ledger.propose([told], now=NOW, approval_policy=POLICY)
     on_record = {"optimizations": optimizations(ledger.records())}
-    earlier = an_anomaly(cause_id="welcome/hello@2026-06-10", cause_first_day=date(2026, 6, 10))
-    [found] = proposed(earlier | on_record)
+    cause = {"cause_id": "welcome/hello@2026-06-10", "cause_first_day": date(2026, 6, 10)}
+    of_that_night, since = an_anomaly(**cause, is_latest=False), an_anomaly(**cause, day=date(2026, 7, 2))
+    longer = {"anomalies": pl.concat([of_that_night["anomalies"], since["anomalies"]])}
+    [found] = proposed(longer | on_record)
     assert found.optimization_id == told.optimization_id
     later = an_anomaly(cause_id="welcome/hello@2026-07-20", day=date(2026, 7, 20))
     elsewhere = an_anomaly(cause_id="welcome/tips@2026-06-26")
