@@ -9,7 +9,7 @@ from pipeline.charts import vega
 from pipeline.charts.choices import largest_change, largest_test, marked_delays, telling_series, telling_transition
 from pipeline.charts.vega import CHANGE, PERCENT, Figure, Specification, colour, day, figure, known, quantity
 
-TREND_DAYS = 60
+TREND_DAYS = 90
 FEWEST_FOLLOWED = 50
 """Cohorts of fewer people are left out: their rates jump about and hide the others."""
 MOST_SHOWN = 8
