@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.analysis.anomalies.incidents import notifications
-from pipeline.analysis.performance.announced import METRIC, OF_GUESTS, RENAMED, WITHOUT_ADDRESS
+from pipeline.analysis.performance.announced import METRIC, OF_GUESTS, RENAMED, UNANNOUNCED, WITHOUT_ADDRESS
 from pipeline.common.words import counted, metric_nouns, share
 from pipeline.optimizations.proposals.anomalies import GRAVE
 from pipeline.optimizations.realised import brought_in_words, in_a_word
@@ -171,11 +171,13 @@ def _journeys(journeys: pl.DataFrame, lint: pl.DataFrame, reconciliation: pl.Dat
 
 
 def _reconciliation(reconciliation: pl.DataFrame) -> list[str]:
-    explained = reconciliation.filter(~pl.col("reason").is_in(["equal", "unexplained"])).height
-    unexplained = reconciliation.filter(pl.col("reason") == "unexplained").height
+    reasons = reconciliation["reason"]
+    unexplained, unannounced = (int((reasons == reason).sum()) for reason in ("unexplained", UNANNOUNCED))
+    explained = reconciliation.height - int((reasons == "equal").sum()) - unexplained - unannounced
+    unheld = f"; of {counted(unannounced, 'count', 'counts')} Mailchimp announced no total" if unannounced else ""
     return [
-        f"  agreement   {reconciliation.height:,} counts held against Mailchimp's reports: "
-        f"{explained} differ for a known reason, {unexplained} unexplained"
+        f"  agreement   {reconciliation.height - unannounced:,} counts held against Mailchimp's reports: "
+        f"{explained} differ for a known reason, {unexplained} unexplained{unheld}"
     ]
 
 

@@ -95,3 +95,17 @@ def test_who_was_let_into_flows_and_what_became_of_the_others_is_one_line() -> N
     tables: Tables = {**account([("welcome", "Welcome")]), "releases": pl.concat([*rows, rows[0]])}
     told = [line for line in summary(tables, waiting=0) if line.startswith("  releases")]
     assert told == ["  releases    10 released, 2 waiting, 1 unknown"]
+
+
+def test_counts_of_which_no_total_was_announced_are_told_apart() -> None:
+    reasons = ("equal", "deleted members", "no total announced")
+    held = pl.concat([row("reconciliation", metric="members", reason=reason) for reason in reasons])
+    [told] = [
+        line
+        for line in summary(account([("welcome", "Welcome")]) | {"reconciliation": held}, waiting=0)
+        if line.startswith("  agreement")
+    ]
+    assert told == (
+        "  agreement   2 counts held against Mailchimp's reports: 1 differ for a known reason, 0 unexplained; "
+        "of 1 count Mailchimp announced no total"
+    )

@@ -33,6 +33,7 @@ MORE_IS_HELD = {
     "store": "deleted orders",
 }
 RENAMED, WITHOUT_ADDRESS, OF_GUESTS = "changed addresses", "members without address", "orders of guests"
+UNANNOUNCED = "no total announced"
 
 
 def collections(
@@ -165,7 +166,7 @@ def _reason(forgotten: int) -> pl.Expr:
         .when(pl.col("state") == "failed")
         .then(pl.format("not read since {}: {}", since, "detail"))
         .when(pl.col("announced").is_null())
-        .then(pl.lit("no total announced"))
+        .then(pl.lit(UNANNOUNCED))
         .when(is_feeds & (pl.col("unread") == 0) & (pl.col("detail") != ""))
         .then(pl.col("detail"))
         .when(missing == 0)

@@ -4,6 +4,7 @@ from datetime import date
 
 import polars as pl
 
+from pipeline.analysis.performance.announced import UNANNOUNCED
 from pipeline.common.time import end_of_day_us
 from pipeline.schemas import lake
 
@@ -144,7 +145,7 @@ def _reason(metric: str) -> pl.Expr:
         explained = pl.when(pl.col("branches") > 0).then(pl.lit(OTHER_END)).otherwise(explained)
     return (
         pl.when(pl.col(metric).is_null())
-        .then(pl.lit("no total announced"))
+        .then(pl.lit(UNANNOUNCED))
         .when(short == 0)
         .then(pl.lit("equal"))
         .when(are_unread)

@@ -298,7 +298,8 @@ class Worker:
         """What the morning says of trouble beyond the morning without faults."""
         told = sorted(set(TOLD.findall(said)) - set(TOLD.findall(self._morning)))
         more, usual = (int(found[1]) if (found := UNEXPLAINED.search(text)) else 0 for text in (said, self._morning))
-        return [line for line in told if more > usual or not line.startswith("  agreement")]
+        is_new = more > usual or "announced no total" in said
+        return [line for line in told if is_new or not line.startswith("  agreement")]
 
     def _differing(self, one: dict[str, str], other: dict[str, str]) -> list[str]:
         return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
