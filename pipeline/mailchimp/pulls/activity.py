@@ -305,12 +305,16 @@ def _read(pull: Pull, campaign: Campaign) -> Activity:
 
 
 def _with_bot_marks(everything: parse.Rows, humans: parse.Rows) -> parse.Rows:
-    """The unfiltered events, those absent from the filtered pass marked as a bot's."""
+    """The unfiltered events, those absent from the filtered pass marked as a bot's.
+
+    What broke in the filtered pass alone is set aside too: whose acts it held is not known, so all is asked for again.
+    """
     human = humans.frame.select(EVENT_KEY).unique().with_columns(pl.lit(False).alias("is_bot"))
     frame = everything.frame.join(human, on=EVENT_KEY, how="left").with_columns(pl.col("is_bot").fill_null(True))
     # A bounce is nobody's act.
     frame = frame.with_columns(pl.col("is_bot") & (pl.col("action") != "bounce"))
-    return parse.Rows(everything.model, frame, everything.quarantined)
+    broken = [one for one in humans.quarantined if one not in everything.quarantined]
+    return parse.Rows(everything.model, frame, everything.quarantined + broken)
 
 
 def _with_known_marks(opens: parse.Rows, messages: pl.DataFrame, sent_us: int | None) -> parse.Rows:

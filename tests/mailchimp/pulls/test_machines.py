@@ -1,11 +1,13 @@
 """Machines told apart from people; facts of the API, one test each, over HTTP."""
 
+from datetime import timedelta
+
 import pytest
 
 from pipeline.mailchimp.fields import instant
 from pipeline.mailchimp.rows import is_image_proxy
 from pipeline.schemas import lake as tables
-from tests.mailchimp.fake_account import click, member_id, opened, rows, served
+from tests.mailchimp.fake_account import NIGHT, click, member_id, opened, rows, served
 
 SENT_AT = "2026-06-20T10:00:00+00:00"
 
@@ -30,6 +32,22 @@ def test_the_unfiltered_pass_comes_first(account, tmp_path):
     with served(account, tmp_path) as night:
         night.run()
     assert ["filter_bots" in query for query in account.asked("email-activity")] == [False, True]
+
+
+def test_what_breaks_in_the_filtered_pass_alone_is_set_aside_and_asked_for_again(account, tmp_path):
+    """It is not known whose acts a broken item held, and without them they would be a bot's for good."""
+    account.add_campaign("news", [1], SENT_AT)
+    account.add_activity("news", 1, opened("2026-06-20T12:00:00+00:00"))
+    path = "/reports/news/email-activity"
+    right, account.humans[path] = account.humans[path], [7]
+    with served(account, tmp_path) as night:
+        night.run()
+        [broken] = rows(night, tables.Quarantine)
+        account.humans[path] = right
+        night.run(NIGHT + timedelta(days=1))
+    assert broken["reference"].startswith(path)
+    [act] = rows(night, tables.EmailActivity)
+    assert act["is_bot"] is False
 
 
 def test_a_bounce_is_nobodys_act(account, tmp_path):
