@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pipeline.cli.output import AS_JSON, console, print_json, tell
-from pipeline.common.words import lift, share
+from pipeline.common.words import lift, share, worth
 from pipeline.settings import Settings
 
 ACTOR = click.option(
@@ -51,7 +51,7 @@ def pending(as_json: bool) -> None:
         return
     for record in records:
         made = record.proposal
-        gain = "" if made.expected_value is None else f", {made.expected_value:+,.0f} conversions in four weeks"
+        gain = "" if made.expected_value is None else f", {worth(made.expected_value)}"
         tell(f"{record.optimization_id}  {made.title}")
         day = made.evidence.get("answer_day")
         alarm = severity(made)

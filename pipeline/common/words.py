@@ -28,6 +28,11 @@ def lift(value: float | None, low: float | None = None, high: float | None = Non
     return told if low is None or high is None else f"{told} ({low:+.{decimals}%} to {high:+.{decimals}%})"
 
 
+def worth(conversions: float) -> str:
+    """What a change is worth: '+1,200 conversions in four weeks'."""
+    return f"{conversions:+,.0f} conversions in four weeks"
+
+
 def counted(number: int, one: str, many: str) -> str:
     """How many things there are: "1 proposal waits", or "1,200 proposals wait"."""
     return f"{number:,} {one if number == 1 else many}"

@@ -127,10 +127,6 @@ class MailchimpAccount:
                     advice = f"Make a text field with the tag {field} in Mailchimp, then run again."
                     raise ContractBrokenError(MERGE_FIELDS, what, advice, "tag")
 
-    def _has_field(self, audience: str, field: str) -> bool:
-        known = self._client.listing(MERGE_FIELDS, "merge_fields", list_id=audience)
-        return field in {one.get("tag") for one in known if isinstance(one, dict)}
-
     def write_members(self, changes: Sequence[Change]) -> list[str]:
         """Set a field of members that `members` has found, side by side; one refused keeps no other from it.
 
@@ -160,6 +156,10 @@ class MailchimpAccount:
         if not all(isinstance(one, dict) and isinstance(one.get("id"), str) and one["id"] for one in found):
             raise ContractBrokenError("/lists", "this is not a text", _SHAPE, "id")
         return sorted(one["id"] for one in found)
+
+    def _has_field(self, audience: str, field: str) -> bool:
+        known = self._client.listing(MERGE_FIELDS, "merge_fields", list_id=audience)
+        return field in {one.get("tag") for one in known if isinstance(one, dict)}
 
     def _refuse_left_out(self, audience: str, unlisted: set[str]) -> None:
         """Ask for some of those one by one whom a listing leaves out: members of today are not among them."""

@@ -16,9 +16,9 @@ from pipeline.schemas.vocabulary import ProposalKind as Kind
 from pipeline.schemas.vocabulary import RecordStatus as Status
 
 OPEN = (Status.PENDING, Status.APPROVED, Status.APPLYING)
+"""States in which a target takes no second record."""
 ASLEEP = (Status.STALE, Status.EXPIRED, Status.SUPERSEDED)
 """Nobody spoke against these: they lapsed, gave way to another change, or the data no longer said it."""
-"""States in which a target takes no second record."""
 IN_EFFECT = (Status.APPLIED, Status.VERIFIED)
 """States in which the change stands in the account."""
 

@@ -94,7 +94,7 @@ class Section:
         layers: the steps of a drawing, those of each layer below those of the layer before.
         source: the published tables that the numbers come from.
         is_open: whether the table is shown at once, and not only on a click.
-        most_shown: how many rows of an open table are shown at once; 0 means all of them.
+        most_shown: how many rows of an open table are shown at once; none means all of them.
     """
 
     anchor: str
@@ -105,7 +105,7 @@ class Section:
     figure: Figure | None = None
     source: str = ""
     is_open: bool = False
-    most_shown: int = 0
+    most_shown: int | None = None
     grid: Grid | None = None
     tone: Tone = ""
     notes: Sequence[Note] = ()

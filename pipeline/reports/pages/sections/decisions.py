@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.common.words import counted, lift
+from pipeline.common.words import counted, lift, worth
 from pipeline.optimizations.realised import answer_in_words, in_a_word
 from pipeline.optimizations.record import ASLEEP, IN_EFFECT, Record, most_urgent_first
 from pipeline.reports.pages import INBOX_PATH, cells
@@ -91,6 +91,5 @@ def _brought(record: Record, row: Mapping[str, Any] | None) -> list[Cell]:
 def _promised(record: Record) -> Cell:
     one = record.proposal
     if one.expected_lift is None:
-        worth = one.expected_value and f"{one.expected_value:+,.0f} conversions in four weeks"
-        return Cell(worth or "", one.expected_value)
+        return Cell(worth(one.expected_value), one.expected_value) if one.expected_value else Cell("")
     return Cell(lift(one.expected_lift, one.expected_lift_low, one.expected_lift_high), one.expected_lift)

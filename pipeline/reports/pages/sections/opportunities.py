@@ -15,13 +15,13 @@ from pipeline.reports.pages.sections.findings import Link
 
 MOST_SHOWN = 12
 LEAST_GAIN = 0.5
+"""Less than half a conversion in four weeks is nothing to look at. What is not known may be much."""
 Row = Mapping[str, Any]
 _METRICS = re.compile("|".join(rf"\b{name}\b" for name in sorted(METRIC_NOUNS, key=len, reverse=True)))
 
 
 def opportunities(tables: Tables, names: Names, link: Link) -> Section | None:
     """The first opportunities, each with a link to its workflow's page where it has one."""
-    # Less than half a conversion in four weeks is nothing to look at. What is not known may be much.
     is_worth_a_line = (pl.col("expected_gain") >= LEAST_GAIN) | pl.col("expected_gain").is_null()
     shown = tables["opportunities"].filter(is_worth_a_line).sort("rank").head(MOST_SHOWN)
     if shown.is_empty():

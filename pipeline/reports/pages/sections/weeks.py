@@ -41,7 +41,7 @@ def by_week(flow: Flow) -> Section | None:
 
 
 def weekly(daily: pl.DataFrame) -> pl.DataFrame:
-    """The counts of each step and week, the earliest week first, with `rate`, `is_closed` and `last_day`.
+    """The counts of each step and week, the earliest first, with `rate`, `is_over`, `is_closed` and `last_day`.
 
     Args:
         daily: rows of `step_metrics_daily`. A day on which a step sent nothing may have no row.
@@ -61,11 +61,11 @@ def weekly(daily: pl.DataFrame) -> pl.DataFrame:
     weeks = pl.DataFrame({"week": pl.date_range(first, tonight, "1w", eager=True)})
     begun = sums.group_by("step_id").agg(begun=pl.col("week").min())
     grid = begun.join(weeks, how="cross").filter(pl.col("week") >= pl.col("begun")).drop("begun")
-    is_over = pl.col("week") + timedelta(days=6) <= tonight
     return (
         grid.join(sums, on=["step_id", "week"], how="left")
-        .with_columns(pl.col(*COUNTS).fill_null(0), is_closed=pl.col("is_closed").fill_null(True) & is_over)
+        .with_columns(pl.col(*COUNTS).fill_null(0), is_over=pl.col("week") + timedelta(days=6) <= tonight)
         .with_columns(
+            is_closed=pl.col("is_closed").fill_null(True) & pl.col("is_over"),
             rate=pl.when(pl.col("delivered") > 0).then(pl.col("unique_human_clicks") / pl.col("delivered")),
             last_day=pl.lit(tonight),
         )
@@ -82,8 +82,7 @@ def _small(name: str, rows: Sequence[Mapping[str, Any]], tone: Tone, tonight: da
 
 
 def _told(row: Mapping[str, Any], tonight: date) -> str:
-    is_over = row["week"] + timedelta(days=6) <= tonight
-    open_yet = "" if row["is_closed"] else "; its rates still move" if is_over else "; the week is not over"
+    open_yet = "" if row["is_closed"] else "; its rates still move" if row["is_over"] else "; the week is not over"
     sent = counted(row["sent"], "message", "messages")
     return f"Week from {day(row['week'], tonight)}: {sent} sent, {_rate(row)}{open_yet}"
 
