@@ -87,7 +87,8 @@ def _incidence(at_risk: Array, converted: Array, gone: Array, followed: Array) -
     out = converted + gone
     staying = np.cumprod(1 - out / safe, axis=1)
     before = np.column_stack([np.ones(len(staying)), staying[:, :-1]])
-    incidence = np.cumsum(before * converted / safe, axis=1)
+    # Its parts are rounded, so that those of a week in which everybody converts may add up to a little more than one.
+    incidence = np.minimum(np.cumsum(before * converted / safe, axis=1), 1.0)
     # The variance of F_t is the sum over weeks j of (F_t-F_j)^2 a_j + b_j - 2 (F_t-F_j) c_j, expanded to running sums.
     a = np.where(at_risk > out, out / (safe * np.maximum(at_risk - out, 1.0)), 0.0)
     b = before**2 * converted * (safe - converted) / safe**3
@@ -140,9 +141,9 @@ def _project(
     # the errors of the factors, which all groups share. The bounds assume half a conversion more than was seen, so that
     # a cohort without conversions is not certain to stay without.
     likely = reached + _PSEUDO_CONVERSIONS * groups.entrants / np.maximum(member.T @ entrants[:, 0], 1.0)
-    expected = np.where(closed, 0.0, likely[:, None] * (multiple - np.where(fresh, 0.0, 1.0)[:, None]))
-    chance = expected + np.where(closed, 0.0, likely[:, None] * (multiple - 1) ** 2)
     with np.errstate(invalid="ignore"):
+        expected = np.where(closed, 0.0, likely[:, None] * (multiple - np.where(fresh, 0.0, 1.0)[:, None]))
+        chance = expected + np.where(closed, 0.0, likely[:, None] * (multiple - 1) ** 2)
         mean = member @ open_part
         centre = member @ expected
         variance = dispersion * (member @ chance + (member @ (likely[:, None] * error)) ** 2)

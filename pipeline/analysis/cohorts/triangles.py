@@ -11,7 +11,7 @@ import polars as pl
 import polars.selectors as cs
 
 from pipeline.analysis.cohorts.ladder import EntryGroups, triangle
-from pipeline.analysis.statistics.intervals import wilson_bounds_of_counts
+from pipeline.analysis.statistics.intervals import rate_with_interval, wilson_bounds
 from pipeline.common.time import to_date
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.cohorts import CohortMetrics, CohortTriangles
@@ -68,14 +68,12 @@ def cohort_triangles(cells: pl.DataFrame, *, as_of_day: date, weeks: int = TRIAN
     counted = known.with_columns(followed_weeks=closed_weeks).group_by(keys).agg(pl.col(_COUNTS).sum()).sort(keys)
     parts = [_triangle_rows(part, weeks) for part in counted.partition_by(_GROUP, maintain_order=True)]
     is_known = pl.col("followed") > 0
-    size = pl.col("incidence_size")
-    low, high = wilson_bounds_of_counts(pl.col("incidence_rate") * size, size)
+    low, high = wilson_bounds(pl.col("incidence_rate"), pl.col("incidence_size"))
     rows = (
         pl.concat(parts)
         .with_columns(cs.float().fill_nan(None))
         .with_columns(
-            *_rate_with_interval("conversion_rate", "conversions", "followed"),
-            incidence_rate=pl.col("incidence_rate").clip(upper_bound=1.0),
+            *rate_with_interval("conversion_rate", "conversions", "followed"),
             incidence_rate_low=low,
             incidence_rate_high=high,
             is_mature=pl.col("followed") == pl.col("entrants"),
@@ -142,7 +140,7 @@ def cohort_metrics(triangles: pl.DataFrame) -> pl.DataFrame:
         .select(*keys, "horizon", *_PROJECTION)
     )
     rows = (
-        own.with_columns(_rate_with_interval("exit_rate", "exits", "followed"))
+        own.with_columns(rate_with_interval("exit_rate", "exits", "followed"))
         .join(ahead, on=keys, how="left")
         .with_columns(
             pl.col("is_projected", "is_mature").fill_null(False),
@@ -150,11 +148,3 @@ def cohort_metrics(triangles: pl.DataFrame) -> pl.DataFrame:
         )
     )
     return conform(rows.sort(keys), CohortMetrics)
-
-
-def _rate_with_interval(name: str, numerator: str, denominator: str) -> list[pl.Expr]:
-    """Columns `name`, `name_low` and `name_high` of a share of two counts; null where the denominator is zero."""
-    trials = pl.col(denominator)
-    low, high = wilson_bounds_of_counts(pl.col(numerator), trials)
-    rate = pl.when(trials > 0).then(pl.col(numerator) / trials)
-    return [rate.alias(name), low.alias(f"{name}_low"), high.alias(f"{name}_high")]

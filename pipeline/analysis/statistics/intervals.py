@@ -30,19 +30,6 @@ def wilson_bounds(rate: pl.Expr, trials: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     return pl.when(known).then(low), pl.when(known).then(high)
 
 
-def wilson_bounds_of_counts(successes: pl.Expr, trials: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """The interval of `wilson_bounds` from counts, in the order of arithmetic of the cohort tables.
-
-    The two orders round differently in the sixteenth digit, and published tables keep every digit.
-    """
-    rate, weight = successes / trials, NORMAL_95**2 / trials
-    centre = (rate + weight / 2) / (1 + weight)
-    half = NORMAL_95 / (1 + weight) * (rate * (1 - rate) / trials + weight / (4 * trials)).sqrt()
-    low = pl.min_horizontal((centre - half).clip(0.0, 1.0), rate)
-    high = pl.max_horizontal((centre + half).clip(0.0, 1.0), rate)
-    return pl.when(trials > 0).then(low), pl.when(trials > 0).then(high)
-
-
 def share_of(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
     """numerator / denominator; null where the denominator is zero, or smaller than the numerator."""
     return pl.when((denominator > 0) & (numerator <= denominator)).then(numerator / denominator)

@@ -5,6 +5,8 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from pipeline.analysis.cohorts.comparison import MINIMUM_FOLLOWED, cohort_comparison, cohort_insights, shrink, trend
@@ -89,6 +91,28 @@ def test_without_censoring_incidence_is_the_share_converted():
     assert closed.height == 10
     assert closed["incidence_rate"].to_numpy() == pytest.approx(closed["conversion_rate"].to_numpy())
     assert closed["conversion_rate"].to_list()[3] == pytest.approx(60 / 500)
+
+
+@st.composite
+def left_by_week(draw: st.DrawFn) -> list[tuple[str, int, int, int, int, int]]:
+    """Entries of some weeks, and who of them converts or leaves in the weeks after; often all of them convert."""
+    rows, most_exits = [], draw(st.sampled_from([0, 2]))
+    for weeks in draw(st.lists(st.integers(1, 8), min_size=1, max_size=6, unique=True)):
+        outcomes = draw(st.lists(st.tuples(st.integers(0, 9), st.integers(0, most_exits)), min_size=weeks, max_size=weeks))
+        entrants = sum(map(sum, outcomes)) + draw(st.integers(0, 2))
+        rows += [("c", 7 * weeks, age, 0 if age else entrants, *of_week) for age, of_week in enumerate(outcomes)]
+    return rows
+
+
+@settings(max_examples=200)
+@given(left_by_week())
+@example([("c", 35, age, 33 * (not age), conversions, 0) for age, conversions in enumerate((6, 9, 7, 6, 5))])
+def test_every_rate_is_a_share_within_its_interval(rows: list[tuple[str, int, int, int, int, int]]) -> None:
+    grown = cohort_triangles(cells(*rows), as_of_day=TONIGHT, weeks=8)
+    for name in ("conversion_rate", "incidence_rate", "projected_rate"):
+        known = grown.filter(pl.col(name).is_not_null())
+        assert known.filter(~pl.col(name).is_between(f"{name}_low", f"{name}_high")).is_empty()
+    assert cohort_metrics(grown).height == 1
 
 
 def test_weeks_that_are_not_closed_are_masked_and_their_conversions_do_not_count():
