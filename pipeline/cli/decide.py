@@ -51,7 +51,7 @@ def pending(as_json: bool) -> None:
         return
     for record in records:
         made = record.proposal
-        gain = "" if made.expected_value is None else f", {worth(made.expected_value)}"
+        gain = "" if made.expected_gain is None else f", {worth(made.expected_gain)}"
         tell(f"{record.optimization_id}  {made.title}")
         day = made.evidence.get("answer_day")
         alarm = severity(made)

@@ -10,7 +10,7 @@ from pipeline.schemas.base import conform, empty
 from pipeline.schemas.loop import OptimizationEvents, Optimizations
 
 _OF_PROPOSAL = ("kind", "target", "title", "workflow_id", "step_id", "apply_kind", "risk", "holdout_share")
-_LIFTS = ("expected_lift", "expected_lift_low", "expected_lift_high", "expected_value")
+_LIFTS = ("expected_lift", "expected_lift_low", "expected_lift_high", "expected_gain")
 _OF_RECORD = ("optimization_id", "revision", "status", "approvals_required", "decided_by", "reason", "applied_day")
 _INSTANTS = ("created_at", "expires_at", "decided_at")
 

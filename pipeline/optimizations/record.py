@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from pipeline.schemas.vocabulary import SEVERITIES, ApplyKind, MetricName, Risk
 from pipeline.schemas.vocabulary import ProposalKind as Kind
@@ -74,7 +74,7 @@ class Proposal(_Frozen):
         evidence: n, effect with its interval, method, identification, window, data and code version, guardrails, rows,
             chart; JSON.
         expected_lift: relative, with its interval; none where the data do not identify it.
-        expected_value: conversions in four weeks.
+        expected_gain: conversions in four weeks.
         risk: how much harm it could do.
         author: who proposes; may not approve.
         holdout_share: share of people kept out, against whom the effect is measured.
@@ -95,7 +95,8 @@ class Proposal(_Frozen):
     expected_lift: float | None = None
     expected_lift_low: float | None = None
     expected_lift_high: float | None = None
-    expected_value: float | None = None
+    # Ledgers of older releases call it by the name of the forecasts.
+    expected_gain: float | None = Field(None, validation_alias=AliasChoices("expected_gain", "expected_value"))
     risk: Risk
     author: str = "driptune"
     holdout_share: float = 0.1
@@ -216,7 +217,7 @@ def _rank(record: Record) -> tuple[int, bool, float, float]:
     made = record.proposal
     alarm = severity(made)
     goes_on = not alarm or all(row.get("value") != 0 for row in made.evidence["rows"])
-    gains = -(made.expected_value or 0), -(made.expected_lift or 0)
+    gains = -(made.expected_gain or 0), -(made.expected_lift or 0)
     return -SEVERITIES.index(alarm) if alarm else 1, goes_on, *gains
 
 

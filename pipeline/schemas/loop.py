@@ -37,7 +37,7 @@ class Optimizations(Table):
     expected_lift: pl.Float64 = column(
         "Relative change that is promised. Null if none is.", "ratio", nullable=True, interval=INTERVAL
     )
-    expected_value: pl.Float64 = column(
+    expected_gain: pl.Float64 = column(
         "Further conversions in four weeks. Null if unknown.", "conversions", nullable=True
     )
     risk: pl.String = word("How much harm a wrong change could do.", vocabulary.Risk)

@@ -77,7 +77,7 @@ def _tools(settings: Settings) -> list[Callable[..., Any]]:
         """The proposals that wait for a person's decision, the largest expected gain first."""
         with open_ledger(settings) as ledger:
             records = ledger.records(Status.PENDING)
-        return [_in_short(one) for one in sorted(records, key=lambda one: -(one.proposal.expected_value or 0))]
+        return [_in_short(one) for one in sorted(records, key=lambda one: -(one.proposal.expected_gain or 0))]
 
     def record(optimization_id: str) -> dict[str, Any]:
         """One proposal with its evidence and its history. A person decides about it, in the inbox."""
@@ -102,7 +102,7 @@ def _in_short(record: Record) -> dict[str, Any]:
         "risk": made.risk,
         "because": made.evidence.get("summary"),
         "expected_lift": made.expected_lift,
-        "expected_conversions_in_four_weeks": made.expected_value,
+        "expected_conversions_in_four_weeks": made.expected_gain,
         "lapses": record.expires_at.date().isoformat(),
     }
 

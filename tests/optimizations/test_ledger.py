@@ -225,13 +225,15 @@ def test_an_older_ledger_opens_at_todays_tables_with_every_record(ledger_url: st
     (tmp_path / "ledger").mkdir()
     engine = at_revision(ledger_url, "0001")
     with engine.begin() as connection:
-        payload = terms(proposal(), POLICY, NOW)
+        payload = terms(proposal(expected_gain=12.0), POLICY, NOW)
+        # It called the gain by the name that forecasts have.
+        payload["proposal"]["expected_value"] = payload["proposal"].pop("expected_gain")
         subject = proposal().optimization_id
         append_event(connection, None, EventType.PROPOSED, "driptune", NOW, payload, subject)
     engine.dispose()
     ledger = Ledger.open(ledger_url)
     assert ledger.verify() == []
-    assert ledger.record(subject).proposal == proposal()
+    assert ledger.record(subject).proposal == proposal(expected_gain=12.0)
     ledger.close()
 
 

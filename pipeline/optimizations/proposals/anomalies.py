@@ -120,7 +120,7 @@ def _proposal(
             identification="observational",
             window=f"the last {worst['window_nights']} nights" if worst["window_nights"] > 1 else "the last night",
         ),
-        expected_value=gain,
+        expected_gain=gain,
         risk=Risk.LOW,
         holdout_share=BY_HAND,
     )

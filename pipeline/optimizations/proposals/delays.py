@@ -93,7 +93,7 @@ def delay_proposals(publication: Publication) -> Iterator[Proposal]:
             expected_lift=row["improvement"] if is_change else None,
             expected_lift_low=row["improvement_low"] if is_change else None,
             expected_lift_high=row["improvement_high"] if is_change else None,
-            expected_value=gains.get(f"delay/{workflow}/{start}/{end}"),
+            expected_gain=gains.get(f"delay/{workflow}/{start}/{end}"),
             holdout_share=HELD_OUT if marked else BY_HAND,
             measure=Measure(metric=MetricName.CONVERSION, window_days=DELAY_OUTCOME_DAYS) if is_change else None,
             risk=Risk.MEDIUM if row["identification"] == "randomised" else Risk.HIGH,

@@ -98,7 +98,9 @@ def left_by_week(draw: st.DrawFn) -> list[tuple[str, int, int, int, int, int]]:
     """Entries of some weeks, and who of them converts or leaves in the weeks after; often all of them convert."""
     rows, most_exits = [], draw(st.sampled_from([0, 2]))
     for weeks in draw(st.lists(st.integers(1, 8), min_size=1, max_size=6, unique=True)):
-        outcomes = draw(st.lists(st.tuples(st.integers(0, 9), st.integers(0, most_exits)), min_size=weeks, max_size=weeks))
+        outcomes = draw(
+            st.lists(st.tuples(st.integers(0, 9), st.integers(0, most_exits)), min_size=weeks, max_size=weeks)
+        )
         entrants = sum(map(sum, outcomes)) + draw(st.integers(0, 2))
         rows += [("c", 7 * weeks, age, 0 if age else entrants, *of_week) for age, of_week in enumerate(outcomes)]
     return rows

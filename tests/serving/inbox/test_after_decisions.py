@@ -31,7 +31,7 @@ def test_after_a_decision_the_page_says_what_happens_next_and_when(mara: TestCli
 
 
 def test_every_record_leads_to_the_next_one_that_waits(mara: TestClient, ledger: Ledger) -> None:
-    first, second, third = (propose(ledger, target=name, expected_value=worth) for name, worth in NEXT)
+    first, second, third = (propose(ledger, target=name, expected_gain=worth) for name, worth in NEXT)
     following = re.compile(rf'<p><a href="{PREFIX}/(\w+)">')
     assert [following.findall(mara.get(f"{PREFIX}/{one}").text) for one in (first, second, third)] == [
         [second],
@@ -102,9 +102,9 @@ def test_what_a_person_made_is_not_rolled_back_by_a_button(
 
 
 def test_alarms_come_first_and_wear_their_severity(mara: TestClient, ledger: Ledger) -> None:
-    best = propose(ledger, target="best", expected_value=900.0)
+    best = propose(ledger, target="best", expected_gain=900.0)
     grave = {"kind": Kind.ANOMALY, "evidence": {**EVIDENCE, "rows": [{"severity": "high"}, {"severity": "critical"}]}}
-    alarm = propose(ledger, target="cause", expected_value=None, **grave)
+    alarm = propose(ledger, target="cause", expected_gain=None, **grave)
     page = mara.get(f"{PREFIX}/").text
     assert re.findall(rf'<h2><a href="{PREFIX}/(\w+)"', page) == [alarm, best]
     assert page.count(">critical alarm<") == 1

@@ -91,5 +91,5 @@ def _brought(record: Record, row: Mapping[str, Any] | None) -> list[Cell]:
 def _promised(record: Record) -> Cell:
     one = record.proposal
     if one.expected_lift is None:
-        return Cell(worth(one.expected_value), one.expected_value) if one.expected_value else Cell("")
+        return Cell(worth(one.expected_gain), one.expected_gain) if one.expected_gain else Cell("")
     return Cell(lift(one.expected_lift, one.expected_lift_low, one.expected_lift_high), one.expected_lift)
