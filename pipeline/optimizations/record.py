@@ -96,7 +96,7 @@ class Proposal(_Frozen):
     expected_lift_low: float | None = None
     expected_lift_high: float | None = None
     # Ledgers of older releases call it by the name of the forecasts.
-    expected_gain: float | None = Field(None, validation_alias=AliasChoices("expected_gain", "expected_value"))
+    expected_gain: float | None = Field(default=None, validation_alias=AliasChoices("expected_gain", "expected_value"))
     risk: Risk
     author: str = "driptune"
     holdout_share: float = 0.1

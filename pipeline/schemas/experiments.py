@@ -103,6 +103,10 @@ class ExperimentResults(Table):
         "Treatment / control - 1, by week of exposure. Null while unknown.", "ratio", nullable=True, interval=REPEATED
     )
     z_score: pl.Float64 = column("Test statistic of the difference. Null while unknown.", ERROR, nullable=True)
+    better_probability: pl.Float64 = share(
+        "Chance that the treatment is the better one, by this night alone: look once. Null while unknown.",
+        nullable=True,
+    )
     critical_z: pl.Float64 = column("|z| needed on this night. Null before the first look.", ERROR, nullable=True)
     log_lift: pl.Float64 = column(
         "Natural logarithm of 1 + lift. Null where `lift` is null.", "log ratio", nullable=True
@@ -149,6 +153,12 @@ class ExperimentVerdicts(Table, is_stamped=True):
     latest_control_exposures: pl.Int64 = count("The same of the control. Null before results.", nullable=True)
     latest_lift: pl.Float64 = column(
         "Arm / control - 1 by then, as measured. Null while unknown.", "ratio", nullable=True, interval=REPEATED
+    )
+    mismatch_probability: pl.Float64 = share(
+        "Sequential p-value of the declared shares of the arms, by the people of all nights. Null before anybody."
+    )
+    has_mismatch: pl.Boolean = column(
+        "The arms do not receive their declared shares. Null before anybody.", nullable=True
     )
     vetoed_by: pl.String = column("Arms with the guardrails that they harm. Null if there are none.", nullable=True)
     recommended_action: pl.String = column("What to do, in words.")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import date
 
 import polars as pl
+from scipy.special import ndtr
 
 from pipeline.analysis.experiments.metrics import compare, daily_contributions, lift_interval
 from pipeline.analysis.experiments.plan import ExperimentPlan, plan_table
@@ -248,6 +249,7 @@ def _presented(rows: pl.DataFrame) -> pl.DataFrame:
     }
     table = rows.with_columns(
         pl.when(shown).then(pl.col("z_score", "log_lift", "log_lift_standard_error")),
+        better_probability=pl.when(shown).then(_better_probability()),
         **_level("metric", ""),
         **_level("control_metric", "control_"),
         metric_total="total",
@@ -265,6 +267,14 @@ def _presented(rows: pl.DataFrame) -> pl.DataFrame:
         + pl.col("kind").replace_strict(statistic),
     )
     return conform(table.sort("experiment_id", "as_of_day", "metric", "arm"), ExperimentResults)
+
+
+def _better_probability() -> pl.Expr:
+    """The posterior probability that the treatment is better, under a flat prior."""
+    towards_good = pl.when("is_increase_good").then("z_score").otherwise(-pl.col("z_score"))
+    return towards_good.map_batches(
+        lambda scores: pl.Series(ndtr(scores.to_numpy())).fill_nan(None), return_dtype=pl.Float64
+    )
 
 
 def _level(name: str, side: str) -> dict[str, pl.Expr]:

@@ -24,6 +24,12 @@ _ACTIONS = {
     Verdict.NO_ANSWER: "Keep the control: the sample was too small to tell. Plan a longer test or a larger change.",
 }
 
+_MISMATCHES = {
+    "experiment_id": pl.String,
+    "day": pl.Date,
+    "mismatch_probability": pl.Float64,
+    "has_mismatch": pl.Boolean,
+}
 METHOD = "first decisive night; lift shrunk by hierarchical normal prior"
 
 
@@ -138,12 +144,15 @@ def _decisions(
         )
     )
     ends = results.filter("is_last_look").group_by("experiment_id").agg(last_day=pl.col("as_of_day").max())
+    told = pl.DataFrame(schema=_MISMATCHES) if mismatches is None else mismatches
     found = (
-        mismatches.filter(pl.col("has_mismatch") & (pl.col("day") <= as_of_day))
+        told.filter(pl.col("day") <= as_of_day)
         .group_by("experiment_id")
-        .agg(invalid_day=pl.col("day").min())
-        if mismatches is not None
-        else pl.DataFrame(schema={"experiment_id": pl.String, "invalid_day": pl.Date})
+        .agg(
+            pl.col("mismatch_probability").min(),
+            pl.col("has_mismatch").any(),
+            invalid_day=pl.col("day").filter("has_mismatch").min(),
+        )
     )
     days = {
         Verdict.INVALID: "invalid_day",

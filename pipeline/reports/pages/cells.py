@@ -52,6 +52,11 @@ def hours(value: float | None) -> Cell:
     return Cell(f"{value:.0f} h" if value <= 96 else f"{value / 24:.1f} days", value)
 
 
+def chance(value: float | None) -> Cell:
+    """A probability."""
+    return Cell(words.NOT_KNOWN if value is None else words.share(value), value)
+
+
 def anything(value: Any) -> Cell:
     """A value of any type that a mart may hold."""
     if isinstance(value, bool):

@@ -11,6 +11,7 @@ from pipeline.analysis.experiments.metrics import MOMENTS
 from pipeline.analysis.experiments.results import experiment_results
 from pipeline.analysis.experiments.verdicts import experiment_verdicts
 from pipeline.analysis.statistics.group_sequential import boundary, critical_values
+from pipeline.analysis.statistics.sample_ratio import sample_ratio_mismatch
 from pipeline.schemas.experiments import ExperimentResults, ExperimentVerdicts
 from pipeline.schemas.vocabulary import MetricKind, MetricRole
 from tests.acceptance.simulations import experiments as simulation
@@ -113,11 +114,33 @@ def test_a_vetoed_arm_does_not_keep_another_from_winning():
     assert verdict["vetoed_by"] == "c: unsubscribe"
 
 
+def shares_of(b: int, day: date) -> pl.DataFrame:
+    """What the sample-ratio test says of one day on which 1,000 people get the control and so many arm b."""
+    counted = {"experiment_id": "000000", "day": day, "arm": ["control", "b"], "exposures": [1_000, b], "share": 0.5}
+    return sample_ratio_mismatch(pl.DataFrame(counted))
+
+
 def test_a_mismatch_before_the_decision_makes_the_test_invalid():
-    early = pl.DataFrame({"experiment_id": ["000000"], "day": [simulation.START], "has_mismatch": [True]})
-    late = early.with_columns(day=pl.lit(END))
-    assert verdict_of(constant(0.05, 0.07), mismatches=early)["verdict"] == "invalid"
-    assert verdict_of(constant(0.05, 0.07), mismatches=late)["verdict"] == "winner"
+    invalid = verdict_of(constant(0.05, 0.07), mismatches=shares_of(1_300, START))
+    assert (invalid["verdict"], invalid["has_mismatch"]) == ("invalid", True)
+    assert verdict_of(constant(0.05, 0.07), mismatches=shares_of(1_300, END))["verdict"] == "winner"
+    fair = shares_of(1_010, START)
+    sound = verdict_of(constant(0.05, 0.07), mismatches=fair)
+    assert (sound["verdict"], sound["has_mismatch"]) == ("winner", False)
+    assert sound["mismatch_probability"] == fair["mismatch_probability"].item()
+
+
+def test_the_chance_that_an_arm_is_better_is_that_of_the_posterior():
+    random = np.random.default_rng(5)
+    for metric, plan, is_increase_good in (("outcome", PLAN, True), ("unsubscribe", GUARDED, False)):
+        moments = pl.concat([constant(0.05, 0.05), constant(0.05, 0.053, metric=metric)]).unique(
+            ["metric", "arm", "exposed_day"], keep="last"
+        )
+        last = experiment_results(moments, [plan], as_of_day=END).filter(metric=metric).row(-1, named=True)
+        arms = [(last[f"{side}metric_total"], last[f"{side}exposures"]) for side in ("", "control_")]
+        treated, control = (random.beta(1 + total, 1 + people - total, 200_000) for total, people in arms)
+        is_better = treated > control if is_increase_good else treated < control
+        assert last["better_probability"] == pytest.approx(is_better.mean(), abs=0.005)
 
 
 def test_a_verdict_is_never_revised_by_later_nights():

@@ -121,10 +121,34 @@ def test_a_change_without_an_answer_says_what_is_missing(tmp_path: Path) -> None
     assert heading.endswith(". So far not enough data: the first windows close on 2026-07-07")
 
 
+def test_a_test_says_whether_its_arms_got_their_shares_and_when_it_ends(tmp_path: Path) -> None:
+    plan = {"experiment_id": "subject", "start_day": date(2026, 6, 1), "end_day": None, "is_open_ended": False}
+    tables = account([("welcome", "Welcome")]) | {"experiments": row("experiments", **plan, planned_days=28)}
+    last_night = plan["start_day"] + timedelta(days=28)
+    for has_mismatch, probability, words in (
+        (False, 0.84, "as declared (p = 0.84)"),
+        (True, 0.002, "not as declared (p = 0.002)"),
+        (None, None, "not known"),
+    ):
+        verdict = a_winner(has_mismatch=has_mismatch, mismatch_probability=probability)["experiment_verdicts"]
+        write_pages(tables | {"experiment_verdicts": verdict}, [], tmp_path / "reports", ADDRESS)
+        text = (tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8")
+        [found] = re.findall(r'<section id="tests"(.*?)</section>', text, re.DOTALL)
+        told = re.findall(r"<td[^>]*><bdi>(.*?)</bdi></td>", found)
+        assert words in told
+        assert str(last_night) in told
+
+
 def test_every_arm_of_a_test_stands_against_its_control_on_the_last_night(tmp_path: Path) -> None:
     rates = {"metric_mean": 0.08, "metric_mean_low": 0.05, "metric_mean_high": 0.11, "control_metric_mean": 0.05}
     rates |= {"control_metric_mean_low": 0.03, "control_metric_mean_high": 0.08, "lift": 0.6}
-    rates |= {"lift_low": 0.1, "lift_high": 1.2, "is_significant": True, "control_exposures": 870}
+    rates |= {
+        "lift_low": 0.1,
+        "lift_high": 1.2,
+        "is_significant": True,
+        "control_exposures": 870,
+        "better_probability": 0.991,
+    }
     looks = [
         row("experiment_results", experiment_id="subject", metric="conversion", role="primary", kind="rate", arm="B",
             as_of_day=TONIGHT - timedelta(days=age), exposures=exposures, **rates)
@@ -138,7 +162,7 @@ def test_every_arm_of_a_test_stands_against_its_control_on_the_last_night(tmp_pa
     told = [html.unescape(re.sub(r"<[^>]+>", "", cell)) for cell in re.findall(r"<td[^>]*>(.*?)</td>", line)]
     assert told == [
         "subject", "conversion (primary)", "B", "900", "8.0% (5.0% to 11.0%)", "870", "5.0% (3.0% to 8.0%)",
-        "+60% (+10% to +120%)", "shown",
+        "+60% (+10% to +120%)", "shown", "99.1%",
     ]  # fmt: skip
     assert "subject: arm B won" in text
     assert unfounded(text, tables, "welcome") == []

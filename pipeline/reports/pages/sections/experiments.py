@@ -9,7 +9,7 @@ import polars as pl
 
 from pipeline.charts.choices import largest_test
 from pipeline.charts.figures import experiment_chart
-from pipeline.common.words import counted
+from pipeline.common.words import NOT_KNOWN, counted
 from pipeline.published.reader import Tables
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow, Names
@@ -95,12 +95,16 @@ def arms(flow: Flow, tables: Tables) -> Section | None:
             _mean(row, "control_metric_mean"),
             cells.lift(row, "lift"),
             Cell("shown" if row["is_significant"] else "not shown"),
+            cells.chance(row.get("better_probability")),
         ]
         for row in last.sort("experiment_id", pl.col("role") != "primary", "metric", "arm").iter_rows(named=True)
     ]
     header = ("test", "outcome", "arm", "people", "with it", "people in the control", "in the control",
-              "difference (95%, all nights)", "a difference is")  # fmt: skip
-    words = "The last night on which each test was looked at. People count once, when their outcome is complete."
+              "difference (95%, all nights)", "a difference is", "chance that the arm is better")  # fmt: skip
+    words = (
+        "The last night on which each test was looked at. People count once, when their outcome is complete. The "
+        "chance is of this one night: it wanders from night to night, so decide by whether a difference is shown."
+    )
     return Section("arms", "Arm against arm", words, header, table, source="experiment_results", is_open=True)
 
 
@@ -127,6 +131,7 @@ def tests(flow: Flow, tables: Tables) -> Section | None:
         return None
     mine = pl.col("experiment_id").is_in(verdicts["experiment_id"].implode())
     looks = largest_test(tables["experiment_results"].filter(mine))
+    plans = tables["experiments"].select("experiment_id", "start_day", "end_day", "planned_days", "is_open_ended")
     table = [
         [
             Cell(row["experiment_id"]),
@@ -134,11 +139,14 @@ def tests(flow: Flow, tables: Tables) -> Section | None:
             cells.lift(row, "lift"),
             cells.lift(row, "shrunk_lift"),
             cells.lift(row, "latest_lift"),
+            _shares(row),
+            Cell("none planned" if (end := _end(row)) is None else end.isoformat()),
             Cell(row["recommended_action"]),
         ]
-        for row in verdicts.iter_rows(named=True)
+        for row in verdicts.join(plans, on="experiment_id", maintain_order="left").iter_rows(named=True)
     ]
-    header = ("test", "verdict", "measured at the verdict", "to be expected", "measured tonight", "what to do")
+    header = ("test", "verdict", "measured at the verdict", "to be expected", "measured tonight", "shares of the arms",
+              "last night", "what to do")  # fmt: skip
     words = (
         "Every night looks at every test, and the intervals hold however often one looks. What is to be expected of a "
         "winner is less than was measured, because measured winners promise more than they keep."
@@ -183,6 +191,22 @@ def running(tables: Tables, names: Names, link: Link) -> Section | None:
     return Section("running", title, words, header, table, source=source, is_open=True)
 
 
+def _shares(row: Mapping[str, Any]) -> Cell:
+    """Whether the arms receive the shares that were declared, with the p-value; an older publication does not tell."""
+    probability = row.get("mismatch_probability")
+    if probability is None:
+        return Cell(NOT_KNOWN)
+    return Cell(f"{'not ' * row['has_mismatch']}as declared (p = {probability:.2g})", probability)
+
+
+def _end(row: Mapping[str, Any]) -> date | None:
+    """The last night of a test by its plan; none where it has no end."""
+    if row["is_open_ended"]:
+        return None
+    last: date | None = row["end_day"]
+    return last or (row["start_day"] + timedelta(days=row["planned_days"]) if row["planned_days"] else None)
+
+
 def _decided(row: Mapping[str, Any]) -> str:
     """When a test was or will be decided, in words."""
     if row["decided_day"] is not None:
@@ -192,7 +216,7 @@ def _decided(row: Mapping[str, Any]) -> str:
     if row["status"] == "running":
         if row["is_open_ended"]:
             return "as soon as a difference is sure; no date is planned"
-        end: date | None = row["end_day"] or (row["start_day"] + timedelta(days=planned) if planned else None)
+        end = _end(row)
         return f"by {end} at the latest" if end else "no date is planned"
     if row["status"] == "planned":
         takes = f"; {counted(planned, 'day', 'days')} from then on" if planned else ""
