@@ -13,7 +13,10 @@ GONE = ["unsubscribed", "cleaned", "archived", lake.NO_ADDRESS, lake.DELETED]
 WAITING_FIRST, LEFT_EARLY, DELETED = "waiting for the first e-mail", "left before the first e-mail", "deleted members"
 NEWER = "journey newer than the night"
 NO_STEP, NO_EXITS, OTHER_END = "waiting for a deleted step", "exits are not told", "other ends of the flow"
+LATE_EXITS = "exits not told yet"
 JOURNEY = ["workflow_key", "subscriber_key"]
+METRICS = ("started", "completed", "queued", "sent")
+EVIDENCE = ("lost_way", "overdue", "exits", "waiting_first", "unread")
 
 
 def journey_counts(
@@ -47,13 +50,14 @@ def journey_counts(
     `journey newer than the night` (somebody started after it: Mailchimp tells the count of now);
     `deleted members` (as many messages as that are no longer shown); `waiting for the first e-mail` (as many wait in
     delays before it); `left before the first e-mail` (all its mail is read, so whoever got none left before);
-    `waiting for a deleted step`; `exits are not told` (no event says who left); `other ends of the flow` (it has
-    branches that end without a last e-mail); `unexplained`.
+    `waiting for a deleted step`; `exits are not told` (no event says who left); `exits not told yet` (as many wait for
+    longer than they were to, some of them perhaps for a deleted step); `other ends of the flow` (it has branches that
+    end without a last e-mail); `unexplained`.
     """
     now = end_of_day_us(as_of)
     current = versions.filter(pl.col("is_current") & pl.col("workflow_id").is_not_null())
     keys = steps.select("workflow_id", "workflow_key").unique()
-    told = ("journey_id", "workflow_id", "branches", "started", "completed", "queued", "sent")
+    told = ("journey_id", "workflow_id", "branches", *METRICS)
     is_newer = (pl.col("last_started_at").dt.timestamp("us") >= now).fill_null(False).alias("is_newer")
     known = current.select(*told, is_newer).join(keys, on="workflow_id")
     is_mine = pl.col("workflow_key").is_in(known["workflow_key"].implode())
@@ -77,6 +81,7 @@ def journey_counts(
         _people(mine.join(last, on="step_key", how="semi"), "our_completed"),
         _people(inside, "our_queued"),
         _people(inside.join(deleted, on="to_step_key", how="semi"), "lost_way"),
+        _people(inside.filter(pl.col("outcome_us") < now), "overdue"),
         exits,
         sent,
         _unread(recipients, steps),
@@ -84,8 +89,8 @@ def journey_counts(
     counted = known.join(_waiting_first(journey_steps), on="journey_id", how="left")
     for fact in facts:
         counted = counted.join(fact, on="workflow_key", how="left")
-    ours = ("our_started", "our_completed", "our_queued", "our_sent", "lost_way", "exits", "waiting_first", "unread")
-    counted = counted.with_columns(pl.col(ours).fill_null(0))
+    ours = [f"our_{metric}" for metric in METRICS]
+    counted = counted.with_columns(pl.col(*ours, *EVIDENCE).fill_null(0))
     counted = counted.with_columns(missing=(pl.col("sent") - pl.col("our_sent")).fill_null(0))
     rows = [
         counted.select(
@@ -95,7 +100,7 @@ def journey_counts(
             pl.col(metric).cast(pl.Float64).alias("reported"),
             _reason(metric).alias("reason"),
         )
-        for metric in ("started", "completed", "queued", "sent")
+        for metric in METRICS
     ]
     return pl.concat(rows)
 
@@ -139,6 +144,8 @@ def _reason(metric: str) -> pl.Expr:
             .then(pl.lit(NO_STEP))
             .when((-short > 0) & (pl.col("exits") == 0))
             .then(pl.lit(NO_EXITS))
+            .when((-short > 0) & (-short <= pl.col("overdue")))
+            .then(pl.lit(LATE_EXITS))
             .otherwise(explained)
         )
     elif metric == "completed":

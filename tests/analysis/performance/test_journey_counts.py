@@ -19,10 +19,17 @@ EDGES = rows(CoreEdges, {"workflow_key": 1, "from_step_key": 1, "to_step_key": 2
 
 
 def compared(
-    *, unread: int = 0, waiting_first: int = 0, exits: int = 0, last_started_at: datetime | None = None, **told: int
+    *,
+    unread: int = 0,
+    waiting_first: int = 0,
+    exits: int = 0,
+    overdue: int = 0,
+    last_started_at: datetime | None = None,
+    **told: int,
 ) -> dict[str, str]:
     """Reasons by metric: of ten people who got the first e-mail, six got the last one, and four wait or left."""
-    outcomes = [("advanced", -1)] * 6 + [("lost", -1)] * exits + [("timeout", 1)] * (4 - exits)
+    waiting = [("timeout", -1)] * overdue + [("timeout", 1)] * (4 - exits - overdue)
+    outcomes = [("advanced", -1)] * 6 + [("lost", -1)] * exits + waiting
     first = [
         {"subscriber_key": person, "step_key": 1, "outcome": outcome, "outcome_us": NOW + sign * DAY_US}
         for person, (outcome, sign) in enumerate(outcomes)
@@ -80,6 +87,8 @@ def test_every_count_of_a_plain_journey_is_equal():
         ("queued", {"queued": 6, "waiting_first": 2}, "waiting for the first e-mail"),
         ("queued", {"queued": 2}, "exits are not told"),
         ("queued", {"queued": 1, "exits": 1}, "unexplained"),
+        ("queued", {"queued": 1, "exits": 1, "overdue": 1}, "unexplained"),
+        ("queued", {"queued": 1, "exits": 1, "overdue": 2}, "exits not told yet"),
         ("completed", {"completed": 5}, "unexplained"),
         ("sent", {"sent": 17}, "deleted members"),
         ("sent", {"sent": 15}, "unexplained"),
