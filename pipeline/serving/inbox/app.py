@@ -110,6 +110,7 @@ class Inbox:
         helpers: dict[str, Any] = {
             "share": words.share,
             "lift": words.lift,
+            "worth": words.worth,
             "answer": answer_in_words,
             "severity": severity,
         }
