@@ -46,6 +46,7 @@ CONFIG = {
 FEWEST_FOR_PROCESSES = 60
 """To start a process takes as long as to draw some dozens of charts."""
 _STYLES = re.compile(r'\sstyle="[^"]*"')
+_MARK = re.compile(r'<path (aria-label="([^"]*)" role="graphics-symbol" aria-roledescription="(?:bar|point)"[^>]*?)/>')
 _SIZE = re.compile(r'width="[\d.]+" height="[\d.]+"')
 
 
@@ -58,9 +59,11 @@ def fingerprint(figure: Figure) -> str:
 def drawn(figure: Figure) -> str:
     """The figure as SVG of the width that its place gives it, with its label for readers who cannot see it.
 
-    It holds no inline style, because the content security policy of the pages refuses them.
+    Each bar and point has a title, which a browser shows to somebody who points at it. There is no inline style,
+    because the content security policy of the pages refuses it.
     """
     svg = _STYLES.sub("", vl_convert.vegalite_to_svg(_specification(figure))).replace(INK, "currentColor")
+    svg = _MARK.sub(r"<path \1><title>\2</title></path>", svg)
     # Without a size of its own a picture takes the width of the page.
     return _SIZE.sub(lambda _: f'role="img" aria-label="{html.escape(figure.label)}"', svg, count=1)
 

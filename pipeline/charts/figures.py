@@ -3,11 +3,16 @@
 Of a table that holds several series, transitions, tests or changes a chart shows one (see `choices`).
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import polars as pl
 
 from pipeline.charts import vega
 from pipeline.charts.choices import largest_change, largest_test, marked_delays, telling_series, telling_transition
 from pipeline.charts.vega import CHANGE, PERCENT, Figure, Specification, colour, day, figure, known, quantity
+from pipeline.common.words import lift as lift_in_words
+from pipeline.common.words import share
 
 TREND_DAYS = 90
 FEWEST_FOLLOWED = 50
@@ -32,11 +37,13 @@ def funnel_chart(funnel: pl.DataFrame) -> Figure | None:
     rows = funnel.with_columns(vega.short("transition")).rename(kinds)
     became = list(kinds.values())
     people = known(rows.unpivot(became, index="transition", variable_name="became", value_name="people"), "people")
+    people = vega.with_words(people, lambda row: f"{row['transition']}: {row['people']:,} {row['became']}")
     colours = {"domain": became, "range": [vega.BLUE, vega.GREEN, vega.GREY, vega.RED]}
     encoding = {
         "x": quantity("people", "people who entered the step"),
         "y": vega.names("transition"),
         "color": colour("became", scale=colours, sort=None),
+        **vega.TOLD,
     }
     return _bars("What became of the people who entered each step", people, encoding)
 
@@ -54,9 +61,12 @@ def trend_chart(trends: pl.DataFrame) -> Figure | None:
     layers = [vega.band(rows, low, "expected_value_high"), vega.line(rows, value, strokeWidth=2)]
     if seen["change_marker"].count():
         change = colour("change_marker", scale={"range": [vega.RED, vega.AMBER, vega.GREEN]})
-        points = vega.mark("point", {**value, "color": change}, filled=True, size=70, opacity=1)
+        points = vega.mark("point", {**value, "color": change, **vega.TOLD}, filled=True, size=70, opacity=1)
         layers.append(vega.where_told("change_marker", points))
-    columns = ["day", "value", "expected_value_low", "expected_value_high", "change_marker"]
+    layers.append(vega.to_point_at(value))
+    number = share if form == PERCENT else "{:,.0f}".format
+    rows = vega.with_words(rows, lambda row: _of_day(row, number))
+    columns = ["day", "value", "expected_value_low", "expected_value_high", "change_marker", "told"]
     label = f"{first['workflow_id']}, {first['step_id']}: {first['metric']} and its expected band"
     return figure(label, rows.select(columns), *layers)
 
@@ -70,11 +80,13 @@ def delay_chart(curves: pl.DataFrame) -> Figure | None:
     x = {"x": quantity("delay_hours", "delay, hours", scale={"zero": False, "padding": 16})}
     rate, low = ({**x, "y": quantity(column, "converted", PERCENT)} for column in columns[1:3])
     first = curve.row(0, named=True)
+    told = vega.with_words(marked_delays(curve).select(columns), _of_delay)
     return figure(
         f"{first['workflow_id']}, {first['from_step_id']} to {first['to_step_id']}: conversion by delay",
-        marked_delays(curve).select(columns),
+        told,
         vega.mark("rule", {**low, "y2": {"field": "conversion_rate_high"}}),
-        vega.mark("line", rate, point=True),
+        vega.mark("line", rate),
+        vega.mark("point", {**rate, **vega.TOLD}, filled=True, size=60, opacity=1),
         vega.words(rate, "mark", dx=8, dy=-10, align="left"),
     )
 
@@ -95,7 +107,13 @@ def experiment_chart(results: pl.DataFrame) -> Figure | None:
     )
     first = looks.row(0, named=True)
     label = f"{first['experiment_id']}: {first['metric']} night by night, with the interval valid on all nights at once"
-    layers = vega.band(rows, low, "lift_high"), vega.line(rows, lift, clip=True), vega.zero_line()
+    layers = (
+        vega.band(rows, low, "lift_high"),
+        vega.line(rows, lift, clip=True),
+        vega.zero_line(),
+        vega.to_point_at(lift),
+    )
+    rows = vega.with_words(rows, _of_arm)
     return figure(label, rows, *layers)
 
 
@@ -185,6 +203,27 @@ def decision_chart(decisions: pl.DataFrame) -> Figure | None:
         "color": colour("arm", "arm"),
     }
     return _bars("Share of subscribers by arm", counts, encoding)
+
+
+def _of_day(row: Mapping[str, Any], number: Callable[[float], str]) -> str:
+    """A day of a series: its value, what was expected, and what is marked."""
+    if row["value"] is None:
+        return f"{row['day']}: nothing known"
+    told = f"{row['day']}: {number(row['value'])}"
+    if row["expected_value_low"] is not None:
+        told += f", expected {number(row['expected_value_low'])} to {number(row['expected_value_high'])}"
+    return f"{told}, {row['change_marker']}" if row["change_marker"] else told
+
+
+def _of_delay(row: Mapping[str, Any]) -> str:
+    """A delay with what it converts."""
+    ends = (row["conversion_rate_low"], row["conversion_rate_high"])
+    return f"{row['delay_hours']:.0f} h: {share(row['conversion_rate'], *ends)} converted"
+
+
+def _of_arm(row: Mapping[str, Any]) -> str:
+    """A night of an arm with its difference against the control."""
+    return f"{row['as_of_day']}, arm {row['arm']}: {lift_in_words(row['lift'], row['lift_low'], row['lift_high'])}"
 
 
 def _lines(label: str, rows: pl.DataFrame, x: Specification, y: Specification, color: Specification) -> Figure | None:

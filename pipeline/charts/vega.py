@@ -4,7 +4,7 @@ An account has thousands of figures. altair checks every part against the schema
 as vl-convert takes to draw it. Figures are therefore plain dictionaries, which the tests check against the schema.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ Specification = dict[str, Any]
 BLUE, GREEN, GREY, RED, AMBER = "#3b82f6", "#10b981", "#94a3b8", "#ef4444", "#f59e0b"
 COUNT, PERCENT, CHANGE = ",d", "%", "+%"
 """Number formats of an axis (d3-format): a count, a share, and a share with its sign."""
+TOLD: Specification = {"description": {"field": "told", "type": "nominal"}}
+"""Where a mark has the words of its row (see `with_words`). `drawing` makes a title of them, which browsers show."""
 LONGEST_NAME = 44
 LARGEST, DECIMALS = 1e12, 9
 """Larger numbers and finer differences are not drawn: Vega cannot lay out an axis up to 1e308, or one of 1e-308."""
@@ -77,6 +79,18 @@ def words(encoding: Specification, column: str, **options: Any) -> Specification
     """A layer that writes beside a mark what the column holds."""
     written = {**encoding, "text": {"field": column, "type": "nominal"}}
     return where_told(column, mark("text", written, fontWeight="bold", **options))
+
+
+def with_words(rows: pl.DataFrame, words: Callable[[Mapping[str, Any]], str]) -> pl.DataFrame:
+    """The rows with what each says to somebody who points at it, for `TOLD`."""
+    said = [words(row) for row in rows.iter_rows(named=True)]
+    return rows.with_columns(pl.Series(TOLD["description"]["field"], said, pl.String))
+
+
+def to_point_at(encoding: Specification) -> Specification:
+    """A layer that shows nothing, with a place for each row at which a pointer finds the row's words."""
+    place = {channel: encoding[channel] for channel in ("x", "y")}
+    return mark("point", {**place, **TOLD}, filled=True, size=160, opacity=0, clip=True)
 
 
 def zero_line() -> Specification:

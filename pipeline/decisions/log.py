@@ -200,7 +200,7 @@ def replay(logged: pl.DataFrame, model: PolicyModel | None) -> pl.DataFrame:
 
     Args:
         logged: rows of `lake.decisions` of one night, definition and `model_version`.
-        model: the policy whose hash the version ends with, from `model_from_text`. None if it names no hash.
+        model: the policy whose hash the version ends with, from `model_from_text`; not needed if it names no hash.
 
     Returns:
         The rows of `decide`, in the order of the input.

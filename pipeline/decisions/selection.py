@@ -30,10 +30,10 @@ class Arm:
 
     Attributes:
         arm: name of the arm.
-        rule: which subscribers may have it. None = all.
+        rule: which subscribers may have it; all, if there is none.
         priority: without a policy, the eligible arm of the highest priority is chosen.
         weight: share among eligible arms of equal priority, above 0.
-        target_step_id: the step that a path leads to. None for content.
+        target_step_id: the step that a path leads to; content has none.
     """
 
     arm: str
@@ -49,7 +49,7 @@ class DecisionPoint:
 
     Attributes:
         default_arm: the arm that is served when no arm is eligible or anything fails.
-        step_id: the branching step. None for a content block.
+        step_id: the branching step; a content block has none.
         floor: smallest choice probability of an eligible arm where a policy chooses.
     """
 
@@ -110,10 +110,10 @@ def decide(
     Args:
         subscribers: one row per subscriber: `subscriber_key` and what rules and policy read.
         point: the decision point.
-        model: tonight's policy. None = choose by priority and weight.
+        model: tonight's policy. Without one, priority and weight choose.
         now: the moment from which rules count back.
         as_of_day: tonight.
-        policy: one of `targets.policies` that chooses in place of the exploring policy. None = the exploring one.
+        policy: one of `targets.policies` that chooses in place of the exploring policy, if there is one.
 
     Returns:
         Rows of `schemas.decisions.Decisions`, one per subscriber in the order of the input, none of them served yet.
@@ -191,12 +191,6 @@ def decide_one(
 
     Returns:
         The row of `decide`.
-
-    >>> from datetime import date, datetime
-    >>> point = DecisionPoint("hello", (Arm("plain"),), "plain")
-    >>> night = date(2026, 6, 29)
-    >>> decide_one({"subscriber_key": 7}, point, None, now=datetime(2026, 6, 30), as_of_day=night)["arm"]
-    'plain'
     """
     rows = decide(profile_frame([profile]), point, model, now=now, as_of_day=as_of_day, policy=policy)
     return rows.row(0, named=True)

@@ -264,7 +264,7 @@ def _propose(connection: sa.Connection, proposal: Proposal, now: datetime, appro
     for other, status in known.items():
         record = read_record(connection, other)
         if status is Status.PENDING:
-            reason = f"{proposal.optimization_id} proposes another change."
+            reason = f"Another change is proposed in its place: {proposal.title}."
             append_event(connection, record, EventType.SUPERSEDED, proposal.author, now, {"reason": reason})
         elif status in OPEN or (status is Status.REJECTED and _rests(record, proposal, now, approval_policy)):
             return False

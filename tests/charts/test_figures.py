@@ -102,6 +102,15 @@ def test_a_chart_is_valid_vega_lite_and_draws_without_inline_style(table: str) -
     assert marks(root)
 
 
+@pytest.mark.parametrize("table", ["funnel", "metric_trends", "delay_curves", "experiment_results"])
+def test_pointing_at_a_value_tells_it_in_words(table: str) -> None:
+    figure = made(table, CHARTS[table][1])
+    told = [row["told"] for row in figure.specification["data"]["values"]]
+    titles = [part.text for part in picture(figure).iter() if part.tag.endswith("title")]
+    assert told
+    assert set(told) <= set(titles)
+
+
 @pytest.mark.parametrize("table", CHARTS)
 def test_the_layers_of_a_chart_keep_the_titles_of_its_axes(table: str) -> None:
     figure = made(table, CHARTS[table][1])

@@ -54,6 +54,8 @@ def test_newer_evidence_is_renewed_and_another_change_supersedes(ledger: Ledger)
         newer.optimization_id: Status.SUPERSEDED,
         other.optimization_id: Status.PENDING,
     }
+    reason = ledger.record(newer.optimization_id).reason
+    assert reason == f"Another change is proposed in its place: {other.title}."
 
 
 def test_what_is_no_longer_proposed_waits_for_nobody_and_waits_again_once_it_is(ledger: Ledger) -> None:

@@ -36,13 +36,17 @@ def _empty(table: str) -> pl.DataFrame:
 def row(table: str, /, **given: Any) -> pl.DataFrame:
     """One row of a table: what is given, and the least that its types allow for the rest."""
     least = {pl.String: "", pl.Int64: 0, pl.Float64: 0.0, pl.Boolean: False, pl.Date: TONIGHT}
+    least |= {pl.Decimal(18, 2): Decimal(0)}
     schema = polars_schema(find("marts", table))
     filled = {column: given.get(column, least.get(dtype, datetime(2026, 6, 1))) for column, dtype in schema.items()}
     return pl.DataFrame([filled], schema=schema, strict=False)
 
 
 def a_winner(arm_field: str | None = "SUBJECT", **changes: Any) -> Tables:
-    plan = row("experiments", experiment_id="subject", arms='{"A": 0.5, "B": 0.5}', arm_field=arm_field, window_days=7)
+    plan = row(
+        "experiments", experiment_id="subject", name=None, workflow_id="welcome", step_id="hello",
+        arms='{"A": 0.5, "B": 0.5}', arm_field=arm_field, window_days=7,
+    )  # fmt: skip
     verdict = {
         "experiment_id": "subject", "verdict": "winner", "winner_arm": "B", "lift": 0.32, "lift_low": 0.03,
         "lift_high": 0.7, "shrunk_lift": 0.25, "shrunk_lift_low": 0.05, "shrunk_lift_high": 0.5, "plan_hash": "p1",
@@ -113,6 +117,7 @@ def a_planned_test(**changes: Any) -> Tables:
     plan = {
         "experiment_id": "subject", "status": "planned", "assigned_by": "driptune", "arms": '{"A": 0.5, "B": 0.5}',
         "arm_field": "SETUP_TEST", "workflow_id": "welcome", "step_id": "hello", "planned_days": 28,
+        "name": None,
         "planned_exposures": 4_000, "baseline_mean": 0.1, "minimum_lift": 0.2, "power": 0.9, "window_days": 7,
     }  # fmt: skip
     arms = [row("member_field_values", source_id="subject", value=arm) for arm in ("A", "B")]

@@ -85,7 +85,7 @@ class ExperimentDraft(Definition):
         end_day: last day of the test; none = the planned weeks and a quarter more.
         assigned_by: where the arms come from.
         arm_field: the means that holds the arm, written or read, as `pipeline.common.means` writes it; with events the
-            one a winner is written to. None where nothing holds it.
+            one a winner is written to. Empty where nothing holds it.
         name, description: what people call the test, and what it is for.
     """
 

@@ -330,7 +330,7 @@ def exposures(
     Args:
         plan, assigned, facts: the frozen plan, rows of `experiment_assignments`, and core tables.
         written: for a test whose arms driptune draws, the arms written for it, as rows of `core.written_values`. A
-            message counts only if its arm stood in the account when it was sent. None where the sender has the arms.
+            message counts only if its arm stood in the account when it was sent. Absent where the sender has the arms.
         as_of_day: tonight.
 
     Returns:

@@ -34,7 +34,7 @@ MOST_LEAKAGE = 0.1
 
 @dataclass(frozen=True)
 class Holdout:
-    """People kept out of a flow, or of all flows where `workflow_id` is None, from `start_day` on."""
+    """People kept out of a flow, or of all flows where no `workflow_id` is named, from `start_day` on."""
 
     holdout_id: str
     workflow_id: str | None

@@ -66,7 +66,7 @@ def first_a_means(thing: str, file: str, name: str) -> list[str]:
 
 def _delivery(publication: Publication, point: dict[str, Any]) -> Proposal:
     name, kind, default = point["decision_point_id"], point["kind"], point["default_arm"]
-    arms: list[str] = json.loads(point["arms"])
+    called, arms = point["name"] or name, json.loads(point["arms"])
     decided = publication[TABLES[kind]].filter(pl.col("decision_point_id") == name)
     workflow, step, means = point["workflow_id"], point["step_id"], point["means"]
     place = f"{publication.workflow_name(workflow)}, {publication.step_name(workflow, step)}"
@@ -77,7 +77,7 @@ def _delivery(publication: Publication, point: dict[str, Any]) -> Proposal:
     if means is None:
         apply_kind = ApplyKind.MANUAL
         after: dict[str, Any] = {"instructions": first_a_means("tonight's choice", FILES[kind], name)}
-        title = f"{place}: say how '{name}' reaches the flow, then its {shown} can be delivered"
+        title = f"{place}: say how '{called}' reaches the flow, then its {shown} can be delivered"
     else:
         apply_kind = ApplyKind.MEMBER_FIELDS
         after = {
@@ -87,7 +87,7 @@ def _delivery(publication: Publication, point: dict[str, Any]) -> Proposal:
             "holdout_value": default,
             "instructions": _steps(publication, point, arms),
         }
-        title = f"{place}: deliver the {shown} of '{name}' by {in_words(means)}"
+        title = f"{place}: deliver the {shown} of '{called}' by {in_words(means)}"
     return Proposal(
         kind=KINDS[kind],
         target=name,

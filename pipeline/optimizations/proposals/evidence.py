@@ -8,12 +8,9 @@ import polars as pl
 
 from pipeline.charts.vega import Figure
 from pipeline.common.means import of_tag
+from pipeline.common.rates import COMPLAINT_BOUND, UNSUBSCRIBE_BOUND, Bound
 from pipeline.common.words import share
 
-#: Complaints at which mailbox providers begin to filter, and at which they block.
-COMPLAINT_WARNING, COMPLAINT_STOP = 0.001, 0.003
-#: Unsubscribes above which a message does harm; twice what a healthy list shows.
-UNSUBSCRIBE_WARNING = 0.005
 WINDOW = "28d"
 #: Share of people kept out, where driptune itself writes to each member, and where a person changes the flow for all.
 HELD_OUT, BY_HAND = 0.1, 0.0
@@ -98,15 +95,16 @@ class Publication:
         if metrics.is_empty() or not metrics.item(0, "delivered"):
             return []
         row = metrics.row(0, named=True)
-        limits = (("complaint", COMPLAINT_WARNING, COMPLAINT_STOP), ("unsubscribe", UNSUBSCRIBE_WARNING, None))
-        return [_guardrail(row, *limit) for limit in limits]
+        bounds = {"complaint": COMPLAINT_BOUND, "unsubscribe": UNSUBSCRIBE_BOUND}
+        return [_guardrail(row, name, bound) for name, bound in bounds.items()]
 
 
-def _guardrail(row: Mapping[str, Any], name: str, warning: float, stop: float | None) -> dict[str, str]:
+def _guardrail(row: Mapping[str, Any], name: str, bound: Bound) -> dict[str, str]:
     rate = row[f"{name}_rate"]
-    status = "ok" if rate < warning else "warning" if stop is None or rate < stop else "stop"
+    status = "ok" if rate < bound.warning else "warning" if bound.stop is None or rate < bound.stop else "stop"
     told = share(rate, row[f"{name}_rate_low"], row[f"{name}_rate_high"])
-    detail = f"{told} of {row['delivered']:,} delivered in 28 days; warning from {share(warning)}"
+    limits = f"warning from {share(bound.warning)}" + (f", stop from {share(bound.stop)}" if bound.stop else "")
+    detail = f"{told} of {row['delivered']:,} delivered in 28 days; {limits}, by {bound.whose}. {bound.why}"
     return {"name": name, "status": status, "detail": detail}
 
 

@@ -33,7 +33,7 @@ def _switch(publication: Publication, row: dict[str, Any], values: pl.DataFrame,
     return Proposal(
         kind=KINDS[row["kind"]],
         target=name,
-        title=f"{publication.workflow_name(row['workflow_id'])}, {name}: {what}",
+        title=f"{publication.workflow_name(row['workflow_id'])}, {row['name'] or name}: {what}",
         workflow_id=row["workflow_id"],
         step_id=row["step_id"],
         before={"chosen_by": "the policy that explores"},

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.common.words import counted
 from pipeline.optimizations.proposals.evidence import BY_HAND, HELD_OUT, Publication
 from pipeline.optimizations.record import IN_EFFECT, Proposal
 from pipeline.schemas.vocabulary import ApplyKind, Risk
@@ -33,7 +34,7 @@ def _release(publication: Publication, row: dict[str, Any]) -> Proposal:
     return Proposal(
         kind=Kind.RELEASE,
         target=workflow,
-        title=f"{place}: let people in by {_in_words(start)}, each at the moment decided for them",
+        title=f"{place}: let people in, each at the moment decided for them",
         workflow_id=workflow,
         step_id=step,
         before={"released": "nobody: driptune lets no one into this flow"},
@@ -55,8 +56,7 @@ def _release(publication: Publication, row: dict[str, Any]) -> Proposal:
         apply_kind=ApplyKind.RELEASE,
         base_version="release",
         evidence=publication.evidence(
-            summary=f"Tonight {row['planned']:,} people wait and would be let in. {row['late']:,} more are too late; "
-            f"{row['held_back']:,} are held back by a conflict, the frequency cap or a hold-out. No lift is promised.",
+            summary=_tonight(row),
             source=f"marts.release_plan where workflow_id = '{workflow}'",
             rows=planned.group_by(hour=hour).agg(people=pl.len()).sort("hour"),
             at=(workflow, step),
@@ -80,7 +80,7 @@ def _late(publication: Publication, row: dict[str, Any]) -> Proposal:
     return Proposal(
         kind=Kind.RELEASE,
         target=f"{workflow}/late",
-        title=f"{place}: let those in by {_in_words(start)} who are late",
+        title=f"{place}: let those in who are late",
         workflow_id=workflow,
         step_id=step,
         before={"released": "nobody of them: their moment passed too long ago"},
@@ -114,6 +114,18 @@ def _late(publication: Publication, row: dict[str, Any]) -> Proposal:
         holdout_share=BY_HAND,
         risk=Risk.HIGH,
     )
+
+
+def _tonight(row: dict[str, Any]) -> str:
+    """How many people wait, and what becomes of the others; only what there is."""
+    waits = counted(row["planned"], "person waits", "people wait") if row["planned"] else "nobody waits"
+    told = [f"Tonight {waits}{' and would be let in' if row['planned'] else ''}."]
+    if row["late"]:
+        told.append(f"{counted(row['late'], 'is', 'are')} too late.")
+    if row["held_back"]:
+        held = counted(row["held_back"], "is", "are")
+        told.append(f"{held} held back by a conflict, the frequency cap or a hold-out.")
+    return " ".join([*told, "No lift is promised."])
 
 
 def _in_words(start: dict[str, Any]) -> str:

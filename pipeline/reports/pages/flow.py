@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.published.reader import Tables
+from pipeline.reports.pages.connected import Connected
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Flow:
     workflow_id: str
     name: str
     rows: Callable[[str], pl.DataFrame]
+    connected: Connected
 
     @cached_property
     def _step_names(self) -> Mapping[str, str | None]:
@@ -66,6 +68,15 @@ class Names:
         return f"{workflow}, {step}" if step and is_whole else step or workflow
 
 
+def names_of_tests(plans: pl.DataFrame) -> dict[str, str]:
+    """What people call each test, by its id: its name, or the id where it has none.
+
+    Args:
+        plans: rows of `experiments`.
+    """
+    return dict(plans.select("experiment_id", pl.coalesce("name", "experiment_id")).iter_rows())
+
+
 def flows(tables: Tables) -> Iterator[Flow]:
     """Every workflow that is no campaign, by name. Each table is divided once, for all of them."""
 
@@ -76,6 +87,7 @@ def flows(tables: Tables) -> Iterator[Flow]:
     def rows(workflow_id: str, table: str) -> pl.DataFrame:
         return parts(table).get((workflow_id,), tables[table].clear())
 
+    connected = Connected.of(tables)
     kept = tables["workflows"].filter(pl.col("kind") != "campaign").sort("name", "workflow_id")
     for workflow_id, name in kept.select("workflow_id", "name").iter_rows():
-        yield Flow(workflow_id, name or workflow_id, partial(rows, workflow_id))
+        yield Flow(workflow_id, name or workflow_id, partial(rows, workflow_id), connected)

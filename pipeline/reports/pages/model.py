@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.charts.vega import Figure
+from pipeline.common.rates import Bound
 
 Tone = Literal["good", "doubtful", "bad", ""]
 """How good a piece of news is; empty where it is neither good nor bad."""
@@ -115,7 +116,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Tile:
-    """A headline number with its interval and denominator, how it changed, and whether it keeps its bound."""
+    """A headline number with its interval and denominator, how it changed, and whether it keeps its bound.
+
+    Attributes:
+        told: the value with its interval and its name, where it stands in a sentence.
+        bound: the bound, with who has set it and why.
+    """
 
     name: str
     value: Cell
@@ -123,6 +129,8 @@ class Tile:
     source: str
     change: Note | None = None
     guardrail: Note | None = None
+    bound: Bound | None = None
+    told: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pipeline.published.reader import Tables
 from pipeline.reports.digest import WINDOW, summary
 from pipeline.reports.pages.charts import write_charts
 from pipeline.reports.pages.flow import Flow, Names, flows
-from pipeline.reports.pages.model import Cell, Page, Section
+from pipeline.reports.pages.model import Cell, Note, Page, Section, Tile
 from pipeline.reports.pages.reference import write_reference
 from pipeline.reports.pages.sections import (
     cohorts,
@@ -33,7 +33,7 @@ from pipeline.reports.pages.sections import (
 )
 from pipeline.reports.pages.sections.campaigns import campaigns
 from pipeline.reports.pages.sections.drawing import drawing
-from pipeline.reports.pages.sections.findings import findings
+from pipeline.reports.pages.sections.findings import Link, findings
 from pipeline.reports.pages.sections.opportunities import opportunities
 from pipeline.reports.pages.sections.weeks import by_week
 from pipeline.schemas.vocabulary import Window
@@ -102,7 +102,9 @@ def _workflows(tables: Tables, records: Sequence[Record]) -> list[Page]:
 
 
 def _workflow(flow: Flow, tables: Tables, names: Names, records: Sequence[Record]) -> Page:
-    news = (trouble.feeds(flow.rows("reconciliation")), findings(flow.rows, flow.place, lambda _: None))
+    shown = tuple(tiles.flow_tiles(flow, WINDOW))
+    rates = (*tiles.breaches(shown, flow.name), *tiles.setbacks(shown, flow.name))
+    news = (trouble.feeds(flow.rows("reconciliation")), findings(flow.rows, flow.place, lambda _: None, rates))
     found = (
         drawing(flow, performance.loss(flow), WINDOW),
         decisions.waiting(records),
@@ -126,7 +128,6 @@ def _workflow(flow: Flow, tables: Tables, names: Names, records: Sequence[Record
         trouble.conflicts(tables, flow.workflow_id),
         decisions.decided(records, tables["realised_lift"]),
     )
-    shown = tuple(tiles.flow_tiles(flow, WINDOW))
     file = file_name(flow.workflow_id)
     words = tiles.windows(tables, WINDOW)
     return Page(flow.name, "Workflow", file, _present(news), shown, words, _present(found), _choice(file))
@@ -137,14 +138,9 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
     lines = [line.strip().partition("  ") for line in summary(tables, len(waits.rows))[1:]]
     rows = [[Cell(subject), Cell(said.strip())] for subject, _, said in lines if subject not in TOLD_ABOVE]
     names = Names.of(tables)
-    files = {page.file for page in workflows}
-
-    def link(workflow_id: str | None) -> str | None:
-        """The workflow's page, if it has one."""
-        file = file_name(workflow_id) if workflow_id else None
-        return file if file in files else None
-
-    news = (trouble.feeds(tables["reconciliation"]), findings(tables.__getitem__, names.place, link))
+    shown, link = tuple(tiles.account_tiles(tables, WINDOW)), _links(workflows, WINDOW)
+    rates = (*_over(shown, workflows, names), *tiles.setbacks(shown, names.place(None)))
+    news = (trouble.feeds(tables["reconciliation"]), findings(tables.__getitem__, names.place, link, rates))
     found = (
         waits,
         _listing(workflows, WINDOW, tables),
@@ -160,10 +156,27 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
         trouble.conflicts(tables, None) if workflows else None,
         decisions.decided(records, tables["realised_lift"]),
     )
-    shown = tuple(tiles.account_tiles(tables, WINDOW))
     words = tiles.windows(tables, WINDOW)
     about = _all(workflows)
     return Page("Your account", about, INDEX, _present(news), shown, words, _present(found), _choice(INDEX))
+
+
+def _links(workflows: Sequence[Page], window: Window) -> Link:
+    """The page of a workflow over a window, if it has one."""
+    files = {page.file for page in workflows}
+
+    def link(workflow_id: str | None) -> str | None:
+        file = _of(file_name(workflow_id), window) if workflow_id else None
+        return file if file in files else None
+
+    return link
+
+
+def _over(shown: Sequence[Tile], workflows: Sequence[Page], names: Names) -> Iterator[Note]:
+    """The rates of the account and of each workflow that are surely over their bounds."""
+    yield from tiles.breaches(shown, names.place(None))
+    for page in workflows:
+        yield from tiles.breaches(page.tiles, page.title, page.file)
 
 
 def _all(workflows: Sequence[Page]) -> str:
@@ -177,18 +190,28 @@ def _campaigns(tables: Tables) -> list[Page]:
 
 
 def _other_windows(tables: Tables) -> Iterator[Page]:
-    """What there is over other days of each workflow, and of all of them: numbers, drawing, steps and links."""
+    """What there is over other days, of each workflow and of all: findings, numbers, drawing, steps and links."""
+    names = Names.of(tables)
     for window in OTHER_WINDOWS:
         words = tiles.windows(tables, window)
         pages = []
         for flow in flows(tables):
-            found = (drawing(flow, None, window), performance.steps(flow, window), performance.links(flow, window))
             shown, file = tuple(tiles.flow_tiles(flow, window)), file_name(flow.workflow_id)
-            page = Page(flow.name, "Workflow", _of(file, window), (), shown, words, _present(found), _choice(file))
-            pages.append(page)
+            rates = tuple(tiles.breaches(shown, flow.name))
+            news = (findings(flow.rows, flow.place, lambda _: None, rates, window, file),)
+            found = _present(
+                (
+                    drawing(flow, performance.loss(flow), window),
+                    performance.steps(flow, window),
+                    performance.links(flow, window),
+                )
+            )
+            pages.append(Page(flow.name, "Workflow", _of(file, window), news, shown, words, found, _choice(file)))
         shown = tuple(tiles.account_tiles(tables, window))
+        rates = tuple(_over(shown, pages, names))
+        news = (findings(tables.__getitem__, names.place, _links(pages, window), rates, window, INDEX),)
         listed = _present([_listing(pages, window, tables)])
-        yield Page("Your account", _all(pages), _of(INDEX, window), (), shown, words, listed, _choice(INDEX))
+        yield Page("Your account", _all(pages), _of(INDEX, window), news, shown, words, listed, _choice(INDEX))
         yield from pages
 
 

@@ -313,7 +313,7 @@ class ReportsApi:
                 "segment_text": "",
                 "recipient_count": total["sent"],
             },
-            "settings": {"subject_line": step.name, "title": f"{flow.name}: {step.name}", "from_name": AUDIENCE_NAME},
+            "settings": {"subject_line": step.name, "title": _title(flow, step), "from_name": AUDIENCE_NAME},
             "tracking": {"opens": True, "html_clicks": True, "text_clicks": False},
             "report_summary": {
                 **self.summary(campaign_id),
@@ -327,7 +327,7 @@ class ReportsApi:
         delivered = total["sent"] - total["hard"] - total["soft"]
         return {
             "id": campaign_id,
-            "campaign_title": f"{flow.name}: {step.name}",
+            "campaign_title": _title(flow, step),
             "type": CAMPAIGN_TYPES[flow.kind],
             "list_id": AUDIENCE_ID,
             "list_is_active": True,
@@ -388,3 +388,7 @@ def _sales(total: Item) -> Item:
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
+
+
+def _title(flow: Flow, step: Step) -> str:
+    return flow.name if flow.name == step.name else f"{flow.name}: {step.name}"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pipeline.common.means import condition
 from pipeline.common.words import counted
 from pipeline.optimizations.approval_policy import ApprovalPolicy
 from pipeline.optimizations.record import Record
@@ -67,8 +68,9 @@ def _is_made(record: Record, soon: str, night: str) -> str:
         lapses = f"An approval that nobody follows lapses on {record.expires_at:%-d %B %Y}."
         return f"A person makes this change: follow the steps below in Mailchimp, then tell it here. {lapses}"
     if made.is_by_hand:
+        mark = condition(made.after["field"], made.after["holdout_value"])
         return (
-            f"driptune begins {soon} to mark in Mailchimp the people who are kept out (field {made.after['field']}). "
+            f"driptune begins {soon} to mark in Mailchimp the people who are kept out: {mark}. "
             "Then this page asks for the change; made earlier, nobody would be left to compare with."
         )
     if made.apply_kind is ApplyKind.RELEASE:

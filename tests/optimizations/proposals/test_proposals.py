@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -184,6 +185,28 @@ def test_a_delay_that_the_api_can_write_is_written_for_everybody(hours: float, t
 def test_a_test_of_a_delay_is_made_by_hand_even_where_the_api_can_write_it() -> None:
     [found] = proposed(a_written_delay(action="test"))
     assert found.apply_kind is ApplyKind.MANUAL
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [a_delivery(name="Call or voucher"), a_delivery(name="Call or voucher", means=None),
+     a_policy() | {"decision_points": a_delivery(name="Call or voucher")["decision_points"]},
+     a_planned_test(name="Call or voucher"), a_planned_test(name="Call or voucher", arm_field=None)],
+)  # fmt: skip
+def test_a_proposal_calls_a_point_or_test_by_its_name(tables: Tables) -> None:
+    for one in proposed(tables):
+        assert "Call or voucher" in one.title
+        assert f"'{one.target}'" not in one.title
+
+
+def test_a_release_says_only_of_those_there_are_how_many_wait_or_are_late() -> None:
+    tables = somebody_to_release()
+    for planned, late, held in ((0, 0, 0), (3, 1, 0), (1, 0, 2)):
+        counts = {"planned": pl.lit(planned), "late": pl.lit(late), "held_back": pl.lit(held)}
+        tables |= {"release_starts": tables["release_starts"].with_columns(**counts)}
+        [first, *_] = proposed(tables)
+        told = re.findall(r"\d+", first.evidence["summary"])
+        assert [int(number) for number in told] == [number for number in (planned, late, held) if number]
 
 
 def test_a_point_with_a_fault_is_not_delivered() -> None:

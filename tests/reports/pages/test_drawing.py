@@ -8,6 +8,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.reports.pages.connected import Connected
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.sections.drawing import drawing
 from pipeline.reports.pages.site import file_name, write_pages
@@ -27,7 +28,7 @@ def test_every_step_is_drawn_once_below_what_leads_to_it(ways: set[tuple[str, st
         "step_metrics": row("step_metrics").clear(),
         "anomalies": row("anomalies").clear(),
     }
-    drawn = drawing(Flow("w", "w", tables.__getitem__), None, "28d")
+    drawn = drawing(Flow("w", "w", tables.__getitem__, Connected(False, False)), None, "28d")
     assert drawn is not None
     level = {node.name: depth for depth, layer in enumerate(drawn.layers) for node in layer}
     assert sorted(node.name for layer in drawn.layers for node in layer) == sorted(STEPS)
@@ -43,8 +44,9 @@ def test_a_step_shows_its_mail_and_who_was_lost_before_it(tmp_path: Path) -> Non
         " ".join(html.unescape(re.sub(r"<[^>]+>", " ", layer)).split())
         for layer in re.findall(r'<li class="layer">(.*?)</li>', flow, re.DOTALL)
     )
-    assert first == "hello delivered 1,200 clicked 20.0% offer delivered 1,200 clicked 20.0%"  # nothing leads to these
-    assert second == "from hello · 0 h · 100 waiting · 21.0% lost tips delivered 1,200 clicked 20.0%"
+    mail = "delivered 1,200 clicked 20.0% converted 0.0% revenue 0"
+    assert first == f"hello {mail} offer {mail}"  # nothing leads to these
+    assert second == f"from hello · 0 h · 100 waiting · 21.0% lost tips {mail}"
     assert 'title="15.0% to 26.0%"' in flow
 
 
@@ -58,6 +60,6 @@ def test_a_step_shows_what_its_mail_says_in_the_inbox() -> None:
         "step_metrics": row("step_metrics").clear(),
         "anomalies": row("anomalies").clear(),
     }
-    drawn = drawing(Flow("w", "w", tables.__getitem__), None, "28d")
+    drawn = drawing(Flow("w", "w", tables.__getitem__, Connected(False, False)), None, "28d")
     assert drawn is not None
-    assert [node.subject for layer in drawn.layers for node in layer] == ["Hello · Nice to meet you", ""]
+    assert [node.subject for layer in drawn.layers for node in layer] == ["Nice to meet you", ""]

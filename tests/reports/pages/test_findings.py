@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from pipeline.common.rates import COMPLAINT_BOUND, UNSUBSCRIBE_BOUND
 from pipeline.reports.pages.site import file_name, write_pages
 from tests.reports.pages.numbers import unfounded
 from tests.worlds.published import ADDRESS, TONIGHT, Tables, a_winner, account, an_anomaly, row, somebody_stuck
@@ -31,6 +32,12 @@ def alarm(**changes: Any) -> pl.DataFrame:
     return an_anomaly(**{**SILENCE, **since, **changes})["anomalies"]
 
 
+def calm() -> Tables:
+    """An account with one flow, whose rates are not worse than before."""
+    tables = account([("welcome", "Welcome")])
+    return tables | {"metric_changes": tables["metric_changes"].clear()}
+
+
 def named(tables: Tables) -> Tables:
     """The account in which the step `hello` has a name."""
     steps = tables["steps"].with_columns(name=pl.col("name").replace("hello", "Last call"))
@@ -38,7 +45,7 @@ def named(tables: Tables) -> Tables:
 
 
 def test_a_silent_step_is_told_by_name_and_day_before_everything_else(tmp_path: Path) -> None:
-    tables = named(account([("welcome", "Welcome")]))
+    tables = named(calm())
     mild = alarm(metric="unsubscribe_rate", severity="low", direction="up", value=0.02, expected_value=0.01,
                  anomaly_kind="night", metric_kind="rate", cause_id="other", anomaly_id="2")  # fmt: skip
     tables |= {"anomalies": pl.concat([mild, alarm(anomaly_id="1"), alarm(anomaly_id="0", metric="entries")])}
@@ -51,7 +58,7 @@ def test_a_silent_step_is_told_by_name_and_day_before_everything_else(tmp_path: 
 
 @pytest.mark.parametrize("changes", [{"is_muted": True}, {"is_adverse": False}, {"is_latest": False}])
 def test_what_ended_or_is_muted_or_does_no_harm_is_no_news(tmp_path: Path, changes: dict[str, bool]) -> None:
-    tables = account([("welcome", "Welcome")]) | {"anomalies": alarm(**changes)}
+    tables = calm() | {"anomalies": alarm(**changes)}
     assert told(tables, tmp_path / "reports") == ("Nothing is out of line", [])
 
 
@@ -66,7 +73,7 @@ def test_a_decay_is_told_by_the_rates_it_led_from_and_to(tmp_path: Path) -> None
         former_rate=0.2,
         present_rate=0.05,
     )
-    tables = named(account([("welcome", "Welcome")])) | {"anomalies": found, "opportunities": decay}
+    tables = named(calm()) | {"anomalies": found, "opportunities": decay}
     heading, _ = told(tables, tmp_path / "reports")
     assert heading == "Last call: clicks fell from 20.0% to 5.0%, out of line since 11 May"
     # What an older release published does not tell from where to where.
@@ -75,12 +82,70 @@ def test_a_decay_is_told_by_the_rates_it_led_from_and_to(tmp_path: Path) -> None
     assert heading == "Last call: clicks have slowly fallen, out of line since 26 June"
 
 
+def over(tables: Tables, rate: str, low: float, high: float) -> Tables:
+    """The account in which a rate of the flow has this interval."""
+    ends = {rate: (low + high) / 2, f"{rate}_low": low, f"{rate}_high": high}
+    counts = {"unsubscribes": 12, "complaints": 12}
+    metrics = tables["workflow_metrics"].with_columns(
+        **{name: pl.lit(value) for name, value in (ends | counts).items()}
+    )
+    return tables | {"workflow_metrics": metrics}
+
+
+def test_a_rate_surely_over_its_bound_is_a_finding_of_the_flow_and_of_the_account(tmp_path: Path) -> None:
+    bound = UNSUBSCRIBE_BOUND
+    tables = over(calm(), "unsubscribe_rate", bound.warning + 0.001, bound.warning + 0.005)
+    said = "Welcome: 0.80% (0.60% to 1.0%) unsubscribed, over the bound of 0.50% (driptune's limit)"
+    assert told(tables, tmp_path / "reports") == (said, [])
+    heading, rest = told(tables, tmp_path / "reports", "index.html")
+    assert ("bad", said) in [("bad", heading), *rest]
+    whole = [one for _, one in rest if one.startswith("The whole account: ")]
+    assert heading.startswith("The whole account: ") or whole
+
+
+def test_a_rate_that_may_be_within_its_bound_is_no_finding(tmp_path: Path) -> None:
+    tables = over(calm(), "complaint_rate", COMPLAINT_BOUND.warning - 0.0005, COMPLAINT_BOUND.warning + 0.002)
+    assert told(tables, tmp_path / "reports") == ("Nothing is out of line", [])
+
+
+def test_a_rate_surely_worse_than_before_is_a_finding(tmp_path: Path) -> None:
+    heading, _ = told(account([("welcome", "Welcome")]), tmp_path / "reports")
+    assert heading.startswith("Welcome: clicked by people -3.1 points")
+
+
+def test_no_page_is_calm_above_a_red_tile(tmp_path: Path) -> None:
+    for number, tables in enumerate((calm(), account([("welcome", "Welcome")]))):
+        write_pages(tables, [], tmp_path / str(number), ADDRESS)
+        for page in (file_name("welcome"), "index.html"):
+            text = (tmp_path / str(number) / page).read_text(encoding="utf-8")
+            assert ("Nothing is out of line" in text) == ('class="note bad"' not in text)
+
+
+def test_a_harmful_test_is_told_by_its_name(tmp_path: Path) -> None:
+    tables = calm() | {"experiments": row("experiments", experiment_id="subject", workflow_id="welcome", name="Task")}
+    tables["experiment_verdicts"] = a_winner(verdict="harm", winner_arm=None)["experiment_verdicts"]
+    assert told(tables, tmp_path / "reports")[0] == "hello: the test 'Task' does harm"
+
+
+@pytest.mark.parametrize(("status", "end"), [("active", ""), ("paused", ": the flow is paused")])
+def test_a_flow_that_sent_nothing_is_not_called_well(tmp_path: Path, status: str, end: str) -> None:
+    tables = calm()
+    sent = {name: pl.lit(0) for name in ("sent", "delivered")}
+    tables |= {name: tables[name].with_columns(**sent) for name in ("workflow_metrics", "step_metrics")}
+    tables["workflows"] = tables["workflows"].with_columns(status=pl.lit(status))
+    assert told(tables, tmp_path / "reports") == (f"Nothing was sent in 28 days{end}", [])
+    text = (tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8")
+    [steps] = re.findall(r'<section id="steps"(.*?)</section>', text, re.DOTALL)
+    assert "Nothing was sent in 28 days." in steps
+    assert "<table" not in steps
+
+
 def test_people_who_are_stuck_and_a_winner_are_told_after_what_is_wrong(tmp_path: Path) -> None:
-    tables = account([("welcome", "Welcome")])
+    tables = calm()
     stuck = somebody_stuck(workflow_id="welcome", step_id="hello")["stuck_subscribers"]
     tables |= {
         "stuck_subscribers": stuck,
-        "experiment_verdicts": a_winner()["experiment_verdicts"],
+        **a_winner(),
         "anomalies": alarm(),
     }
     _, rest = told(tables, tmp_path / "reports")
@@ -96,7 +161,7 @@ def test_a_winner_that_is_sent_is_no_news_and_what_it_brought_is(tmp_path: Path)
     night = {"optimization_id": "a", "workflow_id": "welcome", "metric": "conversion", "role": "primary"}
     night |= {"is_latest": True, "first_day": date(2026, 6, 1), "promised_lift": 0.2, "outcome": "works"}
     night |= {"realised_lift": 0.25, "realised_lift_low": 0.05, "realised_lift_high": 0.5}
-    tables = account([("welcome", "Welcome")]) | {"experiment_verdicts": a_winner()["experiment_verdicts"]}
+    tables = calm() | a_winner()
     assert told(tables, tmp_path / "open")[0] == "hello: arm B won its test; expect +25% (+5% to +50%)"
     tables |= {"optimizations": row("optimizations", **record), "realised_lift": row("realised_lift", **night)}
     heading, rest = told(tables, tmp_path / "sent")
@@ -115,14 +180,20 @@ def test_a_change_without_an_answer_says_what_is_missing(tmp_path: Path) -> None
         "realised_lift": None,
     }
     night |= {"outcome": "measuring", "status": "not enough data: the first windows close on 2026-07-07"}
-    tables = account([("welcome", "Welcome")])
+    tables = calm()
     tables |= {"optimizations": row("optimizations", **record), "realised_lift": row("realised_lift", **night)}
     heading, _ = told(tables, tmp_path / "reports")
     assert heading.endswith(". So far not enough data: the first windows close on 2026-07-07")
 
 
 def test_a_test_says_whether_its_arms_got_their_shares_and_when_it_ends(tmp_path: Path) -> None:
-    plan = {"experiment_id": "subject", "start_day": date(2026, 6, 1), "end_day": None, "is_open_ended": False}
+    plan = {
+        "experiment_id": "subject",
+        "workflow_id": "welcome",
+        "start_day": date(2026, 6, 1),
+        "end_day": None,
+        "is_open_ended": False,
+    }
     tables = account([("welcome", "Welcome")]) | {"experiments": row("experiments", **plan, planned_days=28)}
     last_night = plan["start_day"] + timedelta(days=28)
     for has_mismatch, probability, words in (
@@ -154,15 +225,17 @@ def test_every_arm_of_a_test_stands_against_its_control_on_the_last_night(tmp_pa
             as_of_day=TONIGHT - timedelta(days=age), exposures=exposures, **rates)
         for age, exposures in ((1, 810), (0, 900))
     ]  # fmt: skip
-    tables = account([("welcome", "Welcome")]) | a_winner() | {"experiment_results": pl.concat(looks)}
+    tables = calm() | a_winner() | {"experiment_results": pl.concat(looks)}
+    tables["experiments"] = tables["experiments"].with_columns(name=pl.lit("Next task"), workflow_id=pl.lit("welcome"))
     write_pages(tables, [], tmp_path / "reports", ADDRESS)
     text = (tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8")
     [found] = re.findall(r'<section id="arms"(.*?)</section>', text, re.DOTALL)
     [line] = re.findall(r"<tr>(<td.*?)</tr>", found)
     told = [html.unescape(re.sub(r"<[^>]+>", "", cell)) for cell in re.findall(r"<td[^>]*>(.*?)</td>", line)]
     assert told == [
-        "subject", "conversion (primary)", "B", "900", "8.0% (5.0% to 11.0%)", "870", "5.0% (3.0% to 8.0%)",
+        "Next task", "conversion (primary)", "B", "900", "8.0% (5.0% to 11.0%)", "870", "5.0% (3.0% to 8.0%)",
         "+60% (+10% to +120%)", "shown", "99.1%",
     ]  # fmt: skip
-    assert "subject: arm B won" in text
+    assert "Next task: arm B won" in text
+    assert ">subject<" not in text
     assert unfounded(text, tables, "welcome") == []

@@ -28,6 +28,10 @@ def words(page: Path) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page.read_text(encoding="utf-8"))).split())
 
 
+def test_the_methods_page_speaks_no_python(pages: Path) -> None:
+    assert not re.findall(r".{40}\bNone\b", words(pages / METHODS))
+
+
 def test_every_published_column_stands_in_the_dictionary_with_its_meaning(pages: Path) -> None:
     text = (pages / DICTIONARY).read_text(encoding="utf-8")
     sections = dict(re.findall(r'<section id="(\w+)"(.*?)</section>', text, re.S))

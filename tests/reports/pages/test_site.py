@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from pipeline.common.rates import HEADLINE_RATES
 from pipeline.reports.pages import CHARTS_FOLDER
 from pipeline.reports.pages.reference import DICTIONARY, METHODS
 from pipeline.reports.pages.site import file_name, write_pages
@@ -107,6 +108,44 @@ def test_a_tile_says_its_change_and_whether_it_keeps_its_bound(pages: Path) -> N
     assert '<span class="note good">within the bound of 0.10%</span>' in text
 
 
+def test_a_tile_says_whose_its_bound_is_and_why(pages: Path) -> None:
+    for page in (pages / file_name("welcome"), pages / "index.html"):
+        text = html.unescape(page.read_text(encoding="utf-8"))
+        for bound in (rate.bound for rate in HEADLINE_RATES if rate.bound):
+            assert f'<details class="why"><summary>{bound.whose}</summary>{bound.why}</details>' in text
+
+
+@pytest.mark.parametrize("goal", [None, "purchase"])
+def test_that_nobody_converted_is_told_where_anything_tells_of_conversions(tmp_path: Path, goal: str | None) -> None:
+    tables = account([("welcome", "Welcome")])
+    nothing = {"revenue_amount": pl.lit(0).cast(pl.Decimal(18, 2)), "conversions": pl.lit(0)}
+    tables |= {name: tables[name].with_columns(**nothing) for name in ("workflow_metrics", "step_metrics")}
+    tables["workflows"] = tables["workflows"].with_columns(goal_event_type=pl.lit(goal, pl.String))
+    write_pages(tables, [], tmp_path / "reports", ADDRESS)
+    for page in (file_name("welcome"), "index.html"):
+        text = (tmp_path / "reports" / page).read_text(encoding="utf-8")
+        tiles = text.partition('<dl class="tiles">')[2].partition("</dl>")[0]
+        assert (
+            ("<dt>converted</dt>" in tiles) == ("0 of 1,200" in tiles.partition("converted")[2]) == (goal is not None)
+        )
+        assert "revenue, " not in tiles
+        assert ("converted" in text.partition('<section id="steps"')[2].partition("</section>")[0]) == (
+            goal is not None and page != "index.html"
+        )
+
+
+def test_that_nobody_bought_is_told_where_a_store_is_connected(tmp_path: Path) -> None:
+    tables = account([("welcome", "Welcome")])
+    free = {"revenue_amount": pl.lit(0).cast(pl.Decimal(18, 2))}
+    tables["workflow_metrics"] = tables["workflow_metrics"].with_columns(**free)
+    tables["workflows"] = tables["workflows"].with_columns(goal_event_type=pl.lit(None, pl.String))
+    tables["reconciliation"] = row("reconciliation", metric="orders", reason="equal", workflow_id=None)
+    write_pages(tables, [], tmp_path / "reports", ADDRESS)
+    tiles = (tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8").partition('<dl class="tiles">')[2]
+    assert "<dt>revenue, USD</dt>" in tiles
+    assert "<dt>converted</dt>" in tiles
+
+
 def test_a_page_can_be_seen_over_other_days_with_the_numbers_of_these(tmp_path: Path) -> None:
     tables = account([("welcome", "Welcome")])
     week = {"window": "7d", "sent": 310, "delivered": 300, "unique_human_clicks": 30, "human_click_rate": 0.1}
@@ -130,6 +169,25 @@ def test_a_page_can_be_seen_over_other_days_with_the_numbers_of_these(tmp_path: 
         assert "1,234" not in text
         assert "no clear change" not in text
         assert unfounded(text, tables, None if page == "index.html" else "welcome") == []
+
+
+def test_the_pages_over_other_days_begin_with_findings_of_these_days(tmp_path: Path) -> None:
+    tables = account([("welcome", "Welcome")])
+    high = {"unsubscribe_rate": 0.02, "unsubscribe_rate_low": 0.01, "unsubscribe_rate_high": 0.03}
+    week = {"window": "7d", "sent": 310, "delivered": 300, "unsubscribes": 6, **high}
+    stuck = row("stuck_subscribers", workflow_id="welcome", step_id="hello", cause="queue stall")
+    tables["workflow_metrics"] = pl.concat(
+        [tables["workflow_metrics"], row("workflow_metrics", workflow_id="welcome", **week)]
+    )
+    write_pages({**tables, "stuck_subscribers": stuck}, [], tmp_path / "reports", ADDRESS)
+    breach = "Welcome: 2.0% (1.0% to 3.0%) unsubscribed, over the bound of 0.50%"
+    for page in ("index.html", file_name("welcome")):
+        for file, is_over in zip(in_each_window(page), (False, True, False), strict=True):
+            text = (tmp_path / "reports" / file).read_text(encoding="utf-8")
+            news = text.partition('id="findings"')[2].partition("</section>")[0]
+            assert (breach in news) == is_over
+            if is_over:
+                assert f'href="{page}#stuck"' in news
 
 
 def test_campaigns_have_a_page_of_their_own_where_there_are_any(tmp_path: Path) -> None:
@@ -176,6 +234,16 @@ def test_a_flow_shows_its_journey_what_was_changed_and_what_is_probably_not_mean
     assert "delay: 48 to 24" in changed
     assert "2026-06-01" not in changed
     assert "It is paused, and 7 people wait at it." in text
+
+
+def test_what_starts_a_journey_is_told_as_people_say_it(tmp_path: Path) -> None:
+    tables = account([("welcome", "Welcome")])
+    trigger = pl.lit("tag_added: is_new or event: let_in or abandoned_cart or api")
+    tables["journeys"] = tables["journeys"].with_columns(trigger=trigger)
+    write_pages(tables, [], tmp_path / "reports", ADDRESS)
+    text = html.unescape((tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8"))
+    started = "the tag 'is_new' or the event 'let_in' or abandoned cart or a program that lets people in"
+    assert f"Started by: {started}." in text
 
 
 def test_a_flow_that_is_no_journey_has_no_section_of_one(tmp_path: Path) -> None:

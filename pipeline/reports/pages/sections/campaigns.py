@@ -5,6 +5,7 @@ import polars as pl
 from pipeline.common.words import counted, share
 from pipeline.published.reader import Tables
 from pipeline.reports.pages import cells
+from pipeline.reports.pages.connected import Connected
 from pipeline.reports.pages.model import Cell, Section
 from pipeline.reports.pages.sections.tiles import NAMES
 
@@ -27,8 +28,8 @@ def campaigns(tables: Tables, most: int | None = None) -> Section | None:
         return None
     listed = rows.sort("day", "workflow_id", descending=[True, False]).head(most or rows.height)
     subjects = dict(tables["steps"].select("workflow_id", "subject").iter_rows())
-    earns = bool(rows["revenue_amount"].sum())
-    rates = [rate for rate in RATES if rate != "conversion_rate" or rows["conversions"].sum()]
+    connected = Connected.of(tables)
+    rates = [rate for rate in RATES if rate != "conversion_rate" or connected.conversions]
     table = [
         [
             Cell(row["name"] or row["workflow_id"]),
@@ -36,7 +37,7 @@ def campaigns(tables: Tables, most: int | None = None) -> Section | None:
             Cell("" if row["day"] is None else str(row["day"])),
             cells.number(row["delivered"]),
             *(cells.rate(row, rate) for rate in rates),
-            *([cells.money(row, "revenue_amount")] if earns else []),
+            *([cells.money(row, "revenue_amount")] if connected.revenue else []),
         ]
         for row in listed.iter_rows(named=True)
     ]
@@ -44,7 +45,7 @@ def campaigns(tables: Tables, most: int | None = None) -> Section | None:
     clicked = f", {share(total[0] / total[1])} clicked by people" if total[1] else ""
     title = f"{counted(rows.height, 'campaign', 'campaigns')} reached {total[1]:,} inboxes{clicked}"
     header = ("campaign", "subject", "first sent", "delivered", *(NAMES[rate] for rate in rates))
-    header = (*header, "attributed revenue") if earns else header
+    header = (*header, "attributed revenue") if connected.revenue else header
     latest = f"The latest {most} of them, over all days." if most and most < rows.height else "All days."
     words = f"{latest} Rates are of what was delivered, with their 95% intervals."
     source = f"workflow_metrics, window {WINDOW}, steps, step_metrics_daily"

@@ -29,15 +29,15 @@ def waiting(records: Sequence[Record]) -> Section:
         ]
         for record in mine
     ]
-    told = counted(len(mine), "proposal waits", "proposals wait")
+    told = counted(len(mine), "proposal waits", "proposals wait") if mine else "Nothing waits"
     words = (
-        f"{told}, the most urgent first. Nothing changes before a person approves it. Where nothing is promised, the "
+        "The most urgent first. Nothing changes before a person approves it. Where nothing is promised, the "
         "gain is not known; where no answer stands, it will not be measured."
         if mine
-        else "Nothing waits."
+        else "New proposals come with the next night."
     )
     header = ("proposal", "risk", "promised", "because", "answer")
-    title, source = "Waiting for your decision", "the ledger, optimizations"
+    title, source = f"{told} for your decision", "the ledger, optimizations"
     return Section("waiting", title, words, header, rows, source=source, is_open=True, most_shown=MOST_SHOWN)
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from pipeline.common.words import share
 from pipeline.reports.pages import cells
+from pipeline.reports.pages.connected import Connected
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Edge, Node, Section, Tone
 from pipeline.reports.pages.sections.findings import standing
@@ -41,9 +42,11 @@ def drawing(flow: Flow, title: str | None, window: Window) -> Section | None:
         ways = [row for row in transitions if row["to_step_id"] == step_id]
         edges = [_edge(flow, row, is_named=above != [row["from_step_id"]]) for row in ways]
         tone: Tone = "bad" if step_id in alarmed else "doubtful" if step["status"] == "paused" else ""
-        subject = " · ".join(told for told in (step["subject"], step["preview"]) if told)
+        # A subject that is the step's name stands above already.
+        told = ("" if step["subject"] == step["name"] else step["subject"], step["preview"])
+        subject = " · ".join(one for one in told if one)
         status = "" if step["status"] == "active" else step["status"].replace("_", " ")
-        return Node(flow.step_name(step_id), subject, status, edges, _facts(mail.get(step_id)), tone)
+        return Node(flow.step_name(step_id), subject, status, edges, _facts(mail.get(step_id), flow.connected), tone)
 
     nodes = [[node(step_id, above) for step_id in layer] for above, layer in pairwise([[], *layers])]
     since = transitions[0]["first_day"]
@@ -83,16 +86,16 @@ def _edge(flow: Flow, row: Mapping[str, Any], *, is_named: bool) -> Edge:
     return Edge(start, took, cells.number(row["waiting"]), lost, f"{between} of {row['entrants']:,} entrants")
 
 
-def _facts(row: Mapping[str, Any] | None) -> list[tuple[str, Cell, str]]:
+def _facts(row: Mapping[str, Any] | None, connected: Connected) -> list[tuple[str, Cell, str]]:
     """What became of a step's mail: the name, the value and its interval. What nothing is known of is left out."""
     if row is None:
         return []
     facts = [("delivered", cells.number(row["delivered"]), "")]
-    rates = [("clicked", "human_click_rate")] + ([("converted", "conversion_rate")] if row["conversions"] else [])
+    rates = [("clicked", "human_click_rate")] + ([("converted", "conversion_rate")] if connected.conversions else [])
     for name, rate in rates:
         if row[rate] is not None:
             interval = cells.between(row[f"{rate}_low"], row[f"{rate}_high"]).text
             facts.append((name, Cell(share(row[rate]), row[rate]), interval))
-    if row["revenue_amount"]:
+    if connected.revenue:
         facts.append(("revenue", cells.money(row, "revenue_amount"), "attributed"))
     return facts

@@ -12,7 +12,7 @@ from pipeline.charts.figures import experiment_chart
 from pipeline.common.words import NOT_KNOWN, counted
 from pipeline.published.reader import Tables
 from pipeline.reports.pages import cells
-from pipeline.reports.pages.flow import Flow, Names
+from pipeline.reports.pages.flow import Flow, Names, names_of_tests
 from pipeline.reports.pages.model import Cell, Section
 from pipeline.reports.pages.sections.findings import Link
 from pipeline.schemas.vocabulary import MetricKind, Verdict
@@ -84,9 +84,10 @@ def arms(flow: Flow, tables: Tables) -> Section | None:
     last = results.filter(pl.col("as_of_day") == pl.col("as_of_day").max().over("experiment_id"))
     if last.is_empty():
         return None
+    names = names_of_tests(flow.rows("experiments"))
     table = [
         [
-            Cell(row["experiment_id"]),
+            Cell(names[row["experiment_id"]]),
             Cell(f"{row['metric'].replace('_', ' ')} ({row['role']})"),
             Cell(row["arm"]),
             cells.number(row["exposures"]),
@@ -113,15 +114,15 @@ def _mean(row: Mapping[str, Any], name: str) -> Cell:
     return cells.rate(row, name) if row["kind"] == MetricKind.RATE else cells.anything(row[name])
 
 
-def _verdict(verdicts: pl.DataFrame) -> str:
+def _verdict(verdicts: pl.DataFrame, names: Mapping[str, str]) -> str:
     """What the tests say, in a title: the first decision, or that there is none."""
     decided = verdicts.filter(pl.col("decided_day").is_not_null()).sort("decided_day", descending=True)
     if decided.is_empty():
         return "No test has decided yet"
     row = decided.row(0, named=True)
     if row["verdict"] == Verdict.WINNER:
-        return f"{row['experiment_id']}: arm {row['winner_arm']} won"
-    return f"{row['experiment_id']}: {row['verdict']}"
+        return f"{names[row['experiment_id']]}: arm {row['winner_arm']} won"
+    return f"{names[row['experiment_id']]}: {row['verdict']}"
 
 
 def tests(flow: Flow, tables: Tables) -> Section | None:
@@ -132,9 +133,10 @@ def tests(flow: Flow, tables: Tables) -> Section | None:
     mine = pl.col("experiment_id").is_in(verdicts["experiment_id"].implode())
     looks = largest_test(tables["experiment_results"].filter(mine))
     plans = tables["experiments"].select("experiment_id", "start_day", "end_day", "planned_days", "is_open_ended")
+    names = names_of_tests(flow.rows("experiments"))
     table = [
         [
-            Cell(row["experiment_id"]),
+            Cell(names[row["experiment_id"]]),
             Cell(row["verdict"]),
             cells.lift(row, "lift"),
             cells.lift(row, "shrunk_lift"),
@@ -155,11 +157,13 @@ def tests(flow: Flow, tables: Tables) -> Section | None:
     if chart:
         last = looks.sort("as_of_day").row(-1, named=True)
         words = (
-            f"{last['experiment_id']}: {last['metric']} of each arm against the control by night; "
+            f"{names[last['experiment_id']]}: {last['metric']} of each arm against the control by night; "
             f"{last['exposures']:,} people exposed by {last['as_of_day']}. {words}"
         )
     figure = chart and replace(chart, label=words)
-    return Section("tests", _verdict(verdicts), words, header, table, figure, "experiment_verdicts", is_open=True)
+    return Section(
+        "tests", _verdict(verdicts, names), words, header, table, figure, "experiment_verdicts", is_open=True
+    )
 
 
 def running(tables: Tables, names: Names, link: Link) -> Section | None:
@@ -184,7 +188,7 @@ def running(tables: Tables, names: Names, link: Link) -> Section | None:
     now = rows.filter(pl.col("status") == "running")
     title = f"{counted(now.height, 'test is', 'tests are')} running" if now.height else "No test is running"
     if now.height and now["decided_day"].null_count() == 0:
-        title += ", with a verdict already"
+        title = counted(now.height, "test goes on after its verdict", "tests go on after their verdicts")
     words = "Each flow's page has the arms with their counts, intervals and guardrails."
     header = ("test", "at", "status", "difference so far (95%)", "decided")
     source = "experiments, experiment_verdicts"

@@ -1,25 +1,33 @@
 """What a reader is to look at first, the worst first, each as one sentence that needs no table to be understood."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
 import polars as pl
 
 from pipeline.analysis.anomalies.incidents import severity_rank
+from pipeline.common.time import WINDOW_DAYS
 from pipeline.common.words import counted, lift, metric_noun, share
 from pipeline.optimizations.proposals.anomalies import GRAVE, course
 from pipeline.optimizations.realised import brought_in_words, in_a_word
 from pipeline.optimizations.record import IN_EFFECT
+from pipeline.reports.digest import WINDOW
 from pipeline.reports.pages import INBOX_PATH
+from pipeline.reports.pages.flow import names_of_tests
 from pipeline.reports.pages.model import Cell, Note, Section, Tone
 from pipeline.reports.pages.sections.performance import worst_loss
-from pipeline.schemas.vocabulary import ProposalKind, RealisedOutcome, Verdict
+from pipeline.schemas.vocabulary import ProposalKind, RealisedOutcome, Verdict, Window
 
 SILENCE = {"sent": "{} has sent nothing since {}", "entries": "Nobody has entered {} since {}"}
 MOST_CHANGES = 5
 STUCK = "#stuck"
-"""Where the same page lists those who are stuck."""
+"""Where a page lists those who are stuck."""
+CALM = (
+    "No step is out of line, no rate is surely over its bound, nobody is stuck, and no test waits "
+    "for its winner to be sent."
+)
+_ORDER: Mapping[Tone, int] = {"bad": 0, "doubtful": 1}
 _TONES: Mapping[str, Tone] = {
     RealisedOutcome.HARM: "bad",
     RealisedOutcome.LESS: "doubtful",
@@ -31,25 +39,35 @@ Place = Callable[..., str]
 Link = Callable[[str | None], str | None]
 
 
-def findings(rows: Rows, place: Place, link: Link) -> Section:
+def findings(
+    rows: Rows, place: Place, link: Link, rates: Sequence[Note], window: Window = WINDOW, page: str = ""
+) -> Section:
     """Outages, decays, the biggest avoidable loss, people who are stuck, verdicts of tests, and what changes brought.
 
     Args:
         rows: the rows of a published table, of one workflow or of the whole account.
         place: the name of a step, given its workflow and its id; without an id, of the workflow.
         link: the page of a workflow, if it has one of its own.
+        rates: what is wrong with the headline numbers of the same page.
+        window: the days of these numbers. All else is as of tonight.
+        page: the page that lists those who are stuck, where it is another one.
     """
     notes = [
         *_incidents(rows("anomalies"), rows("opportunities"), place, link),
-        *_harm(rows("experiment_verdicts"), place, link),
+        *_harm(rows("experiment_verdicts"), rows("experiments"), place, link),
+        *rates,
+        *_loss(rows("bottlenecks"), place, link),
+        *_stuck(rows("stuck_subscribers"), f"{page}{STUCK}"),
+        *_winners(rows("experiment_verdicts"), rows("optimizations"), place, link),
+        *_changes(rows("realised_lift"), rows("optimizations")),
     ]
-    notes += [*_loss(rows("bottlenecks"), place, link), *_stuck(rows("stuck_subscribers"))]
-    notes += _winners(rows("experiment_verdicts"), rows("optimizations"), place, link)
-    notes += _changes(rows("realised_lift"), rows("optimizations"))
-    worst = notes[0] if notes else Note(Cell("Nothing is out of line"), "good")
-    calm = "No step is out of line, nobody is stuck, and no test waits for its winner to be sent."
-    words = "" if len(notes) == 1 else "The worst first." if notes else calm
-    source = "anomalies, opportunities, bottlenecks, experiment_verdicts, realised_lift, stuck_subscribers"
+    notes.sort(key=lambda note: _ORDER.get(note.tone, len(_ORDER)))
+    worst = notes[0] if notes else _calm(rows("workflows"), rows("workflow_metrics"), window)
+    words = "" if len(notes) == 1 else "The worst first." if notes else CALM
+    source = (
+        "anomalies, opportunities, bottlenecks, experiment_verdicts, realised_lift, stuck_subscribers, "
+        "workflow_metrics, metric_changes"
+    )
     return Section("findings", worst.cell.text, words, notes=notes[1:], source=source, tone=worst.tone)
 
 
@@ -109,9 +127,20 @@ def _incidents(anomalies: pl.DataFrame, opportunities: pl.DataFrame, place: Plac
         )
 
 
-def _harm(verdicts: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
+def _calm(workflows: pl.DataFrame, metrics: pl.DataFrame, window: Window) -> Note:
+    """What is said where nothing is wrong: that all is well only where anything was sent."""
+    if metrics.filter(pl.col("window") == window)["sent"].sum():
+        return Note(Cell("Nothing is out of line"), "good")
+    told = f"Nothing was sent in {WINDOW_DAYS[window]} days"
+    if workflows.height == 1 and (status := workflows.item(0, "status")) != "active":
+        told += f": the flow is {status}"
+    return Note(Cell(told))
+
+
+def _harm(verdicts: pl.DataFrame, plans: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
     for row in verdicts.filter(pl.col("verdict") == Verdict.HARM).iter_rows(named=True):
-        told = f"{place(row['workflow_id'], row['step_id'])}: the test {row['experiment_id']} does harm"
+        test = names_of_tests(plans)[row["experiment_id"]]
+        told = f"{place(row['workflow_id'], row['step_id'])}: the test '{test}' does harm"
         yield Note(Cell(told, link=link(row["workflow_id"])), "bad")
 
 
@@ -124,13 +153,13 @@ def _loss(bottlenecks: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]
         yield Note(Cell(told, link=link(row["workflow_id"])), "doubtful")
 
 
-def _stuck(stuck: pl.DataFrame) -> Iterator[Note]:
+def _stuck(stuck: pl.DataFrame, listed: str) -> Iterator[Note]:
     if stuck.height:
         [most] = stuck["cause"].value_counts(sort=True).sort("count", "cause", descending=[True, False]).head(1).rows()
         told = (
             f"{counted(stuck.height, 'person is', 'people are')} stuck; the most frequent cause: {most[0]} ({most[1]})"
         )
-        yield Note(Cell(told, link=STUCK), "doubtful")
+        yield Note(Cell(told, link=listed), "doubtful")
 
 
 def _winners(verdicts: pl.DataFrame, records: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:

@@ -6,12 +6,15 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.common.words import counted
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Section
 
 MOST_VERSIONS = 8
 """Versions of a journey that a page shows, the latest ones."""
+_NAMED = {"tag_added": "the tag", "event": "the event"}
+_TRIGGERS = {"api": "a program that lets people in"}
 
 
 def steps(flow: Flow) -> Section | None:
@@ -60,12 +63,14 @@ def findings(flow: Flow) -> Section | None:
         for row in rows.sort("people", "finding", descending=[True, False], nulls_last=True).iter_rows(named=True)
     ]
     words = "Found by comparing the steps of the flow with each other and with flows.yaml."
+    title = counted(rows.height, "thing is probably not meant", "things are probably not meant")
     header = ("finding", "people", "in words")
-    return Section("journey-lint", "Probably not meant", words, header, table, source="journey_lint", is_open=True)
+    return Section("journey-lint", title, words, header, table, source="journey_lint", is_open=True)
 
 
 def _in_words(row: Mapping[str, Any]) -> str:
-    told = [f"Status: {row['status'] or 'not told'}.", f"Started by: {row['trigger'] or 'nothing that is told'}."]
+    started = " or ".join(map(_trigger, row["trigger"].split(" or "))) if row["trigger"] else "nothing that is told"
+    told = [f"Status: {row['status'] or 'not told'}.", f"Started by: {started}."]
     counts = [
         f"{row[name]:,} {words}"
         for name, words in (("started", "started"), ("in_progress", "are in it"), ("completed", "completed"))
@@ -77,3 +82,11 @@ def _in_words(row: Mapping[str, Any]) -> str:
     if row["has_exit_condition"] is not None:
         told.append(f"{'A' if row['has_exit_condition'] else 'No'} condition takes people out before the end.")
     return " ".join(told)
+
+
+def _trigger(told: str) -> str:
+    """A trigger as people say it: "the tag 'vip'" for 'tag_added: vip', 'abandoned cart' for 'abandoned_cart'."""
+    kind, _, name = told.partition(": ")
+    if name:
+        return f"{_NAMED.get(kind, kind.replace('_', ' '))} '{name}'"
+    return _TRIGGERS.get(kind, kind.replace("_", " "))

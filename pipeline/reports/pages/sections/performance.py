@@ -94,10 +94,31 @@ def trend(flow: Flow) -> Section | None:
         f"{counted(changed, 'day is', 'days are')} marked of the last {recent.height}. "
         "The band holds 95 of 100 normal days, and is computed without the day it judges."
     )
-    columns = ("day", "numerator", "denominator", "value", "expected_value_low", "expected_value_high", "change_marker")
-    table = [[cells.anything(value) for value in line] for line in recent.select(columns).iter_rows()]
+    is_rate = row["metric_kind"] == "rate"
+    counts = ("numerator", "denominator") if is_rate else ()
+    table = [
+        [
+            Cell(str(line["day"])),
+            *(cells.number(line[name]) for name in counts),
+            _measured(line["value"], is_rate=is_rate),
+            _measured(line["expected_value_low"], is_rate=is_rate),
+            _measured(line["expected_value_high"], is_rate=is_rate),
+            Cell(line["change_marker"] or ""),
+        ]
+        for line in recent.iter_rows(named=True)
+    ]
+    noun = metric_noun(row["metric"])
+    header = ("day", *((noun, "of") if is_rate else ()), "rate" if is_rate else noun, "expected from", "to", "marked")
+    title = f"{flow.step_name(row['step_id'])}: {counted(changed, 'day', 'days')} of {noun} marked"
     figure = replace(chart, label=words)
-    return Section("trend", "What is out of line", words, columns, table, figure, "metric_trends")
+    return Section("trend", title, words, header, table, figure, "metric_trends")
+
+
+def _measured(value: float | None, *, is_rate: bool) -> Cell:
+    """A value of a series: a share, or a number a day."""
+    if value is None:
+        return Cell("")
+    return Cell(share(value) if is_rate else f"{value:,.0f}", value)
 
 
 def links(flow: Flow, window: Window) -> Section | None:
@@ -156,20 +177,21 @@ def steps(flow: Flow, window: Window) -> Section:
     rows = flow.rows("step_metrics").filter((pl.col("window") == window) & (pl.col("delivered") > 0))
     place = flow.rows("steps").select("step_id", "position")
     rows = rows.join(place, on="step_id", how="left").sort("position", "step_id")
-    earns = bool(rows["revenue_amount"].sum())
-    rates = ("human_click_rate", "conversion_rate", "unsubscribe_rate", "complaint_rate")
+    connected = flow.connected
+    outcomes = ("conversion_rate",) if connected.conversions else ()
+    rates = ("human_click_rate", *outcomes, "unsubscribe_rate", "complaint_rate")
     table = [
         [
             Cell(flow.step_name(row["step_id"])),
             cells.number(row["delivered"]),
             cells.between(row["human_open_rate_low"], row["human_open_rate_high"]),
             *(cells.rate(row, name) for name in rates),
-            *([cells.money(row, "revenue_amount")] if earns else []),
+            *([cells.money(row, "revenue_amount")] if connected.revenue else []),
         ]
         for row in rows.iter_rows(named=True)
     ]
     header = ("step", "delivered", "human opens (bounds)", *(NAMES[name] for name in rates))
-    header = (*header, "attributed revenue") if earns else header
+    header = (*header, "attributed revenue") if connected.revenue else header
     bounds = "Not every open can be ascribed to a machine or a person, so opens are given as two bounds."
-    words = f"{in_words(window)}. {bounds}"
+    words = f"{in_words(window)}. {bounds}" if table else f"Nothing was sent in {in_words(window)}."
     return Section("steps", "Step by step", words, header, table, source=f"step_metrics, window {window}", is_open=True)

@@ -1,19 +1,19 @@
 """Headline numbers: each with its interval and denominator, how it changed, and whether it keeps its bound."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
 import polars as pl
 
 from pipeline.analysis.statistics.intervals import rate_with_interval
-from pipeline.common.rates import HEADLINE_RATES
+from pipeline.common.rates import HEADLINE_RATES, Bound, Rate
 from pipeline.common.time import WINDOW_DAYS
 from pipeline.common.words import share
-from pipeline.optimizations.proposals.evidence import COMPLAINT_WARNING, UNSUBSCRIBE_WARNING
 from pipeline.published.reader import Tables
 from pipeline.reports.digest import WINDOW
 from pipeline.reports.pages import cells
+from pipeline.reports.pages.connected import Connected
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Note, Tile, Tone
 from pipeline.schemas.vocabulary import Window
@@ -29,13 +29,6 @@ ADDED = "revenue really added"
 NOT_SEPARATED = "What would have come without this mail is not known, because nobody is kept out of all of it."
 COUNTED = {"delivered": "delivered messages", "sent": "messages sent"}
 """What people call the denominators of the headline rates."""
-HARD_BOUNCE_WARNING = 0.05
-"""Mailbox services review a sender whose rate is higher."""
-BOUNDS = {
-    "unsubscribe_rate": UNSUBSCRIBE_WARNING,
-    "complaint_rate": COMPLAINT_WARNING,
-    "hard_bounce_rate": HARD_BOUNCE_WARNING,
-}
 
 
 def flow_tiles(flow: Flow, window: Window) -> Iterator[Tile]:
@@ -45,7 +38,7 @@ def flow_tiles(flow: Flow, window: Window) -> Iterator[Tile]:
         place = f"workflow_metrics, window {window}"
         row = found.row(0, named=True)
         changes = flow.rows("metric_changes")
-        yield from _tiles(row, changes if window == WINDOW else changes.clear(), place)
+        yield from _tiles(row, changes if window == WINDOW else changes.clear(), place, flow.connected)
         if row["incremental_revenue_amount"] is not None:
             yield _added(row, row["revenue_amount"], place)
 
@@ -58,12 +51,34 @@ def account_tiles(tables: Tables, window: Window) -> Iterator[Tile]:
     total = rows.select(added, pl.col("currency").first())
     total = total.with_columns(*(column for rate in HEADLINE_RATES for column in rate_with_interval(*rate[:3])))
     changes = tables["metric_changes"].filter(pl.col("workflow_id").is_null() & pl.lit(window == WINDOW))
-    yield from _tiles(total.row(0, named=True), changes, f"workflow_metrics, window {window}, summed")
+    place = f"workflow_metrics, window {window}, summed"
+    yield from _tiles(total.row(0, named=True), changes, place, Connected.of(tables))
     if window != WINDOW:
         return
     shown = pl.col("workflow_id").is_null() & pl.col("incremental_revenue_amount").is_not_null()
     for row in tables["holdouts"].filter(shown).iter_rows(named=True):
         yield _added(row, row["attributed_revenue_amount"], f"holdouts, since {row['start_day']}")
+
+
+def breaches(shown: Iterable[Tile], place: str, link: str | None = None) -> Iterator[Note]:
+    """The rates that are surely over their bound, each as a finding.
+
+    Args:
+        shown: the headline numbers of a workflow or of the account.
+        place: its name.
+        link: its page.
+    """
+    for tile in shown:
+        if tile.bound is not None and tile.guardrail is not None and tile.guardrail.tone == "bad":
+            told = f"{place}: {tile.told}, {tile.guardrail.cell.text} ({tile.bound.whose})"
+            yield Note(Cell(told, link=link), "bad")
+
+
+def setbacks(shown: Iterable[Tile], place: str) -> Iterator[Note]:
+    """The rates that are surely worse than they were, each as a finding."""
+    for tile in shown:
+        if tile.change is not None and tile.change.tone == "bad":
+            yield Note(Cell(f"{place}: {tile.name} {tile.change.cell.text} against the four weeks before"), "bad")
 
 
 def windows(tables: Tables, window: Window) -> str:
@@ -77,27 +92,33 @@ def windows(tables: Tables, window: Window) -> str:
     return f"{told} Changes compare the 28 closed days to {_day(closed)} with the 28 before."
 
 
-def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str) -> Iterator[Tile]:
+def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str, connected: Connected) -> Iterator[Tile]:
     yield Tile("messages sent", cells.number(row["sent"]), f"{row['delivered']:,} delivered", source)
     changed = {one["metric"]: one for one in changes.iter_rows(named=True)}
-    for rate, numerator, denominator in (one[:3] for one in HEADLINE_RATES):
+    for rate in HEADLINE_RATES:
         # Where nothing is connected that tells of conversions, nothing is said of them.
-        if row[rate] is None or (rate == "conversion_rate" and not row[numerator]):
-            continue
-        interval = cells.between(row[f"{rate}_low"], row[f"{rate}_high"]).text
-        yield Tile(
-            NAMES[rate],
-            Cell(share(row[rate]), row[rate]),
-            f"{interval}; {row[numerator]:,} of {row[denominator]:,} {COUNTED[denominator]}",
-            source,
-            _change(changed[rate]) if rate in changed else None,
-            _guardrail(row, rate, BOUNDS[rate]) if rate in BOUNDS else None,
-        )
-    if row["revenue_amount"]:
+        if row[rate.name] is not None and (rate.name != "conversion_rate" or connected.conversions):
+            yield _tile(row, rate, source, changed.get(rate.name))
+    if row["delivered"] and connected.revenue:
         earned = Cell(f"{row['revenue_amount']:,.0f}", row["revenue_amount"])
         is_separated = row.get("incremental_revenue_amount") is not None
         told = "attributed to messages" + ("" if is_separated else f". {NOT_SEPARATED}")
         yield Tile(f"revenue, {row['currency']}", earned, told, source)
+
+
+def _tile(row: Mapping[str, Any], rate: Rate, source: str, changed: Mapping[str, Any] | None) -> Tile:
+    value, low, high = (row[f"{rate.name}{end}"] for end in ("", "_low", "_high"))
+    counts = f"{row[rate.numerator]:,} of {row[rate.denominator]:,} {COUNTED[rate.denominator]}"
+    return Tile(
+        NAMES[rate.name],
+        Cell(share(value), value),
+        f"{cells.between(low, high).text}; {counts}",
+        source,
+        _change(changed) if changed else None,
+        _guardrail(value, low, high, rate.bound) if rate.bound else None,
+        rate.bound,
+        f"{share(value, low, high)} {NAMES[rate.name]}",
+    )
 
 
 def _added(row: Mapping[str, Any], attributed: float, source: str) -> Tile:
@@ -119,13 +140,13 @@ def _change(row: Mapping[str, Any]) -> Note:
     return Note(Cell(told, row["rate_difference"]), tone)
 
 
-def _guardrail(row: Mapping[str, Any], rate: str, bound: float) -> Note:
-    told = share(bound)
-    if row[f"{rate}_high"] < bound:
+def _guardrail(value: float, low: float, high: float, bound: Bound) -> Note:
+    told = share(bound.warning)
+    if high < bound.warning:
         return Note(Cell(f"within the bound of {told}"), "good")
-    if row[f"{rate}_low"] > bound:
+    if low > bound.warning:
         return Note(Cell(f"over the bound of {told}"), "bad")
-    side = "within" if row[rate] < bound else "over"
+    side = "within" if value < bound.warning else "over"
     return Note(Cell(f"{side} the bound of {told}, but not surely"), "doubtful")
 
 

@@ -34,13 +34,14 @@ def hours(rows: pl.DataFrame) -> Section | None:
     clicks, delivered = (int(rows[name].sum()) for name in ("unique_human_clicks", "delivered"))
     middle = f"{share(clicks / delivered)} ({clicks:,} of {delivered:,})"
     hour = f"{WEEKDAYS[best['local_weekday']]} from {best['local_hour']}:00"
+    title = f"Clicked most: what is sent on {hour}"
     highest = f"Highest: {hour}, {cells.rate(best, 'shrunk_click_rate').text}"
     shrunk = told["shrunk_click_rate"]
     is_flat = shrunk.max() - shrunk.min() < LEAST_SPREAD  # type: ignore[operator]
     if is_flat:
-        highest = "No hour differs from the others by more than chance does"
+        title, highest = "No hour stands out", "No hour differs from the others by more than chance does"
     elif 2 * told.height < rows.height:
-        highest = "Most hours have too little mail to tell"
+        title, highest = "When mail is clicked", "Most hours have too little mail to tell"
     words = (
         "Share of delivered mail that people clicked, by local weekday and hour of sending, since "
         f"{best['first_day']}. Each is shrunk towards the rate of all, {middle}. {highest}. "
@@ -64,7 +65,7 @@ def hours(rows: pl.DataFrame) -> Section | None:
     ]
     header = ("day", "hour", "clicked", "delivered", "counted (95%)", "shrunk (95%)")
     grid = None if is_flat else Grid("hour", [str(hour) for hour in range(24)], lines, key)
-    return Section("hours", "When mail is clicked", words, header, table, source="engagement_hours", grid=grid)
+    return Section("hours", title, words, header, table, source="engagement_hours", grid=grid)
 
 
 def pressure(rows: pl.DataFrame) -> Section | None:

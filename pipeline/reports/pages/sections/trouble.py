@@ -50,9 +50,9 @@ def stuck(rows: pl.DataFrame, step_name: Callable[[str, str], str]) -> Section:
         for flow, step, cause, people, hours in groups.rows()
     ]
     people = counted(rows.height, "person is", "people are") if rows.height else "Nobody is"
-    words = f"{people} tonight in a step for longer than its planned wait and the time of grace."
+    words = "In a step tonight for longer than its planned wait and the time of grace."
     header = ("step", "cause", "people", "longest")
-    return Section("stuck", "Stuck subscribers", words, header, table, source="stuck_subscribers", is_open=True)
+    return Section("stuck", f"{people} stuck", words, header, table, source="stuck_subscribers", is_open=True)
 
 
 def conflicts(tables: Tables, workflow_id: str | None) -> Section:
@@ -70,6 +70,7 @@ def conflicts(tables: Tables, workflow_id: str | None) -> Section:
         ]
         for row in rows.iter_rows(named=True)
     ]
-    words = "Workflows that collided in the past 30 days." if table else "No workflows collided in the past 30 days."
+    pairs = counted(len(table), "pair", "pairs") + " of workflows" if table else "No workflows"
+    title, words = f"{pairs} collided", "The past 30 days."
     header = ("pair", "why", "subscribers", "resolution")
-    return Section("conflicts", "Conflicts", words, header, table, source="conflict_replay", is_open=True)
+    return Section("conflicts", title, words, header, table, source="conflict_replay", is_open=True)
