@@ -93,6 +93,14 @@ def incident(row: Mapping[str, Any], decay: Mapping[str, Any] | None, place: str
     )
 
 
+def loss(row: Mapping[str, Any], place: Place) -> str:
+    """A transition, as a row of `bottlenecks`, in one sentence: how many it loses, and how many others do."""
+    workflow, start, end = row["workflow_id"], row["from_step_id"], row["to_step_id"]
+    lost = share(row["drop_off_rate"], row["drop_off_rate_low"], row["drop_off_rate_high"])
+    way = f"{place(workflow, start)} to {place(workflow, end, is_whole=False)}"
+    return f"{way}: {lost} are lost on the way; elsewhere it is {share(row['benchmark_rate'])}"
+
+
 def day(one: date, tonight: date) -> str:
     """A day as people write it; with its year where that is not tonight's."""
     return f"{one.day} {one:%B}" if one.year == tonight.year else f"{one.day} {one:%B %Y}"
@@ -117,11 +125,7 @@ def _harm(verdicts: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
 
 def _loss(bottlenecks: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
     if row := worst_loss(bottlenecks):
-        workflow, start, end = row["workflow_id"], row["from_step_id"], row["to_step_id"]
-        lost = share(row["drop_off_rate"], row["drop_off_rate_low"], row["drop_off_rate_high"])
-        way = f"{place(workflow, start)} to {place(workflow, end, is_whole=False)}"
-        told = f"{way}: {lost} are lost on the way; elsewhere it is {share(row['benchmark_rate'])}"
-        yield Note(Cell(told, link=link(row["workflow_id"])), "doubtful")
+        yield Note(Cell(loss(row, place), link=link(row["workflow_id"])), "doubtful")
 
 
 def _stuck(stuck: pl.DataFrame) -> Iterator[Note]:

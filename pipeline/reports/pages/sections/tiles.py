@@ -12,7 +12,7 @@ from pipeline.common.time import WINDOW_DAYS
 from pipeline.common.words import share
 from pipeline.optimizations.proposals.evidence import COMPLAINT_WARNING, UNSUBSCRIBE_WARNING
 from pipeline.published.reader import Tables
-from pipeline.reports.digest import WINDOW
+from pipeline.reports import WINDOW
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Note, Tile, Tone
