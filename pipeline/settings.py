@@ -81,7 +81,7 @@ class Settings(BaseSettings):
 
     digest_webhook: SecretStr | None = Field(
         default=None,
-        description="URL that receives the morning in ten lines after each publication, as JSON with `text`.",
+        description="URL that receives the morning in about ten lines after each publication, as JSON with `text`.",
     )
 
     address: str = Field(

@@ -1,5 +1,6 @@
 """The rules of the house that no linter knows, and proof that every check of `make lint` can fail."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -91,3 +92,10 @@ def test_code_that_nothing_calls_is_found(breach: Path) -> None:
 def test_code_without_types_is_found(breach: Path) -> None:
     told = lint("mypy --strict --follow-imports=skip pipeline/analysis/statistics/intervals.py", breach)
     assert "Function is missing a type annotation" in told
+
+
+def test_dagsters_command_for_developers_is_locked_at_the_release_of_dagster() -> None:
+    lock = (PROJECT_ROOT / "requirements-dev.lock").read_text(encoding="utf-8")
+    locked = dict(line.split(" ")[0].split("==") for line in lock.splitlines() if re.match(r"[a-z0-9-]+==", line))
+    assert locked["dagster-dg-cli"] == locked["dagster"]
+    assert "dagster-dg-cli" not in (PROJECT_ROOT / "requirements.lock").read_text(encoding="utf-8")

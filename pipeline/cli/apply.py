@@ -20,11 +20,13 @@ def apply_command(optimization_id: str | None, dry_run: bool) -> None:
     if dry_run and optimization_id is None:
         raise click.UsageError("--dry-run needs the id of a record.")
     settings, now = Settings(), datetime.now(UTC)
+    from pipeline.optimizations.account.refusals import check_can_be_applied, check_can_be_planned
     from pipeline.optimizations.ledger import open_ledger
 
     with open_ledger(settings) as ledger:
         if optimization_id is not None:
-            ledger.record(optimization_id)  # refuses an unknown id before anything is imported that takes long
+            check = check_can_be_planned if dry_run else check_can_be_applied
+            check(ledger.record(optimization_id))
         from pipeline.operations import applying
 
         if optimization_id is None:
@@ -44,13 +46,14 @@ def apply_command(optimization_id: str | None, dry_run: bool) -> None:
 def rollback(optimization_id: str, reason: str, actor: str) -> None:
     """Put back what stood before a change was applied."""
     from pipeline.config.approvals import load_approvals
+    from pipeline.optimizations.account.refusals import check_can_go_back
     from pipeline.optimizations.ledger import open_ledger
     from pipeline.optimizations.review import known_approver
 
     settings = Settings()
     known_approver(load_approvals(settings.definitions), actor)
     with open_ledger(settings) as ledger:
-        ledger.record(optimization_id)
+        check_can_go_back(ledger.record(optimization_id))
         from pipeline.operations import applying
 
         done = applying.roll_back(settings, ledger, optimization_id, actor=actor, reason=reason, now=datetime.now(UTC))

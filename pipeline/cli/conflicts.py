@@ -17,12 +17,15 @@ def conflicts(workflow: str, subscriber: str | None) -> None:
     """
     settings = Settings()
     need_publication(settings)
+    from pipeline.config.flow_map import find_flow
+
+    flow = find_flow(settings.definitions, workflow)
     from pipeline.operations.one_subscriber import LastNight
     from pipeline.operations.proposed_workflow import check_for_subscriber, check_workflow
 
     if subscriber is None:
-        lines = check_workflow(settings, workflow)
+        lines = check_workflow(settings, flow)
     else:
-        lines = check_for_subscriber(settings, workflow, LastNight(settings).find(subscriber).subscriber_key)
+        lines = check_for_subscriber(settings, flow, LastNight(settings).find(subscriber).subscriber_key)
     for line in lines:
         click.echo(line)

@@ -158,10 +158,14 @@ def flows_init() -> None:
 
     It describes the account's classic automations.
     """
+    from pipeline.config.flow_map import free_place
+
+    settings = Settings()
+    path = free_place(settings.definitions)
     from pipeline.operations.first_flow_map import write_first_flow_map
 
-    written = write_first_flow_map(Settings())
-    console.print(f"Wrote {written}. Read its comments, name your flows, then run driptune nightly.")
+    write_first_flow_map(settings, path)
+    console.print(f"Wrote {path}. Read its comments, name your flows, then run driptune nightly.")
 
 
 OTHER_COMMANDS = (conflicts, apply_command, release_command, rollback, decide, explain, replay, export)

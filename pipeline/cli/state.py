@@ -9,7 +9,7 @@ from pipeline.settings import Settings
 @click.command()
 @AS_JSON
 def digest(as_json: bool) -> None:
-    """Print the digest of the last night in at most ten lines."""
+    """Print the digest of the last night in about ten lines."""
     settings = Settings()
     need_publication(settings)
     from pipeline.operations.after_publication import digest_lines

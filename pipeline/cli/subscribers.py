@@ -24,6 +24,9 @@ def decide(subscriber: str, point: str) -> None:
     """
     settings = Settings()
     need_publication(settings)
+    from pipeline.config.decisions import load_decisions
+
+    load_decisions(settings.definitions).point(point)  # an unknown one is refused before what answers is imported
     from pipeline.operations.one_subscriber import LastNight
 
     night = LastNight(settings)
@@ -53,6 +56,9 @@ def explain(subscriber: str, rule: str) -> None:
     """
     settings = Settings()
     need_publication(settings)
+    from pipeline.config.decisions import load_decisions
+
+    load_decisions(settings.definitions).rule(rule)  # likewise
     from pipeline.operations.one_subscriber import LastNight
 
     night = LastNight(settings)
@@ -69,7 +75,7 @@ def explain(subscriber: str, rule: str) -> None:
 
 @click.command()
 @click.argument("point")
-@click.argument("date", type=click.DateTime(["%Y-%m-%d"]))
+@click.argument("date", metavar="DATE", type=click.DateTime(["%Y-%m-%d"]))
 def replay(point: str, date: datetime) -> None:
     """Make the decisions of a past night again.
 

@@ -14,9 +14,16 @@ from pydantic import Field
 from pipeline.config.delivery import Deliver, Described, shared_means, value_mistakes
 from pipeline.config.flow_map import FlowMap, load_flow_map
 from pipeline.config.reader import Definition, Location, Mistake, Name, load_definition, repeated_ids
-from pipeline.decisions.learning import EVALUATION_FLOOR, FLOOR
-from pipeline.decisions.rule_definitions import Rule, parse_rule
-from pipeline.decisions.selection import Arm, DecisionDefinition, DecisionDefinitions, DecisionPoint
+from pipeline.decisions.definitions import (
+    EVALUATION_FLOOR,
+    FLOOR,
+    Arm,
+    DecisionDefinition,
+    DecisionDefinitions,
+    DecisionPoint,
+    Rule,
+    parse_rule,
+)
 from pipeline.schemas.vocabulary import DecisionMode
 
 RULES_FILE, POINTS_FILE, BLOCKS_FILE = "rules.yaml", "decision_points.yaml", "content_blocks.yaml"

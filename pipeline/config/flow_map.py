@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from pipeline.common.errors import SourceError
+from pipeline.common.names import with_nearest
 from pipeline.config.delivery import Deliver, Described, FieldName
 from pipeline.config.reader import Definition, Mistake, Name, load_definition, repeated_ids
 from pipeline.schemas.vocabulary import StepKind, StepStatus, WorkflowStatus
@@ -211,3 +213,36 @@ def load_flow_map(folder: Path) -> FlowMap:
         DefinitionsError: names every mistake with file, line and field.
     """
     return load_definition(folder / FLOWS_FILE, FlowMap)
+
+
+def find_flow(folder: Path, written: str) -> Flow:
+    """The flow that a user writes: by its id in the flow map of a definitions folder, or as a YAML file that holds it.
+
+    Raises:
+        SourceError: if no flow has this id, or the file does not hold one flow.
+        DefinitionsError: as `load_flow_map`.
+    """
+    path = Path(written)
+    if path.suffix in (".yaml", ".yml"):
+        found = load_definition(path, FlowMap).flows
+        if len(found) != 1:
+            raise SourceError(written, f"holds {len(found)} flows", "Write the one flow to be checked.")
+        return found[0]
+    flows = {flow.id: flow for flow in load_flow_map(folder).flows}
+    if written not in flows:
+        what = f"{with_nearest(written, flows)} is no workflow of flows.yaml"
+        known = ", ".join(sorted(flows)) or "none"
+        raise SourceError("WORKFLOW", what, f"Known are: {known}. Write an id, or a YAML file with the flow in it.")
+    return flows[written]
+
+
+def free_place(folder: Path) -> Path:
+    """Where the flow map of a definitions folder is to be written.
+
+    Raises:
+        SourceError: if there is one already.
+    """
+    path = folder / FLOWS_FILE
+    if path.exists():
+        raise SourceError(str(path), "exists already", "Edit it, or name another folder in DRIPTUNE_DEFINITIONS.")
+    return path

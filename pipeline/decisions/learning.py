@@ -23,12 +23,6 @@ RIDGE = 4.0
 DRAWS = 200
 """Posterior draws. They give the probability of being best with a standard error of at most 0.035."""
 
-FLOOR = 0.01
-"""Smallest choice probability of an eligible arm, so that every arm can still be measured."""
-
-EVALUATION_FLOOR = 0.05
-"""The same while a policy is compared with the rules. It gives five times the effective sample."""
-
 _BASE_RATE_RIDGE = 0.01
 _NEVER = -1e9
 _CHUNK = 256

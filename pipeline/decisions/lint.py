@@ -9,9 +9,8 @@ from datetime import date, datetime
 import polars as pl
 
 from pipeline.analysis.statistics.intervals import rate_with_interval
-from pipeline.decisions.rule_definitions import Rule
+from pipeline.decisions.definitions import DecisionPoint, Rule
 from pipeline.decisions.rules import compile_rule, evaluate_rules
-from pipeline.decisions.selection import DecisionPoint
 from pipeline.schemas.base import polars_schema
 from pipeline.schemas.decisions import DecisionLint, RuleCoverage
 from pipeline.schemas.vocabulary import LintFinding, LintSeverity

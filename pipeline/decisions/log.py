@@ -17,10 +17,10 @@ from pipeline.analysis.statistics import Array
 from pipeline.common.sticky_hash import uniform_hash
 from pipeline.common.time import day_number, day_of, end_of_day_us, numbered_day
 from pipeline.common.written import stood_when_sent
-from pipeline.decisions.learning import FLOOR, PolicyModel, fit_policy
+from pipeline.decisions.definitions import FLOOR, Arm, DecisionPoint, parse_rule, rule_definition
+from pipeline.decisions.learning import PolicyModel, fit_policy
 from pipeline.decisions.profile import FEATURES, from_text, to_text
-from pipeline.decisions.rule_definitions import parse_rule, rule_definition
-from pipeline.decisions.selection import Arm, DecisionPoint, decide, rule_chances
+from pipeline.decisions.selection import decide, rule_chances
 from pipeline.decisions.targets import chosen_by, policies, target_chances
 
 FOLDS = 5

@@ -18,6 +18,7 @@ from pipeline.common.people import blocks_of_people
 from pipeline.common.sticky_hash import is_held_out
 from pipeline.common.time import DAY_US, day_number, numbered_day
 from pipeline.common.written import standing
+from pipeline.decisions.definitions import DecisionDefinition, DecisionDefinitions
 from pipeline.decisions.learning import PolicyModel, fit_policy
 from pipeline.decisions.lint import lint_decision_points, rule_coverage, rule_matches
 from pipeline.decisions.log import (
@@ -31,7 +32,7 @@ from pipeline.decisions.log import (
 )
 from pipeline.decisions.memberships import stays
 from pipeline.decisions.profile import FEATURES, merge_field_names, subscriber_profiles
-from pipeline.decisions.selection import DecisionDefinition, DecisionDefinitions, decide
+from pipeline.decisions.selection import decide
 from pipeline.decisions.targets import LEARNT, better_policies
 from pipeline.schemas import core, reductions
 from pipeline.schemas.base import conform, empty

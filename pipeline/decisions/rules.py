@@ -1,6 +1,6 @@
 """Rules over subscribers: each rule becomes one Polars expression, evaluated for all subscribers at once.
 
-Here are types, the meaning of null, and evaluation. The form of rules is in `rule_definitions`.
+Here are types, the meaning of null, and evaluation. The form of rules is in `definitions`.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.common.names import nearest_name, quoted
-from pipeline.decisions.rule_definitions import UNITS, Condition, ConditionGroup, Group, Operator, Rule
+from pipeline.decisions.definitions import UNITS, Condition, ConditionGroup, Group, Operator, Rule
 
 
 @dataclass(frozen=True)

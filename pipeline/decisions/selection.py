@@ -5,7 +5,6 @@ evaluated in `rules`, policies learn in `learning`. A single subscriber in real 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -13,87 +12,14 @@ import numpy as np
 import polars as pl
 
 from pipeline.common.sticky_hash import uniform_hash
-from pipeline.decisions.learning import FLOOR, PolicyModel, best_probabilities, floored
+from pipeline.decisions.definitions import Arm, DecisionPoint, Rule
+from pipeline.decisions.learning import PolicyModel, best_probabilities, floored
 from pipeline.decisions.profile import profile_frame
-from pipeline.decisions.rule_definitions import Rule
 from pipeline.decisions.rules import compile_rule, evaluate_rules
 from pipeline.decisions.targets import LEARNT, RULES, policies, target_chances
-from pipeline.schemas.vocabulary import DecisionMode
 
 REASONS_SHOWN = 2
 """Contributions named in the reasoning. More than two are not read."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A path or a content variation.
-
-    Attributes:
-        arm: name of the arm.
-        rule: which subscribers may have it; all, if there is none.
-        priority: without a policy, the eligible arm of the highest priority is chosen.
-        weight: share among eligible arms of equal priority, above 0.
-        target_step_id: the step that a path leads to; content has none.
-    """
-
-    arm: str
-    rule: Rule | None = None
-    priority: int = 0
-    weight: float = 1.0
-    target_step_id: str | None = None
-
-
-@dataclass(frozen=True)
-class DecisionPoint:
-    """A branch of a workflow, or a content block.
-
-    Attributes:
-        default_arm: the arm that is served when no arm is eligible or anything fails.
-        step_id: the branching step; a content block has none.
-        floor: smallest choice probability of an eligible arm where a policy chooses.
-    """
-
-    decision_point_id: str
-    arms: tuple[Arm, ...]
-    default_arm: str
-    step_id: str | None = None
-    floor: float = FLOOR
-
-
-@dataclass(frozen=True)
-class DecisionDefinition:
-    """A decision point or content block with the step that it belongs to and the way arms are chosen.
-
-    Attributes:
-        is_path: whether it is a decision point, which has paths; a content block has variations.
-        means: what carries the chosen arm to the flow, as `pipeline.common.means` writes it; none where nothing does.
-        name, description, owner: what people call it, what it is for, and who answers for it.
-    """
-
-    point: DecisionPoint
-    workflow_id: str
-    step_id: str
-    mode: DecisionMode
-    is_path: bool = True
-    means: str | None = None
-    name: str | None = None
-    description: str | None = None
-    owner: str | None = None
-
-    @property
-    def mailed_step_ids(self) -> tuple[str, ...]:
-        """The steps whose messages an arm is served with: those that the paths lead to, or that of the block."""
-        targets = dict.fromkeys(arm.target_step_id for arm in self.point.arms if arm.target_step_id)
-        return tuple(targets) if self.is_path else (self.step_id,)
-
-
-@dataclass(frozen=True)
-class DecisionDefinitions:
-    """Everything that the user's files say about decisions."""
-
-    rules: tuple[Rule, ...]
-    paths: tuple[DecisionDefinition, ...]
-    content: tuple[DecisionDefinition, ...]
 
 
 def decide(

@@ -6,6 +6,7 @@ readers start again from all files.
 
 import hashlib
 import io
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -145,7 +146,7 @@ class Lake:
         for model in tables_of("lake"):
             if "subscriber_key" in polars_schema(model):
                 files = [self._addresses_file] if model is Addresses else self.files(model)
-                removed += sum(self._remove(file, gone) for file in files if file.exists())
+                removed += sum(self._remove(file, gone) for file in _holding(files, keys))
         for leftover in self.root.rglob(f".*{TEMPORARY_SUFFIX}"):
             leftover.unlink()
         return removed
@@ -227,6 +228,23 @@ def _scan(model: type[Table], files: list[Path]) -> pl.LazyFrame:
         missing_columns="insert",
         extra_columns="ignore",
     )
+
+
+def _holding(files: list[Path], subscriber_keys: Collection[int]) -> list[Path]:
+    """Those of the files that hold rows of these subscribers. Only one column is read."""
+    there = [file for file in files if file.exists()]
+    if not there:
+        return []
+    rows = pl.scan_parquet(
+        there,
+        glob=False,
+        hive_partitioning=False,
+        schema={"subscriber_key": pl.Int64},
+        extra_columns="ignore",
+        include_file_paths="file",
+    )
+    held = rows.filter(pl.col("subscriber_key").is_in(subscriber_keys)).select(pl.col("file").unique().sort())
+    return [Path(file) for file in held.collect()["file"]]
 
 
 def _latest(versions: pl.LazyFrame, natural_key: tuple[str, ...], columns: list[str]) -> pl.LazyFrame:

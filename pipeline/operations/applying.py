@@ -16,7 +16,8 @@ from pipeline.operations.soundness import refuse_damaged_lake
 from pipeline.optimizations import review
 from pipeline.optimizations.account import apply as applications
 from pipeline.optimizations.account import rollback as rollbacks
-from pipeline.optimizations.account.writing import NotApplicableError, NotConfirmedError, plan
+from pipeline.optimizations.account.refusals import NotApplicableError
+from pipeline.optimizations.account.writing import NotConfirmedError, plan
 from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.changes import ChangePlan, Outcome
 from pipeline.optimizations.ledger import Ledger

@@ -11,22 +11,11 @@ import polars as pl
 
 from pipeline.common.errors import SourceError
 from pipeline.common.files import write_atomically
-from pipeline.common.names import with_nearest
 from pipeline.lake.store import Lake
 from pipeline.optimizations.ledger import Ledger
 from pipeline.published.manifest import Manifest
 from pipeline.published.reader import read_publication
 from pipeline.settings import Settings
-
-EXPORTS = {
-    "send_times": "send_time_assignments",
-    "arms": "experiment_assignments",
-    "paths": "path_decisions",
-    "content": "content_decisions",
-    "stuck": "stuck_subscribers",
-    "holdouts": "holdout_members",
-}
-"""What can be exported, and the published table that it is made of."""
 
 
 @dataclass(frozen=True)
@@ -38,32 +27,31 @@ class Export:
     without_address: int
 
 
-def export(settings: Settings, ledger: Ledger, name: str, *, actor: str, now: datetime) -> Export:
+def export(settings: Settings, ledger: Ledger, name: str, table: str, *, actor: str, now: datetime) -> Export:
     """Write a published table with the addresses of its subscribers into a file of mode 0600.
 
     Args:
         settings: say where everything is.
         ledger: notes who asked, and when.
-        name: a key of `EXPORTS`.
+        name: what the file is called, and the ledger calls it.
+        table: the published table.
         actor: who asks.
         now: the time.
 
     Raises:
-        SourceError: if the name is unknown, or nothing is published.
+        SourceError: if nothing is published.
     """
-    if name not in EXPORTS:
-        raise SourceError("NAME", f"{with_nearest(name, EXPORTS)} is no export", f"Known are: {', '.join(EXPORTS)}.")
     manifest = Manifest.read(settings.published_dir)
     if manifest is None:
         raise SourceError("the publication", "there is none yet", "Run driptune nightly first.")
-    table = read_publication(settings.published_dir)[EXPORTS[name]]
+    published = read_publication(settings.published_dir)[table]
     addresses = Lake(settings.lake_dir).addresses().select("subscriber_key", "email_address")
-    rows = table.join(addresses, on="subscriber_key").sort("email_address", *_keys(table))
+    rows = published.join(addresses, on="subscriber_key").sort("email_address", *_keys(published))
     path = settings.exports_dir / f"{name}-{date.fromisoformat(manifest.as_of)}.csv"
     ledger.note_export(name, rows=rows.height, actor=actor, now=now)
     content = rows.select("email_address", pl.exclude("email_address")).write_csv()
     write_atomically(path, content.encode())
-    return Export(path, rows.height, table.height - rows.height)
+    return Export(path, rows.height, published.height - rows.height)
 
 
 def _keys(table: pl.DataFrame) -> list[str]:

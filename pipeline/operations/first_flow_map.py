@@ -3,8 +3,6 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.common.errors import SourceError
-from pipeline.config.flow_map import FLOWS_FILE
 from pipeline.dimensions.flow_draft import initial_flow_map
 from pipeline.dimensions.journeys import known_journeys
 from pipeline.lake.keys import load_keys
@@ -16,15 +14,12 @@ from pipeline.schemas.journeys.lake import Journeys, JourneySteps
 from pipeline.settings import Settings
 
 
-def write_first_flow_map(settings: Settings) -> Path:
-    """Write `flows.yaml` into the folder of definitions and return its path.
+def write_first_flow_map(settings: Settings, path: Path) -> None:
+    """Write the account's flow map to a place that is free.
 
     Raises:
-        SourceError: if the file exists already, or the account cannot be read.
+        SourceError: if the account cannot be read.
     """
-    path = settings.definitions / FLOWS_FILE
-    if path.exists():
-        raise SourceError(str(path), "exists already", "Edit it, or name another folder in DRIPTUNE_DEFINITIONS.")
     as_of = settings.resolve_as_of()
     with TemporaryDirectory() as folder, connect(settings, as_of) as client:
         lake = Lake(Path(folder) / "lake")
@@ -36,6 +31,5 @@ def write_first_flow_map(settings: Settings) -> Path:
             lake.latest(tables.Campaigns).collect(),
             known_journeys(lake.latest(Journeys).collect(), lake.latest(JourneySteps).collect()),
         )
-    settings.definitions.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-    return path

@@ -11,7 +11,16 @@ from urllib.parse import urlsplit
 import polars as pl
 from sqlalchemy.exc import DatabaseError
 
-from pipeline.common.errors import ContractBrokenError, DriptuneError, LedgerError, SourceError, disk_trouble, scrub
+from pipeline.common.errors import (
+    ContractBrokenError,
+    DeadlineExceededError,
+    DriptuneError,
+    LedgerError,
+    SourceError,
+    UnavailableError,
+    disk_trouble,
+    scrub,
+)
 from pipeline.common.time import numbered_day
 from pipeline.config.approvals import load_approvals
 from pipeline.config.conflicts import load_conflict_rules
@@ -228,21 +237,25 @@ def _names(settings: Settings) -> list[Finding]:
 
 def _mailchimp(settings: Settings, tell: Callable[[str], None]) -> list[Finding]:
     """Whether the account answers, and whether its journeys can be read."""
+    where = urlsplit(settings.mailchimp_url or "").hostname or "Mailchimp"
     if settings.is_sample:
         tell("Starting the sample account.")
     else:
-        where = urlsplit(settings.mailchimp_url or "").hostname or "Mailchimp"
-        tell(f"Waiting for {where} to answer, at most {PATIENCE_SECONDS:.0f} s.")
         patience = min(PATIENCE_SECONDS, settings.retry_budget_seconds)
         settings = settings.model_copy(update={"retry_budget_seconds": patience, "call_deadline_seconds": patience})
     try:
         with connect(settings, settings.resolve_as_of()) as client:
+            # Only now is it known that the address may be asked.
+            if not settings.is_sample:
+                tell(f"Waiting for {where} to answer, at most {PATIENCE_SECONDS:.0f} s.")
             name = client.get("/", {"fields": "account_name"}).get("account_name")
             if not isinstance(name, str):
                 advice = "This is not Mailchimp's API. Check DRIPTUNE_MAILCHIMP_URL."
                 raise ContractBrokenError("/", "this is missing or no text", advice, "account_name")
             journeys = _journeys(client)
             plan = [(True, line) for line in _plan(client, settings)]
+    except (DeadlineExceededError, UnavailableError) as error:
+        return [(False, f"{where}: {error.what}. Check the network and DRIPTUNE_MAILCHIMP_URL, then run it again.")]
     except SourceError as error:
         return [(False, str(error))]
     who = "the sample account answers" if settings.is_sample else f"Mailchimp answers for the account '{scrub(name)}'"

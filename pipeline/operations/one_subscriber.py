@@ -13,7 +13,6 @@ from typing import Any
 import polars as pl
 
 from pipeline.common.errors import SourceError
-from pipeline.common.names import with_nearest
 from pipeline.config.decisions import load_decisions
 from pipeline.decisions.learning import PolicyModel
 from pipeline.decisions.log import model_from_text
@@ -135,10 +134,7 @@ class LastNight:
         Raises:
             SourceError: if the point is unknown, or the night decided nothing there for this subscriber.
         """
-        points = {one.point.decision_point_id: one for one in (*self.definitions.paths, *self.definitions.content)}
-        if point_id not in points:
-            raise _unknown("POINT", point_id, sorted(points), "decision_points.yaml or content_blocks.yaml")
-        one = points[point_id]
+        one = self.definitions.point(point_id)
         of_night = next(person.decided.filter(pl.col("decision_point_id") == point_id).iter_rows(named=True), None)
         if of_night is None:
             raise SourceError(
@@ -161,11 +157,7 @@ class LastNight:
         Raises:
             SourceError: if the rule is unknown.
         """
-        rules = [rule for rule in self.definitions.rules if rule.rule_id == rule_id]
-        if not rules:
-            known = sorted(rule.rule_id for rule in self.definitions.rules)
-            raise _unknown("RULE", rule_id, known, "rules.yaml")
-        now = moment_of(self.as_of)
+        rules, now = [self.definitions.rule(rule_id)], moment_of(self.as_of)
         is_match = evaluate_rules(person.profile, rules, now).item(0, rule_id)
         return Explanation(is_match, explain_rules(person.profile, rules, now))
 
@@ -208,8 +200,3 @@ def check_decisions(settings: Settings, subscribers: int) -> Iterator[tuple[bool
     for point_id, answers in sorted(asked.items()):
         equal = sum(answers)
         yield all(answers), f"{point_id}: {equal:,} of {len(answers):,} answers equal those of the night"
-
-
-def _unknown(argument: str, name: str, known: list[str], file: str) -> SourceError:
-    listed = ", ".join(known) if known else "none"
-    return SourceError(argument, f"{with_nearest(name, known)} is not in {file}", f"Known are: {listed}.")

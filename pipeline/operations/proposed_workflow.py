@@ -3,17 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path
 
 import polars as pl
 
 from pipeline.common.errors import SourceError
-from pipeline.common.names import with_nearest
 from pipeline.common.time import DAY_US, HOUR_US, end_of_day_us
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
-from pipeline.config.flow_map import Flow, FlowMap, load_flow_map
-from pipeline.config.reader import load_definition
+from pipeline.config.flow_map import Flow
 from pipeline.decisions.conflicts import REPLAY_DAYS, conflict_replay, proposed_conflicts
 from pipeline.decisions.memberships import planned_messages, planned_stays, stays
 from pipeline.engine.reading import read_tables
@@ -35,18 +32,17 @@ class Facts:
     messages: pl.DataFrame
 
 
-def check_workflow(settings: Settings, workflow: str) -> Iterator[str]:
+def check_workflow(settings: Settings, flow: Flow) -> Iterator[str]:
     """Lines on the collisions and the mail load of a workflow over the past 30 days.
 
     Args:
         settings: say where everything is.
-        workflow: the id of a workflow of flows.yaml, running or not, or a YAML file with one flow.
+        flow: the workflow, running or not.
 
     Raises:
-        SourceError: if the workflow is unknown, or no nightly has run.
+        SourceError: if no nightly has run.
     """
     facts = _read(settings)
-    flow = _find(settings, workflow)
     past = stays(facts.step_entries.lazy(), facts.workflows, as_of=facts.as_of, days=REPLAY_DAYS)
     mailed = facts.messages.select("subscriber_key", day=pl.col("day").cast(pl.Int32).cast(pl.Date))
     added = mailed.clear()
@@ -64,14 +60,13 @@ def check_workflow(settings: Settings, workflow: str) -> Iterator[str]:
     yield from _load(mailed, added, facts.as_of, settings)
 
 
-def check_for_subscriber(settings: Settings, workflow: str, subscriber_key: int) -> Iterator[str]:
+def check_for_subscriber(settings: Settings, flow: Flow, subscriber_key: int) -> Iterator[str]:
     """Lines on the conflicts that would arise if a subscriber entered a workflow tonight.
 
     Raises:
         SourceError: as `check_workflow`.
     """
     facts = _read(settings)
-    flow = _find(settings, workflow)
     inside = stays(facts.step_entries.lazy(), facts.workflows, as_of=facts.as_of, days=0)
     active = inside.filter((pl.col("subscriber_key") == subscriber_key) & pl.col("exited_day").is_null())
     names = active["workflow_id"].unique().sort().to_list()
@@ -129,21 +124,6 @@ def _load(mailed: pl.DataFrame, added: pl.DataFrame, as_of: date, settings: Sett
         yield text
         if added.is_empty():
             return
-
-
-def _find(settings: Settings, workflow: str) -> Flow:
-    path = Path(workflow)
-    if path.suffix in (".yaml", ".yml"):
-        found = load_definition(path, FlowMap).flows
-        if len(found) != 1:
-            raise SourceError(workflow, f"holds {len(found)} flows", "Write the one flow to be checked.")
-        return found[0]
-    flows = {flow.id: flow for flow in load_flow_map(settings.definitions).flows}
-    if workflow not in flows:
-        what = f"{with_nearest(workflow, flows)} is no workflow of flows.yaml"
-        known = ", ".join(sorted(flows)) or "none"
-        raise SourceError("WORKFLOW", what, f"Known are: {known}. Write an id, or a YAML file with the flow in it.")
-    return flows[workflow]
 
 
 def _with(workflows: pl.DataFrame, flow: Flow) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from pipeline.mailchimp.release import MailchimpDoor
 from pipeline.operations.applying import Tell, account_clock
 from pipeline.operations.soundness import refuse_damaged_lake
 from pipeline.optimizations.account.lock import AccountBusyError
+from pipeline.optimizations.account.refusals import NotApplicableError
 from pipeline.optimizations.account.releasing import (
     Door,
     Terms,
@@ -22,7 +23,6 @@ from pipeline.optimizations.account.releasing import (
     releases_in_charge,
     still_planned,
 )
-from pipeline.optimizations.account.writing import NotApplicableError
 from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import IN_EFFECT, Record

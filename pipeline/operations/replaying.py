@@ -9,8 +9,6 @@ import polars as pl
 from pipeline.common.errors import SourceError
 from pipeline.common.names import with_nearest
 from pipeline.common.time import day_number, numbered_day
-from pipeline.decisions.log import model_from_text, point_from_text, replay
-from pipeline.decisions.targets import chosen_by
 from pipeline.lake.store import Lake
 from pipeline.schemas.lake import Decisions, PolicyModels
 from pipeline.settings import Settings
@@ -64,6 +62,10 @@ def replay_night(settings: Settings, point_id: str, night: date) -> Replayed:
 
 
 def _made_again(logged: pl.DataFrame, texts: dict[str, str]) -> Iterator[pl.DataFrame]:
+    # What decides takes long to import, and a name or a night that is unknown is refused without it.
+    from pipeline.decisions.log import model_from_text, point_from_text, replay
+    from pipeline.decisions.targets import chosen_by
+
     for (version, definition), rows in logged.partition_by("model_version", "definition", as_dict=True).items():
         _, learnt = chosen_by(str(version), [arm.arm for arm in point_from_text(str(definition)).arms])
         if learnt is not None and learnt not in texts:

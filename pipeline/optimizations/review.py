@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Any
 
 from pipeline.common.errors import LedgerError
+from pipeline.optimizations.account.refusals import check_can_go_back
 from pipeline.optimizations.approval_policy import POLICY_ACTOR, ApprovalPolicy, Approver
 from pipeline.optimizations.binding import approvals_that_hold, missing_approvals, terms
 from pipeline.optimizations.chain import StaleRecordError
@@ -158,9 +159,6 @@ def take_back(
         AccountBusyError: if another process writes to the account.
         LedgerError: if the ledger was edited.
     """
-    # Most commands decide nothing about writing, and what writes takes long to import.
-    from pipeline.optimizations.account.rollback import check_can_go_back
-
     known_approver(approval_policy, actor)
     with ledger.one_writer(MOMENT_SECONDS):
         check_can_go_back(_as_seen(ledger, seen, now))

@@ -1,4 +1,4 @@
-"""The morning in at most ten lines, from the published tables alone; more only where something asks for it."""
+"""The morning in about ten lines, from the published tables alone; more only where something asks for it."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -8,15 +8,17 @@ import polars as pl
 
 from pipeline.analysis.anomalies.incidents import notifications
 from pipeline.analysis.performance.announced import METRIC, OF_GUESTS, RENAMED, UNANNOUNCED, WITHOUT_ADDRESS
-from pipeline.common.words import counted, metric_nouns, share
-from pipeline.optimizations.proposals.anomalies import GRAVE
+from pipeline.common.words import counted, share
+from pipeline.optimizations.proposals.anomalies import GRAVE, course
 from pipeline.optimizations.realised import brought_in_words, in_a_word
 from pipeline.published.reader import Tables
+from pipeline.reports import WINDOW
 from pipeline.reports.pages.flow import Names
+from pipeline.reports.pages.sections.findings import incident, loss, standing
+from pipeline.reports.pages.sections.performance import worst_loss
 from pipeline.schemas.vocabulary import RealisedOutcome as Kept
-from pipeline.schemas.vocabulary import ReleaseOutcome, Window
+from pipeline.schemas.vocabulary import ReleaseOutcome
 
-WINDOW: Window = "28d"
 MOST_CAUSES = 3
 """Grave causes that are named. More at once are rarely independent, and the page lists them all."""
 # What went away is news for a week; reconciliation keeps it for good.
@@ -40,13 +42,13 @@ def summary(tables: Tables, waiting: int, events: str | None = None) -> list[str
         events: what is wrong with the names in the event files.
     """
     manifest = tables["manifest"].row(0, named=True)
-    lines = [f"\nThe morning after {manifest['as_of']} ({manifest['tables']} tables, version {manifest['version']})"]
+    lines = [f"\nThe morning after {manifest['as_of']}"]
     lines += _failed(tables["analysis_failures"]) if "analysis_failures" in tables else []
     lines += _feeds(tables["reconciliation"])
     lines += _volume(tables["workflow_metrics"])
     names = Names.of(tables)
     lines += _bottleneck(tables["bottlenecks"], names)
-    lines += _alarms(tables["anomalies"], names)
+    lines += _alarms(tables["anomalies"], tables["opportunities"], names)
     lines += _tests(tables["experiment_verdicts"])
     lines += _changes(tables["realised_lift"], tables["optimizations"]) if "realised_lift" in tables else []
     lines += _releases(tables["releases"]) if "releases" in tables else []
@@ -91,22 +93,15 @@ def _volume(workflow_metrics: pl.DataFrame) -> list[str]:
 
 
 def _bottleneck(bottlenecks: pl.DataFrame, names: Names) -> list[str]:
-    known = bottlenecks.filter(pl.col("status") == "ok").sort("rank")
-    if known.is_empty():
+    if bottlenecks.filter(pl.col("status") == "ok").is_empty():
         return ["  drop-off    no transition has been followed long enough yet"]
-    worst = known.row(0, named=True)
-    lost = share(worst["drop_off_rate"], worst["drop_off_rate_low"], worst["drop_off_rate_high"])
-    start = names.place(worst["workflow_id"], worst["from_step_id"])
-    end = names.place(worst["workflow_id"], worst["to_step_id"], is_whole=False)
-    return [
-        f"  drop-off    biggest avoidable loss: {start} -> {end}: {lost} lost, first with probability "
-        f"{worst['first_rank_probability']:.2f}"
-    ]
+    worst = worst_loss(bottlenecks)
+    return [f"  drop-off    {loss(worst, names.place) if worst else 'no transition loses more than others do'}"]
 
 
-def _alarms(anomalies: pl.DataFrame, names: Names) -> list[str]:
-    """The grave causes that still go on, and the numbers of those beside them and of those that began last night."""
-    causes = notifications(anomalies).filter(pl.col("is_adverse") & ~pl.col("is_muted"))
+def _alarms(anomalies: pl.DataFrame, opportunities: pl.DataFrame, names: Names) -> list[str]:
+    """The grave causes that still go on, as the page tells them, and how many there are beside them and are new."""
+    causes = standing(anomalies).join(notifications(anomalies).select("cause_id", "is_new"), on="cause_id")
     if causes.is_empty():
         return ["  alarms      nothing is out of line"]
     is_told = pl.col("severity").is_in(GRAVE) | (pl.int_range(pl.len()) == 0)
@@ -115,14 +110,14 @@ def _alarms(anomalies: pl.DataFrame, names: Names) -> list[str]:
     more = f" {others} more go on." if others else ""
     begun = causes.filter("is_new").height
     new = f" {counted(begun, 'is', 'are')} new." if begun else ""
-    lines = [f"  alarms      {_alarm(row, names)}" for row in told.iter_rows(named=True)]
+    decays = {row["opportunity_id"]: row for row in opportunities.iter_rows(named=True)}
+    lines = [f"  alarms      {_alarm(row, decays, names)}." for row in told.iter_rows(named=True)]
     return [*lines[:-1], f"{lines[-1]}{more}{new}"]
 
 
-def _alarm(row: Mapping[str, Any], names: Names) -> str:
-    """A cause in a sentence, with people's names for the place and the metrics."""
-    place = names.place(row["workflow_id"], row["step_id"] if row["cause_scope"] == "step" else None)
-    return f"{place}: {metric_nouns(row['metrics'].split(', '))} {row['course']}."
+def _alarm(row: Mapping[str, Any], decays: Mapping[str, Mapping[str, Any]], names: Names) -> str:
+    place = names.place(row["workflow_id"], row["step_id"] if row["scope"] == "step" else None)
+    return incident(row, course(row, decays), place)
 
 
 def _tests(verdicts: pl.DataFrame) -> list[str]:

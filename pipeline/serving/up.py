@@ -6,10 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import uvicorn
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -33,6 +35,10 @@ from pipeline.serving.inbox.next_steps import Timetable
 from pipeline.serving.inbox.sessions import Sessions
 from pipeline.serving.listening import address_here
 from pipeline.settings import WORKSPACE_FILE, Settings
+
+OF_NO_CONCERN = ("No cursor for event type", "No heartbeat received in")
+"""What Dagster warns of in its ordinary course: its first start in a home, and every minute the end of a code server
+that it has replaced. Below the links these lines would bury what is worth reading."""
 
 
 def serve(settings: Settings, listener: socket.socket, host: str, tell: Callable[[str], None]) -> None:
@@ -104,9 +110,26 @@ def _daemon(home: Path) -> Iterator[None]:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     executable = str(Path(sys.executable).with_name("dagster-daemon"))
     command = [executable, "run", "--workspace", str(WORKSPACE_FILE), "--log-level", "warning"]
-    daemon = subprocess.Popen(command, env={**os.environ, "DAGSTER_HOME": str(home.resolve())})
+    daemon = subprocess.Popen(
+        command,
+        env={**os.environ, "DAGSTER_HOME": str(home.resolve())},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    assert daemon.stdout is not None
+    threading.Thread(target=_pass_on, args=(daemon.stdout,), daemon=True).start()
     try:
         yield
     finally:
         daemon.terminate()
         daemon.wait()
+
+
+def _pass_on(said: IO[str]) -> None:
+    """Write what the daemon and its code servers say to the terminal, without what concerns nobody."""
+    for line in said:
+        if not any(words in line for words in OF_NO_CONCERN):
+            sys.stderr.write(line)
+            sys.stderr.flush()

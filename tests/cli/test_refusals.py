@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.optimizations.ledger import Ledger
+from pipeline.optimizations import review
+from pipeline.optimizations.ledger import Ledger, open_ledger
+from pipeline.optimizations.review import Seen
+from pipeline.schemas.vocabulary import ApplyKind
+from pipeline.schemas.vocabulary import ProposalKind as Kind
+from pipeline.settings import SAMPLE_DEFINITIONS, Settings
+from tests.optimizations.conftest import NOW, POLICY, proposal
+from tests.worlds.writing import approved, hours, rollback_of
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("DRIPTUNE_", "MAILCHIMP_"))}
 SLOW = {"alembic", "dagster", "duckdb", "pandas", "pandera", "polars", "pyarrow", "scipy", "sklearn", "uvicorn"}
@@ -101,6 +108,55 @@ def test_a_refusal_imports_nothing_that_takes_long(
     result = started.run(*arguments)
     assert result.returncode == code, result.stderr
     assert words in result.stdout + result.stderr
+    assert result.stderr.endswith("imported:\n"), result.stderr
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], dict[str, str]]:
+    """The settings of a data folder with a publication and a ledger, and the ids of the ledger's records."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("published"), definitions=SAMPLE_DEFINITIONS)
+    settings.manifest_file.parent.mkdir()
+    settings.manifest_file.touch()
+    with open_ledger(settings) as ledger:
+        by_hand = approved(ledger, proposal())
+        review.mark_done(ledger, POLICY, Seen.of(by_hand), actor="mara", now=NOW)
+        made = {
+            "pending": hours(),
+            "approved_by_hand": proposal(target="welcome/start/hello"),
+            "release": proposal(kind=Kind.RELEASE, apply_kind=ApplyKind.RELEASE),
+            "way_back": rollback_of(by_hand),
+        }
+        ledger.propose(made.values(), now=NOW, approval_policy=POLICY)
+        approved(ledger, made["approved_by_hand"])
+    told = {"DRIPTUNE_DATA_DIR": str(settings.data_dir), "DRIPTUNE_DEFINITIONS": str(SAMPLE_DEFINITIONS)}
+    names = {name: one.optimization_id for name, one in made.items()}
+    return told, {"done_by_hand": by_hand.optimization_id, **names}
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("apply {pending}", "is pending; only what is approved is applied."),
+        ("apply {approved_by_hand}", "is made by hand."),
+        ("apply {approved_by_hand} --dry-run", "is made by hand."),
+        ("apply {release} --dry-run", "`driptune release --dry-run` shows when."),
+        ("rollback {pending} --as mara --reason x", "is pending; only what was applied is rolled back."),
+        ("rollback {done_by_hand} --as mara --reason x", "is made by hand."),
+        ("rollback {way_back} --as mara --reason x", "is a rollback itself."),
+        ("decide ann@example.com cart-her", "'cart-her' (nearest: 'cart-hero') is not in decision_points.yaml or"),
+        ("explain ann@example.com paing", "'paing' (nearest: 'paying') is not in rules.yaml. Known are: engaged,"),
+        ("conflicts wellcome", "is no workflow of flows.yaml. Known are: "),
+        ("export stuk --with-addresses", "'stuk' (nearest: 'stuck') is no export. Known are: send_times,"),
+        ("flows init", "exists already."),
+    ],
+)
+def test_a_refusal_beside_a_publication_imports_nothing_that_takes_long(
+    started: Started, published: tuple[dict[str, str], dict[str, str]], command: str, words: str
+) -> None:
+    settings, records = published
+    result = started.run(*command.format(**records).split(), **settings)
+    assert result.returncode == 1
+    assert words in result.stderr
     assert result.stderr.endswith("imported:\n"), result.stderr
 
 

@@ -4,7 +4,8 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from pipeline.decisions.learning import DRAWS, FLOOR, RIDGE, best_probabilities, fit_policy, floored
+from pipeline.decisions.definitions import FLOOR
+from pipeline.decisions.learning import DRAWS, RIDGE, best_probabilities, fit_policy, floored
 from tests.acceptance.simulations import policy as simulation
 
 ARMS = ("a", "b")

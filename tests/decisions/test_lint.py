@@ -3,9 +3,8 @@ from datetime import date, datetime
 import polars as pl
 import pytest
 
+from pipeline.decisions.definitions import Arm, DecisionPoint, parse_rule
 from pipeline.decisions.lint import lint_decision_points, rule_coverage, rule_matches
-from pipeline.decisions.rule_definitions import parse_rule
-from pipeline.decisions.selection import Arm, DecisionPoint
 from pipeline.schemas.decisions import DecisionLint, RuleCoverage
 
 NOW, NIGHT = datetime(2026, 6, 1), date(2026, 6, 1)

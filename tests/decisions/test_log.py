@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.common.time import DAY_US, HOUR_US, day_number, end_of_day_us, numbered_day
-from pipeline.decisions.learning import EVALUATION_FLOOR, FLOOR, fit_policy
+from pipeline.decisions.definitions import EVALUATION_FLOOR, FLOOR, Arm, DecisionPoint, parse_rule
+from pipeline.decisions.learning import fit_policy
 from pipeline.decisions.log import (
     learning_log,
     logged_decisions,
@@ -24,8 +25,7 @@ from pipeline.decisions.log import (
     waiting_before,
 )
 from pipeline.decisions.profile import FEATURES, FIELDS, from_text, profile_frame, to_text
-from pipeline.decisions.rule_definitions import parse_rule
-from pipeline.decisions.selection import Arm, DecisionPoint, decide, decide_one
+from pipeline.decisions.selection import decide, decide_one
 from pipeline.decisions.targets import chosen_by
 
 NIGHT = date(2026, 6, 1)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.decisions.rule_definitions import UNITS, Operator, parse_rule
+from pipeline.decisions.definitions import UNITS, Operator, parse_rule
 from pipeline.decisions.rules import compile_rule, evaluate_rules, explain_rules
 
 # Every run of the tests tries the first of them; RULE_EXAMPLES=10000 takes two minutes.

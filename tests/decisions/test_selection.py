@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from pipeline.decisions.definitions import Arm, DecisionPoint, parse_rule
 from pipeline.decisions.learning import fit_policy
-from pipeline.decisions.rule_definitions import parse_rule
-from pipeline.decisions.selection import Arm, DecisionPoint, decide
+from pipeline.decisions.selection import decide
 from pipeline.schemas.decisions import PathDecisions
 
 NOW, NIGHT = datetime(2026, 6, 1), date(2026, 6, 1)

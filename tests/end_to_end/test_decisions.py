@@ -16,6 +16,7 @@ from pipeline.analysis.experiments.registry import register
 from pipeline.common.errors import SourceError
 from pipeline.config.constraints import DEFAULT_QUIET_HOURS
 from pipeline.config.experiments import load_experiments
+from pipeline.config.flow_map import find_flow
 from pipeline.lake.store import Lake
 from pipeline.operations.after_publication import standing_proposals
 from pipeline.operations.proposed_workflow import check_workflow
@@ -151,12 +152,12 @@ def test_a_workflow_is_checked_before_it_starts(settings: Settings, night: None,
         "flows:\n  - id: review\n    category: promotional\n    trigger: purchase\n"
         "    steps:\n      - {id: ask}\n      - {id: again, delay: 5 days}\n"
     )
-    lines = list(check_workflow(settings, str(proposed)))
+    lines = list(check_workflow(settings, find_flow(settings.definitions, str(proposed))))
     assert "would have been in it" in lines[0]
     assert any("yields to onboarding (delay)" in line for line in lines)
     assert lines[-1].startswith("  mail    with it:")
     with pytest.raises(SourceError, match="no workflow"):
-        list(check_workflow(settings, "nowhere"))
+        find_flow(settings.definitions, "nowhere")
 
 
 def test_the_real_lift_is_declared_the_winner_inside_its_plan(

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
+from pipeline.cli.export import EXPORTS
 from pipeline.cli.main import main
 from pipeline.common.errors import SourceError
 from pipeline.lake.store import Lake
-from pipeline.operations.exporting import EXPORTS
 from pipeline.operations.one_subscriber import LastNight, check_decisions
 from pipeline.operations.replaying import replay_night
 from pipeline.optimizations.ledger import open_ledger

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.optimizations import review
-from pipeline.optimizations.account.writing import NotApplicableError
+from pipeline.optimizations.account.refusals import NotApplicableError
 from pipeline.optimizations.approval_policy import ApprovalPolicy, Approver, AutomaticApproval
 from pipeline.optimizations.binding import grown_worse
 from pipeline.optimizations.ledger import Ledger

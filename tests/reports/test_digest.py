@@ -1,8 +1,12 @@
 """The morning in lines: what applied changes brought is told with its lift, harm first."""
 
+from html import unescape
+from pathlib import Path
+
 import polars as pl
 
 from pipeline.reports.digest import summary
+from pipeline.reports.pages.site import write_pages
 from tests.worlds.published import TONIGHT, Tables, account, row
 
 TITLES = {"a": "Welcome: wait 48 h", "b": "Welcome: send arm B", "c": "Welcome: wait 24 h"}
@@ -43,7 +47,7 @@ def test_before_anything_is_applied_there_is_no_line() -> None:
 def test_every_grave_cause_is_named_and_the_others_are_counted() -> None:
     """A slow decay must not hide behind a silence that is graver."""
     known = {"is_latest": True, "is_adverse": True, "scope": "step", "cause_scope": "step", "workflow_id": "welcome",
-             "direction": "down"}  # fmt: skip
+             "direction": "down", "expected_value": 4.0}  # fmt: skip
     causes = [("hello", "critical", "sent"), ("tips", "high", "human_click_rate"), ("offer", "low", "sent")]
     found = [
         row("anomalies", **known, step_id=step, cause_id=step, anomaly_id=step, severity=severity, metric=metric)
@@ -51,7 +55,7 @@ def test_every_grave_cause_is_named_and_the_others_are_counted() -> None:
     ]
     tables: Tables = {**account([("welcome", "Welcome")]), "anomalies": pl.concat(found)}
     told = [line.split()[1:8] for line in summary(tables, waiting=0) if line.startswith("  alarms")]
-    assert [words[:3] for words in told] == [["Welcome,", "hello:", "messages"], ["Welcome,", "tips:", "clicks"]]
+    assert [words[:2] for words in told] == [["Welcome,", "hello"], ["Welcome,", "tips:"]]
     lines = [line for line in summary(tables, waiting=0) if line.startswith("  alarms")]
     assert lines[-1].endswith("1 more go on. 3 are new.")
 
@@ -109,3 +113,22 @@ def test_counts_of_which_no_total_was_announced_are_told_apart() -> None:
         "  agreement   2 counts held against Mailchimp's reports: 1 differ for a known reason, 0 unexplained; "
         "of 1 count Mailchimp announced no total"
     )
+
+
+def test_the_digest_tells_an_outage_and_a_loss_as_the_page_does_and_no_hash(tmp_path: Path) -> None:
+    steps = {"workflow_id": "welcome", "from_step_id": "hello", "to_step_id": "tips"}
+    worst = {"status": "ok", "rank": 1, "avoidable_loss": 12.0, "first_rank_probability": 1.0, "benchmark_rate": 0.1}
+    silent = {"is_latest": True, "is_adverse": True, "scope": "step", "cause_scope": "step", "severity": "critical",
+              "workflow_id": "welcome", "step_id": "hello", "metric": "sent", "value": 0.0}  # fmt: skip
+    tables: Tables = {
+        **account([("welcome", "Welcome")]),
+        "anomalies": row("anomalies", **silent),
+        "bottlenecks": row("bottlenecks", **steps, **worst),
+    }
+    lines = summary(tables, waiting=0)
+    assert lines[0] == f"\nThe morning after {tables['manifest'].item(0, 'as_of')}"
+    told = [line[14:].partition(" since ")[0] for line in lines if line.startswith(("  alarms", "  drop-off"))]
+    write_pages(tables, [], tmp_path, "http://127.0.0.1:3000")
+    page = unescape((tmp_path / "index.html").read_text())
+    assert len(told) == 2
+    assert all(words in page for words in told)

@@ -2,9 +2,13 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
-from tests.serving.started import driptune_up
+import dagster as dg
+import pytest
+
+from tests.serving.started import LAST_WORDS, START_SECONDS, driptune_up
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("DRIPTUNE_", "MAILCHIMP_"))}
 
@@ -22,10 +26,24 @@ def is_alive(process: Path) -> bool:
         return False
 
 
-def test_a_service_manager_ends_the_daemon_too(tmp_path: Path) -> None:
+def until_events_are_consumed(home: Path) -> None:
+    """Wait until the daemon has noted how far it has read the events, which it does not know at its first start."""
+    deadline = time.monotonic() + START_SECONDS
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home))
+        instance = dg.DagsterInstance.get()
+        while not instance.daemon_cursor_storage.get_cursor_values({"EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE"}):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def test_a_service_manager_ends_the_daemon_too_and_its_ordinary_course_is_not_told(tmp_path: Path) -> None:
     with driptune_up({**ENVIRONMENT, "DRIPTUNE_DATA_DIR": str(tmp_path / "data")}, tmp_path) as server:
         started = children(server.process.pid)
         assert any(b"dagster-daemon" in (one / "cmdline").read_bytes() for one in started)
+        until_events_are_consumed(tmp_path / "data" / "dagster_home")
+        assert LAST_WORDS in (tmp_path / "up.log").read_text()
+        assert "No cursor for event type" not in (tmp_path / "up.log").read_text()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(60) == 0
     assert not [one for one in started if is_alive(one)]

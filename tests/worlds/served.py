@@ -17,8 +17,8 @@ from pipeline.analysis.experiments.holdouts import Holdout
 from pipeline.analysis.experiments.nights import looks
 from pipeline.common.time import DAY_US, HOUR_US, day_number, start_of_day_us
 from pipeline.decisions import night as nights
+from pipeline.decisions.definitions import Arm, DecisionDefinition, DecisionDefinitions, DecisionPoint
 from pipeline.decisions.night import DecisionNight, Delivered, Facts
-from pipeline.decisions.selection import Arm, DecisionDefinition, DecisionDefinitions, DecisionPoint
 from pipeline.optimizations import review
 from pipeline.optimizations.account import apply as applications
 from pipeline.optimizations.account.written import written_values

@@ -190,7 +190,7 @@ def notifications(found: pl.DataFrame) -> pl.DataFrame:
     Returns:
         The gravest first: `cause_id`, `cause_scope`, `workflow_id` and `step_id` (null where there are several),
         `first_day`, `last_day`, `severity` (the worst), `metrics`, `alarms`, `steps`, `affected`, `is_adverse`,
-        `is_new` (no alarm before the last day), `is_muted` (every alarm is muted), and `course` in words.
+        `is_new` (no alarm before the last day), and `is_muted` (every alarm is muted).
     """
     causes = (
         found.with_columns(rank=severity_rank())
@@ -210,20 +210,12 @@ def notifications(found: pl.DataFrame) -> pl.DataFrame:
             affected=pl.col("affected").filter(pl.col("scope") == "step").sum(),
             is_adverse=pl.col("is_adverse").any(),
             is_muted=pl.col("is_muted").all(),
-            direction=_only("direction"),
             is_new=pl.col("is_latest").all(),
             is_latest=pl.col("is_latest").any(),
         )
         .filter("is_latest")
     )
-    way = pl.col("direction").replace_strict({"up": "above", "down": "below"}, default="off")
-    return (
-        causes.sort("rank", "affected", "cause_id", descending=[True, True, False])
-        .with_columns(
-            course=pl.format("{} the forecast since {}", way, "first_day"),
-        )
-        .drop("rank", "direction", "is_latest")
-    )
+    return causes.sort("rank", "affected", "cause_id", descending=[True, True, False]).drop("rank", "is_latest")
 
 
 def _only(name: str) -> pl.Expr:

@@ -12,17 +12,16 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from pipeline.optimizations.account.refusals import NotApplicableError, check_can_be_applied
 from pipeline.optimizations.account.rollback import finish_rollback, put_back, start_rollback
 from pipeline.optimizations.account.writing import (
     Account,
     Checkpoint,
-    NotApplicableError,
     NotConfirmedError,
     Writer,
     is_refusal,
     one_writer,
     plan_forward,
-    refuse_by_hand,
 )
 from pipeline.optimizations.approval_policy import ApprovalPolicy
 from pipeline.optimizations.binding import lapse
@@ -83,13 +82,11 @@ def apply(
     """
     with one_writer(ledger, account, now=now, checkpoint=checkpoint) as writer:
         record = ledger.record(optimization_id)
-        refuse_by_hand(record)
+        check_can_be_applied(record)
         binding = _Binding(writer, standing, approval_policy)
-        is_resumed = record.status is Status.APPLYING and not record.is_holdout_set
-        if record.status is Status.APPROVED:
+        is_resumed = record.status is Status.APPLYING
+        if not is_resumed:
             record = binding.start(record)
-        elif not is_resumed:
-            raise NotApplicableError(f"{optimization_id} is {record.status}; only what is approved is applied.")
         checkpoint("started")
         if record.proposal.kind is Kind.ROLLBACK:
             record, details = _take_back(binding, record, first_day, is_resumed=is_resumed)

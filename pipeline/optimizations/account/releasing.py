@@ -14,7 +14,8 @@ import polars as pl
 
 from pipeline.common.time import DAY_US
 from pipeline.decisions.releases import due, expected, moments
-from pipeline.optimizations.account.writing import Checkpoint, NotApplicableError
+from pipeline.optimizations.account.refusals import NotApplicableError
+from pipeline.optimizations.account.writing import Checkpoint
 from pipeline.optimizations.changes import REFUSED, Change
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import IN_EFFECT, Record

@@ -7,21 +7,19 @@ from collections import Counter
 from datetime import date, datetime
 from typing import Any
 
+from pipeline.optimizations.account.refusals import NotApplicableError, check_can_go_back
 from pipeline.optimizations.account.writing import (
     Account,
     Checkpoint,
-    NotApplicableError,
     NotConfirmedError,
     Writer,
     is_refusal,
-    made_by_hand,
     one_writer,
     plan_way_back,
-    refuse_by_hand,
 )
 from pipeline.optimizations.changes import Outcome
 from pipeline.optimizations.ledger import Ledger
-from pipeline.optimizations.record import IN_EFFECT, Record
+from pipeline.optimizations.record import Record
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
 from pipeline.schemas.vocabulary import ProposalKind as Kind
 from pipeline.schemas.vocabulary import RecordStatus as Status
@@ -121,33 +119,6 @@ def put_back(writer: Writer, record: Record) -> tuple[Record, dict[str, Any]]:
         )
     left = back.left + outcomes.pop(Outcome.TAKEN, 0)
     return record, {"writes": dict(outcomes), "left": left, "unreachable": back.unreachable}
-
-
-def can_go_back(record: Record) -> bool:
-    """Whether driptune has something to put back for a record."""
-    try:
-        check_can_go_back(record)
-    except NotApplicableError:
-        return False
-    return True
-
-
-def check_can_go_back(record: Record) -> None:
-    """Stop where driptune has nothing to put back.
-
-    Raises:
-        NotApplicableError: if the record is not in effect, was made by hand, or is itself a rollback.
-    """
-    name = record.optimization_id
-    if record.proposal.kind is Kind.ROLLBACK:
-        raise NotApplicableError(
-            f"{name} is a rollback itself. To make the change once more, approve it when it is proposed again."
-        )
-    if record.status not in (Status.APPLYING, *IN_EFFECT, Status.ROLLING_BACK):
-        raise NotApplicableError(f"{name} is {record.status}; only what was applied is rolled back.")
-    if record.proposal.is_by_hand and record.status in IN_EFFECT:
-        raise made_by_hand(record)
-    refuse_by_hand(record)
 
 
 def _words(details: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ import polars as pl
 
 from pipeline.common.errors import LedgerError
 from pipeline.optimizations.account.lock import Hold
+from pipeline.optimizations.account.refusals import NotApplicableError, check_can_be_planned
 from pipeline.optimizations.changes import (
     REFUSED,
     Change,
@@ -70,10 +71,6 @@ class Account(Protocol):
 
     def write_email(self, workflow_id: str, change: Change) -> str:
         """Set status or delay of an e-mail that still is as `before` says; the answer as of `write_members`."""
-
-
-class NotApplicableError(LedgerError):
-    """The record cannot be applied; the message says why."""
 
 
 class NotConfirmedError(LedgerError):
@@ -204,12 +201,7 @@ def plan(ledger: Ledger, record: Record, account: Account, tables: Mapping[str, 
     Raises:
         NotApplicableError: if a person makes the change, it lets people in, or the account lists nobody.
     """
-    refuse_by_hand(record)
-    if record.proposal.kind is Kind.RELEASE:
-        raise NotApplicableError(
-            f"Applying {record.optimization_id} writes nothing: it lets people in from then on. "
-            "`driptune release --dry-run` shows when."
-        )
+    check_can_be_planned(record)
     if record.proposal.kind is Kind.ROLLBACK:
         target = ledger.record(str(record.proposal.after["roll_back"]))
         return plan_way_back(target, held_values(target, account), _traces(ledger.journal, target))
@@ -249,24 +241,6 @@ def held_values(record: Record, account: Account) -> dict[str, str]:
         )
     values = members.with_columns(pl.col("subscriber_key").cast(pl.String), pl.col("current").fill_null(""))
     return dict(values.select("subscriber_key", "current").iter_rows())
-
-
-def refuse_by_hand(record: Record) -> None:
-    """Stop where nothing of a change is driptune's to write.
-
-    Raises:
-        NotApplicableError: if a person makes all of it.
-    """
-    if record.proposal.is_all_by_hand:
-        raise made_by_hand(record)
-
-
-def made_by_hand(record: Record) -> NotApplicableError:
-    """Says that a person makes the change, and how to go on."""
-    return NotApplicableError(
-        f"{record.optimization_id} is made by hand. `driptune show {record.optimization_id}` lists the steps, "
-        f"`driptune done {record.optimization_id}` says they were taken."
-    )
 
 
 def is_refusal(outcome: str) -> bool:

@@ -16,7 +16,8 @@ from pipeline.common.time import WINDOW_DAYS
 from pipeline.common.words import counted, share
 from pipeline.optimizations.record import Record
 from pipeline.published.reader import Tables
-from pipeline.reports.digest import WINDOW, summary
+from pipeline.reports import WINDOW
+from pipeline.reports.digest import summary
 from pipeline.reports.pages.charts import write_charts
 from pipeline.reports.pages.flow import Flow, Names, flows
 from pipeline.reports.pages.model import Cell, Note, Page, Section, Tile

@@ -23,7 +23,7 @@ from pipeline.common import words
 from pipeline.common.errors import LedgerError, SourceError
 from pipeline.common.means import in_words
 from pipeline.optimizations import review
-from pipeline.optimizations.account.rollback import can_go_back
+from pipeline.optimizations.account.refusals import can_go_back
 from pipeline.optimizations.approval_policy import ApprovalPolicy
 from pipeline.optimizations.changes import ChangePlan
 from pipeline.optimizations.ledger import Ledger

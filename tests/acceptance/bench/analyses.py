@@ -124,7 +124,7 @@ def _rule(number: int) -> dict[str, Any]:
 
 
 def _rules() -> Callable[[], object]:
-    from pipeline.decisions.rule_definitions import parse_rule
+    from pipeline.decisions.definitions import parse_rule
     from pipeline.decisions.rules import evaluate_rules
 
     people = _profiles()
@@ -133,10 +133,10 @@ def _rules() -> Callable[[], object]:
 
 
 def _decisions() -> Callable[[], object]:
+    from pipeline.decisions.definitions import Arm, DecisionPoint, parse_rule
     from pipeline.decisions.learning import fit_policy
     from pipeline.decisions.profile import FEATURES
-    from pipeline.decisions.rule_definitions import parse_rule
-    from pipeline.decisions.selection import Arm, DecisionPoint, decide
+    from pipeline.decisions.selection import decide
 
     people = _profiles()
     names = ("a", "b", "c")

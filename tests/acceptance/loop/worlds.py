@@ -22,8 +22,8 @@ from pipeline.common.time import HOUR_US, day_number
 from pipeline.common.written import standing
 from pipeline.config.constraints import Constraints
 from pipeline.decisions import releases
+from pipeline.decisions.definitions import Arm, DecisionDefinition, DecisionPoint
 from pipeline.decisions.night import Facts
-from pipeline.decisions.selection import Arm, DecisionDefinition, DecisionPoint
 from pipeline.optimizations import review
 from pipeline.optimizations.account import apply as applications
 from pipeline.optimizations.account.releasing import Terms, release, releases_in_charge, still_planned

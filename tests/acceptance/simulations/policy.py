@@ -7,7 +7,8 @@ import polars as pl
 from scipy.special import expit
 
 from pipeline.analysis.statistics.policy_values import policy_values
-from pipeline.decisions.learning import EVALUATION_FLOOR, FLOOR, best_probabilities, fit_policy, floored
+from pipeline.decisions.definitions import EVALUATION_FLOOR, FLOOR
+from pipeline.decisions.learning import best_probabilities, fit_policy, floored
 from tests.acceptance.simulations import Check
 
 ARMS = ("a", "b", "c", "d")

@@ -10,7 +10,8 @@ import pytest
 from pipeline.common.sticky_hash import is_held_out
 from pipeline.optimizations import review
 from pipeline.optimizations.account.apply import keep_in_step
-from pipeline.optimizations.account.writing import NotApplicableError, NotConfirmedError, plan
+from pipeline.optimizations.account.refusals import NotApplicableError
+from pipeline.optimizations.account.writing import NotConfirmedError, plan
 from pipeline.optimizations.chain import StaleRecordError
 from pipeline.optimizations.changes import Outcome
 from pipeline.optimizations.ledger import Ledger

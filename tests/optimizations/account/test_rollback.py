@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from pipeline.common.errors import LedgerError
 from pipeline.optimizations import review
 from pipeline.optimizations.account.apply import keep_in_step
+from pipeline.optimizations.account.refusals import NotApplicableError
 from pipeline.optimizations.account.rollback import resume_rollback
-from pipeline.optimizations.account.writing import NotApplicableError, NotConfirmedError
+from pipeline.optimizations.account.writing import NotConfirmedError
 from pipeline.optimizations.changes import Outcome
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.review import Seen

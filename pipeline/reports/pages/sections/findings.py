@@ -12,7 +12,7 @@ from pipeline.common.words import counted, lift, metric_noun, share
 from pipeline.optimizations.proposals.anomalies import GRAVE, course
 from pipeline.optimizations.realised import brought_in_words, in_a_word
 from pipeline.optimizations.record import IN_EFFECT
-from pipeline.reports.digest import WINDOW
+from pipeline.reports import WINDOW
 from pipeline.reports.pages import INBOX_PATH
 from pipeline.reports.pages.flow import names_of_tests
 from pipeline.reports.pages.model import Cell, Note, Section, Tone
@@ -111,6 +111,14 @@ def incident(row: Mapping[str, Any], decay: Mapping[str, Any] | None, place: str
     )
 
 
+def loss(row: Mapping[str, Any], place: Place) -> str:
+    """A transition, as a row of `bottlenecks`, in one sentence: how many it loses, and how many others do."""
+    workflow, start, end = row["workflow_id"], row["from_step_id"], row["to_step_id"]
+    lost = share(row["drop_off_rate"], row["drop_off_rate_low"], row["drop_off_rate_high"])
+    way = f"{place(workflow, start)} to {place(workflow, end, is_whole=False)}"
+    return f"{way}: {lost} are lost on the way; elsewhere it is {share(row['benchmark_rate'])}"
+
+
 def day(one: date, tonight: date) -> str:
     """A day as people write it; with its year where that is not tonight's."""
     return f"{one.day} {one:%B}" if one.year == tonight.year else f"{one.day} {one:%B %Y}"
@@ -146,11 +154,7 @@ def _harm(verdicts: pl.DataFrame, plans: pl.DataFrame, place: Place, link: Link)
 
 def _loss(bottlenecks: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
     if row := worst_loss(bottlenecks):
-        workflow, start, end = row["workflow_id"], row["from_step_id"], row["to_step_id"]
-        lost = share(row["drop_off_rate"], row["drop_off_rate_low"], row["drop_off_rate_high"])
-        way = f"{place(workflow, start)} to {place(workflow, end, is_whole=False)}"
-        told = f"{way}: {lost} are lost on the way; elsewhere it is {share(row['benchmark_rate'])}"
-        yield Note(Cell(told, link=link(row["workflow_id"])), "doubtful")
+        yield Note(Cell(loss(row, place), link=link(row["workflow_id"])), "doubtful")
 
 
 def _stuck(stuck: pl.DataFrame, listed: str) -> Iterator[Note]:

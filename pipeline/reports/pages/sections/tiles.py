@@ -11,7 +11,7 @@ from pipeline.common.rates import HEADLINE_RATES, Bound, Rate
 from pipeline.common.time import WINDOW_DAYS
 from pipeline.common.words import share
 from pipeline.published.reader import Tables
-from pipeline.reports.digest import WINDOW
+from pipeline.reports import WINDOW
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.connected import Connected
 from pipeline.reports.pages.flow import Flow

@@ -1,6 +1,7 @@
-"""Rules as users write them: operators, conditions, groups, and how their YAML form is read.
+"""What users write about decisions: rules with their conditions and groups, and points with their arms.
 
-Which subscribers match a rule is computed in `rules`.
+Here are their types, and how the YAML form of a rule is read. Nothing here takes long to import, so a name that is
+unknown is refused at once. Which subscribers match a rule is computed in `rules`, and arms are chosen in `selection`.
 
 Values are strings, numbers, booleans or instants. Numbers are compared as 64-bit floats, and NaN is taken as missing. A
 date is taken as midnight UTC. A value of one type never equals a value of another. A field that a subscriber lacks is
@@ -14,7 +15,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
+
+from pipeline.common.errors import SourceError
+from pipeline.common.names import with_nearest
+from pipeline.schemas.vocabulary import DecisionMode
+
+_Named = TypeVar("_Named")
+
+FLOOR = 0.01
+"""Smallest choice probability of an eligible arm, so that every arm can still be measured."""
+
+EVALUATION_FLOOR = 0.05
+"""The same while a policy is compared with the rules. It gives five times the effective sample."""
 
 
 class Operator(StrEnum):
@@ -71,6 +84,95 @@ class Rule:
     condition: Condition | ConditionGroup
 
 
+@dataclass(frozen=True)
+class Arm:
+    """A path or a content variation.
+
+    Attributes:
+        arm: name of the arm.
+        rule: which subscribers may have it; all, if there is none.
+        priority: without a policy, the eligible arm of the highest priority is chosen.
+        weight: share among eligible arms of equal priority, above 0.
+        target_step_id: the step that a path leads to; content has none.
+    """
+
+    arm: str
+    rule: Rule | None = None
+    priority: int = 0
+    weight: float = 1.0
+    target_step_id: str | None = None
+
+
+@dataclass(frozen=True)
+class DecisionPoint:
+    """A branch of a workflow, or a content block.
+
+    Attributes:
+        default_arm: the arm that is served when no arm is eligible or anything fails.
+        step_id: the branching step; a content block has none.
+        floor: smallest choice probability of an eligible arm where a policy chooses.
+    """
+
+    decision_point_id: str
+    arms: tuple[Arm, ...]
+    default_arm: str
+    step_id: str | None = None
+    floor: float = FLOOR
+
+
+@dataclass(frozen=True)
+class DecisionDefinition:
+    """A decision point or content block with the step that it belongs to and the way arms are chosen.
+
+    Attributes:
+        is_path: whether it is a decision point, which has paths; a content block has variations.
+        means: what carries the chosen arm to the flow, as `pipeline.common.means` writes it; none where nothing does.
+        name, description, owner: what people call it, what it is for, and who answers for it.
+    """
+
+    point: DecisionPoint
+    workflow_id: str
+    step_id: str
+    mode: DecisionMode
+    is_path: bool = True
+    means: str | None = None
+    name: str | None = None
+    description: str | None = None
+    owner: str | None = None
+
+    @property
+    def mailed_step_ids(self) -> tuple[str, ...]:
+        """The steps whose messages an arm is served with: those that the paths lead to, or that of the block."""
+        targets = dict.fromkeys(arm.target_step_id for arm in self.point.arms if arm.target_step_id)
+        return tuple(targets) if self.is_path else (self.step_id,)
+
+
+@dataclass(frozen=True)
+class DecisionDefinitions:
+    """Everything that the user's files say about decisions."""
+
+    rules: tuple[Rule, ...]
+    paths: tuple[DecisionDefinition, ...]
+    content: tuple[DecisionDefinition, ...]
+
+    def rule(self, rule_id: str) -> Rule:
+        """The rule of this name.
+
+        Raises:
+            SourceError: if there is none.
+        """
+        return _named("RULE", rule_id, {rule.rule_id: rule for rule in self.rules}, "rules.yaml")
+
+    def point(self, point_id: str) -> DecisionDefinition:
+        """The decision point or content block of this name.
+
+        Raises:
+            SourceError: if there is none.
+        """
+        points = {one.point.decision_point_id: one for one in (*self.paths, *self.content)}
+        return _named("POINT", point_id, points, "decision_points.yaml or content_blocks.yaml")
+
+
 def parse_rule(rule_id: str, definition: Mapping[str, Any]) -> Rule:
     """Read a rule from its YAML form.
 
@@ -87,6 +189,13 @@ def parse_rule(rule_id: str, definition: Mapping[str, Any]) -> Rule:
 def rule_definition(rule: Rule) -> dict[str, Any]:
     """The YAML form of a rule. `parse_rule` reads it back."""
     return _written(rule.condition)
+
+
+def _named(argument: str, name: str, known: Mapping[str, _Named], file: str) -> _Named:
+    if name not in known:
+        listed = ", ".join(sorted(known)) or "none"
+        raise SourceError(argument, f"{with_nearest(name, known)} is not in {file}", f"Known are: {listed}.")
+    return known[name]
 
 
 def _written(node: Condition | ConditionGroup) -> dict[str, Any]:
