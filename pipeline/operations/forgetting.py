@@ -74,9 +74,8 @@ def finish_forgetting(settings: Settings) -> None:
 def _finish(settings: Settings, names: Collection[str]) -> None:
     """Remove all that was made of the rows of people whom these names stand for; then remove the mark."""
     _sweep_dagster(settings.dagster_home, names)
-    # A killed run leaves the database's log, the folder into which it spills, and pages in the making.
-    made = [*settings.working_file.parent.glob(f"{settings.working_file.name}*")]
-    made += settings.data_dir.glob(f".{settings.reports_dir.name}.*")
+    # A killed run leaves the database's log and the folder into which it spills.
+    made = settings.working_file.parent.glob(f"{settings.working_file.name}*")
     for path in (*made, settings.published_dir, settings.exports_dir, settings.reports_dir):
         if path.is_dir():
             shutil.rmtree(path)

@@ -70,8 +70,7 @@ def leave_everything(settings: Settings, key: int) -> None:
         settings.published_dir / "parquet" / "stuck_subscribers.parquet": "published",
         settings.exports_dir / "stuck-2026-06-29.csv": "export",
         settings.reports_dir / "welcome.html": "page",
-        settings.data_dir / ".reports.building" / "welcome.html": "page in the making",
-        settings.data_dir / ".reports.former" / "welcome.html": "page",
+        settings.reports_dir / ".building" / "welcome.html": "page in the making",
         settings.dagster_home / "storage" / "run" / "compute_logs" / "step.err": "log",
     }
     for path, what in written.items():

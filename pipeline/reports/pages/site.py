@@ -18,6 +18,7 @@ from pipeline.optimizations.record import Record
 from pipeline.published.reader import Tables
 from pipeline.reports import WINDOW
 from pipeline.reports.digest import summary
+from pipeline.reports.pages import CHARTS_FOLDER
 from pipeline.reports.pages.charts import write_charts
 from pipeline.reports.pages.flow import Flow, Names, flows
 from pipeline.reports.pages.model import Cell, Note, Page, Section, Tile
@@ -41,6 +42,8 @@ from pipeline.schemas.vocabulary import Window
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
+BUILDING = ".building"
+"""Folder in which pages are made: beside those that they replace, so that a replacement is one step."""
 INDEX, CAMPAIGNS = "index.html", "campaigns.html"
 TOLD_ABOVE = ("mail", "drop-off", "alarms", "decisions")
 """Lines of the digest that the account page has said already, with names."""
@@ -72,7 +75,7 @@ def write_pages(tables: Tables, records: Sequence[Record], folder: Path, address
     workflows = _workflows(tables, records)
     pages = [_account(tables, records, workflows), *workflows, *_campaigns(tables), *_other_windows(tables)]
     drawn = draw_all([figure for page in pages for figure in page.figures], _standing(folder))
-    building = folder.with_name(f".{folder.name}.building")
+    building = folder / BUILDING
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     shutil.copyfile(TEMPLATES / STYLE, building / STYLE)
@@ -273,9 +276,12 @@ def _standing(folder: Path) -> dict[str, str]:
 
 
 def _replace(building: Path, folder: Path) -> None:
-    former = folder.with_name(f".{folder.name}.former")
-    shutil.rmtree(former, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, former)
-    os.replace(building, folder)
-    shutil.rmtree(former, ignore_errors=True)
+    """Put what was built in place of what stands, file by file: the folder may be a volume, which cannot be renamed."""
+    built = {path.relative_to(building) for path in building.rglob("*") if path.is_file()}
+    for name in built:
+        (folder / name).parent.mkdir(exist_ok=True)
+        os.replace(building / name, folder / name)
+    shutil.rmtree(building)
+    for path in (*folder.glob("*.html"), *folder.glob(f"{CHARTS_FOLDER}/*")):
+        if path.relative_to(folder) not in built:
+            path.unlink()

@@ -205,6 +205,23 @@ def test_campaigns_have_a_page_of_their_own_where_there_are_any(tmp_path: Path) 
     assert 'href="campaigns.html"' in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
 
 
+def test_the_folder_of_the_pages_stays_with_what_others_keep_in_it(tmp_path: Path) -> None:
+    """It may be a volume of its own, which can be neither renamed nor replaced."""
+    folder = tmp_path / "reports"
+    write_pages(account([("welcome", "Welcome"), ("other", "Other")]), [], folder, ADDRESS)
+    (folder / "lost+found").mkdir()
+    (folder / "notes.txt").write_text("of somebody else")
+    volume = folder.stat().st_ino
+    (folder / "index.html").write_text("damaged")
+    write_pages(account([("welcome", "Welcome")]), [], folder, ADDRESS)
+    assert folder.stat().st_ino == volume
+    assert not (folder / file_name("other")).exists()
+    assert "Welcome" in (folder / "index.html").read_text(encoding="utf-8")
+    assert (folder / "notes.txt").read_text() == "of somebody else"
+    assert list(tmp_path.iterdir()) == [folder]
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"charts", "lost+found"}
+
+
 def test_the_accounts_tiles_are_the_workflows_together(tmp_path: Path) -> None:
     write_pages(account([("welcome", "Welcome"), ("other", "Other")]), [], tmp_path / "reports", ADDRESS)
     text = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
