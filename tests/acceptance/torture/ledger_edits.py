@@ -70,7 +70,7 @@ def edits(sequences: list[int]) -> Iterator[tuple[str, Edit]]:
 
 
 def _said(settings: Settings) -> list[str]:
-    return [text for is_good, text in verification(settings) if not is_good and text.startswith("ledger")]
+    return [text for is_good, text in verification(settings) if not is_good and "ledger" in text.lower()]
 
 
 def _run(sql: str) -> Edit:

@@ -15,6 +15,7 @@ import dagster as dg
 from pipeline.config.approvals import load_approvals
 from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import Proposal
+from pipeline.orchestration.instance import open_instance
 from pipeline.schemas.vocabulary import LedgerEventType as EventType
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.serving.inbox.app import PREFIX
@@ -91,7 +92,7 @@ class Victim:
         self.hostile: dict[str, str] = {}
         self.hostile_port = hostile_port
         self.context = context
-        self._home = str(place.settings.dagster_home.resolve())
+        self._home = place.settings.dagster_home.resolve()
         self._policy = load_approvals(place.settings.definitions)
         self.last: Target | None = None
         self._tab = context.new_page()
@@ -160,13 +161,13 @@ class Victim:
     def marks(self) -> tuple[object, ...]:
         """All that only they may change: decisions, who they are, and what Dagster was told to do."""
         decisions = sum(event.event_type not in NO_DECISIONS for event in self.ledger.events())
-        with dg.DagsterInstance.from_config(self._home) as instance:
+        with open_instance(self._home) as instance:
             reported = len(instance.fetch_materializations(dg.AssetKey("forged"), limit=1).records)
         return decisions, self.cookie, len(self.runs("forged")), reported
 
     def runs(self, tag: str) -> list[dg.DagsterRun]:
         """Runs that carry the tag."""
-        with dg.DagsterInstance.from_config(self._home) as instance:
+        with open_instance(self._home) as instance:
             return list(instance.get_runs(dg.RunsFilter(tags={tag: "yes"})))
 
     def send(

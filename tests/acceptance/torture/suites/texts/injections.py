@@ -1,6 +1,7 @@
 """R12: names that are SQL, HTML, Markdown, formulas and paths, wherever a name comes in, through two nights."""
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
@@ -30,6 +31,8 @@ NAMES = {
     "formula": ["=HYPERLINK(\"https://evil.example\")", "+1+cmd|' /C calc'!A0", "@SUM(1)", "-2+3"],
     "path": ["../../../../outside", "/etc/passwd", "..\\..\\outside", "C:\\outside", "a/../../b", "con", "x" * 200],
 }  # fmt: skip
+# What Dagster's records hold as Markdown, and hence show as more than text.
+MARKDOWN = re.compile(rb'"md_str": "((?:[^"\\]|\\.)*)"')
 ALL = [name for names in NAMES.values() for name in names]
 
 
@@ -149,12 +152,13 @@ def _tables(place: Installation, names: list[str]) -> Row:
 
 
 def _recorded(place: Installation) -> Row:
-    """Markdown that Dagster's UI would render as an image, a link or HTML of a name's."""
+    """Markdown that Dagster's UI would render as an image, a link or HTML of a name's. Other texts it shows as text."""
     marks = [f"![x](https://{FOREIGN}", f"[x](https://{FOREIGN}", f"<img src=https://{FOREIGN}", f"<https://{FOREIGN}"]
-    kept = b"".join(path.read_bytes() for path in place.settings.dagster_home.rglob("*") if path.is_file())
+    files = [path.read_bytes() for path in place.settings.dagster_home.rglob("*") if path.is_file()]
+    kept = b"".join(text for file in files for text in MARKDOWN.findall(file))
     found = [mark for mark in marks if mark.encode() in kept]
     escaped = kept.count(rb"evil\\.example")
-    return Row("R12", f"Dagster's records, in which such a name stands escaped {escaped} times: unescaped",
+    return Row("R12", f"Markdown in Dagster's records, in which such a name stands escaped {escaped} times: unescaped",
                f"{len(found)} {' '.join(found)}".strip(), "0", not found and escaped > 0)  # fmt: skip
 
 
