@@ -76,7 +76,9 @@ def _finish(settings: Settings, names: Collection[str]) -> None:
     _sweep_dagster(settings.dagster_home, names)
     # A killed run leaves the database's log and the folder into which it spills.
     made = settings.working_file.parent.glob(f"{settings.working_file.name}*")
-    for path in (*made, settings.published_dir, settings.exports_dir, settings.reports_dir):
+    folders = (settings.published_dir, settings.exports_dir, settings.reports_dir)
+    # Each folder itself stays, for it may be a volume of its own, which cannot be removed.
+    for path in (*made, *(path for folder in folders if folder.is_dir() for path in folder.iterdir())):
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -40,7 +40,7 @@ def test_a_person_is_erased_from_the_journal_of_writes(settings: Settings) -> No
     assert any(holds(path, key) for path in ledger_files(settings))
     write_atomically(settings.exports_dir / "stuck-2026-06-29.csv", f"email_address\n{ADDRESS}\n".encode())
     forget_person(settings, ADDRESS)
-    assert not settings.exports_dir.exists()
+    assert list(settings.exports_dir.iterdir()) == []
     assert not any(holds(path, key) for path in ledger_files(settings))
     with open_ledger(settings) as ledger:
         assert ledger.verify() == []
@@ -90,9 +90,11 @@ def test_everything_that_was_written_of_a_person_is_swept(settings: Settings) ->
     key = person(settings)
     leave_everything(settings, key)
     assert len(remains(settings, key)) > 8
+    volumes = {folder: folder.stat().st_ino for folder in (settings.published_dir, settings.reports_dir)}
     removed, _ = forget_person(settings, ADDRESS)
     assert removed == 2
     assert remains(settings, key) == []
+    assert {folder: folder.stat().st_ino for folder in volumes} == volumes
     assert (settings.dagster_home / "dagster.yaml").exists()
     assert Lake(settings.lake_dir).scan(Sends).collect()["subscriber_key"].to_list() == [OTHER]
 
@@ -127,7 +129,7 @@ def test_what_a_cut_one_began_is_finished(
     else:
         forget_person(settings, "nobody@example.com")
     assert remains(settings, key) == []
-    assert not settings.published_dir.exists()
+    assert list(settings.published_dir.iterdir()) == []
     finish_forgetting(settings)
 
 
