@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 # tests, which takes it ten seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test install up lint bench simulate worlds torture loop approval later nights spark wheel-check audit lock docs docs-serve pictures pages clean
+.PHONY: demo test install up lint bench simulate worlds torture loop approval later varied nights spark wheel-check audit lock docs docs-serve pictures pages clean
 
 demo: $(RUNTIME)  ## the whole nightly on the sample account, from nothing
 	$(BIN)/driptune demo
@@ -139,6 +139,9 @@ approval: $(STAMP)  ## a change from its proposal, approved in Chromium, to its 
 
 later: $(STAMP)  ## what the sample account's nights say 30 nights later, when nobody mends what broke
 	$(BIN)/python -m tests.acceptance.later
+
+varied: $(STAMP)  ## the sample account with other people and other chance
+	$(BIN)/python -m tests.acceptance.varied
 
 nights: $(STAMP)  ## ten nightlies, some with late events, against one backfill
 	$(BIN)/python -m tests.acceptance.nights

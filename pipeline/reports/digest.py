@@ -107,7 +107,7 @@ def _alarms(anomalies: pl.DataFrame, opportunities: pl.DataFrame, names: Names) 
     is_told = pl.col("severity").is_in(GRAVE) | (pl.int_range(pl.len()) == 0)
     told = causes.filter(is_told).head(MOST_CAUSES)
     others = causes.height - told.height
-    more = f" {others} more go on." if others else ""
+    more = f" {counted(others, 'more goes on', 'more go on')}." if others else ""
     begun = causes.filter("is_new").height
     new = f" {counted(begun, 'is', 'are')} new." if begun else ""
     decays = {row["opportunity_id"]: row for row in opportunities.iter_rows(named=True)}

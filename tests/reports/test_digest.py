@@ -57,7 +57,7 @@ def test_every_grave_cause_is_named_and_the_others_are_counted() -> None:
     told = [line.split()[1:8] for line in summary(tables, waiting=0) if line.startswith("  alarms")]
     assert [words[:2] for words in told] == [["Welcome,", "hello"], ["Welcome,", "tips:"]]
     lines = [line for line in summary(tables, waiting=0) if line.startswith("  alarms")]
-    assert lines[-1].endswith("1 more go on. 3 are new.")
+    assert lines[-1].endswith("1 more goes on. 3 are new.")
 
 
 def test_feeds_that_are_not_read_are_the_first_line() -> None:

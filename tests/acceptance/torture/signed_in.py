@@ -28,7 +28,13 @@ from tests.serving.started import START_SECONDS, driptune_up
 APPROVER = "mara"
 ANSWER_SECONDS = 10
 SETTLE_MILLISECONDS = 300
-NO_DECISIONS = {EventType.PROPOSED, EventType.EVIDENCE_RENEWED, EventType.EXPIRED, EventType.SUPERSEDED}
+NO_DECISIONS = {
+    EventType.PROPOSED,
+    EventType.EVIDENCE_RENEWED,
+    EventType.EXPIRED,
+    EventType.SUPERSEDED,
+    EventType.WENT_STALE,
+}
 # High enough for a record's page to need no scrolling, so that a click through a frame can meet its button.
 VIEWPORT = {"width": 1280, "height": 2400}
 
@@ -145,6 +151,10 @@ class Victim:
         made = proposal(target=f"onboarding/setup/step {self._number}", evidence={"n": n})
         self.ledger.propose([made], now=datetime.now(UTC), approval_policy=self._policy)
         return made
+
+    def has_lost(self, target: Target) -> bool:
+        """Whether the server has let the record go, as it does once after its start: no night proposes it."""
+        return self.ledger.record(target.record_id).status is Status.STALE
 
     def decides(self, target: Target) -> bool:
         """Whether their own click is taken, and taken as theirs; a page that went stale is looked at again."""

@@ -96,6 +96,8 @@ def _try(victim: Victim, name: str, attack: Attack) -> Tried:
     before = victim.marks()
     has_got_in = attack(victim, target)
     is_forged = has_got_in or victim.marks() != before
+    if victim.has_lost(target) and not is_forged:
+        return _try(victim, name, attack)
     return Tried(name, is_forged, victim.decides(target))
 
 
