@@ -148,7 +148,7 @@ def tests(flow: Flow, tables: Tables) -> Section | None:
         for row in verdicts.join(plans, on="experiment_id", maintain_order="left").iter_rows(named=True)
     ]
     header = ("test", "verdict", "measured at the verdict", "to be expected", "measured tonight", "shares of the arms",
-              "last night", "what to do")  # fmt: skip
+              "planned until", "what to do")  # fmt: skip
     words = (
         "Every night looks at every test, and the intervals hold however often one looks. What is to be expected of a "
         "winner is less than was measured, because measured winners promise more than they keep."
