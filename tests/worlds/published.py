@@ -19,7 +19,7 @@ NAMES = (
     "send_time_lift", "send_time_profiles", "send_time_clusters", "subscriber_send_times", "policy_values",
     "path_decisions", "content_decisions", "decision_points", "decision_lint", "conflict_replay", "stuck_subscribers",
     "anomalies", "metric_trends", "optimizations", "realised_lift", "release_starts", "release_plan", "releases",
-    "outcome_baselines", "holdouts",
+    "outcome_baselines", "holdouts", "cohort_insights",
 )  # fmt: skip
 Tables = dict[str, pl.DataFrame]
 

@@ -8,6 +8,8 @@ from pipeline.reports.pages.model import Cell
 
 DEPTHS = 7
 """How many colours a grid has."""
+CERTAIN = 0.999
+"""Probability above which no more digits are told."""
 
 
 def number(value: int | None) -> Cell:
@@ -53,7 +55,9 @@ def hours(value: float | None) -> Cell:
 
 
 def chance(value: float | None) -> Cell:
-    """A probability."""
+    """A probability. Rounding makes none of them certain."""
+    if value is not None and value > CERTAIN:
+        return Cell(f"over {words.share(CERTAIN)}", value)
     return Cell(words.NOT_KNOWN if value is None else words.share(value), value)
 
 

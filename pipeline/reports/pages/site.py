@@ -118,6 +118,7 @@ def _workflow(flow: Flow, tables: Tables, names: Names, records: Sequence[Record
         timing.hours(flow.rows("engagement_hours")),
         timing.pressure(flow.rows("frequency_pressure")),
         timing.delays(flow),
+        cohorts.differences(flow),
         cohorts.triangle(flow),
         experiments.tests(flow, tables),
         experiments.arms(flow, tables),

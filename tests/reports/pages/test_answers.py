@@ -9,7 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.reports.pages.site import write_pages
+from pipeline.analysis.cohorts.comparison import cohort_comparison, cohort_insights
+from pipeline.analysis.cohorts.triangles import cohort_triangles
+from pipeline.reports.pages.site import file_name, write_pages
 from tests.reports.pages.numbers import unfounded
 from tests.worlds.published import ADDRESS, Tables, account, row
 
@@ -117,3 +119,17 @@ def test_learnings_name_where_they_held_and_where_else_they_could(tmp_path: Path
     told = section(named(learnings=learnt), tmp_path, "learnings")
     assert "Welcome, First mail" in told
     assert "Welcome, Second mail; gone/step" in told
+
+
+def test_a_cohort_that_differs_is_named_with_what_it_is_a_cohort_of(tmp_path: Path) -> None:
+    months = {"cohort": ["2026-01", "2026-02", "2026-03"], "conversions": [400, 400, 900], "exits": 0, "age_weeks": 0}
+    entered = {"cohort_type": "signup_date", "workflow_id": "f1", "day": date(2026, 3, 1), "entrants": 2_000}
+    cells = pl.DataFrame(months | entered)
+    tonight = date(2026, 6, 29)
+    compared = cohort_comparison(cohort_triangles(cells, as_of_day=tonight), as_of_day=tonight)
+    tables = named(cohort_insights=cohort_insights(compared, as_of_day=tonight))
+    write_pages(tables, [], tmp_path / "reports", ADDRESS)
+    text = (tmp_path / "reports" / file_name("f1")).read_text(encoding="utf-8")
+    said = html.unescape(text.partition('<section id="differences"')[2].partition("</section>")[0])
+    assert re.search(r"<h2[^>]*><bdi>2026-03 \(month of signup\) converts \d+% above the median of the 2 others", said)
+    assert unfounded(text, tables, "f1") == []

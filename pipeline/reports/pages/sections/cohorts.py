@@ -1,6 +1,6 @@
 """Cohorts by week since entry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import polars as pl
@@ -9,10 +9,50 @@ from pipeline.charts.figures import FEWEST_FOLLOWED
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.model import Cell, Grid, Section, Shade
+from pipeline.schemas.vocabulary import CohortType
 
+KINDS: Mapping[CohortType, str] = {
+    "signup_date": "month of signup",
+    "first_purchase": "month of first purchase",
+    "subscription_plan": "subscription plan",
+    "member_field": "member field",
+}
+MOST_STATEMENTS = 5
 MOST_COHORTS, MOST_WEEKS = 12, 13
 CLOSED_SHARE = 0.9
 """A week counts as closed when it has ended for this share of the entrants, because somebody always enters late."""
+
+
+def differences(flow: Flow) -> Section | None:
+    """What is said of cohorts that differ clearly, the largest difference first."""
+    rows = flow.rows("cohort_insights").sort(pl.col("effect").abs(), "insight_id", descending=[True, False])
+    if rows.is_empty():
+        return None
+    table = [
+        [
+            Cell(_statement(row)),
+            cells.lift(row, "effect"),
+            cells.number(row["conversions"]),
+            cells.number(row["followed"]),
+            cells.chance(row["insight_probability"]),
+        ]
+        for row in rows.iter_rows(named=True)
+    ]
+    header = ("what is said", "against the others (95%)", "converted", "followed", "probability")
+    words = (
+        "Cohorts whose conversion differs clearly from that of the others of their kind at the same age. Why it "
+        "differs is not told: look at what was different for these people."
+    )
+    title, source = _statement(rows.row(0, named=True)), "cohort_insights"
+    return Section("differences", title, words, header, table, source=source, is_open=True, most_shown=MOST_STATEMENTS)
+
+
+def _statement(row: dict[str, Any]) -> str:
+    """The statement without its count, and by what the cohort is formed."""
+    said: str = row["message"].partition(";")[0].removesuffix(".")
+    if row["cohort"] is None:
+        return f"{said} ({KINDS[row['cohort_type']]})"
+    return said.replace(row["cohort"], f"{row['cohort']} ({KINDS[row['cohort_type']]})", 1)
 
 
 def triangle(flow: Flow) -> Section | None:
