@@ -112,6 +112,7 @@ def _workflow(flow: Flow, tables: Tables, names: Names, records: Sequence[Record
     found = (
         drawing(flow, performance.loss(flow), WINDOW),
         decisions.waiting(records),
+        decisions.decided(records, tables["realised_lift"]),
         performance.funnel(flow),
         by_week(flow),
         performance.trend(flow),
@@ -131,7 +132,6 @@ def _workflow(flow: Flow, tables: Tables, names: Names, records: Sequence[Record
         journeys.findings(flow),
         trouble.stuck(flow.rows("stuck_subscribers"), flow.place),
         trouble.conflicts(tables, flow.workflow_id),
-        decisions.decided(records, tables["realised_lift"]),
     )
     file = file_name(flow.workflow_id)
     words = tiles.windows(tables, WINDOW)
@@ -148,6 +148,7 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
     news = (trouble.feeds(tables["reconciliation"]), findings(tables.__getitem__, names.place, link, rates))
     found = (
         waits,
+        decisions.decided(records, tables["realised_lift"]),
         _listing(workflows, WINDOW, tables),
         opportunities(tables, names, link),
         experiments.running(tables, names, link),
@@ -159,7 +160,6 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
         experiments.learnings(tables["learnings"], names),
         trouble.stuck(tables["stuck_subscribers"], names.place) if workflows else None,
         trouble.conflicts(tables, None) if workflows else None,
-        decisions.decided(records, tables["realised_lift"]),
     )
     words = tiles.windows(tables, WINDOW)
     about = _all(workflows)

@@ -67,7 +67,8 @@ def decided(records: Sequence[Record], realised: pl.DataFrame) -> Section:
     )
     header = ("decision", "status", "by", "decided on", "promised", "brought", "answer", "measured on", "reason")
     source = "the ledger, optimizations, realised_lift"
-    return Section("decided", "Decisions taken", words, header, rows, source=source, is_open=True)
+    title = counted(in_effect, "change is in effect", "changes are in effect") if in_effect else "Decisions taken"
+    return Section("decided", title, words, header, rows, source=source, is_open=True)
 
 
 def _is_undecided(record: Record) -> bool:
