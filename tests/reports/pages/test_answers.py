@@ -79,7 +79,7 @@ def test_an_opportunity_of_nothing_is_left_out_and_one_that_is_not_known_is_not(
         (
             {},
             {"verdict": "winner", "decided_day": date(2026, 6, 20)},
-            "1 test goes on after its verdict",
+            "subject: winner",
             "winner, on 2026-06-20",
         ),
         (

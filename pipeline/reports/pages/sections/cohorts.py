@@ -23,14 +23,19 @@ CLOSED_SHARE = 0.9
 """A week counts as closed when it has ended for this share of the entrants, because somebody always enters late."""
 
 
-def differences(flow: Flow) -> Section | None:
-    """What is said of cohorts that differ clearly, the largest difference first."""
-    rows = flow.rows("cohort_insights").sort(pl.col("effect").abs(), "insight_id", descending=[True, False])
+def differences(insights: pl.DataFrame, place: Callable[[str], str] = lambda _: "") -> Section | None:
+    """What is said of cohorts that differ clearly, the largest difference first.
+
+    Args:
+        insights: rows of `cohort_insights`, of one workflow or of the whole account.
+        place: words for a workflow that begin a statement; none on the workflow's own page.
+    """
+    rows = insights.sort(pl.col("effect").abs(), "insight_id", descending=[True, False])
     if rows.is_empty():
         return None
     table = [
         [
-            Cell(_statement(row)),
+            Cell(place(row["workflow_id"]) + _statement(row)),
             cells.lift(row, "effect"),
             cells.number(row["conversions"]),
             cells.number(row["followed"]),
@@ -43,7 +48,8 @@ def differences(flow: Flow) -> Section | None:
         "Cohorts whose conversion differs clearly from that of the others of their kind at the same age. Why it "
         "differs is not told: look at what was different for these people."
     )
-    title, source = _statement(rows.row(0, named=True)), "cohort_insights"
+    first, source = rows.row(0, named=True), "cohort_insights"
+    title = place(first["workflow_id"]) + _statement(first)
     return Section("differences", title, words, header, table, source=source, is_open=True, most_shown=MOST_STATEMENTS)
 
 

@@ -17,6 +17,7 @@ from pipeline.reports.pages.model import Cell, Section
 from pipeline.reports.pages.sections.findings import Link
 from pipeline.schemas.vocabulary import MetricKind, Verdict
 
+MOST_IN_TITLE = 2
 _LATEST = ("latest_lift", "latest_lift_low", "latest_lift_high")
 
 
@@ -185,11 +186,12 @@ def running(tables: Tables, names: Names, link: Link) -> Section | None:
         ]
         for row in rows.iter_rows(named=True)
     ]
-    now = rows.filter(pl.col("status") == "running")
-    title = f"{counted(now.height, 'test is', 'tests are')} running" if now.height else "No test is running"
-    if now.height and now["decided_day"].null_count() == 0:
-        title = counted(now.height, "test goes on after its verdict", "tests go on after their verdicts")
-    words = "Each flow's page has the arms with their counts, intervals and guardrails."
+    now = rows.filter(pl.col("status") == "running").height
+    goes_on = f"{counted(now, 'test is', 'tests are')} running" if now else "No test is running"
+    latest = rows.drop_nulls("decided_day").sort("decided_day", descending=True).head(MOST_IN_TITLE)
+    decided = "; ".join(f"{row['name'] or row['experiment_id']}: {_said(row)}" for row in latest.iter_rows(named=True))
+    title = decided or goes_on
+    words = f"{goes_on}. Each flow's page has the arms with their counts, intervals and guardrails."
     header = ("test", "at", "status", "difference so far (95%)", "decided")
     source = "experiments, experiment_verdicts"
     return Section("running", title, words, header, table, source=source, is_open=True)
@@ -211,11 +213,15 @@ def _end(row: Mapping[str, Any]) -> date | None:
     return last or (row["start_day"] + timedelta(days=row["planned_days"]) if row["planned_days"] else None)
 
 
+def _said(row: Mapping[str, Any]) -> str:
+    """The verdict of a test that is decided, in words."""
+    return f"arm {row['winner_arm']} won" if row["winner_arm"] else str(row["verdict"])
+
+
 def _decided(row: Mapping[str, Any]) -> str:
     """When a test was or will be decided, in words."""
     if row["decided_day"] is not None:
-        said = f"arm {row['winner_arm']} won" if row["winner_arm"] else row["verdict"]
-        return f"{said}, on {row['decided_day']}"
+        return f"{_said(row)}, on {row['decided_day']}"
     planned: int | None = row["planned_days"]
     if row["status"] == "running":
         if row["is_open_ended"]:
