@@ -24,9 +24,9 @@ def wilson_bounds(rate: pl.Expr, trials: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     scale = 1 + squared / trials
     centre = (rate + squared / (2 * trials)) / scale
     half = NORMAL_95 * (rate * (1 - rate) / trials + squared / (4 * trials**2)).sqrt() / scale
-    # At 0 and 1 one end is known exactly, which floating point would miss.
-    low = pl.when(rate <= 0).then(0.0).otherwise((centre - half).clip(0.0, 1.0))
-    high = pl.when(rate >= 1).then(1.0).otherwise((centre + half).clip(0.0, 1.0))
+    # At 0 and 1, and close to them, floating point would miss that the interval holds the share itself.
+    low = pl.min_horizontal((centre - half).clip(0.0, 1.0), rate.clip(0.0, 1.0))
+    high = pl.max_horizontal((centre + half).clip(0.0, 1.0), rate.clip(0.0, 1.0))
     return pl.when(known).then(low), pl.when(known).then(high)
 
 

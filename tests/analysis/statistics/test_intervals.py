@@ -25,6 +25,14 @@ def test_interval_equals_statsmodels_and_holds_the_rate(counts: tuple[int, int])
     assert 0 <= found["click_rate_low"] <= found["click_rate"] <= found["click_rate_high"] <= 1
 
 
+@pytest.mark.parametrize("rate", [5e-324, 1e-17, 1 - 2**-52, 1 - 2**-53])
+@pytest.mark.parametrize("trials", [0.5, 3.0, 7.7, 1e3, 1e9])
+def test_close_to_0_and_1_the_interval_holds_the_share(rate: float, trials: float) -> None:
+    ends = wilson_bounds(pl.lit(rate), pl.lit(trials))
+    low, high = pl.select(ends[0].alias("low"), ends[1].alias("high")).row(0)
+    assert 0 <= low <= rate <= high <= 1
+
+
 @pytest.mark.parametrize("counts", [(0, 0), (5, 4)])
 def test_what_is_no_share_has_no_rate(counts: tuple[int, int]):
     assert set(interval(*counts).values()) == {None}
