@@ -58,7 +58,7 @@ def explain(subscriber: str, rule: str) -> None:
     need_publication(settings)
     from pipeline.config.decisions import load_decisions
 
-    load_decisions(settings.definitions).rule(rule)  # likewise
+    load_decisions(settings.definitions).rule(rule)  # an unknown one is refused before what answers is imported
     from pipeline.operations.one_subscriber import LastNight
 
     night = LastNight(settings)
