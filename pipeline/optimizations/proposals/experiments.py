@@ -34,10 +34,8 @@ def _start(publication: Publication, row: dict[str, Any]) -> Proposal:
     step = row["step_id"]
     place = f"{publication.workflow_name(row['workflow_id'])}, {publication.step_name(row['workflow_id'], step)}"
     if means is None:
-        apply_kind, title = (
-            ApplyKind.MANUAL,
-            f"{place}: say how the arms of '{called}' reach the step, then it can start",
-        )
+        apply_kind = ApplyKind.MANUAL
+        title = f"{place}: say how the arms of '{called}' reach the step, then it can start"
         after: dict[str, Any] = {"instructions": first_a_means("the arms", "experiments.yaml", name)}
     else:
         steps = [
@@ -45,10 +43,8 @@ def _start(publication: Publication, row: dict[str, Any]) -> Proposal:
             "driptune then writes the arms, every night for newcomers, until the test ends. A message counts from when "
             "its arm stood in the account.",
         ]
-        apply_kind, title = (
-            ApplyKind.MEMBER_FIELDS,
-            f"{place}: start the test '{called}', its arms in {in_words(means)}",
-        )
+        apply_kind = ApplyKind.MEMBER_FIELDS
+        title = f"{place}: start the test '{called}', its arms in {in_words(means)}"
         after = {
             "field": means,
             "source": "member_field_values",

@@ -48,8 +48,7 @@ def differences(insights: pl.DataFrame, place: Callable[[str], str] = lambda _: 
         "Cohorts whose conversion differs clearly from that of the others of their kind at the same age. Why it "
         "differs is not told: look at what was different for these people."
     )
-    first, source = rows.row(0, named=True), "cohort_insights"
-    title = place(first["workflow_id"]) + _statement(first)
+    title, source = table[0][0].text, "cohort_insights"
     return Section("differences", title, words, header, table, source=source, is_open=True, most_shown=MOST_STATEMENTS)
 
 

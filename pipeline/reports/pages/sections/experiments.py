@@ -15,7 +15,7 @@ from pipeline.reports.pages import cells
 from pipeline.reports.pages.flow import Flow, Names, names_of_tests
 from pipeline.reports.pages.model import Cell, Section
 from pipeline.reports.pages.sections.findings import Link
-from pipeline.schemas.vocabulary import MetricKind, Verdict
+from pipeline.schemas.vocabulary import MetricKind
 
 MOST_IN_TITLE = 2
 _LATEST = ("latest_lift", "latest_lift_low", "latest_lift_high")
@@ -121,9 +121,7 @@ def _verdict(verdicts: pl.DataFrame, names: Mapping[str, str]) -> str:
     if decided.is_empty():
         return "No test has decided yet"
     row = decided.row(0, named=True)
-    if row["verdict"] == Verdict.WINNER:
-        return f"{names[row['experiment_id']]}: arm {row['winner_arm']} won"
-    return f"{names[row['experiment_id']]}: {row['verdict']}"
+    return f"{names[row['experiment_id']]}: {_said(row)}"
 
 
 def tests(flow: Flow, tables: Tables) -> Section | None:
@@ -133,8 +131,9 @@ def tests(flow: Flow, tables: Tables) -> Section | None:
         return None
     mine = pl.col("experiment_id").is_in(verdicts["experiment_id"].implode())
     looks = largest_test(tables["experiment_results"].filter(mine))
-    plans = tables["experiments"].select("experiment_id", "start_day", "end_day", "planned_days", "is_open_ended")
-    names = names_of_tests(flow.rows("experiments"))
+    plans = flow.rows("experiments")
+    names = names_of_tests(plans)
+    until = plans.select("experiment_id", "start_day", "end_day", "planned_days", "is_open_ended")
     table = [
         [
             Cell(names[row["experiment_id"]]),
@@ -146,7 +145,7 @@ def tests(flow: Flow, tables: Tables) -> Section | None:
             Cell("none planned" if (end := _end(row)) is None else end.isoformat()),
             Cell(row["recommended_action"]),
         ]
-        for row in verdicts.join(plans, on="experiment_id", maintain_order="left").iter_rows(named=True)
+        for row in verdicts.join(until, on="experiment_id", maintain_order="left").iter_rows(named=True)
     ]
     header = ("test", "verdict", "measured at the verdict", "to be expected", "measured tonight", "shares of the arms",
               "planned until", "what to do")  # fmt: skip
@@ -172,13 +171,14 @@ def running(tables: Tables, names: Names, link: Link) -> Section | None:
     plans = tables["experiments"]
     if plans.is_empty():
         return None
+    called = names_of_tests(plans)
     kept = tables["experiment_verdicts"].select("experiment_id", "verdict", "winner_arm", "decided_day", *_LATEST)
     rows = plans.join(kept, on="experiment_id", how="left").sort(
         pl.col("status") != "running", pl.col("status") != "planned", "experiment_id"
     )
     table = [
         [
-            Cell(row["name"] or row["experiment_id"]),
+            Cell(called[row["experiment_id"]]),
             Cell(names.place(row["workflow_id"], row["step_id"]), link=link(row["workflow_id"])),
             Cell(row["status"]),
             cells.lift(row, "latest_lift"),
@@ -189,7 +189,7 @@ def running(tables: Tables, names: Names, link: Link) -> Section | None:
     now = rows.filter(pl.col("status") == "running").height
     goes_on = f"{counted(now, 'test is', 'tests are')} running" if now else "No test is running"
     latest = rows.drop_nulls("decided_day").sort("decided_day", descending=True).head(MOST_IN_TITLE)
-    decided = "; ".join(f"{row['name'] or row['experiment_id']}: {_said(row)}" for row in latest.iter_rows(named=True))
+    decided = "; ".join(f"{called[row['experiment_id']]}: {_said(row)}" for row in latest.iter_rows(named=True))
     title = decided or goes_on
     words = f"{goes_on}. Each flow's page has the arms with their counts, intervals and guardrails."
     header = ("test", "at", "status", "difference so far (95%)", "decided")

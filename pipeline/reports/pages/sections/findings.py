@@ -146,9 +146,9 @@ def _calm(workflows: pl.DataFrame, metrics: pl.DataFrame, window: Window) -> Not
 
 
 def _harm(verdicts: pl.DataFrame, plans: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
+    called = names_of_tests(plans)
     for row in verdicts.filter(pl.col("verdict") == Verdict.HARM).iter_rows(named=True):
-        test = names_of_tests(plans)[row["experiment_id"]]
-        told = f"{place(row['workflow_id'], row['step_id'])}: the test '{test}' does harm"
+        told = f"{place(row['workflow_id'], row['step_id'])}: the test '{called[row['experiment_id']]}' does harm"
         yield Note(Cell(told, link=link(row["workflow_id"])), "bad")
 
 
