@@ -16,11 +16,19 @@ from pipeline.analysis.statistics import confidence_sequence, group_sequential
 from pipeline.analysis.statistics.intervals import NORMAL_95, wilson_bounds
 from pipeline.schemas.base import conform
 from pipeline.schemas.experiments import ExperimentResults
-from pipeline.schemas.vocabulary import MetricKind, MetricRole
+from pipeline.schemas.vocabulary import GuardrailName, MetricKind, MetricName, MetricRole
 
 FEWEST_EVENTS = 5.0
 """Cochran's rule: with fewer expected events, or fewer expected exposures without one, in the smaller arm a z-score is
 not normal enough to decide anything."""
+_WHO_COUNTS = {
+    MetricName.CLICK: "click",
+    MetricName.CONVERSION: "convert",
+    MetricName.REVENUE: "pay",
+    GuardrailName.UNSUBSCRIBE: "unsubscribe",
+    GuardrailName.COMPLAINT: "complain",
+}
+"""What people do whom a metric counts."""
 
 _COMPARISON = ["experiment_id", "metric", "arm"]
 _TESTS = {
@@ -190,7 +198,7 @@ def _with_intervals(rows: pl.DataFrame) -> pl.DataFrame:
     )
     low, high = lift_interval(pl.col("critical_z"))
     return (
-        rows.with_columns(expected_events=expected)
+        rows.with_columns(expected_events=expected, is_common=is_rate & (events > everyone - events))
         .with_columns(is_enough=(pl.col("expected_events") >= FEWEST_EVENTS) & pl.col("z_score").is_not_null())
         .with_columns(
             lift_low=pl.when("is_enough").then(low),
@@ -242,6 +250,10 @@ def _presented(rows: pl.DataFrame) -> pl.DataFrame:
     """The published columns: levels of both arms with fixed-sample intervals, and the lift with its repeated one."""
     shown = pl.col("is_enough")
     missing = (FEWEST_EVENTS - pl.col("expected_events")).ceil().cast(pl.Int64).clip(lower_bound=1)
+    known = {str(metric): what for metric, what in _WHO_COUNTS.items()}
+    does = pl.col("metric").cast(pl.String).replace_strict(known)
+    # The rarer side decides: people who do it, or people who do not.
+    rarer = pl.when("is_common").then(pl.lit("do not ") + does).otherwise(does)
     statistic = {
         MetricKind.RATE: "Cochran-Mantel-Haenszel by week",
         MetricKind.MEAN: "winsorised stratified mean, CUPED",
@@ -258,9 +270,7 @@ def _presented(rows: pl.DataFrame) -> pl.DataFrame:
         critical_z=pl.when(pl.col("critical_z").is_finite()).then("critical_z"),
         status=pl.when(shown)
         .then(pl.lit("ok"))
-        .otherwise(
-            pl.format("not enough data: {} more expected events or non-events needed in the smaller arm", missing)
-        ),
+        .otherwise(pl.format("not enough data: the smaller arm needs about {} more of those who {}", missing, rarer)),
         method=pl.when("is_open_ended")
         .then(pl.lit("asymptotic confidence sequence, "))
         .otherwise(pl.lit("group-sequential alpha*t^3, Holm, "))

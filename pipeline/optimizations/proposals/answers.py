@@ -53,7 +53,8 @@ def with_answer(proposal: Proposal, publication: Publication) -> Proposal:
     day = tonight + timedelta(days=UNTIL_FIRST_DAY + plan.days - 1 + window)
     text = (
         f"If it is applied tomorrow, the answer is expected by {day}: {plan.people:,} people, {share(kept_out)} of "
-        f"them kept out, show {lift(promise)} of {measure.metric} (now {_level(found)}) with a chance of {POWER:.0%}. "
+        f"them kept out, show {lift(promise)} of {measure.metric} ({_level(found)}) "
+        f"with a chance of {POWER:.0%}. "
         f"After the answer {share(watch_share(kept_out))} stay kept out."
     )
     return _told(planned, text, day)
@@ -88,7 +89,8 @@ def _baseline(row: Mapping[str, Any]) -> Baseline:
 
 
 def _level(found: Baseline) -> str:
-    return share(found.mean) if found.deviation is None else f"{found.mean:.2f} a person"
+    level = share(found.mean) if found.deviation is None else f"{found.mean:.2f} a person"
+    return f"{level} in the last eight weeks"
 
 
 def _too_long(plan: LiftPlan, found: Baseline, promise: float, measure: Measure, known: Mapping[str, Baseline]) -> str:
@@ -103,10 +105,10 @@ def _too_long(plan: LiftPlan, found: Baseline, promise: float, measure: Measure,
     if nearer is not None:
         days = sized(nearer, promise, window_days=window, least_share=0.1)[1].days
         if days is not None:
-            offers.append(f"the same lift of clicks (now {_level(nearer)}), in {days + window} days")
+            offers.append(f"the same lift of clicks ({_level(nearer)}), in {days + window} days")
     offers.append("several such changes together, approved as one")
     return (
-        f"No answer can be expected within {LONGEST_DAYS} days. To show {lift(promise)} of {measure.metric} (now "
-        f"{_level(found)}) it takes {needed_people(found, promise, 0.5):,} people with half of them kept out, and "
-        f"{people:,.0f} come by. What could be known by then: {'; '.join(offers)}. {_open_ended()}"
+        f"No answer can be expected within {LONGEST_DAYS} days. To show {lift(promise)} of {measure.metric} "
+        f"({_level(found)}) it takes {needed_people(found, promise, 0.5):,} people with half of them kept out, "
+        f"and {people:,.0f} come by. What could be known by then: {'; '.join(offers)}. {_open_ended()}"
     )

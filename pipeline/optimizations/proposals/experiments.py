@@ -55,7 +55,7 @@ def _start(publication: Publication, row: dict[str, Any]) -> Proposal:
         }
     shares = ", ".join(f"{arm} {part:.0%}" for arm, part in arms.items())
     mean = row["baseline_mean"]
-    now = f"{mean:.3g} a person" if row["primary_metric"] == MetricName.REVENUE else share(mean)
+    level = f"{mean:.3g} a person" if row["primary_metric"] == MetricName.REVENUE else share(mean)
     return Proposal(
         kind=Kind.EXPERIMENT_START,
         target=name,
@@ -69,7 +69,7 @@ def _start(publication: Publication, row: dict[str, Any]) -> Proposal:
         evidence=publication.evidence(
             summary=f"{row['hypothesis']} Arms: {shares}. It takes {row['planned_exposures']:,} people, "
             f"{row['planned_days']} days of this step, to find {row['minimum_lift']:+.0%} of {row['primary_metric']} "
-            f"(now {now}) with a chance of {row['power']:.0%}.",
+            f"({level} when it was planned) with a chance of {row['power']:.0%}.",
             source=f"marts.experiments where experiment_id = '{name}'",
             rows=drawn.group_by("value").agg(subscribers=pl.len()).sort("value"),
             at=(row["workflow_id"], step),

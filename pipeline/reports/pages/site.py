@@ -37,7 +37,7 @@ from pipeline.reports.pages.sections.campaigns import campaigns
 from pipeline.reports.pages.sections.drawing import drawing
 from pipeline.reports.pages.sections.findings import Link, findings
 from pipeline.reports.pages.sections.opportunities import opportunities
-from pipeline.reports.pages.sections.weeks import by_week
+from pipeline.reports.pages.sections.weeks import ANCHOR, account_by_week, by_week
 from pipeline.schemas.vocabulary import Window
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -150,6 +150,7 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
         waits,
         decisions.decided(records, tables["realised_lift"]),
         _listing(workflows, WINDOW, tables),
+        account_by_week(tables, names),
         opportunities(tables, names, link),
         experiments.running(tables, names, link),
         cohorts.differences(tables["cohort_insights"], lambda workflow: f"{names.place(workflow)}: "),
@@ -168,11 +169,13 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
 
 
 def _links(workflows: Sequence[Page], window: Window) -> Link:
-    """The page of a workflow over a window, if it has one."""
+    """The page of a workflow over a window, if it has one; of the account, how it went week by week."""
     files = {page.file for page in workflows}
 
     def link(workflow_id: str | None) -> str | None:
-        file = _of(file_name(workflow_id), window) if workflow_id else None
+        if workflow_id is None:
+            return f"{INDEX}#{ANCHOR}"
+        file = _of(file_name(workflow_id), window)
         return file if file in files else None
 
     return link
@@ -242,20 +245,23 @@ def _listing(workflows: Sequence[Page], window: Window, tables: Tables) -> Secti
     """Every workflow with its headline numbers and a link to its page; of an account without any, its campaigns."""
     if not workflows:
         return campaigns(tables, MOST_CAMPAIGNS)
-    names = list(dict.fromkeys(tile.name for page in workflows for tile in page.tiles))
-    rows = []
-    for page in workflows:
-        values = {tile.name: tile.value for tile in page.tiles}
-        rows.append([Cell(page.title, link=page.file), *(values.get(name, Cell("")) for name in names)])
     lost = {_of(file_name(flow.workflow_id), window): performance.most_lost(flow) for flow in flows(tables)}
-    rows = [[*row, lost[page.file]] for row, page in zip(rows, workflows, strict=True)]
+    listed = [(Cell(page.title, link=page.file), page.tiles, lost[page.file]) for page in workflows]
+    if sent_once := tuple(tiles.campaign_tiles(tables, window)):
+        # With them the workflows add up to the numbers above.
+        listed.append((Cell("Campaigns", link=CAMPAIGNS), sent_once, Cell("")))
+    names = list(dict.fromkeys(tile.name for _, shown, _ in listed for tile in shown))
+    rows = []
+    for place, shown, most_lost in listed:
+        values = {tile.name: tile.value for tile in shown}
+        rows.append([place, *(values.get(name, Cell("")) for name in names), most_lost])
     added = "" if tiles.ADDED in names else f" {tiles.NOT_SEPARATED}"
     words = (
         f"{tiles.in_words(window)}; where most are lost is told of all who entered since the funnel's first day. "
         f"Each workflow's page has the intervals and denominators.{added}"
     )
     header = ("workflow", *names, "most are lost on the way")
-    source = f"workflow_metrics, funnel, window {window}"
+    source = f"workflow_metrics, funnel, window {window}" + ", campaigns summed" * bool(sent_once)
     return Section("workflows", "Workflows", words, header, rows, source=source, is_open=True)
 
 

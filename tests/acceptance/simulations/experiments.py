@@ -13,7 +13,7 @@ from pipeline.analysis.experiments.results import experiment_results
 from pipeline.analysis.experiments.verdicts import experiment_verdicts
 from pipeline.analysis.statistics.group_sequential import needed_drift
 from pipeline.analysis.statistics.sample_ratio import sample_ratio_mismatch
-from pipeline.schemas.vocabulary import MetricKind
+from pipeline.schemas.vocabulary import MetricKind, MetricName
 from tests.acceptance.simulations import Check
 
 START = date(2026, 1, 1)
@@ -21,6 +21,7 @@ NIGHTS = 60
 WINDOW_DAYS = 3
 CLAIM = pl.col("is_significant")
 ARMS = ("control", "b", "c", "d")
+METRIC = str(MetricName.CONVERSION)
 
 
 def make_plan(
@@ -34,7 +35,7 @@ def make_plan(
         hypothesis="",
         owner="",
         shares=tuple(zip(ARMS, shares, strict=False)),
-        metrics=(Metric("outcome", kind),),
+        metrics=(Metric(METRIC, kind),),
         minimum_lift=lift,
         window_days=WINDOW_DAYS,
         alpha=0.05,
@@ -59,7 +60,7 @@ def moments_of(exposures: np.ndarray, total: np.ndarray, squares: np.ndarray | N
     return pl.DataFrame(
         {
             "experiment_id": np.repeat([f"{number:06d}" for number in range(tests)], nights * arms),
-            "metric": "outcome",
+            "metric": METRIC,
             "arm": np.tile(ARMS[:arms], tests * nights),
             "exposed_day": np.tile(np.repeat(day, arms), tests),
             "stratum": np.tile(np.repeat(np.arange(nights) // 7 * 2, arms), tests),

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import date, timedelta
+from math import ceil
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 from pipeline.analysis.experiments.draft import Metric
 from pipeline.analysis.experiments.lift import shrink_lifts
 from pipeline.analysis.experiments.metrics import MOMENTS
-from pipeline.analysis.experiments.results import experiment_results
+from pipeline.analysis.experiments.results import FEWEST_EVENTS, experiment_results
 from pipeline.analysis.experiments.verdicts import experiment_verdicts
 from pipeline.analysis.statistics.group_sequential import boundary, critical_values
 from pipeline.analysis.statistics.sample_ratio import sample_ratio_mismatch
@@ -25,7 +26,7 @@ END = PLAN.end_day
 START = simulation.START
 
 
-def constant(*rates: float, metric: str = "outcome", nights: int = simulation.NIGHTS) -> pl.DataFrame:
+def constant(*rates: float, metric: str = simulation.METRIC, nights: int = simulation.NIGHTS) -> pl.DataFrame:
     """Every night the same exposures and the expected events of each arm."""
     exposures = np.full((1, nights, len(rates)), NIGHTLY)
     events = np.diff(np.floor(np.arange(nights + 1)[:, None] * NIGHTLY * np.array(rates)), axis=0)[None]
@@ -92,7 +93,7 @@ def test_a_worse_arm_is_stopped_as_soon_as_the_planned_lift_is_excluded():
 
 
 def test_a_metric_that_should_fall_wins_by_falling():
-    plan = replace(PLAN, metrics=(Metric("outcome", is_increase_good=False),))
+    plan = replace(PLAN, metrics=(Metric(simulation.METRIC, is_increase_good=False),))
     assert verdict_of(constant(0.07, 0.05), plan)["verdict"] == "winner"
     assert verdict_of(constant(0.05, 0.07), plan)["verdict"] == "futile"
 
@@ -132,7 +133,7 @@ def test_a_mismatch_before_the_decision_makes_the_test_invalid():
 
 def test_the_chance_that_an_arm_is_better_is_that_of_the_posterior():
     random = np.random.default_rng(5)
-    for metric, plan, is_increase_good in (("outcome", PLAN, True), ("unsubscribe", GUARDED, False)):
+    for metric, plan, is_increase_good in ((simulation.METRIC, PLAN, True), ("unsubscribe", GUARDED, False)):
         moments = pl.concat([constant(0.05, 0.05), constant(0.05, 0.053, metric=metric)]).unique(
             ["metric", "arm", "exposed_day"], keep="last"
         )
@@ -242,7 +243,7 @@ def test_an_open_ended_test_goes_on_and_needs_more_evidence():
 
 
 def test_amounts_and_rates_live_in_one_test():
-    plan = replace(PLAN, metrics=(Metric("outcome"), Metric("revenue", MetricKind.MEAN, MetricRole.SECONDARY)))
+    plan = replace(PLAN, metrics=(Metric(simulation.METRIC), Metric("revenue", MetricKind.MEAN, MetricRole.SECONDARY)))
     rng = np.random.default_rng(3)
     exposures = np.full((1, simulation.NIGHTS, 2), NIGHTLY)
     amounts = rng.gamma(2, 10, (1, simulation.NIGHTS, 2, NIGHTLY))
@@ -266,11 +267,13 @@ def test_lifts_are_pulled_towards_what_tests_usually_find():
     assert shrunk["shrunk_lift"].to_numpy()[best].mean() == pytest.approx(true_lift, abs=0.02)
 
 
-@pytest.mark.parametrize("rate", [0.0, 1.0])
-def test_arms_in_which_all_do_the_same_have_no_verdict_but_the_end(rate):
+@pytest.mark.parametrize(("rate", "missing"), [(0.0, "who convert"), (1.0, "who do not convert")])
+def test_arms_in_which_all_do_the_same_have_no_verdict_but_the_end(rate, missing):
     """With a rate of 0% or of 100% there is no chance of a difference, however many people there are."""
     results = experiment_results(constant(rate, rate), [PLAN], as_of_day=END)
-    assert results["status"].str.starts_with("not enough data").all()
+    primary = results.filter(pl.col("metric") == PLAN.primary.name)
+    told = f"not enough data: the smaller arm needs about {ceil(FEWEST_EVENTS)} more of those {missing}"
+    assert primary["status"].unique().to_list() == [told]
     assert verdict_of(constant(rate, rate))["verdict"] == "ended without an answer"
 
 

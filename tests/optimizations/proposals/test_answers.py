@@ -52,7 +52,11 @@ def test_where_no_plan_ends_in_time_it_is_said_with_what_could_be_known() -> Non
     assert (made.plan.days, made.holdout_share, made.evidence["answer_day"]) == (None, 0.1, None)
     told = made.evidence["answer"]
     assert told.startswith(f"No answer can be expected within {LONGEST_DAYS} days.")
-    for offer in ("a lift of +", "the same lift of clicks (now 50.0%), in ", "several such changes together"):
+    for offer in (
+        "a lift of +",
+        "the same lift of clicks (50.0% in the last eight weeks), in ",
+        "several such changes together",
+    ):
         assert offer in told
 
 

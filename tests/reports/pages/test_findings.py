@@ -62,6 +62,25 @@ def test_what_ended_or_is_muted_or_does_no_harm_is_no_news(tmp_path: Path, chang
     assert told(tables, tmp_path / "reports") == ("Nothing is out of line", [])
 
 
+def test_a_step_that_sends_again_is_told_for_a_week(tmp_path: Path) -> None:
+    tables = named(calm())
+    silence = [
+        alarm(metric="sent", is_latest=False, day=date(2026, 6, number), step_id="hello", cause_scope="step")
+        for number in range(18, 23)
+    ]
+    first = {"cause_first_day": date(2026, 6, 18)}
+    began = pl.concat(silence).with_columns(**{name: pl.lit(value) for name, value in first.items()})
+    days = [
+        row("step_metrics_daily", workflow_id="welcome", step_id="hello", day=date(2026, 6, number), sent=sent)
+        for number, sent in ((17, 40), (22, 0), (23, 174), (24, 26))
+    ]
+    tables |= {"anomalies": began, "step_metrics_daily": pl.concat(days)}
+    told_once = "Last call sent nothing from 18 June to 22 June. It sends again since 23 June, 200 so far"
+    assert told(tables, tmp_path / "reports") == (told_once, [])
+    a_day_later = began.with_columns(pl.col("as_of_day") + pl.duration(days=1))
+    assert told(tables | {"anomalies": a_day_later}, tmp_path / "later") == ("Nothing is out of line", [])
+
+
 def test_a_decay_is_told_by_the_rates_it_led_from_and_to(tmp_path: Path) -> None:
     series = {"workflow_id": "welcome", "step_id": "hello", "metric": "prompt_human_click_rate", "metric_kind": "rate"}
     found = alarm(**{**series, "anomaly_kind": "drift", "severity": "high", "value": 0.0, "expected_value": 0.06})

@@ -205,6 +205,23 @@ def test_campaigns_have_a_page_of_their_own_where_there_are_any(tmp_path: Path) 
     assert 'href="campaigns.html"' in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
 
 
+def test_the_workflows_with_the_campaigns_add_up_to_the_account(tmp_path: Path) -> None:
+    tables = account([("welcome", "Welcome"), ("other", "Other")])
+    once = {"window": "28d", "sent": 505, "delivered": 500, "unique_human_clicks": 50}
+    for name in ("march", "april"):
+        tables["workflow_metrics"] = pl.concat(
+            [tables["workflow_metrics"], row("workflow_metrics", workflow_id=name, **once)]
+        )
+        tables["workflows"] = pl.concat([tables["workflows"], row("workflows", workflow_id=name, kind="campaign")])
+    write_pages(tables, [], tmp_path / "reports", ADDRESS)
+    text = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    listed = text.partition('id="workflows"')[2].partition("</section>")[0]
+    assert 'href="campaigns.html"' in listed
+    [(sent, _)] = raws(text.partition('<dl class="tiles">')[2])[:1]
+    assert sum(raw for raw, shown in raws(listed) if shown in {"1,234", "1,010"}) == sent
+    assert unfounded(text, tables, None) == []
+
+
 def test_the_folder_of_the_pages_stays_with_what_others_keep_in_it(tmp_path: Path) -> None:
     """It may be a volume of its own, which can be neither renamed nor replaced."""
     folder = tmp_path / "reports"

@@ -84,7 +84,7 @@ def _brought(record: Record, row: Mapping[str, Any] | None) -> list[Cell]:
     on = f"{row['metric'].replace('_', ' ')} of {people}, since {row['first_day']}"
     answer = Cell(answer_in_words(row))
     if row["realised_lift"] is None:
-        return [Cell(f"{row['outcome']}: {row['status']}"), answer, Cell(on)]
+        return [Cell(row["status"]), answer, Cell(on)]
     found = Cell(f"{cells.lift(row, 'realised_lift').text}: {row['outcome']}", row["realised_lift"])
     return [found, answer, Cell(on)]
 

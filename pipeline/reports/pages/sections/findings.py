@@ -1,7 +1,7 @@
 """What a reader is to look at first, the worst first, each as one sentence that needs no table to be understood."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
@@ -20,6 +20,8 @@ from pipeline.reports.pages.sections.performance import worst_loss
 from pipeline.schemas.vocabulary import ProposalKind, RealisedOutcome, Verdict, Window
 
 SILENCE = {"sent": "{} has sent nothing since {}", "entries": "Nobody has entered {} since {}"}
+TOLD_AFTERWARDS = timedelta(days=7)
+"""For so long it is told that a step which had stopped sends again."""
 MOST_CHANGES = 5
 STUCK = "#stuck"
 """Where a page lists those who are stuck."""
@@ -59,14 +61,15 @@ def findings(
         *_loss(rows("bottlenecks"), place, link),
         *_stuck(rows("stuck_subscribers"), f"{page}{STUCK}"),
         *_winners(rows("experiment_verdicts"), rows("optimizations"), place, link),
+        *_resumed(rows("anomalies"), rows("step_metrics_daily"), place, link),
         *_changes(rows("realised_lift"), rows("optimizations")),
     ]
     notes.sort(key=lambda note: _ORDER.get(note.tone, len(_ORDER)))
     worst = notes[0] if notes else _calm(rows("workflows"), rows("workflow_metrics"), window)
     words = "" if len(notes) == 1 else "The worst first." if notes else CALM
     source = (
-        "anomalies, opportunities, bottlenecks, experiment_verdicts, realised_lift, stuck_subscribers, "
-        "workflow_metrics, metric_changes"
+        "anomalies, opportunities, bottlenecks, experiment_verdicts, realised_lift, step_metrics_daily, "
+        "stuck_subscribers, workflow_metrics, metric_changes"
     )
     return Section("findings", worst.cell.text, words, notes=notes[1:], source=source, tone=worst.tone)
 
@@ -133,6 +136,24 @@ def _incidents(anomalies: pl.DataFrame, opportunities: pl.DataFrame, place: Plac
             Cell(incident(row, course(row, known), where), link=link(row["workflow_id"])),
             "bad" if is_grave else "doubtful",
         )
+
+
+def _resumed(anomalies: pl.DataFrame, daily: pl.DataFrame, place: Place, link: Link) -> Iterator[Note]:
+    """What had stopped and sends again, for a week: those who had waited may have got it at once."""
+    steps = ("workflow_id", "step_id")
+    silent = anomalies.filter((pl.col("anomaly_kind") == "silence") & (pl.col("metric") == "sent"))
+    for _, cause in silent.sort("day", *steps).group_by("cause_id", maintain_order=True):
+        scope, tonight, first, last = cause.select("cause_scope", "as_of_day", "cause_first_day", "day").row(-1)
+        since = (
+            daily.filter((pl.col("day") > last) & (pl.col("sent") > 0)).join(cause, on=steps, how="semi").sort("day")
+        )
+        if cause["is_latest"].any() or since.is_empty() or tonight - last > TOLD_AFTERWARDS:
+            continue
+        workflow, step = cause.select(steps).row(0)
+        where = place(None if scope == "account" else workflow, step if scope == "step" else None)
+        again = f"It sends again since {day(since.item(0, 'day'), tonight)}, {since['sent'].sum():,} so far"
+        told = f"{where} sent nothing from {day(first, tonight)} to {day(last, tonight)}. {again}"
+        yield Note(Cell(told, link=link(workflow)))
 
 
 def _calm(workflows: pl.DataFrame, metrics: pl.DataFrame, window: Window) -> Note:

@@ -39,7 +39,11 @@ def opportunities(tables: Tables, names: Names, link: Link) -> Section | None:
         ]
         for row in shown.iter_rows(named=True)
     ]
-    words = "In four weeks, if all of the difference can be won. Gains overlap, so they do not add up."
+    words = (
+        "In four weeks, if all of the difference can be won. Gains overlap, so they do not add up. What is randomised "
+        "rests on people who were drawn, what is observational on people who were not. What is not identified needs a "
+        "test: nothing in the data tells how much of it can be won."
+    )
     header = ("opportunity", "workflow", "gain", "95% interval", "rests on")
     return Section("opportunities", "What could be won", words, header, rows, source="opportunities", is_open=True)
 

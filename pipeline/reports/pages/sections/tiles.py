@@ -45,19 +45,25 @@ def flow_tiles(flow: Flow, window: Window) -> Iterator[Tile]:
 
 def account_tiles(tables: Tables, window: Window) -> Iterator[Tile]:
     """Headline numbers of all workflows together. Their counts add up, because a message belongs to one workflow."""
-    counts = list(dict.fromkeys(name for rate in HEADLINE_RATES for name in rate[1:3]))
-    rows = tables["workflow_metrics"].filter(pl.col("window") == window)
-    added = pl.col("sent", "revenue_amount", *(name for name in counts if name != "sent")).sum()
-    total = rows.select(added, pl.col("currency").first())
-    total = total.with_columns(*(column for rate in HEADLINE_RATES for column in rate_with_interval(*rate[:3])))
+    total = _summed(tables["workflow_metrics"].filter(pl.col("window") == window))
     changes = tables["metric_changes"].filter(pl.col("workflow_id").is_null() & pl.lit(window == WINDOW))
     place = f"workflow_metrics, window {window}, summed"
-    yield from _tiles(total.row(0, named=True), changes, place, Connected.of(tables))
+    yield from _tiles(total, changes, place, Connected.of(tables))
     if window != WINDOW:
         return
     shown = pl.col("workflow_id").is_null() & pl.col("incremental_revenue_amount").is_not_null()
     for row in tables["holdouts"].filter(shown).iter_rows(named=True):
         yield _added(row, row["attributed_revenue_amount"], f"holdouts, since {row['start_day']}")
+
+
+def campaign_tiles(tables: Tables, window: Window) -> Iterator[Tile]:
+    """Headline numbers of all that was sent once; none where nothing was in the window."""
+    campaigns = tables["workflows"].filter(pl.col("kind") == "campaign").select("workflow_id")
+    sent = tables["workflow_metrics"].filter((pl.col("window") == window) & (pl.col("sent") > 0))
+    rows = sent.join(campaigns, on="workflow_id")
+    if not rows.is_empty():
+        place = f"workflow_metrics, window {window}, campaigns summed"
+        yield from _tiles(_summed(rows), tables["metric_changes"].clear(), place, Connected.of(tables))
 
 
 def breaches(shown: Iterable[Tile], place: str, link: str | None = None) -> Iterator[Note]:
@@ -90,6 +96,15 @@ def windows(tables: Tables, window: Window) -> str:
         return told
     closed: date = changes.item(0, "last_day")
     return f"{told} Changes compare the 28 closed days to {_day(closed)} with the 28 before."
+
+
+def _summed(rows: pl.DataFrame) -> dict[str, Any]:
+    """Several workflows' row of `workflow_metrics` as one, with its rates."""
+    counts = list(dict.fromkeys(name for rate in HEADLINE_RATES for name in rate[1:3]))
+    added = pl.col("sent", "revenue_amount", *(name for name in counts if name != "sent")).sum()
+    total = rows.select(added, pl.col("currency").first())
+    rates = (column for rate in HEADLINE_RATES for column in rate_with_interval(*rate[:3]))
+    return total.with_columns(*rates).row(0, named=True)
 
 
 def _tiles(row: Mapping[str, Any], changes: pl.DataFrame, source: str, connected: Connected) -> Iterator[Tile]:
