@@ -117,17 +117,14 @@ class Journey:
         Returns:
             Pairs of step ids, and how many people went the way; none for a planned one.
         """
-        emails: list[Row] = []
-        branch_at: int | None = None
-        for step in self.now.steps:
-            if step["step_kind"] == "email":
-                emails.append(step)
-            elif step["step_kind"] == "branch" and emails and branch_at is None:
-                branch_at = len(emails) - 1
+        kinds = [step["step_kind"] for step in self.now.steps]
+        before_branch = kinds[: kinds.index("branch")] if "branch" in kinds else kinds
+        emails = [step for step in self.now.steps if step["step_kind"] == "email"]
         ids = [step["step_id"] for step in emails]
-        planned = ids if branch_at is None else ids[: branch_at + 1]
+        planned = ids[: before_branch.count("email")]
         found: dict[tuple[str, str], int | None] = dict.fromkeys(pairwise(planned))
-        for at in range(len(ids) if branch_at is None else branch_at, len(ids)):
+        # The last e-mail before the branch leads to it.
+        for at in range(max(0, len(planned) - 1) if "branch" in kinds else len(ids), len(ids)):
             going = {
                 following["step_id"]: observed.get((emails[at]["campaign_id"], following["campaign_id"]), 0)
                 for following in emails[at + 1 :]
