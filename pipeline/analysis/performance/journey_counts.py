@@ -5,6 +5,7 @@ from datetime import date
 import polars as pl
 
 from pipeline.analysis.performance.announced import UNANNOUNCED
+from pipeline.analysis.performance.reconciliation import RE_ENTRY
 from pipeline.common.time import end_of_day_us
 from pipeline.schemas import lake
 
@@ -48,7 +49,8 @@ def journey_counts(
     entry has come to no end. The reason is the first that the evidence bears out: `equal`; `no total announced`;
     `feeds not read yet: N people` (nobody knows yet when they were sent what; they are in no count);
     `journey newer than the night` (somebody started after it: Mailchimp tells the count of now);
-    `deleted members` (as many messages as that are no longer shown); `waiting for the first e-mail` (as many wait in
+    `re-entry` (Mailchimp counts who came in again once more, and their messages); `deleted members` (as many messages
+    as that are no longer shown); `waiting for the first e-mail` (as many wait in
     delays before it); `left before the first e-mail` (all its mail is read, so whoever got none left before);
     `waiting for a deleted step`; `exits are not told` (no event says who left); `exits not told yet` (as many wait for
     longer than they were to, some of them perhaps for a deleted step); `other ends of the flow` (it has branches that
@@ -57,7 +59,7 @@ def journey_counts(
     now = end_of_day_us(as_of)
     current = versions.filter(pl.col("is_current") & pl.col("workflow_id").is_not_null())
     keys = steps.select("workflow_id", "workflow_key").unique()
-    told = ("journey_id", "workflow_id", "branches", *METRICS)
+    told = ("journey_id", "workflow_id", "branches", pl.col("can_reenter").fill_null(False), *METRICS)
     is_newer = (pl.col("last_started_at").dt.timestamp("us") >= now).fill_null(False).alias("is_newer")
     known = current.select(*told, is_newer).join(keys, on="workflow_id")
     is_mine = pl.col("workflow_key").is_in(known["workflow_key"].implode())
@@ -159,6 +161,8 @@ def _reason(metric: str) -> pl.Expr:
         .then(pl.format("feeds not read yet: {} people", unread))
         .when("is_newer")
         .then(pl.lit(NEWER))
+        .when(pl.col("can_reenter") & (missing > 0) & (short > 0))
+        .then(pl.lit(RE_ENTRY))
         .when((missing > 0) & (short.abs() <= missing))
         .then(pl.lit(DELETED))
         .otherwise(explained)

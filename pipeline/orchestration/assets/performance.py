@@ -330,6 +330,7 @@ def reconciled(
     found = announced.collections(**vars(listings), forgotten=store.people_forgotten, as_of=night.as_of)
     listed = pl.concat([found, in_journeys])
     later = announced.not_held_yet(listings.sources, as_of=night.as_of)
+    again = steps.join(people.versions.filter("can_reenter"), on="workflow_id", how="semi")["campaign_id"].drop_nulls()
     return reconciliation.reconciliation(
-        step_days, steps, reports, messages, engagements, listed, later, as_of=night.as_of
+        step_days, steps, reports, messages, engagements, listed, later, again, as_of=night.as_of
     )

@@ -25,6 +25,7 @@ def compared(
     exits: int = 0,
     overdue: int = 0,
     last_started_at: datetime | None = None,
+    can_reenter: bool = False,
     **told: int,
 ) -> dict[str, str]:
     """Reasons by metric: of ten people who got the first e-mail, six got the last one, and four wait or left."""
@@ -47,7 +48,7 @@ def compared(
         "version": 1,
         **reported,
     }
-    journey |= {**reported, "last_started_at": last_started_at}
+    journey |= {**reported, "last_started_at": last_started_at, "can_reenter": can_reenter}
     positions = [{"step_id": "1", "position": 1, "step_kind": "delay", "queue_count": waiting_first}]
     positions += [{"step_id": "2", "position": 2, "step_kind": "email", "queue_count": 0}]
     found = journey_counts(
@@ -96,6 +97,17 @@ def test_every_count_of_a_plain_journey_is_equal():
 )
 def test_a_difference_has_the_reason_that_the_evidence_bears_out(metric: str, told: dict[str, int], reason: str):
     assert compared(**told)[metric] == reason
+
+
+@pytest.mark.parametrize("metric", ["started", "completed", "queued", "sent"])
+def test_mailchimp_counts_once_more_who_comes_in_again(metric: str):
+    told = {"started": 30, "completed": 15, "queued": 8, "sent": 40}
+    assert compared(can_reenter=True, **told)[metric] == "re-entry"
+    assert compared(can_reenter=True)[metric] == "equal"
+
+
+def test_without_messages_sent_again_nobody_is_seen_to_come_in_again():
+    assert compared(can_reenter=True, started=12)["started"] == "left before the first e-mail"
 
 
 def test_a_journey_that_somebody_started_since_the_night_tells_the_count_of_now():
