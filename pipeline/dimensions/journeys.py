@@ -12,6 +12,9 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.schemas.base import latest
+from pipeline.schemas.lake import Sends
+
 Row = dict[str, Any]
 # What tells one version of a journey or step from another. Counts change every night and make no version.
 OF_JOURNEY = ("name", "status", "can_reenter", "has_exit_condition", "step_ids")
@@ -176,9 +179,8 @@ def observed_ways(sends: pl.LazyFrame, journeys: Iterable[Journey]) -> dict[tupl
     person = ["journey_id", "subscriber_key"]
     following = pl.col("campaign_id", "place").shift(-1).over(person).name.prefix("next_")
     pairs = (
-        sends.join(place, on="campaign_id")
-        .sort("as_of_day")
-        .unique(["campaign_id", "subscriber_key"], keep="last", maintain_order=True)
+        latest(sends, Sends)
+        .join(place, on="campaign_id")
         .sort(*person, "sent_us", "place")
         .with_columns(following)
         .filter(pl.col("next_place") > pl.col("place"))
@@ -226,7 +228,7 @@ def definition(snapshot: Snapshot) -> list[Any]:
 
 def _by(frame: pl.DataFrame, column: str) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
-    for row in frame.sort("as_of_day").iter_rows(named=True):
+    for row in frame.sort("as_of_day", *frame.columns).iter_rows(named=True):
         found.setdefault(row[column], []).append(row)
     return found
 

@@ -17,7 +17,7 @@ NO_STEP, NO_EXITS, OTHER_END = "waiting for a deleted step", "exits are not told
 LATE_EXITS = "exits not told yet"
 JOURNEY = ["workflow_key", "subscriber_key"]
 METRICS = ("started", "completed", "queued", "sent")
-EVIDENCE = ("lost_way", "overdue", "exits", "waiting_first", "unread")
+EVIDENCE = ("lost_way", "overdue", "exits", "waiting_first", "unread", "later")
 
 
 def journey_counts(
@@ -48,7 +48,8 @@ def journey_counts(
     Started are those who ever entered a step, completed those who entered a last one, and queued those whose latest
     entry has come to no end. The reason is the first that the evidence bears out: `equal`; `no total announced`;
     `feeds not read yet: N people` (nobody knows yet when they were sent what; they are in no count);
-    `journey newer than the night` (somebody started after it: Mailchimp tells the count of now);
+    `journey newer than the night` (somebody started after it, or as many got mail of it: Mailchimp tells the count of
+    now);
     `re-entry` (Mailchimp counts who came in again once more, and their messages); `deleted members` (as many messages
     as that are no longer shown); `waiting for the first e-mail` (as many wait in
     delays before it); `left before the first e-mail` (all its mail is read, so whoever got none left before);
@@ -86,14 +87,17 @@ def journey_counts(
         _people(inside.filter(pl.col("outcome_us") < now), "overdue"),
         exits,
         sent,
-        _unread(recipients, steps),
+        _messages(
+            recipients.filter(pl.col("feed_state") == "awaited"), steps, pl.col("subscriber_key").n_unique(), "unread"
+        ),
+        _messages(recipients.filter(pl.col("feed_us") >= now), steps, pl.len(), "later"),
     ]
     counted = known.join(_waiting_first(journey_steps), on="journey_id", how="left")
     for fact in facts:
         counted = counted.join(fact, on="workflow_key", how="left")
     ours = [f"our_{metric}" for metric in METRICS]
     counted = counted.with_columns(pl.col(*ours, *EVIDENCE).fill_null(0))
-    counted = counted.with_columns(missing=(pl.col("sent") - pl.col("our_sent")).fill_null(0))
+    counted = counted.with_columns(missing=(pl.col("sent") - pl.col("our_sent") - pl.col("later")).fill_null(0))
     rows = [
         counted.select(
             pl.col("journey_id").alias("campaign_id"),
@@ -111,11 +115,10 @@ def _people(entries: pl.DataFrame, name: str) -> pl.DataFrame:
     return entries.group_by("workflow_key").agg(pl.col("subscriber_key").n_unique().cast(pl.Int64).alias(name))
 
 
-def _unread(recipients: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
-    """How many people of each workflow wait for the reading of their feeds."""
-    awaited = recipients.filter(pl.col("feed_state") == "awaited").select("campaign_id", "subscriber_key")
-    of_steps = awaited.join(steps.select("campaign_id", "workflow_key"), on="campaign_id")
-    return of_steps.group_by("workflow_key").agg(pl.col("subscriber_key").n_unique().cast(pl.Int64).alias("unread"))
+def _messages(recipients: pl.DataFrame, steps: pl.DataFrame, number: pl.Expr, name: str) -> pl.DataFrame:
+    """A number of the messages of each workflow whose time is not known yet, or lies after the night."""
+    of_steps = recipients.join(steps.select("campaign_id", "workflow_key"), on="campaign_id")
+    return of_steps.group_by("workflow_key").agg(number.cast(pl.Int64).alias(name))
 
 
 def _waiting_first(journey_steps: pl.DataFrame) -> pl.DataFrame:
@@ -130,6 +133,8 @@ def _reason(metric: str) -> pl.Expr:
     # Messages that wait are as many as the messages missing, or fewer; of people each waits once.
     are_unread = (unread > 0) & (short > 0) & (pl.lit(metric == "sent") | (short <= unread))
     missing, explained = pl.col("missing"), pl.lit("unexplained")
+    # Who got the last e-mail since the night has left the queue; so perhaps have those who wait for too long.
+    since = pl.col("later") + (pl.col("overdue") if metric == "queued" else 0)
     if metric == "started":
         explained = (
             pl.when((short > 0) & (short <= pl.col("waiting_first")))
@@ -159,11 +164,11 @@ def _reason(metric: str) -> pl.Expr:
         .then(pl.lit("equal"))
         .when(are_unread)
         .then(pl.format("feeds not read yet: {} people", unread))
-        .when("is_newer")
+        .when(pl.col("is_newer") | ((pl.col("later") > 0) & (short.abs() <= since)))
         .then(pl.lit(NEWER))
         .when(pl.col("can_reenter") & (missing > 0) & (short > 0))
         .then(pl.lit(RE_ENTRY))
-        .when((missing > 0) & (short.abs() <= missing))
+        .when((missing > 0) & (short.abs() <= missing + pl.col("later")))
         .then(pl.lit(DELETED))
         .otherwise(explained)
     )

@@ -21,6 +21,7 @@ EDGES = rows(CoreEdges, {"workflow_key": 1, "from_step_key": 1, "to_step_key": 2
 def compared(
     *,
     unread: int = 0,
+    later: int = 0,
     waiting_first: int = 0,
     exits: int = 0,
     overdue: int = 0,
@@ -61,8 +62,9 @@ def compared(
         rows(CoreSubscribers, *({"subscriber_key": person, "status": "subscribed"} for person in range(10))).lazy(),
         rows(
             Recipients,
-            *({"campaign_id": "mail2", "subscriber_key": 100 + person} for person in range(unread)),
-            feed_state="awaited",
+            *({"subscriber_key": 100 + one, "feed_state": "awaited", "feed_us": None} for one in range(unread)),
+            *({"subscriber_key": 200 + one, "feed_state": "read", "feed_us": NOW + 1} for one in range(later)),
+            campaign_id="mail2",
         ),
         as_of=AS_OF,
     )
@@ -108,6 +110,23 @@ def test_mailchimp_counts_once_more_who_comes_in_again(metric: str):
 
 def test_without_messages_sent_again_nobody_is_seen_to_come_in_again():
     assert compared(can_reenter=True, started=12)["started"] == "left before the first e-mail"
+
+
+@pytest.mark.parametrize(
+    ("told", "reasons"),
+    [
+        (
+            {"sent": 18, "completed": 8},
+            {"sent": "journey newer than the night", "completed": "journey newer than the night"},
+        ),
+        ({"sent": 18, "started": 12}, {"started": "journey newer than the night"}),
+        ({"sent": 18, "started": 14}, {"started": "left before the first e-mail"}),
+        ({"sent": 18, "queued": 2}, {"queued": "journey newer than the night"}),
+        ({"sent": 20}, {"sent": "deleted members"}),
+    ],
+)
+def test_as_many_as_got_mail_since_the_night_have_moved_on(told: dict[str, int], reasons: dict[str, str]):
+    assert compared(later=2, **told).items() >= reasons.items()
 
 
 def test_a_journey_that_somebody_started_since_the_night_tells_the_count_of_now():
