@@ -349,7 +349,7 @@ def _messages(pull: Pull, read: list[Activity]) -> tuple[pl.DataFrame, pl.DataFr
 
 def _as_awaited(pull: Pull, waiting: pl.DataFrame) -> pl.DataFrame:
     """Rows of `lake.recipients` for those who wait. What an earlier night has read of them stays read."""
-    before = pull.lake.latest(Recipients).select(*MESSAGE, "feed_state", "feed_us").collect()
+    before = pull.lake.latest(Recipients).select(*MESSAGE, "feed_state", "feed_us", "feed_sends").collect()
     return waiting.join(before, on=MESSAGE, how="left", maintain_order="left").with_columns(
         pl.col("feed_state").fill_null("awaited")
     )
