@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from pipeline.config.delivery import Deliver, Described, shared_means, value_mistakes
-from pipeline.config.flow_map import FlowMap, load_flow_map
+from pipeline.config.flow_map import FlowMap, journey_workflow_id, load_flow_map
 from pipeline.config.reader import Definition, Location, Mistake, Name, load_definition, repeated_ids
 from pipeline.decisions.definitions import (
     EVALUATION_FLOOR,
@@ -202,7 +202,12 @@ def _choice_mistakes(
 def _step_mistakes(here: Location, workflow: str, step: str, flows: FlowMap) -> Iterator[Mistake]:
     flow = next((flow for flow in flows.flows if flow.id == workflow), None)
     if flow is None:
-        yield (*here, "workflow"), f"'{workflow}' is not a workflow of flows.yaml. Write the id of one."
+        # Journeys are workflows without being in the map. Whether this one exists is for the night to tell.
+        if not workflow.startswith(journey_workflow_id("")):
+            text = (
+                f"'{workflow}' is not a workflow of flows.yaml. Write the id of one, or of a journey, as journey-123."
+            )
+            yield (*here, "workflow"), text
     elif flow.steps and step not in {one.id for one in flow.steps}:
         yield (*here, "step"), f"'{step}' is not a step of {workflow}. Write the id of one."
 

@@ -176,7 +176,8 @@ def _of_journey(journey: Journey, audiences: Collection[str]) -> Iterator[Findin
     if row["audience_id"] and row["audience_id"] not in audiences:
         yield "", "deleted audience", None, "The audience of the journey no longer exists, so nobody can enter."
     if row["can_reenter"]:
-        yield "", "re-entry", None, "People may enter more than once, and then get the same mail again."
+        again = "People may enter more than once, and then get the same mail again. Each counts once for each e-mail."
+        yield "", "re-entry", None, again
     if row["has_exit_condition"] is False:
         yield "", "no exit condition", None, "Nothing takes people out before the end, not even the goal of the flow."
 

@@ -12,6 +12,9 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.schemas.base import latest
+from pipeline.schemas.lake import Sends
+
 Row = dict[str, Any]
 # What tells one version of a journey or step from another. Counts change every night and make no version.
 OF_JOURNEY = ("name", "status", "can_reenter", "has_exit_condition", "step_ids")
@@ -117,17 +120,14 @@ class Journey:
         Returns:
             Pairs of step ids, and how many people went the way; none for a planned one.
         """
-        emails: list[Row] = []
-        branch_at: int | None = None
-        for step in self.now.steps:
-            if step["step_kind"] == "email":
-                emails.append(step)
-            elif step["step_kind"] == "branch" and emails and branch_at is None:
-                branch_at = len(emails) - 1
+        kinds = [step["step_kind"] for step in self.now.steps]
+        before_branch = kinds[: kinds.index("branch")] if "branch" in kinds else kinds
+        emails = [step for step in self.now.steps if step["step_kind"] == "email"]
         ids = [step["step_id"] for step in emails]
-        planned = ids if branch_at is None else ids[: branch_at + 1]
+        planned = ids[: before_branch.count("email")]
         found: dict[tuple[str, str], int | None] = dict.fromkeys(pairwise(planned))
-        for at in range(len(ids) if branch_at is None else branch_at, len(ids)):
+        # The last e-mail before the branch leads to it.
+        for at in range(max(0, len(planned) - 1) if "branch" in kinds else len(ids), len(ids)):
             going = {
                 following["step_id"]: observed.get((emails[at]["campaign_id"], following["campaign_id"]), 0)
                 for following in emails[at + 1 :]
@@ -179,9 +179,8 @@ def observed_ways(sends: pl.LazyFrame, journeys: Iterable[Journey]) -> dict[tupl
     person = ["journey_id", "subscriber_key"]
     following = pl.col("campaign_id", "place").shift(-1).over(person).name.prefix("next_")
     pairs = (
-        sends.join(place, on="campaign_id")
-        .sort("as_of_day")
-        .unique(["campaign_id", "subscriber_key"], keep="last", maintain_order=True)
+        latest(sends, Sends)
+        .join(place, on="campaign_id")
         .sort(*person, "sent_us", "place")
         .with_columns(following)
         .filter(pl.col("next_place") > pl.col("place"))
@@ -229,7 +228,7 @@ def definition(snapshot: Snapshot) -> list[Any]:
 
 def _by(frame: pl.DataFrame, column: str) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
-    for row in frame.sort("as_of_day").iter_rows(named=True):
+    for row in frame.sort("as_of_day", *frame.columns).iter_rows(named=True):
         found.setdefault(row[column], []).append(row)
     return found
 

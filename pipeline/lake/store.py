@@ -16,7 +16,7 @@ import polars as pl
 from pipeline.common.files import TEMPORARY_SUFFIX, encoded_state, read_state, sync, write_atomically
 from pipeline.common.time import day_number, day_of, numbered_day
 from pipeline.lake.inventory import ADDRESSES, FORGOTTEN, Inventory, named_by_content
-from pipeline.schemas.base import Table, conform, empty, identity, polars_schema, tables_of
+from pipeline.schemas.base import Table, conform, empty, identity, latest, polars_schema, tables_of
 from pipeline.schemas.lake import Addresses, Quarantine, Renamed
 
 
@@ -67,7 +67,7 @@ class Lake:
             files = [file for file in files if file.parent in touched]
         known = _scan(model, files).filter(pl.col("as_of_day") <= night)
         known = known.join(rows.lazy().select(where.natural_key), on=where.natural_key, how="semi", nulls_equal=True)
-        in_force = _latest(known, where.natural_key, columns).collect()
+        in_force = latest(known, model).collect()
         rows = rows.join(in_force, on=content, how="anti", nulls_equal=True, maintain_order="left")
 
         written = {}
@@ -85,7 +85,7 @@ class Lake:
 
     def latest(self, model: type[Table]) -> pl.LazyFrame:
         """One row per natural key: that of the latest night. Of several in one night the greatest by content counts."""
-        return _latest(self.scan(model), identity(model).natural_key, list(polars_schema(model)))
+        return latest(self.scan(model), model)
 
     def files(self, model: type[Table]) -> list[Path]:
         """The table's files, by day and name. A file is named by the night and a hash of its content."""
@@ -245,11 +245,6 @@ def _holding(files: list[Path], subscriber_keys: Collection[int]) -> list[Path]:
     )
     held = rows.filter(pl.col("subscriber_key").is_in(subscriber_keys)).select(pl.col("file").unique().sort())
     return [Path(file) for file in held.collect()["file"]]
-
-
-def _latest(versions: pl.LazyFrame, natural_key: tuple[str, ...], columns: list[str]) -> pl.LazyFrame:
-    order = ["as_of_day", *(name for name in columns if name not in (*natural_key, "as_of_day"))]
-    return versions.sort(order).unique(list(natural_key), keep="last", maintain_order=True)
 
 
 def _encode(frame: pl.DataFrame) -> bytes:

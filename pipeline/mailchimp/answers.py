@@ -136,12 +136,14 @@ def items_of(body: dict[str, Any], key: str, endpoint: str) -> list[Any]:
 
 
 def announced_total(body: dict[str, Any], endpoint: str) -> int | None:
-    """`total_items`, where the API tells it.
+    """`total_items`, where the API tells it; some of its counts come as text.
 
     Raises:
         ContractBrokenError: if it is no number.
     """
     total = body.get("total_items")
+    if isinstance(total, str) and total.isascii() and total.isdigit():
+        total = int(total)
     if total is not None and (not isinstance(total, int) or isinstance(total, bool)):
         raise errors.ContractBrokenError(
             endpoint, "this is not an integer", "The API changed its shape; update driptune.", "total_items"

@@ -68,7 +68,7 @@ def _journey(item: Item) -> Item:
     return {
         "journey_id": identifier(item["id"]),
         "name": _read(read.free_text, _told(item, "journey_name")) or "",
-        "status": _read(read.text, _told(item, "status")) or "",
+        "status": (_read(read.text, _told(item, "status")) or "").lower(),
         "audience_id": identifier(_told(item, "list_id")) or "",
         "started": _count(_told(item, "stats", "started")),
         "in_progress": _count(_told(item, "stats", "in_progress")),
@@ -87,7 +87,7 @@ def _step(item: Item) -> Item:
         "step_id": identifier(item["id"]),
         "step_type": _read(read.text, _told(item, "step_type")) or "",
         "step_kind": _kind(item),
-        "status": _read(read.text, _told(item, "status")) or "",
+        "status": (_read(read.text, _told(item, "status")) or "").lower(),
         "display_text": _read(read.free_text, _told(item, "display_text")) or "",
         "delay_hours": _hours(_told(item, "delay_time")),
         "started_by": _started_by(item),

@@ -3,11 +3,13 @@
 No HTTP here: the client brings the pages. What an announced total (`total_items`) is worth:
 
 - It may be too small (a fact of the API), so it never ends a collection. Only a page that is not full does.
+- Where none is told, a page that a limit of the server may have cut is the last one only if the next brings nothing.
 - If it is larger than what came, it is believed. The missing rows are read on for, then asked for again. If they still
   do not come, the collection is refused: fewer rows than announced are never taken for all of them.
 - If it shrinks between two pages, rows were deleted, and the rows behind them have moved up.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +20,11 @@ PAGE_SIZE = 1000  # the most that Mailchimp returns at once
 SMALLEST_PAGE = 50  # if a page this small takes too long, its size is not the reason
 # Pages without a new row, one after the other, before a collection is given up.
 FRUITLESS_PAGES = 4
+# Limits by which a server returns fewer items than were asked for are multiples of what it returns unasked.
+USUAL_COUNT = 10
 # Fields of which the first that a row has is its own alone.
 IDENTITIES = ("id", "email_id", "tag")
+NOTHING_TAKEN = "Nothing of it was taken; the next night asks again."
 
 
 class Listing(list[Any]):
@@ -38,9 +43,9 @@ class Listing(list[Any]):
 class IncompleteListingError(PagingError):
     """Fewer rows came than were announced, although they were asked for again; `listing` holds those that came."""
 
-    def __init__(self, endpoint: str, key: str, listing: Listing) -> None:
+    def __init__(self, endpoint: str, key: str, listing: Listing, advice: str = NOTHING_TAKEN) -> None:
         what = f"{listing.announced} rows were announced and only {len(listing)} came"
-        super().__init__(endpoint, what, "Nothing of it was taken; the next night asks again.", key)
+        super().__init__(endpoint, what, advice, key)
         self.listing = listing
 
 
@@ -73,7 +78,7 @@ class WholeReading:
         self._ask, self._pause, self._endpoint, self._key = ask, pause, endpoint, key
         self._size = PAGE_SIZE
         self._rows: list[Any] = []
-        self._seen: set[str | int] = set()
+        self._seen: set[tuple[str, int] | int] = set()
         self._pages: set[int] = set()
 
     def read(self) -> Listing:
@@ -104,9 +109,10 @@ class WholeReading:
                 fruitless = 0
             elif is_first or has_shrunk or not page.rows:
                 fruitless += 1
+            may_be_cut = page.total is None and is_new and len(page.rows) % USUAL_COUNT == 0
             if has_shrunk:
                 offset = max(0, offset - (announced - total))
-            elif end >= total and (len(page.rows) < page.size or not is_first):
+            elif end >= total and ((len(page.rows) < page.size and not may_be_cut) or not is_first):
                 return Listing(self._rows, page.total)
             elif page.rows:
                 offset = end
@@ -122,8 +128,13 @@ class WholeReading:
         if page in self._pages:
             return False
         self._pages.add(page)
+        within: Counter[str] = Counter()
         for place, row in enumerate(rows, offset):
-            mark = _identity(row) or place
+            mark: tuple[str, int] | int = place
+            if identity := _identity(row):
+                # Pages may overlap, but within one page the same identity again is another row.
+                within[identity] += 1
+                mark = identity, within[identity]
             if mark not in self._seen:
                 self._seen.add(mark)
                 self._rows.append(row)

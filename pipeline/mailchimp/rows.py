@@ -155,14 +155,14 @@ def open_rows(endpoint: str, items: Sequence[Any], keys: SubscriberKeys, campaig
     return Rows(tables.OpenDetails, _with_subscriber(frame, keys), parsed.quarantined)
 
 
-def feed_times(endpoint: str, items: Sequence[Any]) -> dict[str, int]:
-    """Time of sending (epoch microseconds) by campaign, from one member's activity feed; the first send counts."""
+def feed_times(endpoint: str, items: Sequence[Any]) -> dict[str, list[int]]:
+    """Times of sending (epoch microseconds) by campaign, from one member's activity feed, in order."""
     parsed = read_items(identity(tables.Sends).name, endpoint, columns.FEED, items)
-    times: dict[str, int] = {}
+    times: dict[str, list[int]] = {}
     for kind, campaign, sent_us in zip(*parsed.columns.values(), strict=True):
         if kind == "sent" and campaign and sent_us is not None:
-            times[campaign] = min(sent_us, times.get(campaign, sent_us))
-    return times
+            times.setdefault(campaign, []).append(sent_us)
+    return {campaign: sorted(found) for campaign, found in times.items()}
 
 
 def is_image_proxy(address: str) -> bool:

@@ -268,16 +268,19 @@ def _plan(client: MailchimpClient, settings: Settings) -> list[str]:
         return []
     try:
         audiences = sorted(ids_of(client.listing("/lists", "lists", {"fields": projection("lists", "id")})))
-        counts = [client.count(MEMBERS, one, list_id=audience_id) or 0 for audience_id in audiences for one in LISTS]
+        counts = [client.count(MEMBERS, one, list_id=audience_id) for audience_id in audiences for one in LISTS]
         reports = client.listing("/reports", "reports", {"fields": projection("reports", "id,emails_sent")})
     except SourceError as error:
         return [f"first night: what it takes cannot be told. {error}"]
+    known = [count for count in counts if count is not None]
+    if len(known) < len(counts):
+        return ["first night: what it takes cannot be told. Mailchimp announces no number of members."]
     sent = [one["emails_sent"] for one in reports if isinstance(one, dict) and isinstance(one.get("emails_sent"), int)]
     return [
         f"first night, {one.source}: at most {one.calls:,} calls, {one.minutes:,.0f} minutes at "
         f"{settings.max_connections} connections and {SECONDS_A_CALL} s a call"
         + (f", over {one.nights} nights" if one.nights > 1 else "")
-        for one in first_night(sum(counts), sent, sum(counts), settings)
+        for one in first_night(sum(known), sent, sum(known), settings)
     ]
 
 

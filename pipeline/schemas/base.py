@@ -148,6 +148,16 @@ def empty(model: type[Table]) -> pl.DataFrame:
     return pl.DataFrame(schema=polars_schema(model))
 
 
+def latest(versions: pl.LazyFrame, model: type[Table]) -> pl.LazyFrame:
+    """One row per natural key of all versions: that of the latest night, and of several in one night the greatest.
+
+    Rows of one key are compared by their columns in the declared order.
+    """
+    natural_key = identity(model).natural_key
+    order = [name for name in polars_schema(model) if name not in natural_key and name != "as_of_day"]
+    return versions.sort("as_of_day", *order).unique(list(natural_key), keep="last", maintain_order=True)
+
+
 def conform(frame: pl.DataFrame, model: type[Table]) -> pl.DataFrame:
     """The frame with exactly the table's columns, in order and type; a missing nullable column becomes null.
 

@@ -380,6 +380,7 @@ class Sources(Table):
 
     kind: pl.String = word("What it is; 'table' is one of the lake's own.", vocabulary.SourceKind)
     source_id: pl.String = key("Its id, or the table's name.")
+    notes: pl.Int64 = count("Notes of it so far. Of several rows of one night the last one counts.", nullable=True)
     name: pl.String = column("Its name. Empty where it has none.")
     state: pl.String = word("How it was found.", vocabulary.SourceState)
     since_day: pl.Int64 = column(
@@ -391,8 +392,7 @@ class Sources(Table):
     set_aside: pl.Int64 = count("Rows that broke their contract.")
     left_out: pl.Int64 = count("Good rows that are not kept: of later nights, before the first day, without any time.")
     later: pl.String = column(
-        "Of a campaign, by what they count, the rows that its report may hold already and that belong to later nights. "
-        "A JSON object; null if there are none.",
+        "Rows of a campaign that belong to later nights and that its report may hold, by metric: JSON, null if none.",
         nullable=True,
     )
     unread: pl.Int64 = count("People of whom the activity feed has not been read yet. Null = 0.", nullable=True)

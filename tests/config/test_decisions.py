@@ -106,6 +106,11 @@ def test_a_mistake_is_told_with_file_line_and_field(
     assert message in str(told.value)
 
 
+def test_a_journey_needs_no_entry_of_the_map(tmp_path: Path) -> None:
+    points = POINTS.replace("workflow: f", "workflow: journey-7", 1)
+    assert load(tmp_path, points=points).point("fork").workflow_id == "journey-7"
+
+
 @pytest.mark.parametrize(
     ("deliver", "message"),
     [

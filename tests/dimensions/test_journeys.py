@@ -111,6 +111,14 @@ def test_after_a_branch_the_ways_are_those_that_people_went(tmp_path):
     assert kinds == {"12": "email", "14": "branch", "16": "email", "18": "email", "20": "email"}
 
 
+def test_a_branch_before_the_first_email_leads_to_several_beginnings(tmp_path):
+    account = branched()
+    account.steps["7"] = [step for step in account.steps["7"] if step["id"] != 12]
+    found = read(account, tmp_path)
+    assert ways(found, "journey-7") == {("16", "20"): [(48, BEGINNING_US, END_US, "observed", 12, True)]}
+    assert set(found.steps.filter(pl.col("campaign_id") != "start")["step_id"]) == {"16", "18", "20"}
+
+
 def test_a_map_completes_the_branches_and_keeps_its_own_names(tmp_path):
     flows = """
 flows:

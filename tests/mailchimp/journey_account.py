@@ -61,6 +61,7 @@ class JourneyAccount(FakeAccount):
     def __init__(self, details: Details = "listed", *, offset_works: bool = True, has_total: bool = True) -> None:
         super().__init__()
         self.details, self.offset_works, self.has_total = details, offset_works, has_total
+        self.steps_have_total, self.most_steps = False, 1000
         self.journeys: list[Any] = []
         self.feed: dict[int, list[tuple[str, str]]] = {}
         self.steps: dict[str, list[Any]] = {}
@@ -117,12 +118,19 @@ class JourneyAccount(FakeAccount):
             page = self.journeys[start : start + int(query.get("count", 10))]
             return {"journeys": page, **({"total_items": len(self.journeys)} if self.has_total else {})}
         if path.endswith("/steps"):
-            return {"steps": [self._listed_step(one) for one in self.steps[journey]]} if journey in self.steps else None
+            return self._page_of_steps(journey, query) if journey in self.steps else None
         found = self.steps.get(journey, []) if step else self.journeys
         if step and self.details == "number":
             found = [self._listed_step(one) for one in found]
         wanted = step.strip("/") or journey
         return next((one for one in found if isinstance(one, dict) and str(one.get("id")) == wanted), None)
+
+    def _page_of_steps(self, journey: str, query: dict[str, str]) -> Found:
+        """Ten steps where no number is asked for, or fewer."""
+        start, steps = int(query.get("offset", 0)) if self.offset_works else 0, self.steps[journey]
+        page = steps[start : start + min(int(query.get("count", 10)), self.most_steps)]
+        told = {"total_items": len(steps)} if self.steps_have_total else {}
+        return {"steps": [self._listed_step(one) for one in page], **told}
 
     def _listed_step(self, step: Any) -> Any:
         if self.details == "listed" or not isinstance(step, dict):

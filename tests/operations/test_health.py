@@ -74,6 +74,17 @@ def test_a_host_that_says_nothing_is_given_up_within_seconds_and_named_before(
     assert max(total for _, total in given) <= PATIENCE_SECONDS
 
 
+def test_where_no_total_is_told_the_doctor_does_not_know_what_the_first_night_takes(tmp_path: Path) -> None:
+    account = FakeAccount()
+    account.members = [member(1)]
+    account.tamper = lambda path, query, page: page.pop("total_items", None) and None
+    with served(account, tmp_path) as night:
+        url = night.client._base_url
+        settings = night.settings.model_copy(update={"mailchimp_url": url, "mailchimp_api_key": SecretStr(API_KEY)})
+        told = [text for _, text in diagnosis(settings, ignore) if text.startswith("first night")]
+    assert told == ["first night: what it takes cannot be told. Mailchimp announces no number of members."]
+
+
 def test_before_the_first_night_the_doctor_tells_its_calls_and_minutes_and_after_it_what_is_left(
     tmp_path: Path,
 ) -> None:

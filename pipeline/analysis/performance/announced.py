@@ -9,7 +9,8 @@ from datetime import date
 import polars as pl
 
 from pipeline.common.time import day_number, to_date
-from pipeline.schemas.lake import DELETED, NO_ADDRESS
+from pipeline.schemas.base import latest
+from pipeline.schemas.lake import DELETED, NO_ADDRESS, Members, Orders, Sources
 from pipeline.schemas.vocabulary import SourceKind
 
 # What is counted of each kind of source.
@@ -67,7 +68,7 @@ def collections(
     tonight = day_number(as_of)
     tables = [frame.filter(pl.col("as_of_day") <= tonight) for frame in (sources, members, sends, orders, renamed)]
     known, people, sent, bought, moved = tables
-    present = _latest(people, ["audience_id", "subscriber_key"]).filter(pl.col("status") != DELETED)
+    present = latest(people, Members).filter(pl.col("status") != DELETED)
     counted = pl.concat(
         [
             _count(present, "audience", "audience_id", pl.len()),
@@ -77,7 +78,7 @@ def collections(
     )
     is_feeds, read = pl.col("kind") == "feeds", (pl.col("announced") - pl.col("unread")).cast(pl.Float64)
     compared = (
-        _latest(known, ["kind", "source_id"])
+        latest(known, Sources)
         .join(counted, on=["kind", "source_id"], how="left")
         .filter(pl.col("kind").is_in(COMPARED) | (pl.col("state") != "read"))
         .with_columns(pl.col("unread").fill_null(0), pl.when(is_feeds).then(read).otherwise("counted").alias("counted"))
@@ -91,7 +92,7 @@ def collections(
         )
     )
     without = present.filter(pl.col("status") == NO_ADDRESS)
-    guests = _latest(bought, ["store_id", "order_id"]).filter(pl.col("subscriber_key").is_null())
+    guests = latest(bought, Orders).filter(pl.col("subscriber_key").is_null())
     renames = moved.filter((pl.col("as_of_day") == tonight) & (pl.col("address_key") != pl.col("subscriber_key")))
     notes = [
         _note(renames, "audience_id", RENAMED, "known by their first address"),
@@ -115,7 +116,7 @@ def not_held_yet(sources: pl.LazyFrame, *, as_of: date) -> pl.DataFrame:
     counts = pl.col("later").str.json_decode(pl.Struct(dict.fromkeys(COUNTED_LATER, pl.Int64)))
     known = sources.filter((pl.col("as_of_day") <= day_number(as_of)) & (pl.col("kind") == "campaign"))
     return (
-        _latest(known, ["source_id"])
+        latest(known, Sources)
         .filter(pl.col("later").is_not_null() | (pl.col("unread") > 0))
         .select(
             pl.col("source_id").alias("campaign_id"),
@@ -126,10 +127,6 @@ def not_held_yet(sources: pl.LazyFrame, *, as_of: date) -> pl.DataFrame:
         .unnest("counts")
         .collect()
     )
-
-
-def _latest(versions: pl.LazyFrame, key: list[str]) -> pl.LazyFrame:
-    return versions.sort("as_of_day").unique(key, keep="last", maintain_order=True)
 
 
 def _count(rows: pl.LazyFrame, kind: SourceKind, source: str, number: pl.Expr) -> pl.LazyFrame:

@@ -5,18 +5,22 @@ from datetime import date
 import polars as pl
 
 from pipeline.analysis.performance.announced import UNANNOUNCED
-from pipeline.common.time import end_of_day_us
+from pipeline.analysis.performance.reconciliation import RE_ENTRY
+from pipeline.common.time import day_number, end_of_day_us, to_date
 from pipeline.schemas import lake
+from pipeline.schemas.base import latest
+from pipeline.schemas.lake import Sources
 
 # Subscribers in these states get no mail, so they wait for nothing.
 GONE = ["unsubscribed", "cleaned", "archived", lake.NO_ADDRESS, lake.DELETED]
 WAITING_FIRST, LEFT_EARLY, DELETED = "waiting for the first e-mail", "left before the first e-mail", "deleted members"
 NEWER = "journey newer than the night"
 NO_STEP, NO_EXITS, OTHER_END = "waiting for a deleted step", "exits are not told", "other ends of the flow"
+SHARED = "shared e-mail"
 LATE_EXITS = "exits not told yet"
 JOURNEY = ["workflow_key", "subscriber_key"]
 METRICS = ("started", "completed", "queued", "sent")
-EVIDENCE = ("lost_way", "overdue", "exits", "waiting_first", "unread")
+EVIDENCE = ("lost_way", "overdue", "exits", "waiting_first", "unread", "later", "repeated", "shared")
 
 
 def journey_counts(
@@ -28,6 +32,7 @@ def journey_counts(
     edges: pl.DataFrame,
     subscribers: pl.LazyFrame,
     recipients: pl.DataFrame,
+    sources: pl.LazyFrame,
     *,
     as_of: date,
 ) -> pl.DataFrame:
@@ -42,12 +47,15 @@ def journey_counts(
         edges: `core.edges`.
         subscribers: `core.subscribers`.
         recipients: latest rows of `lake.recipients`.
+        sources: `lake.sources`, all versions.
         as_of: tonight.
 
     Started are those who ever entered a step, completed those who entered a last one, and queued those whose latest
     entry has come to no end. The reason is the first that the evidence bears out: `equal`; `no total announced`;
-    `feeds not read yet: N people` (nobody knows yet when they were sent what; they are in no count);
-    `journey newer than the night` (somebody started after it: Mailchimp tells the count of now);
+    `journey not read since DAY` (Mailchimp's count is of that night); `shared e-mail` (another workflow sends one of
+    its e-mails, too, whose messages count there); `feeds not read yet: N people` (nobody knows yet when they were sent
+    what; they are in no count); `journey newer than the night` (somebody started after it, or as many got mail of it:
+    Mailchimp tells the count of now); `re-entry` (Mailchimp counts who came in again once more, and their messages);
     `deleted members` (as many messages as that are no longer shown); `waiting for the first e-mail` (as many wait in
     delays before it); `left before the first e-mail` (all its mail is read, so whoever got none left before);
     `waiting for a deleted step`; `exits are not told` (no event says who left); `exits not told yet` (as many wait for
@@ -57,15 +65,15 @@ def journey_counts(
     now = end_of_day_us(as_of)
     current = versions.filter(pl.col("is_current") & pl.col("workflow_id").is_not_null())
     keys = steps.select("workflow_id", "workflow_key").unique()
-    told = ("journey_id", "workflow_id", "branches", *METRICS)
+    told = ("journey_id", "workflow_id", "branches", pl.col("can_reenter").fill_null(False), *METRICS)
     is_newer = (pl.col("last_started_at").dt.timestamp("us") >= now).fill_null(False).alias("is_newer")
     known = current.select(*told, is_newer).join(keys, on="workflow_id")
+    known = known.with_columns(_not_read_since(sources.filter(pl.col("as_of_day") <= day_number(as_of))))
     is_mine = pl.col("workflow_key").is_in(known["workflow_key"].implode())
     entered = step_entries.filter(is_mine & (pl.col("entered_us") < now) & (pl.col("entry_source") != "queue"))
     mine = entered.select(*JOURNEY, "step_key", "to_step_key", "entered_us", "outcome", "outcome_us").collect()
-    last = steps.filter(pl.col("status") != "deleted").join(
-        edges.select(pl.col("from_step_key").alias("step_key")), on="step_key", how="anti"
-    )
+    standing = steps.filter(pl.col("status") != "deleted")
+    last = standing.join(edges.select(pl.col("from_step_key").alias("step_key")), on="step_key", how="anti")
     gone = subscribers.filter(pl.col("status").is_in(GONE)).select("subscriber_key").collect()
     deleted = steps.filter(pl.col("status") == "deleted").select(pl.col("step_key").alias("to_step_key"))
     inside = (
@@ -75,7 +83,8 @@ def journey_counts(
         .join(gone, on="subscriber_key", how="anti")
     )
     exits = mine.filter(pl.col("outcome") == "lost").group_by("workflow_key").len("exits")
-    sent = messages.group_by("workflow_key").len("our_sent").collect()
+    of_today = messages.join(standing.lazy().select("step_key"), on="step_key", how="semi")
+    sent = of_today.group_by("workflow_key").len("our_sent").collect()
     facts = [
         _people(mine, "our_started"),
         _people(mine.join(last, on="step_key", how="semi"), "our_completed"),
@@ -84,14 +93,19 @@ def journey_counts(
         _people(inside.filter(pl.col("outcome_us") < now), "overdue"),
         exits,
         sent,
-        _unread(recipients, steps),
+        _messages(
+            recipients.filter(pl.col("feed_state") == "awaited"), steps, pl.col("subscriber_key").n_unique(), "unread"
+        ),
+        _messages(recipients.filter(pl.col("feed_us") >= now), steps, pl.len(), "later"),
+        _messages(recipients.filter(pl.col("feed_sends") > 1), steps, pl.len(), "repeated"),
     ]
     counted = known.join(_waiting_first(journey_steps), on="journey_id", how="left")
+    counted = counted.join(_shared(journey_steps, known, steps), on="journey_id", how="left")
     for fact in facts:
         counted = counted.join(fact, on="workflow_key", how="left")
     ours = [f"our_{metric}" for metric in METRICS]
     counted = counted.with_columns(pl.col(*ours, *EVIDENCE).fill_null(0))
-    counted = counted.with_columns(missing=(pl.col("sent") - pl.col("our_sent")).fill_null(0))
+    counted = counted.with_columns(missing=(pl.col("sent") - pl.col("our_sent") - pl.col("later")).fill_null(0))
     rows = [
         counted.select(
             pl.col("journey_id").alias("campaign_id"),
@@ -109,11 +123,27 @@ def _people(entries: pl.DataFrame, name: str) -> pl.DataFrame:
     return entries.group_by("workflow_key").agg(pl.col("subscriber_key").n_unique().cast(pl.Int64).alias(name))
 
 
-def _unread(recipients: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
-    """How many people of each workflow wait for the reading of their feeds."""
-    awaited = recipients.filter(pl.col("feed_state") == "awaited").select("campaign_id", "subscriber_key")
-    of_steps = awaited.join(steps.select("campaign_id", "workflow_key"), on="campaign_id")
-    return of_steps.group_by("workflow_key").agg(pl.col("subscriber_key").n_unique().cast(pl.Int64).alias("unread"))
+def _messages(recipients: pl.DataFrame, steps: pl.DataFrame, number: pl.Expr, name: str) -> pl.DataFrame:
+    """A number of the messages of each workflow whose time is not known yet, or lies after the night."""
+    of_steps = recipients.join(steps.select("campaign_id", "workflow_key"), on="campaign_id")
+    return of_steps.group_by("workflow_key").agg(number.cast(pl.Int64).alias(name))
+
+
+def _shared(journey_steps: pl.DataFrame, known: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
+    """How many e-mails of each journey count at another workflow, because that one sends them too."""
+    owners = steps.select("campaign_id", owner="workflow_key").drop_nulls("campaign_id")
+    emails = journey_steps.filter(pl.col("step_kind") == "email").join(owners, on="campaign_id")
+    elsewhere = emails.join(known.select("journey_id", "workflow_key"), on="journey_id")
+    return elsewhere.filter(pl.col("owner") != pl.col("workflow_key")).group_by("journey_id").len("shared")
+
+
+def _not_read_since(sources: pl.LazyFrame) -> pl.Expr:
+    """The last night on which each journey was read; null if that is tonight."""
+    failed = latest(sources, Sources).filter(pl.col("state") == "failed").collect()
+    of_list = failed.filter(pl.col("kind") == "journey list")["since_day"].max()
+    since = dict(failed.filter(pl.col("kind") == "journey").select("source_id", "since_day").iter_rows())
+    one = pl.col("journey_id").replace_strict(since, default=None, return_dtype=pl.Int64)
+    return pl.coalesce(one, pl.lit(of_list, dtype=pl.Int64)).alias("not_read_since")
 
 
 def _waiting_first(journey_steps: pl.DataFrame) -> pl.DataFrame:
@@ -128,6 +158,9 @@ def _reason(metric: str) -> pl.Expr:
     # Messages that wait are as many as the messages missing, or fewer; of people each waits once.
     are_unread = (unread > 0) & (short > 0) & (pl.lit(metric == "sent") | (short <= unread))
     missing, explained = pl.col("missing"), pl.lit("unexplained")
+    # Who got the last e-mail since the night has left the queue; so perhaps have those who wait for too long.
+    since = pl.col("later") + (pl.col("overdue") if metric == "queued" else 0)
+    has_grown = pl.col("is_newer") & ((short > 0) | pl.lit(metric == "queued"))
     if metric == "started":
         explained = (
             pl.when((short > 0) & (short <= pl.col("waiting_first")))
@@ -155,11 +188,17 @@ def _reason(metric: str) -> pl.Expr:
         .then(pl.lit(UNANNOUNCED))
         .when(short == 0)
         .then(pl.lit("equal"))
+        .when(pl.col("not_read_since").is_not_null())
+        .then(pl.format("journey not read since {}", to_date("not_read_since").dt.to_string("%Y-%m-%d")))
+        .when(pl.col("shared") > 0)
+        .then(pl.lit(SHARED))
         .when(are_unread)
         .then(pl.format("feeds not read yet: {} people", unread))
-        .when("is_newer")
+        .when(has_grown | ((pl.col("later") > 0) & (short.abs() <= since)))
         .then(pl.lit(NEWER))
-        .when((missing > 0) & (short.abs() <= missing))
+        .when((pl.col("can_reenter") | (pl.col("repeated") > 0)) & (missing > 0) & (short > 0))
+        .then(pl.lit(RE_ENTRY))
+        .when((missing > 0) & (short.abs() <= missing + pl.col("later")))
         .then(pl.lit(DELETED))
         .otherwise(explained)
     )

@@ -16,6 +16,7 @@ RATE_TOLERANCE = 1e-4
 DELETED_SHARE_LIMIT = 0.1
 COUNTED = ("sent", "hard_bounces", "soft_bounces", "unsubscribes", "complaints", "unique_opens", "unique_clicks")
 TOTALS = ("opens", "clicks")
+RE_ENTRY = "re-entry"
 OPEN_METRICS = ("opens", "unique_opens")
 CLICK_METRICS = ("clicks", "unique_clicks", "click_rate")
 
@@ -28,6 +29,7 @@ def reconciliation(
     engagements: pl.LazyFrame,
     collections: pl.DataFrame,
     later: pl.DataFrame,
+    reentered: pl.Series,
     *,
     as_of: date,
 ) -> pl.DataFrame:
@@ -38,6 +40,7 @@ def reconciliation(
         engagements: `core.engagements`, as evidence for reasons only.
         collections: members, recipients and orders compared with announced totals, as `collections` gives them.
         later: what the reports may hold that is not held here yet, as `not_held_yet` gives it.
+        reentered: ids of the campaigns that the same people may get again (String).
         as_of: tonight.
 
     Returns:
@@ -51,6 +54,7 @@ def reconciliation(
         - `feeds not read yet: N of M people`: nobody knows yet when these people were sent the message.
         - `capped at 1,000`: somebody reached the most opens or clicks that Mailchimp returns.
         - `bounced recipients`: Mailchimp counts their opens and clicks, while we count those of delivered messages.
+        - `re-entry`: the report counts each of the messages that somebody got by entering a journey again.
         - `deleted members`: the report still counts them, but their rows are gone.
         - `report newer than activity` and `activity newer than report`: by the latest open or click.
         - `unexplained`.
@@ -70,6 +74,7 @@ def reconciliation(
         .with_columns(difference=pl.col("counted").fill_null(0) - pl.col("reported"))
         .with_columns(emailed=pl.col("reported").filter(pl.col("metric") == "sent").sum().over("campaign_id"))
         .with_columns(missing=missing.over("campaign_id"))
+        .with_columns(repeated=pl.when(pl.col("campaign_id").is_in(reentered.implode())).then("missing"))
         .select("campaign_id", "metric", "counted", "reported", _reason().alias("reason"))
     )
     campaigns = steps.filter(pl.col("campaign_id").is_not_null()).select("campaign_id", "workflow_id", "step_id")
@@ -156,6 +161,7 @@ def _reason() -> pl.Expr:
     reported_last = pl.when(is_open).then("last_open_us").when(is_click).then("last_click_us")
     counted_last = pl.when(is_open).then("our_last_open_us").when(is_click).then("our_last_click_us").fill_null(0)
     has_deleted = (pl.col("missing") > 0) & (pl.col("missing") <= DELETED_SHARE_LIMIT * pl.col("emailed"))
+    repeated, is_person = pl.col("repeated").fill_null(0), pl.col("metric").is_in(["unique_opens", "unique_clicks"])
     return (
         pl.when(pl.col("reported").is_null())
         .then(pl.lit("no report"))
@@ -171,6 +177,8 @@ def _reason() -> pl.Expr:
         .then(pl.lit("capped at 1,000"))
         .when(short & ~is_total & (bounced > 0) & (is_rate | (lacking <= bounced + later)))
         .then(pl.lit("bounced recipients"))
+        .when((repeated > 0) & (is_rate | (short & ~is_person & (is_total | (lacking <= repeated + later)))))
+        .then(pl.lit(RE_ENTRY))
         .when(has_deleted & (is_rate | (short & (is_total | (lacking <= pl.col("missing") + bounced + later)))))
         .then(pl.lit("deleted members"))
         .when(short & (reported_last > counted_last))

@@ -5,7 +5,7 @@ Read again only while a campaign's report changes or bounces may still arrive; s
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -72,7 +72,7 @@ class Campaign:
 class Activity:
     """What was read of one campaign; its recipients have no time of sending yet.
 
-    `announced` is the number of recipients that Mailchimp announced. `shortfall` names what never came.
+    `announced` is the number of recipients that Mailchimp announced, each once. `shortfall` names what never came.
     """
 
     campaign: Campaign
@@ -273,7 +273,10 @@ def _read(pull: Pull, campaign: Campaign) -> Activity:
 
     since = {"since": campaign.since} if campaign.since else {}
     sent_to = items("sent-to", "sent_to", "email_id,list_id,status")
-    recipients = rows(tables.Sends, "sent-to", columns.SENT_TO, sent_to)
+    sent = rows(tables.Sends, "sent-to", columns.SENT_TO, sent_to)
+    # Who got it again may be listed once more, and counts once.
+    recipients = replace(sent, frame=sent.frame.unique("subscriber_key", keep="first", maintain_order=True))
+    again = sent.frame.height - recipients.frame.height
     # The unfiltered pass comes first: an event between the two passes must not look like a bot's.
     passes = [
         parse.activity_rows(
@@ -291,7 +294,7 @@ def _read(pull: Pull, campaign: Campaign) -> Activity:
     complaints = told("abuse-reports", pull.unpaged(endpoint, "abuse_reports", campaign_id=campaign_id))
     return Activity(
         campaign,
-        sent_to.announced,
+        None if sent_to.announced is None else sent_to.announced - again,
         "; ".join(short),
         recipients,
         _with_bot_marks(*passes),
@@ -346,7 +349,7 @@ def _messages(pull: Pull, read: list[Activity]) -> tuple[pl.DataFrame, pl.DataFr
 
 def _as_awaited(pull: Pull, waiting: pl.DataFrame) -> pl.DataFrame:
     """Rows of `lake.recipients` for those who wait. What an earlier night has read of them stays read."""
-    before = pull.lake.latest(Recipients).select(*MESSAGE, "feed_state", "feed_us").collect()
+    before = pull.lake.latest(Recipients).select(*MESSAGE, "feed_state", "feed_us", "feed_sends").collect()
     return waiting.join(before, on=MESSAGE, how="left", maintain_order="left").with_columns(
         pl.col("feed_state").fill_null("awaited")
     )

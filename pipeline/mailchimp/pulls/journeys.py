@@ -18,7 +18,7 @@ from pipeline.lake.store import Lake
 from pipeline.mailchimp import journey_rows as parse
 from pipeline.mailchimp.answers import announced_total, items_of
 from pipeline.mailchimp.client import MailchimpClient
-from pipeline.mailchimp.paging import PAGE_SIZE
+from pipeline.mailchimp.paging import PAGE_SIZE, USUAL_COUNT, IncompleteListingError, Listing
 from pipeline.mailchimp.pulls.narrowing import answers, until
 from pipeline.mailchimp.pulls.pulling import STOPPING, Pull, PullSummary
 from pipeline.mailchimp.rows import Rows
@@ -52,14 +52,15 @@ def pull_journeys(
 
 def _read_all(pull: Pull) -> None:
     ever = dict(pull.lake.latest(Journeys).select("journey_id", "name").collect().iter_rows())
-    listed = _listed(pull.client)
+    listed = _listed(pull.client, JOURNEYS, "journeys")
     found = parse.journey_rows(listed)
     if listed and found.frame.is_empty():
         raise ContractBrokenError(JOURNEYS, "no journey has an id", _SHAPE, "journeys.id")
     if ever and not listed:
         what = f"no journey is listed, and {len(ever)} were read before"
         raise ContractBrokenError(JOURNEYS, what, _SHAPE, "journeys")
-    pull.sources.compare("journey", ever, set(found.frame["journey_id"]))
+    if not listed.is_short:
+        pull.sources.compare("journey", ever, set(found.frame["journey_id"]))
     journeys = until(found, pull.end_us, "first_started_us").frame
     known = dict(pull.lake.latest(Journeys).select("journey_id", "step_ids").collect().iter_rows())
     steps = pull.client.map(partial(_steps_of, pull, known), journeys.select("journey_id", "name").rows())
@@ -73,23 +74,28 @@ def _read_all(pull: Pull) -> None:
         if one is not None:
             pull.add(_resolved(one, numbers))
     pull.sources.note_read(LIST, LIST_ID, announced=len(listed), set_aside=len(found.quarantined))
+    if listed.is_short:
+        raise IncompleteListingError(JOURNEYS, "journeys", listed, "Those that came are read, none counts as gone.")
 
 
-def _listed(client: MailchimpClient) -> list[Any]:
-    """Every journey once. One source found `offset` without effect, so a page without a new id ends the list."""
+def _listed(client: MailchimpClient, endpoint: str, key: str, *, limits: int = 1, **ids: str) -> Listing:
+    """Every item once. One source found `offset` without effect, so a page without a new item ends the listing.
+
+    Where no total is told, a page that is no multiple of `limits` is taken for the last one, which saves a call.
+    """
     found: dict[str | None, Any] = {}
     while True:
         before = len(found)
-        body = client.probe(JOURNEYS, {"count": PAGE_SIZE, "offset": before} if before else {"count": PAGE_SIZE})
-        page = items_of(body, "journeys", JOURNEYS)
+        body = client.probe(endpoint, {"count": PAGE_SIZE, **({"offset": before} if before else {})}, **ids)
+        page = items_of(body, key, endpoint)
         for item in page:
             known_by = parse.identifier(item.get("id")) if isinstance(item, dict) else None
             # What has no id is known by all that it says, so that the same page again brings nothing new.
             found.setdefault(known_by or json.dumps(item, sort_keys=True), item)
-        total = announced_total(body, JOURNEYS)
-        is_whole = total is not None and len(page) < PAGE_SIZE and len(found) >= total
+        total = announced_total(body, endpoint)
+        is_whole = len(page) % limits > 0 if total is None else len(page) < PAGE_SIZE and len(found) >= total
         if is_whole or len(found) == before:
-            return list(found.values())
+            return Listing(list(found.values()), total)
 
 
 def _steps_of(pull: Pull, known: Mapping[str, str], journey: tuple[str, str]) -> Rows | None:
@@ -101,9 +107,11 @@ def _steps_of(pull: Pull, known: Mapping[str, str], journey: tuple[str, str]) ->
 
 
 def _steps(pull: Pull, journey_id: str, name: str, before: int) -> Rows:
-    items = items_of(pull.client.probe(STEPS, {}, journey_id=journey_id), "steps", STEPS)
+    items = _listed(pull.client, STEPS, "steps", limits=USUAL_COUNT, journey_id=journey_id)
     if before and not items:
         raise ContractBrokenError(STEPS, f"no step is listed, and {before} were read before", _SHAPE, "steps")
+    if items.is_short:
+        raise IncompleteListingError(STEPS, "steps", items)
     steps = parse.step_rows(journey_id, [_whole(pull.client, journey_id, item) for item in items])
     if items and steps.frame.is_empty():
         raise ContractBrokenError(STEPS, "no step has an id", _SHAPE, "steps.id")

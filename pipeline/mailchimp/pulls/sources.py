@@ -134,7 +134,7 @@ class SourceBook:
             self._noted = {}
 
     def _row(self, kind: SourceKind, source_id: str) -> Row:
-        counts = {"announced": None, "set_aside": 0, "left_out": 0, "later": None, "unread": None}
+        counts = {"announced": None, "set_aside": 0, "left_out": 0, "later": None, "unread": None, "notes": None}
         unknown = {"state": "read", "since_day": None, "name": "", "detail": "", **counts}
         return self._noted.get((kind, source_id)) or self._known.get((kind, source_id)) or unknown
 
@@ -142,8 +142,9 @@ class SourceBook:
         """Keeps the numbers of the last reading where none are told."""
         before = self._row(kind, source_id)
         kept = {column: before[column] for column in _COUNTS}
-        named = {"kind": kind, "source_id": source_id, "name": name or before["name"]}
-        self._noted[kind, source_id] = {**kept, **told, **named}
+        note = {**kept, **told, "kind": kind, "source_id": source_id, "name": name or before["name"]}
+        is_news = any(before.get(column) != value for column, value in note.items())
+        self._noted[kind, source_id] = {**note, "notes": (before["notes"] or 0) + is_news}
 
 
 def _counts_as_text(counts: Mapping[str, int]) -> str | None:

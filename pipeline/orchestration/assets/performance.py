@@ -326,10 +326,14 @@ def reconciled(
     night: Night,
 ) -> pl.DataFrame:
     """Our counts held against Mailchimp's reports, listings and journeys."""
-    in_journeys = journey_counts(**vars(people), messages=messages, steps=steps, as_of=night.as_of)
+    in_journeys = journey_counts(
+        **vars(people), messages=messages, steps=steps, sources=listings.sources, as_of=night.as_of
+    )
     found = announced.collections(**vars(listings), forgotten=store.people_forgotten, as_of=night.as_of)
     listed = pl.concat([found, in_journeys])
     later = announced.not_held_yet(listings.sources, as_of=night.as_of)
+    of_journeys = steps.join(people.versions.filter("can_reenter"), on="workflow_id", how="semi")["campaign_id"]
+    again = pl.concat([of_journeys.drop_nulls(), people.recipients.filter(pl.col("feed_sends") > 1)["campaign_id"]])
     return reconciliation.reconciliation(
-        step_days, steps, reports, messages, engagements, listed, later, as_of=night.as_of
+        step_days, steps, reports, messages, engagements, listed, later, again, as_of=night.as_of
     )

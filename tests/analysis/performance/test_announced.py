@@ -116,3 +116,18 @@ def test_only_what_was_known_by_the_night_counts():
 
 def test_whatever_is_compared_is_a_metric_of_the_reconciliation():
     assert set(METRIC.values()) <= set(words(ReconciledMetric))
+
+
+def test_of_several_notes_of_one_night_the_last_one_counts():
+    first = {"kind": "campaign", "source_id": "x", "state": "read", "announced": 4, "as_of_day": TONIGHT, "notes": 1}
+    last = {**first, "left_out": 1, "notes": 2}
+    for notes in ([first, last], [last, first]):
+        found = collections(
+            rows(Sources, *notes).lazy(),
+            empty(Members).lazy(),
+            recipients(3).lazy(),
+            *(empty(model).lazy() for model in (Orders, Renamed)),
+            forgotten=0,
+            as_of=AS_OF,
+        )
+        assert found.filter(metric="recipients")["reason"].to_list() == ["left out"]

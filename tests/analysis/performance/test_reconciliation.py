@@ -34,6 +34,7 @@ REPORTED = {
 NOTHING_LISTED = collections(
     *(empty(model).lazy() for model in (Sources, Members, Sends, Orders, Renamed)), forgotten=0, as_of=AS_OF
 )
+NOBODY_AGAIN = pl.Series([], dtype=pl.String)
 NOTHING_LATER = not_held_yet(empty(Sources).lazy(), as_of=AS_OF)
 COUNTED = {
     "sent": 50,
@@ -54,6 +55,7 @@ def compare(
     engagements: pl.DataFrame | None = None,
     later: dict[str, int] | None = None,
     waiting: pl.DataFrame = NOTHING_LATER,
+    again: pl.Series = NOBODY_AGAIN,
 ) -> dict[str, dict[str, Any]]:
     facts = {"workflow_key": 1, "step_key": 1, "day": TONIGHT - 3, **COUNTED, **(counted or {})}
     table = reconciliation(
@@ -64,6 +66,7 @@ def compare(
         (empty(CoreEngagements) if engagements is None else engagements).lazy(),
         NOTHING_LISTED,
         waiting if later is None else not_held_yet(read(later), as_of=AS_OF),
+        again,
         as_of=AS_OF,
     )
     return {row["metric"]: row for row in table.iter_rows(named=True)}
@@ -106,6 +109,18 @@ def test_two_deleted_members_do_not_explain_five_missing_openers():
     assert compare({"sent": 48, "delivered": 48, "unique_opens": 35})["unique_opens"]["reason"] == "unexplained"
 
 
+def test_who_got_it_again_counts_once_more_in_the_report_and_their_opens_do_not():
+    counted = {"sent": 20, "delivered": 20, "soft_bounces": 0, "unique_opens": 39, "unsubscribes": 1}
+    table = compare(counted, {"soft_bounces": 1}, again=pl.Series(["c1"]))
+    assert {metric: table[metric]["reason"] for metric in ("sent", "soft_bounces", "unsubscribes", "click_rate")} == {
+        "sent": "re-entry",
+        "soft_bounces": "re-entry",
+        "unsubscribes": "re-entry",
+        "click_rate": "re-entry",
+    }
+    assert table["unique_opens"]["reason"] == "unexplained"
+
+
 def test_half_a_campaign_is_not_deleted_members():
     assert compare({"sent": 25, "delivered": 25})["sent"]["reason"] == "unexplained"
 
@@ -119,6 +134,7 @@ def test_a_report_without_messages_says_so():
         empty(CoreEngagements).lazy(),
         NOTHING_LISTED,
         NOTHING_LATER,
+        NOBODY_AGAIN,
         as_of=AS_OF,
     )
     assert dict(table.select("metric", "reason").iter_rows())["sent"] == "no messages"
@@ -163,6 +179,7 @@ def test_a_campaign_without_report_is_listed():
         empty(CoreEngagements).lazy(),
         NOTHING_LISTED,
         NOTHING_LATER,
+        NOBODY_AGAIN,
         as_of=AS_OF,
     )
     assert table["reason"].unique().to_list() == ["no report"]

@@ -141,6 +141,52 @@ def test_a_short_page_in_between_is_read_on_from(account, tmp_path):
     assert len(rows(night, tables.Members)) == PEOPLE
 
 
+def without_totals(path: str, query: dict[str, str], page: dict[str, Any]) -> None:
+    """A server that tells no total, and gives at most ten rows."""
+    page.pop("total_items", None)
+    for key, found in page.items():
+        if isinstance(found, list):
+            page[key] = found[:10]
+
+
+def test_pages_smaller_than_asked_for_are_read_to_the_end_where_no_total_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(paging, "PAGE_SIZE", 1000)
+    account = FakeAccount()
+    account.members = [member(number) for number in range(25)]
+    account.add_campaign("news", list(range(25)), SENT_AT)
+    account.tamper = without_totals
+    with served(account, tmp_path) as night:
+        night.run()
+    assert len(rows(night, tables.Members)) == len(rows(night, tables.Sends)) == 25
+
+
+def test_a_page_that_is_the_same_again_ends_a_listing_without_a_total(tmp_path, monkeypatch):
+    monkeypatch.setattr(paging, "PAGE_SIZE", 1000)
+    account = FakeAccount()
+    account.members = [member(number) for number in range(10)]
+
+    def tamper(path: str, query: dict[str, str], page: dict[str, Any]) -> None:
+        without_totals(path, query, page)
+        if path.endswith("/members"):
+            page["members"] = [dict(one) for one in account.members]
+
+    account.tamper = tamper
+    with served(account, tmp_path) as night:
+        night.run()
+    assert len(rows(night, tables.Members)) == 10
+
+
+def test_a_total_told_as_text_counts(account, tmp_path):
+    def tamper(path: str, query: dict[str, str], page: dict[str, Any]) -> None:
+        if "total_items" in page:
+            page["total_items"] = str(page["total_items"])
+
+    account.tamper = tamper
+    with served(account, tmp_path) as night:
+        night.run()
+    assert len(rows(night, tables.Members)) == len(rows(night, tables.Sends)) == PEOPLE
+
+
 def test_a_total_that_is_too_small_ends_nothing(account, tmp_path):
     account.tamper = lambda path, query, page: page.update(total_items=3) if page.get("total_items", 0) > 3 else None
     with served(account, tmp_path) as night:
@@ -315,3 +361,27 @@ def test_a_page_that_is_small_and_still_too_late_is_one_typed_error_within_the_b
         night.pull(pull.pull_account_and_audiences)
         with pytest.raises(errors.DeadlineExceededError, match="504"):
             night.pull(pull.pull_members)
+
+
+@pytest.mark.parametrize("kind", ["regular", "automation-email"])
+def test_who_is_listed_once_a_message_is_one_recipient_and_all_that_they_did_counts(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(paging, "PAGE_SIZE", 1000)
+    account = FakeAccount()
+    account.members = [member(1), member(2)]
+    account.add_campaign("news", [1, 2], SENT_AT, kind=kind)
+    account.set_feed(1, ("news", SENT_AT))
+    account.set_feed(2, ("news", SENT_AT))
+
+    def tamper(path: str, query: dict[str, str], page: dict[str, Any]) -> None:
+        if path == "/reports/news/sent-to":
+            page |= {"sent_to": [*page["sent_to"], page["sent_to"][0]], "total_items": 3}
+        if path == "/reports/news/email-activity":
+            acts = ([click("2026-06-20T11:00:00+00:00")], [click("2026-06-21T11:00:00+00:00")])
+            page |= {"emails": [{"email_id": member_id(1), "activity": one} for one in acts], "total_items": 2}
+
+    account.tamper = tamper
+    with served(account, tmp_path) as night:
+        night.run()
+        sources = {row["source_id"]: row for row in rows(night, tables.Sources) if row["kind"] == "campaign"}
+    assert sources["news"]["announced"] == len(rows(night, tables.Sends)) == 2
+    assert len(rows(night, tables.EmailActivity)) == 2

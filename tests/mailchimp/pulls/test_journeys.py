@@ -223,3 +223,47 @@ def test_a_journey_that_is_listed_no_more_keeps_its_history(tmp_path):
     states = {row["source_id"]: row["state"] for row in rows(night, tables.Sources) if row["kind"] == "journey"}
     assert states == {"7": "unlisted", "8": "read"}
     assert {row["journey_id"] for row in rows(night, Journeys)} == {"7", "8"}
+
+
+def long_account(**shape: bool) -> JourneyAccount:
+    """A journey of 24 steps, whose e-mails are the last two."""
+    account = JourneyAccount(**shape)
+    account.members = [member(1)]
+    delays = (delay(number, 1) for number in range(2, 23))
+    account.add_journey(7, trigger(1), *delays, email(23, "mail1", sent=1), email(24, "mail2", sent=1))
+    account.send_email("mail1", {1: "2026-06-20T10:00:00+00:00"})
+    account.send_email("mail2", {1: "2026-06-20T10:00:00+00:00"})
+    return account
+
+
+@pytest.mark.parametrize("steps_have_total", [True, False])
+@pytest.mark.parametrize("most_steps", [10, 20, 1000])
+def test_a_long_journey_is_read_to_its_last_step(tmp_path, steps_have_total, most_steps):
+    account = long_account()
+    account.steps_have_total, account.most_steps = steps_have_total, most_steps
+    with served(account, tmp_path) as night:
+        night.pull(pull.pull_journeys)
+    assert list(steps_of(night)) == [str(number) for number in range(1, 25)]
+
+
+def test_a_journey_with_fewer_steps_than_announced_keeps_those_of_the_night_before(tmp_path):
+    account = long_account(offset_works=False)
+    account.steps_have_total = True
+    with served(account, tmp_path) as night:
+        night.pull(pull.pull_journeys)
+        account.most_steps = 10
+        (failure,) = night.pull(pull.pull_journeys, TOMORROW).failures
+    assert "24 rows were announced and only 10 came" in str(failure)
+    assert rows(night, Journeys)[0]["step_ids"].count(",") == 23
+
+
+def test_journeys_that_are_announced_and_do_not_come_are_said_and_none_counts_as_gone(tmp_path):
+    account = account_of(offset_works=False)
+    account.add_journey(8, trigger(21), email(22, "mail3"))
+    with served(account, tmp_path) as night:
+        night.pull(pull.pull_journeys)
+        account.instead[PLACE] = odd({"journeys": account.journeys[:1], "total_items": 2})
+        (failure,) = night.pull(pull.pull_journeys, TOMORROW).failures
+    assert "2 rows were announced and only 1 came" in str(failure)
+    states = {row["source_id"]: row["state"] for row in rows(night, tables.Sources)}
+    assert states == {"7": "read", "8": "read", "journeys": "failed"}

@@ -28,7 +28,8 @@ PEOPLE_A_WRITE = 1_000
 SECONDS_A_MINUTE = 60.0
 PERSON = ["audience_id", "subscriber_key"]
 MESSAGE = ["campaign_id", "subscriber_key"]
-_TOLD = {"audience_id": pl.String, "subscriber_key": pl.Int64, "campaign_id": pl.String, "feed_us": pl.Int64}
+_TOLD = {"audience_id": pl.String, "subscriber_key": pl.Int64, "campaign_id": pl.String}
+_TOLD |= {"feed_us": pl.Int64, "feed_sends": pl.Int64}
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class FeedReading:
         self._pull, self._waiting = pull, waiting
         self._budget = Budget(pull)
         self._failed: list[SourceError] = []
-        self._read: dict[Person, dict[str, int]] = {}
+        self._read: dict[Person, dict[str, list[int]]] = {}
         self._is_over = False
 
     def run(self, people: list[Person]) -> None:
@@ -209,19 +210,20 @@ def _in_blocks(waiting: pl.DataFrame, people: list[Person]) -> dict[tuple[Any, .
     return of_people.partition_by("block", as_dict=True, include_key=False)
 
 
-def _told(waiting: pl.DataFrame, read: dict[Person, dict[str, int]]) -> pl.DataFrame:
+def _told(waiting: pl.DataFrame, read: dict[Person, dict[str, list[int]]]) -> pl.DataFrame:
     """The waiting messages of the people who were read, with what their feeds told."""
     asked = pl.DataFrame([(one.audience_id, one.subscriber_key) for one in read], schema=PERSON, orient="row")
     times = pl.DataFrame(list(_rows(read)), schema=_TOLD, orient="row")
     return (
-        waiting.drop("feed_us")
+        waiting.drop("feed_us", "feed_sends")
         .join(asked, on=PERSON, how="semi")
         .join(times, on=[*PERSON, "campaign_id"], how="left")
         .with_columns(feed_state=pl.lit("read"))
     )
 
 
-def _rows(read: dict[Person, dict[str, int]]) -> Iterator[tuple[str, int, str, int]]:
-    for person, times in read.items():
-        for campaign_id, sent_us in times.items():
-            yield person.audience_id, person.subscriber_key, campaign_id, sent_us
+def _rows(read: dict[Person, dict[str, list[int]]]) -> Iterator[tuple[str, int, str, int, int]]:
+    """What each feed tells of a campaign: the first time of sending, which counts, and how many there are."""
+    for person, told in read.items():
+        for campaign_id, times in told.items():
+            yield person.audience_id, person.subscriber_key, campaign_id, times[0], len(times)

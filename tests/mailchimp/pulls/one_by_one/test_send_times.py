@@ -4,6 +4,7 @@ from datetime import date, timedelta
 
 from pipeline.mailchimp.fields import instant
 from pipeline.schemas import lake as tables
+from pipeline.schemas.journeys.lake import Recipients
 from tests.mailchimp.fake_account import (
     AUDIENCE,
     NIGHT,
@@ -146,3 +147,15 @@ def test_a_known_time_needs_no_second_call(account, tmp_path):
         night.run()
         night.run(NIGHT + timedelta(days=1))
     assert len(account.asked("activity-feed")) == 1
+
+
+def test_a_feed_that_tells_of_a_message_twice_gives_the_first_time_and_how_often(account, tmp_path):
+    account.add_campaign("mail1", [1, 2], LONG_AGO, kind="automation-email")
+    later = "2026-06-25T10:00:00+00:00"
+    account.set_feed(1, ("mail1", later), ("mail1", SENT_AT))
+    account.set_feed(2, ("mail1", later))
+    with served(account, tmp_path) as night:
+        night.run()
+        night.run(NIGHT + timedelta(days=1))
+    assert {row["sent_us"] for row in rows(night, tables.Sends)} == {instant(SENT_AT), instant(later)}
+    assert sorted(row["feed_sends"] for row in rows(night, Recipients)) == [1, 2]
