@@ -5,7 +5,7 @@ from datetime import date
 import polars as pl
 
 from pipeline.analysis.performance.announced import UNANNOUNCED
-from pipeline.analysis.performance.reconciliation import RE_ENTRY
+from pipeline.analysis.performance.reconciliation import DELETED_SHARE_LIMIT, RE_ENTRY
 from pipeline.common.time import day_number, end_of_day_us, to_date
 from pipeline.schemas import lake
 from pipeline.schemas.base import latest
@@ -56,7 +56,7 @@ def journey_counts(
     its e-mails, too, whose messages count there); `feeds not read yet: N people` (nobody knows yet when they were sent
     what; they are in no count); `journey newer than the night` (somebody started after it, or as many got mail of it:
     Mailchimp tells the count of now); `re-entry` (Mailchimp counts who came in again once more, and their messages);
-    `deleted members` (as many messages as that are no longer shown); `waiting for the first e-mail` (as many wait in
+    `deleted members` (as many messages as that are no longer shown, a tenth at most); `waiting for the first e-mail` (as many wait in
     delays before it); `left before the first e-mail` (all its mail is read, so whoever got none left before);
     `waiting for a deleted step`; `exits are not told` (no event says who left); `exits not told yet` (as many wait for
     longer than they were to, some of them perhaps for a deleted step); `other ends of the flow` (it has branches that
@@ -158,6 +158,7 @@ def _reason(metric: str) -> pl.Expr:
     # Messages that wait are as many as the messages missing, or fewer; of people each waits once.
     are_unread = (unread > 0) & (short > 0) & (pl.lit(metric == "sent") | (short <= unread))
     missing, explained = pl.col("missing"), pl.lit("unexplained")
+    has_deleted = (missing > 0) & (missing <= DELETED_SHARE_LIMIT * pl.col("sent"))
     # Who got the last e-mail since the night has left the queue; so perhaps have those who wait for too long.
     since = pl.col("later") + (pl.col("overdue") if metric == "queued" else 0)
     has_grown = pl.col("is_newer") & ((short > 0) | pl.lit(metric == "queued"))
@@ -198,7 +199,7 @@ def _reason(metric: str) -> pl.Expr:
         .then(pl.lit(NEWER))
         .when((pl.col("can_reenter") | (pl.col("repeated") > 0)) & (missing > 0) & (short > 0))
         .then(pl.lit(RE_ENTRY))
-        .when((missing > 0) & (short.abs() <= missing + pl.col("later")))
+        .when(has_deleted & (short.abs() <= missing + pl.col("later")))
         .then(pl.lit(DELETED))
         .otherwise(explained)
     )

@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +143,15 @@ def write_reference(environment: jinja2.Environment, folder: Path, workflows: Se
     return [DICTIONARY, METHODS]
 
 
-def table_entries() -> list[TableEntry]:
-    """Every table of the marts, by name."""
+@cache
+def table_entries() -> Sequence[TableEntry]:
+    """Every table of the marts, by name. They are those of the code, so a process reads them once."""
     return sorted(map(_table_entry, tables_of("marts")), key=lambda entry: entry.name)
 
 
-def methods() -> list[Method]:
-    """Every chapter of the methods page."""
+@cache
+def methods() -> Sequence[Method]:
+    """Every chapter of the methods page. They are those of the code, so a process reads them once."""
     reached = pl.read_csv(ACCEPTANCE)
     return [
         Method(

@@ -91,7 +91,8 @@ def test_every_count_of_a_plain_journey_is_equal():
     [
         ("started", {"started": 12, "waiting_first": 2}, "waiting for the first e-mail"),
         ("started", {"started": 12}, "left before the first e-mail"),
-        ("started", {"started": 12, "sent": 18}, "deleted members"),
+        ("started", {"started": 11, "sent": 17}, "deleted members"),
+        ("started", {"started": 12, "sent": 18}, "unexplained"),
         ("started", {"started": 12, "unread": 2}, "feeds not read yet: 2 people"),
         ("started", {"started": 13, "unread": 2}, "left before the first e-mail"),
         ("completed", {"completed": 8, "unread": 2}, "feeds not read yet: 2 people"),
@@ -104,6 +105,7 @@ def test_every_count_of_a_plain_journey_is_equal():
         ("queued", {"queued": 1, "exits": 1, "overdue": 2}, "exits not told yet"),
         ("completed", {"completed": 5}, "unexplained"),
         ("sent", {"sent": 17}, "deleted members"),
+        ("sent", {"sent": 18}, "unexplained"),
         ("sent", {"sent": 15}, "unexplained"),
     ],
 )
@@ -135,7 +137,7 @@ def test_an_email_that_another_workflow_sends_too_counts_there():
     ).head(1)
     told = {"sent": 40, "steps": pl.concat([STEPS, other])}
     assert compared(emails=("mail1", "elsewhere"), **told)["sent"] == "shared e-mail"
-    assert compared(emails=("mail1",), **told)["sent"] == "deleted members"
+    assert compared(emails=("mail1",), **told)["sent"] == "unexplained"
 
 
 def test_messages_of_an_email_that_was_taken_out_are_not_held_against_those_left():
