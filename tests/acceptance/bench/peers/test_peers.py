@@ -11,6 +11,7 @@ from tests.acceptance.bench.account import Scale, write_lake
 from tests.acceptance.bench.limits import DISK_BYTES_PER_EVENT, check_disk
 from tests.acceptance.bench.peers.engines import ENGINES
 from tests.acceptance.bench.peers.facts import REDUCTIONS, columns_used, export, product_sql
+from tests.acceptance.bench.rows import run
 
 SCALE = Scale(20_000, days=40)
 
@@ -45,7 +46,7 @@ def test_the_synthetic_lake_has_the_types_of_the_products(lake: Path) -> None:
 def test_every_engine_computes_what_ours_does(facts: Path, name: str) -> None:
     if reason := ENGINES[name].missing():
         pytest.skip(reason)
-    ours, peer = (tasks.reduce(engine, str(facts)) for engine in ("ours", name))
+    ours, peer = (run("reduce", engine=engine, facts=str(facts)).figures for engine in ("ours", name))
     assert {reduction: figures["rows"] for reduction, figures in peer.items()} == {
         reduction: figures["rows"] for reduction, figures in ours.items()
     }
