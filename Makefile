@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 # tests, which takes it ten seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test install up lint bench simulate worlds torture loop approval later varied nights spark wheel-check audit lock docs docs-serve pictures pages clean
+.PHONY: demo test install up lint bench simulate worlds torture loop approval later varied nights spark peers wheel-check audit lock docs docs-serve pictures pages clean
 
 demo: $(RUNTIME)  ## the whole nightly on the sample account, from nothing
 	$(BIN)/driptune demo
@@ -76,6 +76,17 @@ $(SPARK)/.installed: $(STAMP) requirements-spark.lock tests/acceptance/spark_ser
 	$(call install,requirements-spark.lock)
 	$(PYTHON) -m venv $(SPARK)
 	$(SPARK)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/acceptance/spark_server.lock
+	touch $@
+
+# Peers have an environment of their own too, with the product's version of DuckDB.
+PEERS := $(VENV)/peers
+PEERS_LIST := tests/acceptance/bench/peers/requirements.txt
+
+peers: $(PEERS)/.installed  ## dbt and chdb, for `make bench` to set beside ours
+
+$(PEERS)/.installed: $(STAMP) $(PEERS_LIST)
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r $(PEERS_LIST) $$($(BIN)/pip freeze | grep ^duckdb==)
 	touch $@
 
 wheel-check: $(STAMP)  ## the wheel in an empty environment and an empty folder: demo, doctor, up

@@ -96,8 +96,11 @@ class Inventory:
                 rewritten in place, or not listed, is always read.
         """
         found = self._compare(every_byte)
+        if not found:
+            return []
         # A nightly may have rewritten a file between the look at the list and the look at the file.
-        return [one for one in found if one in self._compare(every_byte)] if found else []
+        again = set(self._compare(every_byte))
+        return [one for one in found if one in again]
 
     def give_up(self, damage: Damage) -> None:
         """Remove a damaged file, and no longer expect it."""

@@ -7,7 +7,8 @@ server runs on this machine, so that the seconds say what Spark costs beside Duc
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,61 +16,70 @@ from pipeline.engine import Engine
 from pipeline.engine.spark import open_cluster
 from pipeline.settings import SQL_DIR
 from tests.acceptance.bench import tasks
-from tests.acceptance.bench.account import DAYS, FIRST_DAY, Scale, write_lake
+from tests.acceptance.bench.account import LAST_DAY, Scale, write_lake
+from tests.acceptance.bench.limits import MEMORY_BYTES
 from tests.acceptance.bench.nights import HeldBack
-from tests.acceptance.bench.rows import differing_rows
+from tests.acceptance.bench.rows import LATE_DAY, NIGHTS, differing_rows
 from tests.acceptance.spark_server import missing, spark_server
-
-NIGHTS = 3
 
 
 def main() -> None:
     """Print seconds and differing rows of the full build and of each night."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
-    scale = Scale(parser.parse_args().events)
+    events = parser.parse_args().events
     if reason := missing():
         raise SystemExit(reason)
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         (folder / "lake").mkdir()
-        (folder / "server").mkdir()
-        with spark_server(folder / "server") as address:
-            compare(scale, folder, address)
+        write_lake(Scale(events), folder / "lake")
+        for build in compare(events, folder / "lake", folder / "spark"):
+            print(
+                f"{events:,} events, {build.what}: DuckDB {build.duckdb_seconds:.0f} s, Spark "
+                f"{build.spark_seconds:.0f} s, {build.differing} rows differ",
+                flush=True,
+            )
 
 
-def compare(scale: Scale, folder: Path, address: str) -> None:
-    """The account on both engines: everything, and then the nights that were held back."""
-    lake = folder / "lake"
-    write_lake(scale, lake)
-    last_day = FIRST_DAY + timedelta(days=DAYS - 1)
+@dataclass(frozen=True)
+class Build:
+    """One build on both engines, and how many rows only one of them has."""
+
+    what: str
+    duckdb_seconds: float
+    spark_seconds: float
+    differing: int
+
+
+def compare(events: int, lake: Path, folder: Path) -> Iterator[Build]:
+    """The account on both engines: everything, and then the nights held back. The lake is whole again afterwards."""
+    (folder / "server").mkdir(parents=True)
     held = HeldBack(lake, folder / "held")
-    days = held.hold(last_day - timedelta(days=NIGHTS - 1))
-    held.delay(last_day - timedelta(days=20), told=days[-1])
+    days = held.hold(LAST_DAY - timedelta(days=NIGHTS - 1))
+    held.delay(LATE_DAY, told=days[-1])
     on_duckdb, on_spark = folder / "duckdb.duckdb", folder / "spark.duckdb"
     for file in (on_duckdb, on_spark):
-        tasks.prepare(scale.events, str(file))
+        tasks.prepare(events, str(file))
 
-    def both(what: str) -> None:
-        seconds = [
-            _seconds(lambda: tasks.build(scale.events, str(on_duckdb), str(lake))),
-            _seconds(lambda: build_on_spark(address, on_spark, lake)),
-        ]
-        differing = differing_rows(on_duckdb, on_spark)
-        print(f"{what}: DuckDB {seconds[0]:.0f} s, Spark {seconds[1]:.0f} s, {differing} rows differ", flush=True)
+    def both(what: str) -> Build:
+        by_duckdb = _seconds(lambda: tasks.build(str(on_duckdb), str(lake)))
+        by_spark = _seconds(lambda: build_on_spark(address, on_spark, lake))
+        return Build(what, by_duckdb, by_spark, differing_rows(on_duckdb, on_spark))
 
-    both(f"{scale.events:,} events, full build")
-    for day in days:
-        held.release(day)
-        if day == days[-1]:
-            held.release_late()
-        both(f"night of {day}")
+    with spark_server(folder / "server") as address:
+        yield both("full build")
+        for day in days:
+            held.release(day)
+            if day == days[-1]:
+                held.release_late()
+            yield both(f"night of {day}")
 
 
 def build_on_spark(address: str, file: Path, lake: Path) -> None:
     """Everything that is due, on the cluster."""
     with tasks.open_file(file) as connection, open_cluster(address, file.parent / "exchange") as cluster:
-        engine = Engine(connection, SQL_DIR, lake, tasks.PARAMETERS, tasks.MEMORY_BYTES, cluster)
+        engine = Engine(connection, SQL_DIR, lake, tasks.PARAMETERS, MEMORY_BYTES, cluster)
         for name in engine.models:
             engine.build(name)
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 # `make spark` installs Spark there.
@@ -49,6 +49,7 @@ def spark_server(folder: Path, master: str = "local[2]") -> Iterator[str]:
         "spark.local.dir": folder,
         "spark.sql.warehouse.dir": folder / "tables",
         "spark.sql.shuffle.partitions": 4,
+        "spark.executor.memory": "2g",
         "spark.ui.enabled": "false",
     }
     command = [
@@ -56,15 +57,41 @@ def spark_server(folder: Path, master: str = "local[2]") -> Iterator[str]:
         *(word for name, value in settings.items() for word in ("--conf", f"{name}={value}")),
         *("--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"),
     ]
-    environment = {**os.environ, "SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1"}
-    with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=folder)
+    with _running(command, folder, "server") as server:
+        _wait(server, port, folder / "server.log")
+        yield f"sc://127.0.0.1:{port}"
+
+
+@contextmanager
+def standalone_cluster(folder: Path, workers: int = 2) -> Iterator[str]:
+    """The address of the master of a cluster on this machine, whose workers have a core each."""
+    home = spark_home()
+    assert home is not None
+    port = _free_port()
+    address = f"spark://127.0.0.1:{port}"
+    start = [str(home / "bin" / "spark-class")]
+    master = ["org.apache.spark.deploy.master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", "0"]
+    worker = ["org.apache.spark.deploy.worker.Worker", "--host", "127.0.0.1", "--cores", "1", "--memory", "2g"]
+    with ExitStack() as running:
+        server = running.enter_context(_running(start + master, folder, "master"))
+        _wait(server, port, folder / "master.log")
+        for number in range(workers):
+            place = ["--webui-port", "0", "--work-dir", str(folder / f"work{number}"), address]
+            running.enter_context(_running(start + worker + place, folder, f"worker{number}"))
+        yield address
+
+
+@contextmanager
+def _running(command: list[str], folder: Path, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, "SPARK_HOME": str(spark_home()), "SPARK_LOCAL_IP": "127.0.0.1"}
+    with (folder / f"{name}.log").open("w") as log:
+        program = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=folder)
         try:
-            _wait(server, port, folder / "server.log")
-            yield f"sc://127.0.0.1:{port}"
+            yield program
         finally:
-            server.kill()
-            server.wait()
+            # A worker that is asked to end takes its executor along.
+            program.terminate()
+            program.wait()
 
 
 def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:

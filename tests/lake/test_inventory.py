@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -158,6 +159,22 @@ def test_a_file_that_is_not_listed_must_hold_what_its_name_says(lake: Lake) -> N
     listed.unlink()
     flip(damaged)
     assert [one.file for one in lake.inventory.damage(every_byte=False)] == [listed, damaged]
+
+
+def test_every_file_is_read_twice_at_most_however_many_are_damaged(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = lake.files(tables.Sends)
+    for file in damaged:
+        flip(file)
+    reads: Counter[Path] = Counter()
+    read = Path.read_bytes
+
+    def counted(file: Path) -> bytes:
+        reads[file] += 1
+        return read(file)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    assert [one.file for one in lake.inventory.damage(every_byte=True)] == damaged
+    assert {reads[file] for file in damaged} == {2}
 
 
 STEPS = ("pipeline.common.files.os.replace", "pathlib.Path.unlink")

@@ -1,10 +1,5 @@
 """A ledger on every database it is said to run on."""
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -19,6 +14,7 @@ from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import Proposal
 from pipeline.schemas.vocabulary import ApplyKind, Risk
 from pipeline.schemas.vocabulary import ProposalKind as Kind
+from tests.postgres import missing, postgres_server
 
 NOW = datetime(2026, 6, 30, 4, tzinfo=UTC)
 TOMORROW = NOW + timedelta(days=1)
@@ -44,43 +40,13 @@ def proposal(**changes: Any) -> Proposal:
     return Proposal(**{**given, **changes})
 
 
-def _postgres_bin() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) if Path("/usr/lib/postgresql").exists() else []
-    return found[-1].parent if found else None
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The address of a PostgreSQL server of this session on loopback, from Debian's package."""
-    binaries = _postgres_bin()
-    if binaries is None:
-        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    # A short path: the name of a socket has at most 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="pg"))
-    data, port = folder / "data", _free_port()
-    # The server refuses to run as root.
-    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if as_user:
-        shutil.chown(folder, "postgres")
-    user = "postgres"
-    try:
-        _run([*as_user, str(binaries / "initdb"), "-D", str(data), "-U", user, "-A", "trust", "--no-sync"])
-        options = f"-h 127.0.0.1 -p {port} -k {folder} -F"
-        _run([*as_user, str(binaries / "pg_ctl"), "-D", str(data), "-o", options, "-w", "start"])
-        yield f"postgresql+psycopg://{user}@127.0.0.1:{port}"
-    finally:
-        _run([*as_user, str(binaries / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"])
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+    """The address of a PostgreSQL server of this session."""
+    if reason := missing():
+        pytest.skip(reason)
+    with postgres_server() as place:
+        yield f"postgresql+psycopg://{place}"
 
 
 _numbers = count()

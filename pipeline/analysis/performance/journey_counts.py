@@ -56,11 +56,11 @@ def journey_counts(
     its e-mails, too, whose messages count there); `feeds not read yet: N people` (nobody knows yet when they were sent
     what; they are in no count); `journey newer than the night` (somebody started after it, or as many got mail of it:
     Mailchimp tells the count of now); `re-entry` (Mailchimp counts who came in again once more, and their messages);
-    `deleted members` (as many messages as that are no longer shown, a tenth at most); `waiting for the first e-mail` (as many wait in
-    delays before it); `left before the first e-mail` (all its mail is read, so whoever got none left before);
-    `waiting for a deleted step`; `exits are not told` (no event says who left); `exits not told yet` (as many wait for
-    longer than they were to, some of them perhaps for a deleted step); `other ends of the flow` (it has branches that
-    end without a last e-mail); `unexplained`.
+    `deleted members` (as many messages as that are no longer shown, a tenth at most); `waiting for the first e-mail`
+    (as many wait in delays before it); `left before the first e-mail` (all its mail is read, so whoever got none left
+    before); `waiting for a deleted step`; `exits are not told` (no event says who left); `exits not told yet` (as
+    many wait for longer than they were to, some of them perhaps for a deleted step); `other ends of the flow` (it has
+    branches that end without a last e-mail); `unexplained`.
     """
     now = end_of_day_us(as_of)
     current = versions.filter(pl.col("is_current") & pl.col("workflow_id").is_not_null())

@@ -19,6 +19,7 @@ from pipeline.schemas.base import Table, conform, identity
 EPOCH = date(1970, 1, 1)
 FIRST_DAY = date(2025, 7, 1)
 DAYS = 365
+LAST_DAY = FIRST_DAY + timedelta(days=DAYS - 1)
 WORKFLOWS = 40
 ROWS_PER_JOURNEY = 14.6
 # Subscribers as a multiple of a flow's entrants, less one: few are in all flows, most in two.
@@ -140,7 +141,7 @@ WITH told AS (
 )
 SELECT event_id, occurred_us, event_type, who AS subscriber_key, 'flow' || w AS workflow_id, 'step' || k AS step_id,
   CASE WHEN event_type = 'purchase' THEN 'order-' || event_id END AS order_id,
-  CASE WHEN event_type = 'purchase' THEN 1000 + hash(event_id) % 9000 END AS revenue_cents,
+  CASE WHEN event_type = 'purchase' THEN CAST(1000 + hash(event_id) % 9000 AS BIGINT) END AS revenue_cents,
   CASE WHEN event_type = 'purchase' THEN 'USD' END AS currency, CAST(NULL AS VARCHAR) AS plan,
   CASE WHEN event_type = 'exit' THEN 'completed' END AS reason, CAST(NULL AS VARCHAR) AS next_step_id,
   CAST(NULL AS BIGINT) AS assigned_delay_hours, CAST(NULL AS BOOLEAN) AS is_delay_randomised, '{{}}' AS properties

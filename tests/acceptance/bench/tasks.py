@@ -12,17 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
-import pandas as pd
 
 from pipeline.engine import EVERYTHING, Engine, models
 from pipeline.engine.views import create_view, lake_tables, list_files, read_footers
-from pipeline.settings import SQL_DIR
-from tests.acceptance.bench.account import Scale, dimensions, write_dimensions
+from pipeline.settings import SAMPLE_DEFINITIONS, SQL_DIR, Settings
+from tests.acceptance.bench.account import LAST_DAY, Scale, dimensions, write_dimensions
+from tests.acceptance.bench.limits import MEMORY_BYTES, THREADS
+from tests.acceptance.bench.peers.facts import ALL_DAYS
 
 PARAMETERS = {"currency": "USD", "shared_ip_recipients": 10, "default_grace_hours": 48}
-MEMORY_BYTES = 3 * 2**30
-THREADS = 2
-PEER_REDUCTIONS = ("step_days", "funnel_transitions", "hours_of_week")
+EVERY_PARAMETER = {**PARAMETERS, **ALL_DAYS}
 
 
 def open_file(path: Path) -> duckdb.DuckDBPyConnection:
@@ -47,16 +46,21 @@ def build(file: str, lake: str) -> dict[str, float]:
     return {"rows": sum(result.rows_inserted for result in results)}
 
 
-def bare(file: str, lake: str) -> None:
-    """The same SQL as a script for DuckDB: no windows, no state, no transactions."""
+def prepare_views(file: str, lake: str) -> None:
+    """Views of the whole lake in a working file."""
     with open_file(Path(file)) as connection:
         files = read_footers(connection, list_files(Path(lake), lake_tables()))
         for table in lake_tables():
             create_view(connection, "lake", table, {file: files[file] for file in files if file.table == table})
+
+
+def bare(file: str, lake: str) -> None:
+    """The same SQL as a script for DuckDB: no windows, no state, no transactions."""
+    prepare_views(file, lake)
+    with open_file(Path(file)) as connection:
         connection.execute("CREATE SCHEMA IF NOT EXISTS reductions")
-        days = {"first_day": EVERYTHING.first_day, "last_day": EVERYTHING.last_day}
         for model in models(SQL_DIR):
-            arguments = {name: {**PARAMETERS, **days}[name] for name in model.parameters}
+            arguments = {name: EVERY_PARAMETER[name] for name in model.parameters}
             connection.execute(f"CREATE OR REPLACE TABLE {model.name} AS {model.sql}", arguments)
 
 
@@ -69,52 +73,36 @@ def hours_of_week(file: str, lake: str) -> None:
             engine.build(name)
 
 
-def ours_on_parquet(folder: str) -> dict[str, int]:
-    """The reductions that the peer does too, from the same files."""
-    days = {"first_day": EVERYTHING.first_day, "last_day": EVERYTHING.last_day}
-    rows = {}
-    with duckdb.connect(config={"threads": THREADS, "memory_limit": f"{MEMORY_BYTES}B"}) as connection:
-        connection.execute("CREATE SCHEMA core")
-        for table in ("messages", "step_entries"):
-            connection.execute(f"CREATE VIEW core.{table} AS SELECT * FROM '{folder}/{table}.parquet'")
-        for name in PEER_REDUCTIONS:
-            sql = (SQL_DIR / "reductions" / f"{name}.sql").read_text()
-            rows[name] = len(connection.execute(sql, days).df())
-    return rows
+def build_with_dagster(data: str) -> None:
+    """Everything that is due, as the product does it: in its nightly job, on an instance of Dagster that is kept."""
+    # Imported here, as in `reduce`, for what they bring along would count as memory of the other tasks.
+    from pipeline.definitions import build_defs
+    from pipeline.lake.store import Lake
+    from pipeline.orchestration.asset import asset_key
+    from pipeline.orchestration.instance import open_instance
+    from pipeline.orchestration.jobs import nightly
+
+    settings = Settings(data_dir=Path(data), definitions=SAMPLE_DEFINITIONS, as_of=LAST_DAY, _env_file=None)
+    # Files of a synthetic lake are not named by what they hold, which the lake of a night is looked through for.
+    job = build_defs(settings, lake=Lake(settings.lake_dir)).resolve_job_def(nightly.name)
+    facts_and_reductions = [asset_key(model.schema) for model in models(SQL_DIR)]
+    with open_instance(settings.dagster_home) as instance:
+        job.execute_in_process(
+            instance=instance, asset_selection=facts_and_reductions, partition_key=LAST_DAY.isoformat()
+        )
 
 
-def pandas_on_parquet(folder: str) -> dict[str, int]:
-    """The same reductions in pandas."""
-    messages = pd.read_parquet(f"{folder}/messages.parquet")
-    is_delivered = messages["bounce_kind"].isna()
-    flags = messages[["workflow_key", "step_key", "day", "local_hour_of_week", "opens", "clicks"]].assign(
-        delivered=is_delivered,
-        hard_bounces=messages["bounce_kind"].isin(["hard", "syntax"]),
-        soft_bounces=messages["bounce_kind"].eq("soft"),
-        unique_opens=is_delivered & messages["opens"].gt(0),
-        unique_human_opens=is_delivered & messages["human_opens"].gt(0),
-        unmarked_sent=~messages["has_machine_marks"],
-        unique_clicks=is_delivered & messages["clicks"].gt(0),
-        unique_human_clicks=is_delivered & messages["human_clicks"].gt(0),
-        prompt_human_clicks=is_delivered & (messages["first_human_click_us"] - messages["sent_us"]).lt(86_400_000_000),
-        unique_human_engagements=is_delivered & (messages["human_opens"] + messages["human_clicks"]).gt(0),
-        unsubscribes=messages["unsubscribed_us"].notna(),
-        complaints=messages["complained_us"].notna(),
-    )
-    step_days = flags.drop(columns="local_hour_of_week").groupby(["workflow_key", "step_key", "day"]).sum()
-    delivered = flags.loc[is_delivered, ["workflow_key", "day", "local_hour_of_week", "delivered",
-                                         "unique_human_opens", "unique_human_clicks"]]  # fmt: skip
-    hours = delivered.groupby(["workflow_key", "day", "local_hour_of_week"]).sum()
-    columns = ["workflow_key", "step_key", "to_step_key", "delay_version", "day", "outcome", "outcome_day"]
-    entries = pd.read_parquet(f"{folder}/step_entries.parquet", columns=columns).dropna(subset=["to_step_key"])
-    entries["elapsed_days"] = entries["outcome_day"] - entries["day"]
-    funnel = entries.groupby([*columns[:6], "elapsed_days"]).size()
-    return {"step_days": len(step_days), "funnel_transitions": len(funnel), "hours_of_week": len(hours)}
+def reduce(engine: str, facts: str) -> dict:
+    """The core reductions by an engine, from the same facts as all of them."""
+    from tests.acceptance.bench.peers.engine import measure
+    from tests.acceptance.bench.peers.engines import ENGINES
+
+    return measure(ENGINES[engine], Path(facts))
 
 
 TASKS: dict[str, Callable[..., dict | None]] = {
     task.__name__: task
-    for task in (prepare, build, bare, hours_of_week, ours_on_parquet, pandas_on_parquet)
+    for task in (prepare, build, bare, hours_of_week, build_with_dagster, prepare_views, reduce)
 }  # fmt: skip
 
 
