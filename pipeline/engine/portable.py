@@ -14,7 +14,7 @@ ALLOWED: tuple[type[exp.Expr], ...] = (
     # statements and clauses
     exp.Select, exp.With, exp.CTE, exp.From, exp.Join, exp.Where, exp.Group, exp.Having, exp.Union, exp.Subquery,
     exp.Table, exp.TableAlias, exp.Column, exp.Identifier, exp.Alias, exp.Star, exp.Distinct, exp.Placeholder,
-    exp.Window, exp.Order, exp.Ordered,
+    exp.Window, exp.WindowSpec, exp.Order, exp.Ordered,
     # values and operators
     exp.Literal, exp.Null, exp.Boolean, exp.Paren, exp.Neg, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.DPipe,
     exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is, exp.In, exp.Between, exp.Like, exp.And, exp.Or, exp.Not,
@@ -60,16 +60,26 @@ def _advice(node: exp.Expr) -> Iterator[str]:
         yield "Give every column a name with AS."
     if isinstance(node, exp.Ordered) and not node.args.get("nulls_first"):
         yield "Write NULLS FIRST: engines have different defaults."
-    if isinstance(node, exp.Window) and not (isinstance(node.this, exp.RowNumber) and node.args.get("order")):
-        yield "Use no window function but ROW_NUMBER, with an explicit order."
-    if isinstance(node, exp.Window) and node.args.get("spec"):
-        yield "Leave window frames out."
+    if isinstance(node, exp.Window) and not (node.args.get("order") and (_is_rank(node) or _is_count_in_range(node))):
+        yield "Use no window function but ROW_NUMBER, or COUNT(*) over a RANGE between numbers, with an explicit order."
     if isinstance(node, exp.Cast) and (type(node) is not exp.Cast or node.to.this not in CAST_TARGETS):
         yield "Cast to BIGINT or VARCHAR only: times and days are integers."
     if isinstance(node, exp.Union) and node.args.get("distinct"):
         yield "Write UNION ALL."
     if isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count):
         yield "List the columns: a star changes with its table."
+
+
+def _is_rank(window: exp.Window) -> bool:
+    return isinstance(window.this, exp.RowNumber) and not window.args.get("spec")
+
+
+def _is_count_in_range(window: exp.Window) -> bool:
+    spec = window.args.get("spec")
+    counts_rows = isinstance(window.this, exp.Count) and isinstance(window.this.this, exp.Star)
+    if spec is None or not counts_rows or spec.args["kind"] != "RANGE":
+        return False
+    return all(isinstance(spec.args[side], exp.Literal) and not spec.args[side].is_string for side in ("start", "end"))
 
 
 def _is_nonzero_number(node: exp.Expr) -> bool:

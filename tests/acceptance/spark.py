@@ -14,10 +14,10 @@ from pathlib import Path
 
 from pipeline.engine import Engine
 from pipeline.engine.spark import open_cluster
+from pipeline.orchestration.resources.warehouse import MEMORY_BYTES
 from pipeline.settings import SQL_DIR
 from tests.acceptance.bench import tasks
 from tests.acceptance.bench.account import LAST_DAY, Scale, write_lake
-from tests.acceptance.bench.limits import MEMORY_BYTES
 from tests.acceptance.bench.nights import HeldBack
 from tests.acceptance.bench.rows import LATE_DAY, NIGHTS, differing_rows
 from tests.acceptance.spark_server import missing, spark_server

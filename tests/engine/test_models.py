@@ -14,6 +14,12 @@ from tests.engine.world import build_all, connect, dimensions, engine, random_ni
 
 MODELS = models(SQL_DIR)
 SUBSCRIBERS = 12
+
+
+def over(function: str, frame: str) -> str:
+    return f"SELECT {function} OVER (ORDER BY a.y ASC NULLS FIRST {frame}) AS x FROM t AS a"
+
+
 FORBIDDEN = {
     "asof": "SELECT a.x AS x FROM t AS a ASOF JOIN u AS b ON a.x >= b.x",
     "inner join": "SELECT a.x AS x FROM t AS a JOIN u AS b ON a.x = b.x",
@@ -33,6 +39,11 @@ FORBIDDEN = {
     "order without nulls": "SELECT ROW_NUMBER() OVER (PARTITION BY a.x ORDER BY a.y) AS x FROM t AS a",
     "row number without order": "SELECT ROW_NUMBER() OVER (PARTITION BY a.x) AS x FROM t AS a",
     "other window": "SELECT LAG(a.x) OVER (ORDER BY a.y ASC NULLS FIRST) AS x FROM t AS a",
+    "count of rows before": over("COUNT(*)", "ROWS BETWEEN 7 PRECEDING AND 1 PRECEDING"),
+    "count without bounds": over("COUNT(*)", "RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"),
+    "count to this row": over("COUNT(*)", "RANGE BETWEEN 7 PRECEDING AND CURRENT ROW"),
+    "count of values": over("COUNT(a.x)", "RANGE BETWEEN 7 PRECEDING AND 1 PRECEDING"),
+    "rank in a frame": over("ROW_NUMBER()", "RANGE BETWEEN 7 PRECEDING AND 1 PRECEDING"),
     "qualify": "SELECT a.x AS x FROM t AS a QUALIFY ROW_NUMBER() OVER (ORDER BY a.x ASC NULLS FIRST) = 1",
     "star": "SELECT * FROM t AS a",
     "no column name": "SELECT a.x FROM t AS a",

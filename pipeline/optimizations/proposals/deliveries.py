@@ -12,6 +12,7 @@ import polars as pl
 
 from pipeline.charts.figures import decision_chart
 from pipeline.common.means import LONGEST_FIELD, condition, in_words
+from pipeline.common.words import counted
 from pipeline.optimizations.proposals.evidence import HELD_OUT, Publication
 from pipeline.optimizations.record import Measure, Proposal
 from pipeline.schemas.vocabulary import ApplyKind, MetricName, Risk
@@ -99,8 +100,9 @@ def _delivery(publication: Publication, point: dict[str, Any]) -> Proposal:
         apply_kind=apply_kind,
         base_version="deliver",
         evidence=publication.evidence(
-            summary=f"Tonight {decided.height:,} people would get: {chosen}. No lift is promised: what the choice "
-            f"brings is known only once it is served, against those kept out, who stay with '{default}'.",
+            summary=f"Tonight {counted(decided.height, 'person has', 'people have')} a choice: {chosen}. This mails "
+            "nobody: it holds for those who come to the step. No lift is promised: what the choice brings is known "
+            f"only once it is served, against those kept out, who stay with '{default}'.",
             source=f"marts.{TABLES[kind]} where decision_point_id = '{name}'",
             rows=by_arm,
             chart=decision_chart(decided),

@@ -20,8 +20,8 @@ from pipeline.engine.reading import WORKING_FILE_DAMAGED, is_damage
 from pipeline.published.snapshot import SNAPSHOT_NAME
 from pipeline.schemas.base import Table, conform, empty, identity
 
-# The full rebuild of 100 million events was measured to fit into less.
-MEMORY_BYTES = 3 * 2**30
+# What DuckDB may use for itself when a night is computed. The process takes about half a GiB more.
+MEMORY_BYTES = 7 * 2**28
 # A command that reads the working file has it open for seconds. Whoever holds it longer is told of.
 OPEN_ELSEWHERE_SECONDS = 30.0
 

@@ -15,9 +15,10 @@ import duckdb
 
 from pipeline.engine import EVERYTHING, Engine, models
 from pipeline.engine.views import create_view, lake_tables, list_files, read_footers
+from pipeline.orchestration.resources.warehouse import MEMORY_BYTES
 from pipeline.settings import SAMPLE_DEFINITIONS, SQL_DIR, Settings
 from tests.acceptance.bench.account import LAST_DAY, Scale, dimensions, write_dimensions
-from tests.acceptance.bench.limits import MEMORY_BYTES, THREADS
+from tests.acceptance.bench.limits import THREADS
 from tests.acceptance.bench.peers.facts import ALL_DAYS
 
 PARAMETERS = {"currency": "USD", "shared_ip_recipients": 10, "default_grace_hours": 48}

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from pipeline.engine import Model, models
 from pipeline.engine.model import PARAMETER, TABLE
+from pipeline.orchestration.resources.warehouse import MEMORY_BYTES
 from pipeline.settings import SQL_DIR
-from tests.acceptance.bench.limits import MEMORY_BYTES, THREADS
+from tests.acceptance.bench.limits import THREADS
 from tests.acceptance.bench.peers.engine import PEERS
 from tests.acceptance.bench.process import Process, run_process
 from tests.acceptance.bench.tasks import EVERY_PARAMETER

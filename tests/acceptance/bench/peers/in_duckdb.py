@@ -8,7 +8,8 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from tests.acceptance.bench.limits import MEMORY_BYTES, THREADS
+from pipeline.orchestration.resources.warehouse import MEMORY_BYTES
+from tests.acceptance.bench.limits import THREADS
 from tests.acceptance.bench.peers.engine import Computations, Engine
 from tests.acceptance.bench.peers.facts import ALL_DAYS, REDUCTIONS, TABLES, columns_used, parquet, product_sql
 
