@@ -149,9 +149,9 @@ def _account(tables: Tables, records: Sequence[Record], workflows: Sequence[Page
     found = (
         waits,
         decisions.decided(records, tables["realised_lift"]),
+        opportunities(tables, names, link),
         _listing(workflows, WINDOW, tables),
         account_by_week(tables, names),
-        opportunities(tables, names, link),
         experiments.running(tables, names, link),
         cohorts.differences(tables["cohort_insights"], lambda workflow: f"{names.place(workflow)}: "),
         performance.industry(tables["industry"]),

@@ -51,7 +51,9 @@ def test_opportunities_name_steps_and_metrics(tmp_path: Path) -> None:
         opportunities=found, bottlenecks=lost, delay_recommendations=row("delay_recommendations", **PLACE, **delays)
     )
     told = section(tables, tmp_path, "opportunities")
-    assert "Lose fewer people between First mail and Second mail: 25.0% are lost, elsewhere 5.0%" in told
+    lose = "Lose fewer people between First mail and Second mail: 25.0% are lost, elsewhere 5.0%"
+    assert lose in told.partition("<table")[2]
+    assert f", up to 1 conversion in four weeks. {lose}" in told.partition("<table")[0]
     assert "Wait 48 h instead of 72 h between First mail and Second mail" in told
     assert "First mail: clicks fell from 15.9% to 5.7%" in told
     assert "1 conversion<" in told
@@ -69,6 +71,7 @@ def test_an_opportunity_of_nothing_is_left_out_and_one_that_is_not_known_is_not(
     told = section(named(opportunities=pl.concat([nothing, unknown])), tmp_path, "opportunities")
     assert "clicks fell" in told
     assert "opens fell" not in told
+    assert "What could be won" in told.partition("<table")[0]
 
 
 @pytest.mark.parametrize(

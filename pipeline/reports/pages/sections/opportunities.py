@@ -45,7 +45,10 @@ def opportunities(tables: Tables, names: Names, link: Link) -> Section | None:
         "test: nothing in the data tells how much of it can be won."
     )
     header = ("opportunity", "workflow", "gain", "95% interval", "rests on")
-    return Section("opportunities", "What could be won", words, header, rows, source="opportunities", is_open=True)
+    title, (most, where, gain, *_) = "What could be won", rows[0]
+    if gain.raw is not None:
+        title = f"{where.text}, up to {gain.text} in four weeks. {most.text}"
+    return Section("opportunities", title, words, header, rows, source="opportunities", is_open=True)
 
 
 def _ways(kind: str, rows: pl.DataFrame, names: Names, told: Callable[[Row, str, str], str]) -> dict[str, str]:
