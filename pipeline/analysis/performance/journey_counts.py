@@ -16,11 +16,11 @@ GONE = ["unsubscribed", "cleaned", "archived", lake.NO_ADDRESS, lake.DELETED]
 WAITING_FIRST, LEFT_EARLY, DELETED = "waiting for the first e-mail", "left before the first e-mail", "deleted members"
 NEWER = "journey newer than the night"
 NO_STEP, NO_EXITS, OTHER_END = "waiting for a deleted step", "exits are not told", "other ends of the flow"
-SHARED = "shared e-mail"
+SHARED, NOT_READ = "shared e-mail", "e-mails not read"
 LATE_EXITS = "exits not told yet"
 JOURNEY = ["workflow_key", "subscriber_key"]
 METRICS = ("started", "completed", "queued", "sent")
-EVIDENCE = ("lost_way", "overdue", "exits", "waiting_first", "unread", "later", "repeated", "shared")
+EVIDENCE = ("lost_way", "overdue", "exits", "waiting_first", "unread", "later", "repeated", "shared", "failed_emails")
 
 
 def journey_counts(
@@ -53,14 +53,15 @@ def journey_counts(
     Started are those who ever entered a step, completed those who entered a last one, and queued those whose latest
     entry has come to no end. The reason is the first that the evidence bears out: `equal`; `no total announced`;
     `journey not read since DAY` (Mailchimp's count is of that night); `shared e-mail` (another workflow sends one of
-    its e-mails, too, whose messages count there); `feeds not read yet: N people` (nobody knows yet when they were sent
-    what; they are in no count); `journey newer than the night` (somebody started after it, or as many got mail of it:
-    Mailchimp tells the count of now); `re-entry` (Mailchimp counts who came in again once more, and their messages);
-    `deleted members` (as many messages as that are no longer shown, a tenth at most); `waiting for the first e-mail`
-    (as many wait in delays before it); `left before the first e-mail` (all its mail is read, so whoever got none left
-    before); `waiting for a deleted step`; `exits are not told` (no event says who left); `exits not told yet` (as
-    many wait for longer than they were to, some of them perhaps for a deleted step); `other ends of the flow` (it has
-    branches that end without a last e-mail); `unexplained`.
+    its e-mails, too, whose messages count there); `e-mails not read` (some could not be read tonight); `feeds not
+    read yet: N people` (nobody knows yet when they were sent what; they are in no count); `journey newer than the
+    night` (somebody started after it, or as many got mail of it: Mailchimp tells the count of now); `re-entry`
+    (Mailchimp counts who came in again once more, and their messages); `deleted members` (as many messages as that
+    are no longer shown, a tenth at most); `waiting for the first e-mail` (as many wait in delays before it); `left
+    before the first e-mail` (all its mail is read, so whoever got none left before); `waiting for a deleted step`;
+    `exits are not told` (no event says who left); `exits not told yet` (as many wait for longer than they were to,
+    some of them perhaps for a deleted step); `other ends of the flow` (it has branches that end without a last
+    e-mail); `unexplained`.
     """
     now = end_of_day_us(as_of)
     current = versions.filter(pl.col("is_current") & pl.col("workflow_id").is_not_null())
@@ -68,7 +69,9 @@ def journey_counts(
     told = ("journey_id", "workflow_id", "branches", pl.col("can_reenter").fill_null(False), *METRICS)
     is_newer = (pl.col("last_started_at").dt.timestamp("us") >= now).fill_null(False).alias("is_newer")
     known = current.select(*told, is_newer).join(keys, on="workflow_id")
-    known = known.with_columns(_not_read_since(sources.filter(pl.col("as_of_day") <= day_number(as_of))))
+    until_tonight = latest(sources.filter(pl.col("as_of_day") <= day_number(as_of)), Sources)
+    failed = until_tonight.filter(pl.col("state") == "failed").collect()
+    known = known.with_columns(_not_read_since(failed))
     is_mine = pl.col("workflow_key").is_in(known["workflow_key"].implode())
     entered = step_entries.filter(is_mine & (pl.col("entered_us") < now) & (pl.col("entry_source") != "queue"))
     mine = entered.select(*JOURNEY, "step_key", "to_step_key", "entered_us", "outcome", "outcome_us").collect()
@@ -98,6 +101,7 @@ def journey_counts(
         ),
         _messages(recipients.filter(pl.col("feed_us") >= now), steps, pl.len(), "later"),
         _messages(recipients.filter(pl.col("feed_sends") > 1), steps, pl.len(), "repeated"),
+        _failed_emails(failed, steps),
     ]
     counted = known.join(_waiting_first(journey_steps), on="journey_id", how="left")
     counted = counted.join(_shared(journey_steps, known, steps), on="journey_id", how="left")
@@ -137,9 +141,14 @@ def _shared(journey_steps: pl.DataFrame, known: pl.DataFrame, steps: pl.DataFram
     return elsewhere.filter(pl.col("owner") != pl.col("workflow_key")).group_by("journey_id").len("shared")
 
 
-def _not_read_since(sources: pl.LazyFrame) -> pl.Expr:
+def _failed_emails(failed: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
+    """How many e-mails of each workflow could not be read tonight."""
+    emails = failed.filter(pl.col("kind") == "campaign").select(campaign_id="source_id")
+    return emails.join(steps, on="campaign_id").group_by("workflow_key").len("failed_emails")
+
+
+def _not_read_since(failed: pl.DataFrame) -> pl.Expr:
     """The last night on which each journey was read; null if that is tonight."""
-    failed = latest(sources, Sources).filter(pl.col("state") == "failed").collect()
     of_list = failed.filter(pl.col("kind") == "journey list")["since_day"].max()
     since = dict(failed.filter(pl.col("kind") == "journey").select("source_id", "since_day").iter_rows())
     one = pl.col("journey_id").replace_strict(since, default=None, return_dtype=pl.Int64)
@@ -193,6 +202,8 @@ def _reason(metric: str) -> pl.Expr:
         .then(pl.format("journey not read since {}", to_date("not_read_since").dt.to_string("%Y-%m-%d")))
         .when(pl.col("shared") > 0)
         .then(pl.lit(SHARED))
+        .when((pl.col("failed_emails") > 0) & (missing > 0) & (short > 0))
+        .then(pl.lit(NOT_READ))
         .when(are_unread)
         .then(pl.format("feeds not read yet: {} people", unread))
         .when(has_grown | ((pl.col("later") > 0) & (short.abs() <= since)))

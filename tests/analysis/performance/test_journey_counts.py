@@ -131,6 +131,15 @@ def test_a_journey_that_was_not_read_tonight_is_held_against_an_older_count(fail
     assert compared(failed=("journey", "8"), started=9)["started"] == "unexplained"
 
 
+def test_messages_of_an_email_that_could_not_be_read_are_missing_for_that():
+    told = {"started": 30, "completed": 15, "sent": 40, "failed": ("campaign", "mail1")}
+    assert compared(**told) == {
+        **dict.fromkeys(("started", "completed", "sent"), "e-mails not read"),
+        "queued": "equal",
+    }
+    assert compared(**{**told, "failed": ("campaign", "mail9")})["sent"] == "unexplained"
+
+
 def test_an_email_that_another_workflow_sends_too_counts_there():
     other = STEPS.with_columns(
         pl.col("workflow_key", "step_key") + 10, campaign_id=pl.lit("elsewhere"), workflow_id=pl.lit("b")
