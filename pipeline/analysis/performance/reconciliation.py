@@ -16,7 +16,7 @@ RATE_TOLERANCE = 1e-4
 DELETED_SHARE_LIMIT = 0.1
 COUNTED = ("sent", "hard_bounces", "soft_bounces", "unsubscribes", "complaints", "unique_opens", "unique_clicks")
 TOTALS = ("opens", "clicks")
-RE_ENTRY = "re-entry"
+RE_ENTRY, NO_MESSAGES = "re-entry", "no messages"
 OPEN_METRICS = ("opens", "unique_opens")
 CLICK_METRICS = ("clicks", "unique_clicks", "click_rate")
 
@@ -168,7 +168,7 @@ def _reason() -> pl.Expr:
         .when(pl.col("difference").abs() <= tolerance)
         .then(pl.lit("equal"))
         .when(pl.col("counted").is_null())
-        .then(pl.lit("no messages"))
+        .then(pl.lit(NO_MESSAGES))
         .when((later > 0) & (is_rate | (short & (lacking <= later))))
         .then(pl.lit("after tonight"))
         .when((unread > 0) & (is_rate | (short & (is_total | (lacking <= unread + later)))))
