@@ -6,10 +6,9 @@ from email.message import EmailMessage
 from email.utils import format_datetime, getaddresses, make_msgid
 from html import escape
 
-import polars as pl
-
 from pipeline.published.reader import Tables
 from pipeline.reports.pages import INBOX_PATH, PAGES_PATH
+from pipeline.reports.pages.flow import IS_CAMPAIGN
 from pipeline.reports.pages.site import file_name
 
 WORKFLOW_SECTIONS = {"drop-off": "funnel", "alarms": "findings"}
@@ -73,7 +72,7 @@ def _place(line: str, tables: Tables) -> str:
 
 def _workflows(tables: Tables) -> list[tuple[str, str | None]]:
     """The ids and names of the workflows that have pages."""
-    return tables["workflows"].filter(pl.col("kind") != "campaign").select("workflow_id", "name").rows()
+    return tables["workflows"].filter(~IS_CAMPAIGN).select("workflow_id", "name").rows()
 
 
 def _as_text(heading: str, rows: Sequence[tuple[str, str, str]]) -> str:

@@ -5,20 +5,17 @@ from datetime import date
 import polars as pl
 
 from pipeline.analysis.performance.announced import UNANNOUNCED
-from pipeline.analysis.performance.reconciliation import DELETED_SHARE_LIMIT, NO_MESSAGES, RE_ENTRY
+from pipeline.analysis.performance.reconciliation import DELETED_MEMBERS, DELETED_SHARE_LIMIT, NO_MESSAGES, RE_ENTRY
+from pipeline.analysis.performance.stuck import GONE, JOURNEY
 from pipeline.common.time import day_number, end_of_day_us, to_date
-from pipeline.schemas import lake
 from pipeline.schemas.base import latest
 from pipeline.schemas.lake import Sources
 
-# Subscribers in these states get no mail, so they wait for nothing.
-GONE = ["unsubscribed", "cleaned", "archived", lake.NO_ADDRESS, lake.DELETED]
-WAITING_FIRST, LEFT_EARLY, DELETED = "waiting for the first e-mail", "left before the first e-mail", "deleted members"
+WAITING_FIRST, LEFT_EARLY = "waiting for the first e-mail", "left before the first e-mail"
 NEWER = "journey newer than the night"
 NO_STEP, NO_EXITS, OTHER_END = "waiting for a deleted step", "exits are not told", "other ends of the flow"
 SHARED, NOT_READ = "shared e-mail", "e-mails not read"
 LATE_EXITS = "exits not told yet"
-JOURNEY = ["workflow_key", "subscriber_key"]
 METRICS = ("started", "completed", "queued", "sent")
 EVIDENCE = ("lost_way", "overdue", "exits", "waiting_first", "unread", "later", "repeated", "shared", "failed_emails")
 
@@ -53,15 +50,15 @@ def journey_counts(
     Started are those who ever entered a step, completed those who entered a last one, and queued those whose latest
     entry has come to no end. The reason is the first that the evidence bears out: `equal`; `no total announced`;
     `journey not read since DAY` (Mailchimp's count is of that night); `shared e-mail` (another workflow sends one of
-    its e-mails, too, whose messages count there); `e-mails not read` (some could not be read tonight); `no messages`
-    (no recipient of its e-mails is told); `feeds not read yet: N people` (nobody knows yet when they were sent what;
-    they are in no count); `journey newer than the night` (somebody started after it, or as many got mail of it:
-    Mailchimp tells the count of now); `re-entry` (Mailchimp counts who came in again once more, and their messages);
-    `deleted members` (as many messages as that are no longer shown, a tenth at most); `waiting for the first e-mail`
-    (as many wait in delays before it); `left before the first e-mail` (all its mail is read, so whoever got none left
-    before); `waiting for a deleted step`; `exits are not told` (no event says who left); `exits not told yet` (as
-    many wait for longer than they were to, some of them perhaps for a deleted step); `other ends of the flow` (it has
-    branches that end without a last e-mail); `unexplained`.
+    its e-mails, too, whose messages count there); `e-mails not read` (some could not be read tonight); `feeds not
+    read yet: N people` (nobody knows yet when they were sent what; they are in no count); `journey newer than the
+    night` (somebody started after it, or as many got mail of it: Mailchimp tells the count of now); `re-entry`
+    (Mailchimp counts who came in again once more, and their messages); `no messages` (no recipient of its e-mails is
+    told); `deleted members` (as many messages as that are no longer shown, a tenth at most); `waiting for the first
+    e-mail` (as many wait in delays before it); `left before the first e-mail` (all its mail is read, so whoever got
+    none left before); `waiting for a deleted step`; `exits are not told` (no event says who left); `exits not told
+    yet` (as many wait for longer than they were to, some of them perhaps for a deleted step); `other ends of the
+    flow` (it has branches that end without a last e-mail); `unexplained`.
     """
     now = end_of_day_us(as_of)
     current = versions.filter(pl.col("is_current") & pl.col("workflow_id").is_not_null())
@@ -128,7 +125,7 @@ def _people(entries: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def _messages(recipients: pl.DataFrame, steps: pl.DataFrame, number: pl.Expr, name: str) -> pl.DataFrame:
-    """A number of the messages of each workflow whose time is not known yet, or lies after the night."""
+    """A number of the recipients of each workflow's e-mails."""
     of_steps = recipients.join(steps.select("campaign_id", "workflow_key"), on="campaign_id")
     return of_steps.group_by("workflow_key").agg(number.cast(pl.Int64).alias(name))
 
@@ -213,6 +210,6 @@ def _reason(metric: str) -> pl.Expr:
         .when((pl.col("our_sent") == 0) & (missing > 0) & (short > 0))
         .then(pl.lit(NO_MESSAGES))
         .when(has_deleted & (short.abs() <= missing + pl.col("later")))
-        .then(pl.lit(DELETED))
+        .then(pl.lit(DELETED_MEMBERS))
         .otherwise(explained)
     )

@@ -16,7 +16,7 @@ RATE_TOLERANCE = 1e-4
 DELETED_SHARE_LIMIT = 0.1
 COUNTED = ("sent", "hard_bounces", "soft_bounces", "unsubscribes", "complaints", "unique_opens", "unique_clicks")
 TOTALS = ("opens", "clicks")
-RE_ENTRY, NO_MESSAGES = "re-entry", "no messages"
+RE_ENTRY, NO_MESSAGES, DELETED_MEMBERS = "re-entry", "no messages", "deleted members"
 OPEN_METRICS = ("opens", "unique_opens")
 CLICK_METRICS = ("clicks", "unique_clicks", "click_rate")
 
@@ -180,7 +180,7 @@ def _reason() -> pl.Expr:
         .when((repeated > 0) & (is_rate | (short & ~is_person & (is_total | (lacking <= repeated + later)))))
         .then(pl.lit(RE_ENTRY))
         .when(has_deleted & (is_rate | (short & (is_total | (lacking <= pl.col("missing") + bounced + later)))))
-        .then(pl.lit("deleted members"))
+        .then(pl.lit(DELETED_MEMBERS))
         .when(short & (reported_last > counted_last))
         .then(pl.lit("report newer than activity"))
         .when(~short & (counted_last > reported_last.fill_null(0)))

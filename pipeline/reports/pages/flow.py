@@ -10,6 +10,9 @@ import polars as pl
 from pipeline.published.reader import Tables
 from pipeline.reports.pages.connected import Connected
 
+IS_CAMPAIGN = pl.col("kind") == "campaign"
+"""Whether a row of `workflows` is mail that was sent once, and no flow."""
+
 
 @dataclass(frozen=True)
 class Flow:
@@ -88,6 +91,6 @@ def flows(tables: Tables) -> Iterator[Flow]:
         return parts(table).get((workflow_id,), tables[table].clear())
 
     connected = Connected.of(tables)
-    kept = tables["workflows"].filter(pl.col("kind") != "campaign").sort("name", "workflow_id")
+    kept = tables["workflows"].filter(~IS_CAMPAIGN).sort("name", "workflow_id")
     for workflow_id, name in kept.select("workflow_id", "name").iter_rows():
         yield Flow(workflow_id, name or workflow_id, partial(rows, workflow_id), connected)

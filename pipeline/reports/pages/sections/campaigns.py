@@ -6,6 +6,7 @@ from pipeline.common.words import counted, share
 from pipeline.published.reader import Tables
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.connected import Connected
+from pipeline.reports.pages.flow import IS_CAMPAIGN
 from pipeline.reports.pages.model import Cell, Section
 from pipeline.reports.pages.sections.tiles import NAMES
 
@@ -20,7 +21,7 @@ def campaigns(tables: Tables, most: int | None = None) -> Section | None:
         tables: the published tables.
         most: how many to list; all, if it is not given.
     """
-    kept = tables["workflows"].filter(pl.col("kind") == "campaign").select("workflow_id", "name")
+    kept = tables["workflows"].filter(IS_CAMPAIGN).select("workflow_id", "name")
     sent = tables["workflow_metrics"].filter((pl.col("window") == WINDOW) & (pl.col("sent") > 0))
     days = tables["step_metrics_daily"].filter(pl.col("sent") > 0).group_by("workflow_id").agg(pl.col("day").min())
     rows = sent.join(kept, on="workflow_id").join(days, on="workflow_id", how="left")

@@ -144,14 +144,14 @@ def _resumed(anomalies: pl.DataFrame, daily: pl.DataFrame, place: Place, link: L
     silent = anomalies.filter((pl.col("anomaly_kind") == "silence") & (pl.col("metric") == "sent"))
     for _, cause in silent.sort("day", *steps).group_by("cause_id", maintain_order=True):
         scope, tonight, first, last = cause.select("cause_scope", "as_of_day", "cause_first_day", "day").row(-1)
-        since = (
-            daily.filter((pl.col("day") > last) & (pl.col("sent") > 0)).join(cause, on=steps, how="semi").sort("day")
-        )
-        if cause["is_latest"].any() or since.is_empty() or tonight - last > TOLD_AFTERWARDS:
+        if cause["is_latest"].any() or tonight - last > TOLD_AFTERWARDS:
+            continue
+        since = daily.filter((pl.col("day") > last) & (pl.col("sent") > 0)).join(cause, on=steps, how="semi")
+        if since.is_empty():
             continue
         workflow, step = cause.select(steps).row(0)
         where = place(None if scope == "account" else workflow, step if scope == "step" else None)
-        again = f"It sends again since {day(since.item(0, 'day'), tonight)}, {since['sent'].sum():,} so far"
+        again = f"It sends again since {day(since.sort('day').item(0, 'day'), tonight)}, {since['sent'].sum():,} so far"
         told = f"{where} sent nothing from {day(first, tonight)} to {day(last, tonight)}. {again}"
         yield Note(Cell(told, link=link(workflow)))
 

@@ -14,7 +14,7 @@ from pipeline.published.reader import Tables
 from pipeline.reports import WINDOW
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.connected import Connected
-from pipeline.reports.pages.flow import Flow
+from pipeline.reports.pages.flow import IS_CAMPAIGN, Flow
 from pipeline.reports.pages.model import Cell, Note, Tile, Tone
 from pipeline.schemas.vocabulary import Window
 
@@ -58,7 +58,7 @@ def account_tiles(tables: Tables, window: Window) -> Iterator[Tile]:
 
 def campaign_tiles(tables: Tables, window: Window) -> Iterator[Tile]:
     """Headline numbers of all that was sent once; none where nothing was in the window."""
-    campaigns = tables["workflows"].filter(pl.col("kind") == "campaign").select("workflow_id")
+    campaigns = tables["workflows"].filter(IS_CAMPAIGN).select("workflow_id")
     sent = tables["workflow_metrics"].filter((pl.col("window") == window) & (pl.col("sent") > 0))
     rows = sent.join(campaigns, on="workflow_id")
     if not rows.is_empty():
