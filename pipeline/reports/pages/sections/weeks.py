@@ -10,7 +10,7 @@ from pipeline.charts.weeks import Week, weeks_chart
 from pipeline.common.words import counted, share
 from pipeline.published.reader import Tables
 from pipeline.reports.pages import cells
-from pipeline.reports.pages.flow import Flow, Names
+from pipeline.reports.pages.flow import IS_CAMPAIGN, Flow, Names
 from pipeline.reports.pages.model import Cell, Section, Small, Tone
 from pipeline.reports.pages.sections.findings import day, standing
 
@@ -32,20 +32,21 @@ def by_week(flow: Flow) -> Section | None:
 def account_by_week(tables: Tables, names: Names) -> Section | None:
     """A small chart for the whole account, one for each of the flows that sent most, and one for all campaigns."""
     daily = tables["step_metrics_daily"]
-    kinds = tables["workflows"].select("workflow_id", is_campaign=pl.col("kind") == "campaign")
+    kinds = tables["workflows"].select("workflow_id", is_campaign=IS_CAMPAIGN)
     placed = daily.join(kinds, on="workflow_id", how="left").with_columns(
-        place=pl.when("is_campaign").then(pl.lit("campaigns")).otherwise("workflow_id")
+        place=pl.when("is_campaign").then(pl.lit("campaigns")).otherwise(pl.format("flow {}", "workflow_id"))
     )
     everything = placed.with_columns(place=pl.lit("account"))
     sums = weekly(pl.concat([everything, placed]), "place")
     if sums.is_empty():
         return None
     sent = sums.group_by("place").agg(pl.col("sent").sum()).sort("sent", "place", descending=[True, False])
-    flows = [place for place in sent["place"] if place not in {"account", "campaigns"}][:MOST_FLOWS]
+    parts = [place for place in sent["place"] if place != "account"]
+    flows = [part.removeprefix("flow ") for part in parts if part != "campaigns"]
     alarmed = set(standing(tables["anomalies"])["workflow_id"])
     # Where all is of one flow, or of campaigns alone, the account is the same once more.
-    listed = [("account", names.place(None), None in alarmed)] if sent.height > len(("account", "one flow")) else []
-    listed += [(flow, names.place(flow), flow in alarmed) for flow in flows]
+    listed = [("account", names.place(None), None in alarmed)] if len(parts) > 1 else []
+    listed += [(f"flow {flow}", names.place(flow), flow in alarmed) for flow in flows[:MOST_FLOWS]]
     return _section("flow", [*listed, ("campaigns", "Campaigns", False)], sums)
 
 
