@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.events.values import LARGEST_AMOUNT
 from pipeline.lake.store import Lake
 from pipeline.schemas import lake
 from tests.engine.story import SECOND, START, Story
@@ -146,6 +147,17 @@ def test_an_order_counts_once_net_of_refunds_in_one_currency(story: Story, tmp_p
         ("order:both", 600, True),
         ("order:store", 850, True),
     ]
+
+
+def test_squares_of_revenue_hold_the_amounts_of_every_currency(story: Story, tmp_path: Path):
+    """40 million dong are an order of 1,500 dollars. The largest amount that an event may tell is far larger."""
+    largest = LARGEST_AMOUNT * 100 - 1
+    for who, cents in enumerate((4_000_000_000, largest, largest), 1):
+        story.sent(who)
+        story.did(who, "click", START + 2 * HOUR)
+        story.happened(who, "purchase", START + DAY, order_id=f"o{who}", revenue_cents=cents)
+    sql = "SELECT net_cents, squared_cents FROM reductions.credit_days WHERE view = 'report'"
+    assert story.answer(tmp_path, sql) == [(4_000_000_000 + 2 * largest, 4_000_000_000**2 + 2 * largest**2)]
 
 
 def test_one_conversion_one_credit_a_view(story: Story, tmp_path: Path):
