@@ -138,4 +138,4 @@ def test_what_came_after_tonight_is_a_named_reason_and_no_failure(nights: tuple[
         assert [text for is_good, text in findings if not is_good] == []
         (compared,) = [text for _, text in findings if "were compared" in text]
         assert "; 0 differences are unexplained; " in compared
-        assert compared.endswith("1 hold what came after tonight (unsubscribes of news10)")
+        assert compared.endswith("1 holds what came after tonight (unsubscribes of news10)")
