@@ -16,7 +16,9 @@ ACTOR = click.option(
     "--as", "actor", default=getpass.getuser, show_default="your login", help="Your name in approvals.yaml."
 )
 REVISION = click.option(
-    "--revision", type=int, help="The revision that you saw. A record that has changed since is left alone."
+    "--revision",
+    type=click.IntRange(min=1),
+    help="The revision that you saw. A record that has changed since is left alone.",
 )
 EVIDENCE = click.option(
     "--evidence", "evidence_hash", help="The start of the evidence hash that you saw. `show` prints it."
@@ -187,6 +189,8 @@ def _decide(
     from pipeline.optimizations.ledger import open_ledger
     from pipeline.optimizations.review import Seen
 
+    if evidence_hash == "":
+        raise click.UsageError("--evidence is empty. `show` prints the start of the hash.")
     settings = Settings()
     with open_ledger(settings) as ledger:
         stands = Seen.of(ledger.record(optimization_id))

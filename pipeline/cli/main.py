@@ -26,7 +26,7 @@ from pipeline.cli.serve import serve_commands
 from pipeline.cli.state import state_commands
 from pipeline.cli.subscribers import decide, explain, replay
 from pipeline.common.errors import DriptuneError, disk_trouble
-from pipeline.common.words import PROGRESS
+from pipeline.common.words import PROGRESS, counted
 from pipeline.operations.nights import check_nights
 from pipeline.settings import Settings
 
@@ -142,7 +142,7 @@ def forget(address: str) -> None:
 
     settings = Settings()
     removed, as_of = forget_person(settings, address)
-    console.print(f"Removed {removed} rows from the lake. Everything is now rebuilt without them.")
+    console.print(f"Removed {counted(removed, 'row', 'rows')} from the lake. Everything is now rebuilt without them.")
     _run(settings, as_of)
     console.print("Delete the person in Mailchimp and in your event files too. driptune does not write there.")
 

@@ -84,7 +84,13 @@ def simulate_anomalies() -> None:
 
 
 @simulate.command("decisions")
-@click.option("--subscribers", default=1_000, show_default=True, help="The number of people at each decision point.")
+@click.option(
+    "--subscribers",
+    type=click.IntRange(min=1),
+    default=1_000,
+    show_default=True,
+    help="The number of people at each decision point.",
+)
 def simulate_decisions(subscribers: int) -> None:
     """Compare answers for single people with the night.
 

@@ -76,18 +76,18 @@ def subscriber_profiles(
         One row per subscriber: `subscriber_key`, `FIELDS`, `merge` and `in_workflow`, sorted by subscriber. A time is
         null if it never came, a count is then 0, and what is not known is null.
     """
-    recent = is_recent(as_of, WINDOW_DAYS)
+    recent, now = is_recent(as_of, WINDOW_DAYS), end_of_day_us(as_of)
     delivered = recent & pl.col("bounce_kind").is_null()
     mail = messages.group_by("subscriber_key").agg(
         delivered.sum().cast(pl.Int64).alias("sends_90d"),
         (delivered & (pl.col("human_opens") > 0)).sum().cast(pl.Int64).alias("human_opens_90d"),
         (delivered & (pl.col("human_clicks") > 0)).sum().cast(pl.Int64).alias("human_clicks_90d"),
-        _instant("sent_us").max().alias("last_sent_at"),
-        _instant("first_human_open_us").max().alias("last_open_at"),
-        _instant("first_human_click_us").max().alias("last_click_at"),
+        _latest("sent_us", now).alias("last_sent_at"),
+        _latest("first_human_open_us", now).alias("last_open_at"),
+        _latest("first_human_click_us", now).alias("last_click_at"),
     )
     orders = (
-        conversions.filter("is_order")
+        conversions.filter(pl.col("is_order") & (pl.col("occurred_us") < now))
         .group_by("subscriber_key")
         .agg(
             pl.len().cast(pl.Int64).alias("purchases"),
@@ -112,8 +112,8 @@ def subscriber_profiles(
     )
     frame = subscribers.with_columns(
         _instant("signup_us").alias("signup_at"),
-        ((end_of_day_us(as_of) - pl.col("signup_us")) // DAY_US).alias("days_since_signup"),
-        _instant("first_purchase_us").alias("first_purchase_at"),
+        ((now - pl.col("signup_us")) // DAY_US).alias("days_since_signup"),
+        pl.when(pl.col("first_purchase_us") < now).then(_instant("first_purchase_us")).alias("first_purchase_at"),
         pl.col("country_code").alias("country"),
         _merge_fields(subscribers["merge_fields"], merge_fields),
     )
@@ -171,9 +171,16 @@ def _instant(name: str) -> pl.Expr:
     return pl.col(name).cast(pl.Datetime("us"))
 
 
+def _latest(name: str, now: int) -> pl.Expr:
+    """The latest moment up to now. What is known of the morning after would hide what came before."""
+    return _instant(name).filter(pl.col(name) < now).max()
+
+
 def merge_field_names(subscribers: pl.LazyFrame) -> list[str]:
     """Names of the merge fields that some members have, from `core.subscribers`."""
-    texts = subscribers.select(pl.col("merge_fields").drop_nulls()).unique().head(MERGE_ROWS).collect()
+    told = pl.col("merge_fields")
+    alike = told.str.extract_all(_NAME).list.join("").alias("names")
+    texts = subscribers.select(told.drop_nulls()).with_columns(alike).unique("names", keep="any").collect()
     return sorted({name for text in texts["merge_fields"] for name in json.loads(text)})
 
 
@@ -193,5 +200,5 @@ def _merge_fields(texts: pl.Series, names: list[str]) -> pl.Series:
     return parts.select(pl.struct(pl.all()).alias("merge")).to_series()
 
 
-MERGE_ROWS = 1_000
-"""Rows in which names of merge fields are looked for. All members of an audience have the same ones."""
+_NAME = r'"(?:[^"\\]|\\.)*": '
+"""A name in a JSON object. Members of one audience have the same ones, so of those alike one is read."""

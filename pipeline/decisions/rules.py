@@ -195,20 +195,22 @@ def _unknown_field(field: str, schema: Mapping[str, pl.DataType]) -> str | None:
     return f"no subscriber has the field {quoted(field)}{hint}"
 
 
-def _fields(schema: Mapping[str, pl.DataType], above: str = "") -> dict[str, pl.DataType]:
-    """Every field that a rule can name, nested ones by dots, with its type."""
-    found: dict[str, pl.DataType] = {}
+def _fields(
+    schema: Mapping[str, pl.DataType], above: tuple[str, ...] = ()
+) -> dict[str, tuple[tuple[str, ...], pl.DataType]]:
+    """Every field that a rule can name, nested ones by dots, with its path and type. A name may hold dots itself."""
+    found: dict[str, tuple[tuple[str, ...], pl.DataType]] = {}
     for name, dtype in schema.items():
-        found[above + name] = dtype
+        path = (*above, name)
+        found[".".join(path)] = path, dtype
         if isinstance(dtype, pl.Struct):
-            found |= _fields(pl.Schema(dtype.to_schema()), f"{above}{name}.")
+            found |= _fields(pl.Schema(dtype.to_schema()), path)
     return found
 
 
 def _read(field: str, schema: Mapping[str, pl.DataType]) -> tuple[pl.Expr, _Kind]:
     """A known field as an expression of the type of its kind. It is null where a part of its path is missing."""
-    first, *rest = field.split(".")
-    dtype = _fields(schema)[field]
+    (first, *rest), dtype = _fields(schema)[field]
     value = reduce(lambda outer, part: outer.struct.field(part), rest, pl.col(first))
     kind = _kind_of_column(dtype)
     if kind is _Kind.MISSING:

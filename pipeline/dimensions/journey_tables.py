@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.common.time import numbered_day, to_timestamp
+from pipeline.common.words import counted
 from pipeline.config.flow_map import journey_workflow_id
 from pipeline.dimensions.journey_flows import MappedJourney
 from pipeline.dimensions.journeys import OF_JOURNEY, Journey, Row, Snapshot
@@ -170,7 +171,8 @@ def _of_journey(journey: Journey, audiences: Collection[str]) -> Iterator[Findin
     row, steps = journey.row, journey.now.steps
     queued = _sum(steps, "queue_count") or 0
     if row["status"] == "paused" and queued:
-        yield "", "paused journey with a queue", queued, f"The journey is paused, and {queued} people stopped in it."
+        stopped = counted(queued, "person", "people")
+        yield "", "paused journey with a queue", queued, f"The journey is paused, and {stopped} stopped in it."
     if not any(step["step_kind"] == "trigger" for step in steps):
         yield "", "no trigger", None, "Nothing lets people in."
     if row["audience_id"] and row["audience_id"] not in audiences:
@@ -187,7 +189,8 @@ def _of_steps(journey: Journey, senders: dict[str, str]) -> Iterator[Finding]:
     for step in journey.now.steps:
         step_id, queued = step["step_id"], step["queue_count"] or 0
         if step["status"] == "paused" and queued:
-            detail = f"The step is paused, and {queued} people wait at it. Start it, or take it out."
+            wait = counted(queued, "person waits", "people wait")
+            detail = f"The step is paused, and {wait} at it. Start it, or take it out."
             yield step_id, "paused step with a queue", queued, detail
         if step["has_lost_tag"]:
             yield step_id, "lost trigger tag", None, "The tag that lets people in no longer exists. Choose another one."

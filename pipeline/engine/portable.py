@@ -18,11 +18,12 @@ ALLOWED: tuple[type[exp.Expr], ...] = (
     # values and operators
     exp.Literal, exp.Null, exp.Boolean, exp.Paren, exp.Neg, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.DPipe,
     exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is, exp.In, exp.Between, exp.Like, exp.And, exp.Or, exp.Not,
-    exp.Case, exp.If, exp.Coalesce, exp.Cast, exp.DataType,
+    exp.Case, exp.If, exp.Coalesce, exp.Cast, exp.DataType, exp.DataTypeParam,
     # functions
     exp.Count, exp.Sum, exp.Min, exp.Max, exp.Floor, exp.Lower, exp.Pad, exp.RowNumber,
 )  # fmt: skip
-CAST_TARGETS = frozenset({exp.DataType.Type.BIGINT, exp.DataType.Type.TEXT, exp.DataType.Type.VARCHAR})
+# The whole numbers of 38 digits are for sums beyond 64 bits.
+CAST_TARGETS = frozenset({"BIGINT", "TEXT", "VARCHAR", "DECIMAL(38, 0)"})
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def _advice(node: exp.Expr) -> Iterator[str]:
         yield "Write NULLS FIRST: engines have different defaults."
     if isinstance(node, exp.Window) and not (node.args.get("order") and (_is_rank(node) or _is_count_in_range(node))):
         yield "Use no window function but ROW_NUMBER, or COUNT(*) over a RANGE between numbers, with an explicit order."
-    if isinstance(node, exp.Cast) and (type(node) is not exp.Cast or node.to.this not in CAST_TARGETS):
-        yield "Cast to BIGINT or VARCHAR only: times and days are integers."
+    if isinstance(node, exp.Cast) and (type(node) is not exp.Cast or node.to.sql("duckdb") not in CAST_TARGETS):
+        yield "Cast to BIGINT, DECIMAL(38, 0) or VARCHAR only: times and days are integers."
     if isinstance(node, exp.Union) and node.args.get("distinct"):
         yield "Write UNION ALL."
     if isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count):

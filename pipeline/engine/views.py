@@ -18,7 +18,13 @@ from pipeline.common.time import day_number
 from pipeline.engine.windows import FIRST_DAY, LAST_DAY
 from pipeline.schemas.base import Table, identity, polars_schema, tables_of
 
-DUCKDB_TYPES = {"Int64": "BIGINT", "Float64": "DOUBLE", "String": "VARCHAR", "Boolean": "BOOLEAN"}
+DUCKDB_TYPES = {
+    "Int64": "BIGINT",
+    "Float64": "DOUBLE",
+    "String": "VARCHAR",
+    "Boolean": "BOOLEAN",
+    "Decimal(precision=38, scale=0)": "DECIMAL(38, 0)",
+}
 # SQL must not see this table: it holds addresses.
 PRIVATE_TABLES = frozenset({"addresses"})
 # A file without statistics may hold rows of any night.

@@ -22,6 +22,7 @@ from pipeline.common.errors import (
     scrub,
 )
 from pipeline.common.time import numbered_day
+from pipeline.common.words import counted
 from pipeline.config.approvals import load_approvals
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
@@ -132,10 +133,10 @@ def _lake(settings: Settings) -> list[Finding]:
 def _reconciled(reconciliation: pl.DataFrame) -> Finding:
     unexplained = reconciliation.filter(pl.col("reason") == "unexplained")
     later = reconciliation.filter(pl.col("reason") == "after tonight")
-    told = f"{reconciliation.height} counts were compared with Mailchimp's reports; "
-    told += f"{unexplained.height} differences are unexplained{_named(unexplained)}"
+    told = f"{counted(reconciliation.height, 'count was', 'counts were')} compared with Mailchimp's reports; "
+    told += f"{counted(unexplained.height, 'difference is', 'differences are')} unexplained{_named(unexplained)}"
     if later.height:
-        told += f"; {later.height} hold what came after tonight{_named(later)}"
+        told += f"; {counted(later.height, 'holds', 'hold')} what came after tonight{_named(later)}"
     return unexplained.is_empty(), told
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from pipeline.common.errors import SourceError
 from pipeline.common.time import DAY_US, HOUR_US, end_of_day_us
+from pipeline.common.words import counted
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
 from pipeline.config.flow_map import Flow
@@ -54,8 +55,9 @@ def check_workflow(settings: Settings, flow: Flow) -> Iterator[str]:
     replayed = conflict_replay(past, workflows, load_conflict_rules(settings.definitions), as_of_day=facts.as_of)
     concerned = replayed.filter((pl.col("workflow_id") == flow.id) | (pl.col("prevailing_workflow_id") == flow.id))
     people = past.filter(pl.col("workflow_id") == flow.id)["subscriber_key"].n_unique()
-    verb = "were" if added.is_empty() else "would have been"
-    yield f"{flow.id}: {people:,} subscribers {verb} in it in the {REPLAY_DAYS} days to {facts.as_of}"
+    one, many = ("was", "were") if added.is_empty() else ("would have been", "would have been")
+    told = counted(people, f"subscriber {one}", f"subscribers {many}")
+    yield f"{flow.id}: {told} in it in the {REPLAY_DAYS} days to {facts.as_of}"
     yield from _conflicts(concerned, flow)
     yield from _load(mailed, added, facts.as_of, settings)
 
@@ -98,7 +100,8 @@ def _conflicts(rows: pl.DataFrame, flow: Flow) -> Iterator[str]:
         yields = row["workflow_id"] == flow.id
         other = row["prevailing_workflow_id"] if yields else row["workflow_id"]
         who = f"yields to {other}" if yields else f"prevails over {other}"
-        extent = f"{row['subscribers']:,} subscribers, {row['collision_days']:,} days"
+        people = counted(row["subscribers"], "subscriber", "subscribers")
+        extent = f"{people}, {counted(row['collision_days'], 'day', 'days')}"
         yield (
             f"  {row['severity']:<7} {row['conflict_type']}: {who} ({row['resolution']}); {extent}, "
             f"{row['first_day']} to {row['last_day']}. {row['description']}"

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from pipeline.common.words import counted
 from pipeline.config.constraints import load_constraints
 from pipeline.lake.store import Lake
 from pipeline.mailchimp.connection import connect
@@ -75,7 +76,7 @@ def expected_releases(settings: Settings, ledger: Ledger, tell: Tell) -> None:
     now = account_clock(settings, date.fromisoformat(manifest.as_of))()
     for record, terms in _bounded(settings, ledger, records, tell):
         by_hour = expected_by_hour(ledger, record, terms, now)
-        tell(f"{record.optimization_id}: {sum(by_hour):,} people within 24 hours")
+        tell(f"{record.optimization_id}: {counted(sum(by_hour), 'person', 'people')} within 24 hours")
         for number, people in enumerate(by_hour):
             if people:
                 tell(f"  {now + timedelta(hours=number):%Y-%m-%d %H:%M} UTC  {people:,}")

@@ -27,9 +27,14 @@ NEWS = timedelta(days=7)
 PROBED = ("journeys", "steps")
 KIND = {metric: kind for kind, metric in METRIC.items()}
 PEOPLE = {
-    RENAMED: "renamed     {:,} members changed their address; each is still one person",
-    WITHOUT_ADDRESS: "no address  {:,} members have no e-mail address; they are kept, and no e-mail reaches them",
-    OF_GUESTS: "guests      {:,} orders name no customer; they are kept, and credited to nobody",
+    RENAMED: ("renamed", "member changed their address", "members changed their address", "each is still one person"),
+    WITHOUT_ADDRESS: (
+        "no address",
+        "member has no e-mail address",
+        "members have no e-mail address",
+        "kept, and reached by no e-mail",
+    ),
+    OF_GUESTS: ("guests", "order names no customer", "orders name no customer", "kept, and credited to nobody"),
 }
 
 
@@ -147,7 +152,7 @@ def _releases(releases: pl.DataFrame) -> list[str]:
 def _stuck(stuck: pl.DataFrame) -> list[str]:
     if stuck.is_empty():
         return ["  stuck       nobody"]
-    return [f"  stuck       {stuck.height:,} people: {_counted(stuck, 'cause')}"]
+    return [f"  stuck       {counted(stuck.height, 'person', 'people')}: {_counted(stuck, 'cause')}"]
 
 
 def _journeys(journeys: pl.DataFrame, lint: pl.DataFrame, reconciliation: pl.DataFrame) -> list[str]:
@@ -171,8 +176,8 @@ def _reconciliation(reconciliation: pl.DataFrame) -> list[str]:
     explained = reconciliation.height - int((reasons == "equal").sum()) - unexplained - unannounced
     unheld = f"; of {counted(unannounced, 'count', 'counts')} Mailchimp announced no total" if unannounced else ""
     return [
-        f"  agreement   {reconciliation.height - unannounced:,} counts held against Mailchimp's reports: "
-        f"{explained} differ for a known reason, {unexplained} unexplained{unheld}"
+        f"  agreement   {counted(reconciliation.height - unannounced, 'count', 'counts')} held against Mailchimp's "
+        f"reports: {counted(explained, 'differs', 'differ')} for a known reason, {unexplained:,} unexplained{unheld}"
     ]
 
 
@@ -192,15 +197,16 @@ def _sources(reconciliation: pl.DataFrame, tonight: date) -> list[str]:
     failed = told.filter(pl.col("reason").str.contains("^(not|never) read") & ~is_probed)
     for kind, source_id, reason in failed.select("kind", "campaign_id", "reason").iter_rows():
         lines.append(f"  kept        {kind} {source_id} {reason}")
-    for metric, words in PEOPLE.items():
+    for metric, (subject, one, many, then) in PEOPLE.items():
         number = int(told.filter(pl.col("metric") == metric)["counted"].sum())
-        lines += ["  " + words.format(number)] if number else []
+        lines += [f"  {subject:<12}{counted(number, one, many)}; {then}"] if number else []
     return lines
 
 
 def _quarantine(quarantine: pl.DataFrame) -> list[str]:
     where = "" if quarantine.is_empty() else ", see the table quarantine"
-    return [f"  quarantine  {quarantine.height:,} rows broke their contract{where}"]
+    told = counted(quarantine.height, "row broke its contract", "rows broke their contract")
+    return [f"  quarantine  {told}{where}"]
 
 
 def _counted(rows: pl.DataFrame, column: str) -> str:

@@ -13,6 +13,7 @@ from pipeline.schemas.columns import method_name, tonight
 
 Timestamp = Annotated[pl.Datetime, "us", None]
 Amount = Annotated[pl.Decimal, 18, 2]
+Squares = Annotated[pl.Decimal, 38, 0]
 WORKFLOW = "Workflow: the id of a flow in flows.yaml, or Mailchimp's id of an automation or campaign."
 STEP = "Step: its id in flows.yaml, or Mailchimp's id of the e-mail or campaign. Unique within its workflow."
 SUBSCRIBER = "Subscriber: a keyed hash of Mailchimp's member id. It is the same person in every table."

@@ -267,14 +267,18 @@ class CoreConversionClaims(Table):
 
 @table("core.conversions", ("conversion_id",))
 class CoreConversions(Table):
-    """One row per conversion: a goal event, or an order, counted once even if both store and events report it."""
+    """One row per conversion: a goal event, or an order, counted once even if both store and events report it.
 
-    conversion_id: pl.String = key("order:<id> or event:<id>.")
+    Where events of several types tell of one order, the goals of workflows among them have rows of their own.
+    """
+
+    conversion_id: pl.String = key("order:<id>, store:<store>:<id>, event:<id>, or goal:<type>:<order>.")
     subscriber_key: pl.Int64 = key(SUBSCRIBER)
     event_type: pl.String = column("'purchase', 'conversion', or the event type of a goal.")
     occurred_us: pl.Int64 = instant("When the subscriber converted.")
     day: pl.Int64 = day_number("Day of the conversion.")
     is_order: pl.Boolean = column("The conversion is an order.")
+    is_repeated: pl.Boolean = column("Another row is the order: this one tells of a goal that was reached with it.")
     net_cents: pl.Int64 = column(NET, "cents")
 
 

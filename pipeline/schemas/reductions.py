@@ -6,7 +6,7 @@ night that computes the rows.
 
 import polars as pl
 
-from pipeline.schemas.base import SUBSCRIBER, Table, table
+from pipeline.schemas.base import SUBSCRIBER, Squares, Table, table
 from pipeline.schemas.columns import column, count, day_number, key, word
 from pipeline.schemas.core import NET, SENT_DAY, STEP_KEY, WORKFLOW_KEY
 from pipeline.schemas.vocabulary import AttributionView, CohortType, ExitReason, TransitionOutcome
@@ -76,7 +76,7 @@ class CreditDays(_Step):
     conversions: pl.Int64 = count("Credited conversions.")
     orders: pl.Int64 = count("Those of them that are orders.")
     net_cents: pl.Int64 = column(NET, "cents")
-    squared_cents: pl.Int64 = column("Sum of the squares of the messages' credited revenue.", "cents squared")
+    squared_cents: Squares = column("Sum of the squares of the messages' credited revenue.", "cents squared")
 
 
 @table(

@@ -1,4 +1,5 @@
 -- Grain: conversion and attribution view, by day of the conversion. A view credits a conversion to at most one message.
+-- A goal that was reached with an order is credited with the order.
 -- View `report`: the last human click within 5 days, else the last human open within 1 day.
 -- View `mailchimp_compat`: the last touch, by a person or a machine: an open within 5 days or a click within 30 days.
 WITH touch AS (
@@ -21,6 +22,7 @@ WITH touch AS (
     ON engagement.subscriber_key = conversion.subscriber_key
     AND engagement.occurred_us BETWEEN conversion.occurred_us - 2592000000000 AND conversion.occurred_us
   WHERE conversion.day BETWEEN $first_day AND $last_day
+    AND NOT conversion.is_repeated
     AND engagement.occurred_us BETWEEN ($first_day - 30) * 86400000000 AND ($last_day + 1) * 86400000000
 ),
 claim AS (

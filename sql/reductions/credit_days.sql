@@ -22,6 +22,8 @@ SELECT
   CAST(SUM(message.conversions) AS BIGINT) AS conversions,
   CAST(SUM(message.orders) AS BIGINT) AS orders,
   CAST(SUM(message.net_cents) AS BIGINT) AS net_cents,
-  CAST(SUM(message.net_cents * message.net_cents) AS BIGINT) AS squared_cents
+  -- A square of cents may be beyond 64 bits: an order of 30 million, which are 1,200 dollars in dong, is.
+  CAST(SUM(CAST(message.net_cents AS DECIMAL(38, 0)) * CAST(message.net_cents AS DECIMAL(38, 0))) AS DECIMAL(38, 0))
+    AS squared_cents
 FROM message AS message
 GROUP BY message.workflow_key, message.step_key, message.day, message.view

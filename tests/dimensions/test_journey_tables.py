@@ -89,8 +89,9 @@ def test_what_is_probably_not_meant_is_found(tmp_path):
     made.steps["7"][3] |= {"status": "paused", "stats": {"queue_count": 5, "completed": 0}}
     made.steps["7"].insert(2, delay(16, 0, delay_time=None))
     made.add_journey(8, trigger(21), email(22, "mail1"), status="paused")
-    made.steps["8"][1]["stats"] = {"queue_count": 3, "completed": 0}
+    made.steps["8"][1]["stats"] = {"queue_count": 1, "completed": 0}
     _, lint = read(made, tmp_path)
+    assert "The journey is paused, and 1 person stopped in it." in lint["detail"].to_list()
     assert found(lint.filter(journey_id="7")) == {
         ("", "re-entry", None),
         ("", "no exit condition", None),
@@ -99,7 +100,7 @@ def test_what_is_probably_not_meant_is_found(tmp_path):
         ("14", "paused step with a queue", 5),
         ("16", "unknown delay", None),
     }
-    assert found(lint.filter(journey_id="8")) == {("", "paused journey with a queue", 3), ("22", "shared e-mail", None)}
+    assert found(lint.filter(journey_id="8")) == {("", "paused journey with a queue", 1), ("22", "shared e-mail", None)}
 
 
 def test_what_the_map_says_differently_is_found(tmp_path):

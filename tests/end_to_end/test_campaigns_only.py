@@ -56,7 +56,7 @@ def text_of(settings: Settings, page: str) -> str:
 def test_every_campaign_is_shown_with_numbers_of_the_marts(settings: Settings) -> None:
     page = text_of(settings, "campaigns.html")
     assert all(f"newsletter-{week + 1}" in page for week in range(CAMPAIGNS))
-    assert f"{CAMPAIGNS} campaigns reached {PEOPLE * CAMPAIGNS:,} inboxes" in page
+    assert f"{CAMPAIGNS} campaigns: {PEOPLE * CAMPAIGNS:,} messages delivered" in page
     tables = dict(read_publication(settings.published_dir))
     for name in ("campaigns.html", "index.html"):
         assert unfounded((settings.reports_dir / name).read_text(encoding="utf-8"), tables, None) == []

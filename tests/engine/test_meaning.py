@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.events.values import LARGEST_AMOUNT
 from pipeline.lake.store import Lake
 from pipeline.schemas import lake
 from tests.engine.story import SECOND, START, Story
@@ -142,10 +143,67 @@ def test_an_order_counts_once_net_of_refunds_in_one_currency(story: Story, tmp_p
               **{**store, "subscriber_key": None})  # fmt: skip
     sql = "SELECT conversion_id, net_cents, is_order FROM core.conversions ORDER BY 1"
     assert story.answer(tmp_path, sql) == [
-        ("order:back", 0, True),
         ("order:both", 600, True),
-        ("order:store", 850, True),
+        ("store:s:back", 0, True),
+        ("store:s:store", 850, True),
     ]
+
+
+def test_an_order_is_one_within_its_store_and_gives_back_what_it_brought_at_most(story: Story, tmp_path: Path):
+    """Two stores number their orders alike. A refund that stores and events tell of is one."""
+    order = {"tax_cents": 100, "shipping_cents": 50, "processed_us": START, "currency": "USD", "total_cents": 1_000}
+    for store_id, who, order_id, status in (
+        ("first", 1, "1001", "paid"),
+        ("second", 2, "1001", "paid"),
+        ("first", 3, "1002", "refunded"),
+        ("first", 4, "1003", "paid"),
+        ("second", 4, "1003", "paid"),
+    ):
+        told = {"store_id": store_id, "subscriber_key": who, "order_id": order_id, "financial_status": status}
+        story.add(lake.Orders, **order, **told)
+    story.happened(3, "refund", START + DAY, order_id="1002", revenue_cents=850)
+    story.happened(4, "purchase", START, order_id="1003", revenue_cents=800)
+    story.happened(4, "refund", START + DAY, order_id="1003", revenue_cents=1_000)
+    sql = "SELECT conversion_id, subscriber_key, net_cents FROM core.conversions ORDER BY 1"
+    assert story.answer(tmp_path, sql) == [
+        ("order:1003", 4, 0),
+        ("store:first:1001", 1, 850),
+        ("store:first:1002", 3, 0),
+        ("store:second:1001", 2, 850),
+    ]
+
+
+def test_a_goal_that_is_reached_with_an_order_is_reached(story: Story, tmp_path: Path):
+    """The goal of 'classic' is a trial, that of 'flow' a purchase; nobody has 'conversion' for a goal."""
+    story.sent(1)
+    story.did(1, "click", START + 2 * HOUR)
+    for event_type, cents in (("trial", None), ("purchase", 900), ("conversion", None)):
+        story.happened(1, event_type, START + DAY, order_id="o", revenue_cents=cents)
+    story.happened(2, "conversion", START + DAY, order_id="p", revenue_cents=700)
+    story.add(lake.Orders, store_id="s", subscriber_key=2, order_id="p", financial_status="paid", currency="USD",
+              total_cents=800, tax_cents=0, shipping_cents=0, processed_us=START + DAY)  # fmt: skip
+    sql = """
+    SELECT told.subscriber_key, told.event_type, told.is_order, told.net_cents, credit.conversion_id
+    FROM core.conversions AS told
+    LEFT JOIN core.credits AS credit ON credit.conversion_id = told.conversion_id AND credit.view = 'report'
+    ORDER BY 1, 2"""
+    assert story.answer(tmp_path, sql) == [
+        (1, "purchase", True, 900, "order:o"),
+        (1, "trial", False, 0, None),
+        (2, "conversion", True, 700, None),
+        (2, "purchase", False, 0, None),
+    ]
+
+
+def test_squares_of_revenue_hold_the_amounts_of_every_currency(story: Story, tmp_path: Path):
+    """40 million dong are an order of 1,500 dollars. The largest amount that an event may tell is far larger."""
+    largest = LARGEST_AMOUNT * 100 - 1
+    for who, cents in enumerate((4_000_000_000, largest, largest), 1):
+        story.sent(who)
+        story.did(who, "click", START + 2 * HOUR)
+        story.happened(who, "purchase", START + DAY, order_id=f"o{who}", revenue_cents=cents)
+    sql = "SELECT net_cents, squared_cents FROM reductions.credit_days WHERE view = 'report'"
+    assert story.answer(tmp_path, sql) == [(4_000_000_000 + 2 * largest, 4_000_000_000**2 + 2 * largest**2)]
 
 
 def test_one_conversion_one_credit_a_view(story: Story, tmp_path: Path):

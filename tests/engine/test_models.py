@@ -32,6 +32,7 @@ FORBIDDEN = {
     "approximate": "SELECT approx_count_distinct(a.x) AS x FROM t AS a",
     "date_diff": "SELECT date_diff('day', a.x, a.y) AS x FROM t AS a",
     "timestamp": "SELECT CAST(a.x AS TIMESTAMP) AS x FROM t AS a",
+    "decimal places": "SELECT CAST(a.x AS DECIMAL(18, 2)) AS x FROM t AS a",
     "try_cast": "SELECT TRY_CAST(a.x AS BIGINT) AS x FROM t AS a",
     "integer division": "SELECT a.x // 2 AS x FROM t AS a",
     "division by a column": "SELECT a.x / a.y AS x FROM t AS a",

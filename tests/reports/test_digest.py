@@ -110,8 +110,29 @@ def test_counts_of_which_no_total_was_announced_are_told_apart() -> None:
         if line.startswith("  agreement")
     ]
     assert told == (
-        "  agreement   2 counts held against Mailchimp's reports: 1 differ for a known reason, 0 unexplained; "
+        "  agreement   2 counts held against Mailchimp's reports: 1 differs for a known reason, 0 unexplained; "
         "of 1 count Mailchimp announced no total"
+    )
+
+
+def test_one_of_a_thing_is_told_in_the_singular() -> None:
+    kinds = {"members": "changed addresses", "orders": "orders of guests"}
+    held = [row("reconciliation", metric=metric, counted=1.0, reason="kept") for metric in kinds.values()]
+    tables: Tables = account([("welcome", "Welcome")])
+    tables |= {
+        "reconciliation": pl.concat([held[0], held[1], row("reconciliation", metric="members", reason="equal")]),
+        "quarantine": row("quarantine"),
+        "stuck_subscribers": row("stuck_subscribers", cause="loop"),
+    }
+    told = summary(tables, waiting=0)
+    assert "  stuck       1 person: 1 loop" in told
+    assert "  quarantine  1 row broke its contract, see the table quarantine" in told
+    assert "  renamed     1 member changed their address; each is still one person" in told
+    assert "  guests      1 order names no customer; kept, and credited to nobody" in told
+    tables["reconciliation"] = held[0]
+    [agreement] = [line for line in summary(tables, waiting=0) if line.startswith("  agreement")]
+    assert agreement == (
+        "  agreement   1 count held against Mailchimp's reports: 1 differs for a known reason, 0 unexplained"
     )
 
 

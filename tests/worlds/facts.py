@@ -1,6 +1,7 @@
 """Rows of any table with only the columns that matter to a test spelled out; the rest is filled in."""
 
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -8,7 +9,14 @@ import polars as pl
 from pipeline.schemas.base import Table, conform, polars_schema
 from pipeline.schemas.core import CoreSteps, CoreWorkflows
 
-BLANKS: dict[Any, Any] = {pl.Int64: 0, pl.Float64: 0.0, pl.String: "", pl.Boolean: False, pl.Date: date(1970, 1, 1)}
+BLANKS: dict[Any, Any] = {
+    pl.Int64: 0,
+    pl.Float64: 0.0,
+    pl.Decimal: Decimal(0),
+    pl.String: "",
+    pl.Boolean: False,
+    pl.Date: date(1970, 1, 1),
+}
 
 
 def rows(model: type[Table], *known: dict[str, Any], **more: Any) -> pl.DataFrame:

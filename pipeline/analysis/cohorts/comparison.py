@@ -3,8 +3,10 @@
 Only entrants who are followed to that age count. The rates of each cohort by itself are made in `triangles`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -329,13 +331,18 @@ def _off_others(compared: pl.DataFrame) -> list[dict[str, object]]:
                 **{f"effect{end}": row[f"relative_difference{end}"] for end in ("", "_low", "_high")},
                 "insight_probability": row[f"{side}_probability"],
                 "message": (
-                    f"{row['cohort']} converts {abs(row['relative_difference']):.0%} {side} the median of "
-                    f"the {row['cohorts_compared'] - 1} others by week {row['age_weeks']}; {row['entrants']:,} people."
+                    f"{row['cohort']} converts {abs(row['relative_difference']):.0%} {side} {_others(row)} by week "
+                    f"{row['age_weeks']}; {row['entrants']:,} people."
                 ),
                 "method": METHOD,
             }
         )
     return rows
+
+
+def _others(row: Mapping[str, Any]) -> str:
+    others = row["cohorts_compared"] - 1
+    return "the only other cohort" if others == 1 else f"the median of the {others} others"
 
 
 def _trends(compared: pl.DataFrame) -> list[dict[str, object]]:

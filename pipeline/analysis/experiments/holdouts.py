@@ -4,7 +4,7 @@ Attribution credits whatever comes after a click, also what would have come anyw
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from pandera.typing.polars import DataFrame, LazyFrame
 from pipeline.analysis.statistics.confidence_sequence import critical_values
 from pipeline.analysis.statistics.intervals import NORMAL_95
 from pipeline.common.sticky_hash import uniform_hash
-from pipeline.common.time import CENTS, WINDOW_DAYS, day_number, start_of_day_us
+from pipeline.common.time import CENTS, WINDOW_DAYS, day_number, end_of_day_us, start_of_day_us
 from pipeline.schemas import core
 from pipeline.schemas.base import conform, empty
 from pipeline.schemas.experiments import HoldoutMembers, Holdouts
@@ -145,7 +145,8 @@ def holdout_results(
     """
     by_place = {one.workflow_id: one for one in holdouts}
     flows = facts.workflows.filter(pl.col("kind") != "campaign")["workflow_id"].sort().to_list()
-    rows = [_row(place, by_place.get(place), facts, triggered, as_of) for place in (None, *flows)]
+    known = _until(facts, as_of)
+    rows = [_row(place, by_place.get(place), known, triggered, as_of) for place in (None, *flows)]
     table = pl.DataFrame(rows, infer_schema_length=None).with_columns(
         currency=pl.lit(currency), as_of_day=pl.lit(as_of), method=pl.lit(METHOD)
     )
@@ -170,16 +171,16 @@ def incremental_by_window(
         would have let in since the hold-out began. A window that begins before the hold-out has no row, because
         nobody was held out then. The interval is the normal one of a difference of means, for one morning.
     """
-    compared = set(results.filter(pl.col("status") == "ok")["holdout_id"])
+    compared, known = set(results.filter(pl.col("status") == "ok")["holdout_id"]), _until(facts, as_of)
     rows = []
     for one in holdouts:
         if one.workflow_id is None or one.holdout_id not in compared:
             continue
-        people = _people(one, facts, triggered)
+        people = _people(one, known, triggered, as_of)
         for window, days in WINDOW_DAYS.items():
             if days is None or (first := as_of - timedelta(days=days - 1)) < one.start_day:
                 continue
-            added = _incremental(*_amounts(people, facts, since_us=start_of_day_us(first)), quantile=NORMAL_95)
+            added = _incremental(*_amounts(people, known, since_us=start_of_day_us(first)), quantile=NORMAL_95)
             rows.append({"workflow_id": one.workflow_id, "window": window, **added})
     names = ("incremental_revenue_amount", "incremental_revenue_amount_low", "incremental_revenue_amount_high")
     schema = {"workflow_id": pl.String, "window": pl.String, **dict.fromkeys(names, pl.Float64)}
@@ -201,7 +202,7 @@ def _row(
     if one is None:
         return nothing
     told = {"holdout_id": one.holdout_id, "share": one.share, "start_day": one.start_day}
-    people = _people(one, facts, triggered)
+    people = _people(one, facts, triggered, as_of)
     out, others = people.filter("is_out"), people.filter(~pl.col("is_out"))
     sizes = {"subscribers": others.height, "held_out": out.height}
     if one.start_day > as_of:
@@ -220,8 +221,17 @@ def _row(
     return {**row, **_incremental(*_amounts(people, facts), quantile=quantile), "status": "ok"}
 
 
-def _people(one: Holdout, facts: RevenueFacts, triggered: pl.DataFrame) -> pl.DataFrame:
-    """Who counts from when: `subscriber_key`, `from_us`, `is_out`."""
+def _until(facts: RevenueFacts, as_of: date) -> RevenueFacts:
+    """The facts without what happened after tonight: members and orders are those of the moment that they were read."""
+    happened = pl.col("day") <= day_number(as_of)
+    until: dict[str, Any] = {
+        name: getattr(facts, name).filter(happened) for name in ("messages", "conversions", "credits")
+    }
+    return replace(facts, **until)
+
+
+def _people(one: Holdout, facts: RevenueFacts, triggered: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """Who counts from when, up to tonight: `subscriber_key`, `from_us`, `is_out`."""
     start_us = start_of_day_us(one.start_day)
     entered = triggered.filter(pl.col("workflow_id") == one.workflow_id) if one.workflow_id else triggered.clear()
     if entered.is_empty():
@@ -232,7 +242,7 @@ def _people(one: Holdout, facts: RevenueFacts, triggered: pl.DataFrame) -> pl.Da
         known = facts.subscribers.select("subscriber_key").collect()
         since = entered.filter(pl.col("entered_us") >= start_us)
         moments = since.group_by("subscriber_key").agg(pl.col("entered_us").min()).join(known, on="subscriber_key")
-    moments = moments.sort("subscriber_key")
+    moments = moments.filter(pl.col("entered_us") < end_of_day_us(as_of)).sort("subscriber_key")
     return moments.select("subscriber_key", from_us="entered_us").with_columns(_is_out(moments["subscriber_key"], one))
 
 

@@ -168,7 +168,7 @@ def freeze_plan(
     Raises:
         ValueError: shares, metrics or baseline make no test, or the sample cannot be reached before the end day.
     """
-    _check(draft, baseline_mean, daily_exposures)
+    _check(draft, baseline_mean, daily_exposures, baseline_deviation)
     needed = required_exposures(
         draft.shares,
         baseline_mean=baseline_mean,
@@ -209,7 +209,9 @@ PLAN_TEXT = TypeAdapter(ExperimentPlan)
 """The plan to JSON and back."""
 
 
-def _check(draft: ExperimentDraft, baseline_mean: float, daily_exposures: float) -> None:
+def _check(
+    draft: ExperimentDraft, baseline_mean: float, daily_exposures: float, baseline_deviation: float | None
+) -> None:
     shares = dict(draft.shares)
     problems = {
         f"shares {shares} do not sum to 1": abs(sum(share for _, share in draft.shares) - 1) >= 1e-9,
@@ -223,6 +225,8 @@ def _check(draft: ExperimentDraft, baseline_mean: float, daily_exposures: float)
     for problem, is_there in problems.items():
         if is_there:
             raise ValueError(f"{problem}.")
+    if draft.primary.kind is not MetricKind.RATE and not baseline_deviation:
+        raise ValueError("the amounts of this step do not differ yet, so no sample size can be planned.")
     if draft.primary.kind is MetricKind.RATE and baseline_mean * (1 + _signed_lift(draft)) >= 1:
         raise ValueError("the planned lift would take the rate to 1 or above.")
 

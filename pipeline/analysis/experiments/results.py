@@ -266,7 +266,10 @@ def _presented(rows: pl.DataFrame) -> pl.DataFrame:
         **_level("control_metric", "control_"),
         metric_total="total",
         control_metric_total="control_total",
-        lift=pl.when(shown).then(pl.col("log_lift").exp() - 1),
+        # An arm in which nobody did it has lost all, which has no logarithm.
+        lift=pl.when(shown & (pl.col("control_level") > 0) & (pl.col("treated_level") >= 0)).then(
+            pl.col("treated_level") / pl.col("control_level") - 1
+        ),
         critical_z=pl.when(pl.col("critical_z").is_finite()).then("critical_z"),
         status=pl.when(shown)
         .then(pl.lit("ok"))

@@ -73,7 +73,7 @@ def from_cohorts(comparison: pl.DataFrame, recent: pl.DataFrame) -> pl.DataFrame
             identification=pl.lit("observational"),
             message=pl.format(
                 "{} {} converts at {}% by week {}; the median of the others is {}%.",
-                "cohort_type",
+                pl.col("cohort_type").str.replace_all("_", " "),
                 "cohort",
                 percent("shrunk_rate"),
                 "age_weeks",

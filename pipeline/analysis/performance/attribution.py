@@ -37,7 +37,7 @@ def revenue_attribution(
             to_amount("net_cents").alias("revenue_amount"),
             revenue_share=pl.when(total > 0).then(pl.col("net_cents") / total),
         )
-        .with_columns(squared_revenue=pl.col("squared_cents") / CENTS**2)
+        .with_columns(squared_revenue=pl.col("squared_cents").cast(pl.Float64) / CENTS**2)
         .with_columns(
             *mean_amount_with_interval(
                 "revenue_per_recipient_amount",

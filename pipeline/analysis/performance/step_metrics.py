@@ -54,7 +54,7 @@ def step_metrics_daily(
         .with_columns(to_date("day"), to_amount("revenue_cents").alias("revenue_amount"))
         .with_columns(
             to_amount("mailchimp_compat_revenue_cents").alias("mailchimp_compat_revenue_amount"),
-            (pl.col("squared_cents") / CENTS**2).alias(SQUARES),
+            (pl.col("squared_cents").cast(pl.Float64) / CENTS**2).alias(SQUARES),
         )
         .filter(pl.col("day") <= as_of)
         .with_columns(

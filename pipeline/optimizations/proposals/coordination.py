@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from pipeline.charts.figures import conflict_chart
+from pipeline.common.words import counted
 from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
 from pipeline.optimizations.record import Proposal
 from pipeline.schemas.vocabulary import ApplyKind, Risk
@@ -41,8 +42,9 @@ def coordination_proposals(publication: Publication) -> Iterator[Proposal]:
             apply_kind=ApplyKind.MANUAL,
             base_version=row["resolution"],
             evidence=publication.evidence(
-                summary=f"{row['description']} In 30 days {row['subscribers']:,} subscribers were in both, on "
-                f"{row['collision_days']:,} subscriber-days. What it cost is not known.",
+                summary=f"{row['description']} In 30 days "
+                f"{counted(row['subscribers'], 'subscriber was', 'subscribers were')} in both, on "
+                f"{counted(row['collision_days'], 'subscriber-day', 'subscriber-days')}. What it cost is not known.",
                 source=f"marts.conflict_replay where workflow_id = '{yields}' "
                 f"and prevailing_workflow_id = '{prevails}'",
                 rows=replay.filter(replay["workflow_id"] == yields).drop("description", "method"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.common.words import counted
 from pipeline.optimizations.proposals.evidence import BY_HAND, Publication
 from pipeline.optimizations.record import Proposal
 from pipeline.schemas.vocabulary import ApplyKind, Risk
@@ -59,8 +60,8 @@ def _proposal(publication: Publication, row: Mapping[str, Any]) -> Proposal:
         apply_kind=apply_kind,
         base_version=cause,
         evidence=publication.evidence(
-            summary=f"{row['people']} people are in this step beyond its planned wait and grace, the longest for "
-            f"{row['longest_hours'] / 24:.0f} days. Cause: {cause}.",
+            summary=f"{counted(row['people'], 'person is', 'people are')} in this step beyond its planned wait and "
+            f"grace, the longest for {counted(round(row['longest_hours'] / 24), 'day', 'days')}. Cause: {cause}.",
             source=f"marts.stuck_subscribers where workflow_id = '{workflow}' and step_id = '{step}' "
             f"and cause = '{cause}'",
             rows=pl.DataFrame([{name: row[name] for name in (*_PLACE, "people", "longest_hours")}]),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cache, cached_property, partial
 from typing import Any
 
@@ -22,6 +23,7 @@ class Flow:
     name: str
     rows: Callable[[str], pl.DataFrame]
     connected: Connected
+    tonight: date
 
     @cached_property
     def _step_names(self) -> Mapping[str, str | None]:
@@ -80,6 +82,11 @@ def names_of_tests(plans: pl.DataFrame) -> dict[str, str]:
     return dict(plans.select("experiment_id", pl.coalesce("name", "experiment_id")).iter_rows())
 
 
+def as_of(tables: Tables) -> date:
+    """The night of the published tables."""
+    return date.fromisoformat(str(tables["manifest"].item(0, "as_of")))
+
+
 def flows(tables: Tables) -> Iterator[Flow]:
     """Every workflow that is no campaign, by name. Each table is divided once, for all of them."""
 
@@ -90,7 +97,7 @@ def flows(tables: Tables) -> Iterator[Flow]:
     def rows(workflow_id: str, table: str) -> pl.DataFrame:
         return parts(table).get((workflow_id,), tables[table].clear())
 
-    connected = Connected.of(tables)
+    connected, tonight = Connected.of(tables), as_of(tables)
     kept = tables["workflows"].filter(~IS_CAMPAIGN).sort("name", "workflow_id")
     for workflow_id, name in kept.select("workflow_id", "name").iter_rows():
-        yield Flow(workflow_id, name or workflow_id, partial(rows, workflow_id), connected)
+        yield Flow(workflow_id, name or workflow_id, partial(rows, workflow_id), connected, tonight)

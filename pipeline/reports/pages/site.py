@@ -268,8 +268,12 @@ def _listing(workflows: Sequence[Page], window: Window, tables: Tables) -> Secti
 def _quality(tables: Tables) -> str:
     """A line on how far the numbers can be trusted this morning."""
     recent = tables["step_metrics"].filter(pl.col("window") == WINDOW)
-    opens, human = (int(recent[name].sum()) for name in ("unique_opens", "unique_human_opens"))
+    # Of mail from before Mailchimp told machines apart, nothing is known of them.
+    known = recent.drop_nulls("unique_human_opens")
+    opens, human = (int(known[name].sum()) for name in ("unique_opens", "unique_human_opens"))
     machine = "nobody opened anything in 28 days"
+    if recent["unique_opens"].sum() and not opens:
+        machine = "nobody knows which openers of these 28 days were machines"
     if opens:
         machine = f"{share(1 - human / opens)} of {opens:,} openers in 28 days were machines alone"
     days = tables["step_metrics_daily"].filter(~pl.col("is_mature"))["day"].n_unique()

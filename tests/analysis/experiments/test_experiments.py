@@ -48,6 +48,13 @@ def test_a_real_lift_wins_before_the_plan_ends_and_is_shown_shrunk():
     assert verdict["lift_low"] > 0
 
 
+def test_an_arm_in_which_nobody_converts_has_lost_everything():
+    verdict = verdict_of(constant(0.05, 0.0))
+    assert (verdict["verdict"], verdict["lift"], verdict["lift_low"]) == ("harm", -1.0, -1.0)
+    assert verdict["lift_high"] < 0
+    assert verdict["shrunk_lift"] is None
+
+
 def test_arms_that_nobody_can_tell_apart_end_without_an_answer_and_nothing_follows():
     results = experiment_results(constant(0.05, 0.05), [PLAN], as_of_day=END)
     last = simulation.START + timedelta(days=simulation.NIGHTS - 1 + simulation.WINDOW_DAYS)

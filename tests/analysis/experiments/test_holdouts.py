@@ -17,7 +17,7 @@ from pipeline.analysis.experiments.holdouts import (
     incremental_by_window,
     trigger_moments,
 )
-from pipeline.common.time import DAY_US, day_number, start_of_day_us
+from pipeline.common.time import DAY_US, day_number, end_of_day_us, start_of_day_us
 from pipeline.schemas.base import empty
 from pipeline.schemas.core import CoreConversions, CoreCredits, CoreMessages, CoreSubscribers
 from pipeline.schemas.lake import Events
@@ -29,6 +29,7 @@ HOLDOUT = Holdout("welcome-20", "flow", 0.2, START)
 WORKFLOWS, _ = linear_flow("welcome", trigger="signup")
 PEOPLE = 3_000
 NO_EVENTS = empty(Events).lazy()
+NO_TRIGGERS = pl.DataFrame(schema={"workflow_id": pl.String, "subscriber_key": pl.Int64, "entered_us": pl.Int64})
 
 
 def subscribers(number: int = PEOPLE, *, before: int = 0) -> pl.DataFrame:
@@ -92,6 +93,23 @@ def test_the_share_is_held_out_and_nobody_ever_changes_sides():
     assert out_of(subscribers(2 * PEOPLE)) & set(people["subscriber_key"]) == out
     assert out_of(people, replace(HOLDOUT, holdout_id="other")) != out
     assert holdout_members([], people.lazy(), as_of=AS_OF).is_empty()
+
+
+def test_what_came_after_tonight_is_of_no_night_before():
+    """Members and orders are read on the day after; a night of last month that is run again knows no more either."""
+    people = subscribers()
+    late = end_of_day_us(AS_OF)
+    new = rows(CoreSubscribers, *({"subscriber_key": PEOPLE + key, "signup_us": late} for key in range(1, 500)))
+    bought = orders(bought_in(people, 0.05, 1))
+    later = pl.concat([bought, orders(dict.fromkeys(range(1, 900), 99.0), at_us=late).with_columns(
+        conversion_id=pl.format("order:late-{}", "subscriber_key"))])  # fmt: skip
+    then, now = facts(people, bought), facts(pl.concat([people, new]), later, list(range(1, PEOPLE)))
+    mail = now.messages.with_columns(day=pl.lit(day_number(AS_OF) + 1, dtype=pl.Int64))
+    now = replace(now, messages=pl.concat([then.messages, mail]))
+    assert results(now, HOLDOUT)["flow"] == results(then, HOLDOUT)["flow"]
+    held = holdout_results([HOLDOUT], then, NO_TRIGGERS, as_of=AS_OF, currency="USD")
+    windows = [incremental_by_window([HOLDOUT], held, known, NO_TRIGGERS, as_of=AS_OF) for known in (then, now)]
+    assert windows[0].equals(windows[1])
 
 
 @pytest.mark.parametrize("added", [0.0, 0.05])

@@ -12,13 +12,13 @@ from pipeline.analysis.experiments.plan import PLAN_TEXT, changed_fields, freeze
 from pipeline.analysis.statistics.group_sequential import needed_drift
 from pipeline.analysis.statistics.sample_ratio import sample_ratio_mismatch
 from pipeline.common.sticky_hash import uniform_hash
-from pipeline.schemas.vocabulary import Assigner, MetricRole
+from pipeline.schemas.vocabulary import Assigner, MetricKind, MetricRole
 
 START = date(2026, 1, 5)
 HALVES = (("a", 0.5), ("b", 0.5))
 
 
-def plan_of(*, baseline_mean=0.05, daily_exposures=2_000.0, **changes):
+def plan_of(*, baseline_mean=0.05, baseline_deviation=None, daily_exposures=2_000.0, **changes):
     written = {
         "experiment_id": "subject",
         "workflow_id": "welcome",
@@ -37,7 +37,9 @@ def plan_of(*, baseline_mean=0.05, daily_exposures=2_000.0, **changes):
         "arm_field": "DT_SUBJECT",
     }
     draft = ExperimentDraft(**(written | changes))
-    return freeze_plan(draft, baseline_mean=baseline_mean, daily_exposures=daily_exposures)
+    return freeze_plan(
+        draft, baseline_mean=baseline_mean, daily_exposures=daily_exposures, baseline_deviation=baseline_deviation
+    )
 
 
 def test_the_sample_is_that_of_statsmodels_times_the_price_of_looking():
@@ -50,6 +52,13 @@ def test_the_sample_is_that_of_statsmodels_times_the_price_of_looking():
         HALVES, baseline_mean=rate, baseline_deviation=None, minimum_lift=lift, alpha=0.05, power=0.9, comparisons=1
     )
     assert ours == pytest.approx(2 * per_arm * price, rel=1e-4)
+
+
+@pytest.mark.parametrize("deviation", [None, 0.0])
+def test_amounts_that_do_not_differ_make_no_plan(deviation: float | None):
+    """One person was mailed, or all bought the same: the sample would be negative, or none at all."""
+    with pytest.raises(ValueError, match="the amounts of this step do not differ yet"):
+        plan_of(baseline_mean=20.0, baseline_deviation=deviation, metrics=(Metric("revenue", MetricKind.MEAN),))
 
 
 def test_a_plan_has_whole_weeks_and_time_to_mature():

@@ -82,6 +82,13 @@ def test_each_kind_is_proposed_with_evidence_that_is_json(
     assert all(math.isfinite(value) for value in found.evidence.values() if isinstance(value, float))
 
 
+def test_one_person_and_one_day_are_told_in_the_singular() -> None:
+    [stuck], [met] = proposed(somebody_stuck(stuck_hours=24.0)), proposed(a_conflict(subscribers=1, collision_days=1))
+    assert stuck.evidence["summary"].startswith("1 person is in this step beyond its planned wait and grace")
+    assert " for 1 day. Cause: " in stuck.evidence["summary"]
+    assert "1 subscriber was in both, on 1 subscriber-day. " in met.evidence["summary"]
+
+
 @pytest.mark.parametrize(
     ("tables", "changes"),
     [

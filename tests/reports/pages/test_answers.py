@@ -25,10 +25,10 @@ def named(**more: pl.DataFrame) -> Tables:
     return {**account([("f1", "Welcome")]), "steps": pl.concat(steps), **more}
 
 
-def section(tables: Tables, folder: Path, anchor: str) -> str:
+def section(tables: Tables, folder: Path, anchor: str, flow: str | None = None) -> str:
     write_pages(tables, [], folder / "reports", ADDRESS)
-    text = (folder / "reports" / "index.html").read_text(encoding="utf-8")
-    assert unfounded(text, tables, None) == []
+    text = (folder / "reports" / (file_name(flow) if flow else "index.html")).read_text(encoding="utf-8")
+    assert unfounded(text, tables, flow) == []
     return html.unescape(text.partition(f'<section id="{anchor}"')[2].partition("</section>")[0])
 
 
@@ -136,3 +136,31 @@ def test_a_cohort_that_differs_is_named_with_what_it_is_a_cohort_of(tmp_path: Pa
     said = html.unescape(text.partition('<section id="differences"')[2].partition("</section>")[0])
     assert re.search(r"<h2[^>]*><bdi>2026-03 \(month of signup\) converts \d+% above the median of the 2 others", said)
     assert unfounded(text, tables, "f1") == []
+
+
+def test_a_cohort_may_be_named_as_people_like_and_have_one_other_beside_it(tmp_path: Path) -> None:
+    plans = {"cohort": ["pro; paid yearly", "basic"], "conversions": [900, 400], "exits": 0, "age_weeks": 0}
+    entered = {"cohort_type": "subscription_plan", "workflow_id": "f1", "day": date(2026, 3, 1), "entrants": 2_000}
+    tonight = date(2026, 6, 29)
+    triangles = cohort_triangles(pl.DataFrame(plans | entered), as_of_day=tonight)
+    insights = cohort_insights(cohort_comparison(triangles, as_of_day=tonight), as_of_day=tonight)
+    told = section(named(cohort_insights=insights), tmp_path, "differences")
+    assert re.search(
+        r"pro; paid yearly \(subscription plan\) converts \d+% above the only other cohort by week \d+", told
+    )
+
+
+def test_durations_and_gains_of_one_are_told_in_the_singular(tmp_path: Path) -> None:
+    stays = row("stuck_subscribers", workflow_id="f1", step_id="a1", stuck_hours=24.0)
+    assert "24 h" in section(named(stuck_subscribers=stays), tmp_path / "stuck", "stuck")
+    lost = row("bottlenecks", **PLACE, status="ok", rank=1, avoidable_loss=1.2, loss_unit="goals", benchmark_rate=0.1)
+    told = section(named(bottlenecks=lost), tmp_path / "lost", "funnel", "f1")
+    assert "would have brought 1 more goal (" in told
+
+
+def test_machines_are_told_only_of_mail_in_which_they_are_known(tmp_path: Path) -> None:
+    counts = {"window": "28d", "unique_opens": 100}
+    old, new = (row("step_metrics", **counts, unique_human_opens=known) for known in (None, 60))
+    for rows, words in (([old], "nobody knows which openers"), ([old, new], "40.0% of 100 openers in 28 days were")):
+        write_pages(named(step_metrics=pl.concat(rows)), [], tmp_path / words[:5], ADDRESS)
+        assert words in (tmp_path / words[:5] / "index.html").read_text(encoding="utf-8")

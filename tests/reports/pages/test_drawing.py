@@ -12,7 +12,7 @@ from pipeline.reports.pages.connected import Connected
 from pipeline.reports.pages.flow import Flow
 from pipeline.reports.pages.sections.drawing import drawing
 from pipeline.reports.pages.site import file_name, write_pages
-from tests.worlds.published import ADDRESS, account, row
+from tests.worlds.published import ADDRESS, TONIGHT, account, row
 
 STEPS = ("a", "b", "c", "d", "e", "f")
 ways = st.sets(st.tuples(st.sampled_from(STEPS), st.sampled_from(STEPS)), min_size=1, max_size=12)
@@ -28,7 +28,7 @@ def test_every_step_is_drawn_once_below_what_leads_to_it(ways: set[tuple[str, st
         "step_metrics": row("step_metrics").clear(),
         "anomalies": row("anomalies").clear(),
     }
-    drawn = drawing(Flow("w", "w", tables.__getitem__, Connected(False, False)), None, "28d")
+    drawn = drawing(Flow("w", "w", tables.__getitem__, Connected(False, False), TONIGHT), None, "28d")
     assert drawn is not None
     level = {node.name: depth for depth, layer in enumerate(drawn.layers) for node in layer}
     assert sorted(node.name for layer in drawn.layers for node in layer) == sorted(STEPS)
@@ -60,6 +60,6 @@ def test_a_step_shows_what_its_mail_says_in_the_inbox() -> None:
         "step_metrics": row("step_metrics").clear(),
         "anomalies": row("anomalies").clear(),
     }
-    drawn = drawing(Flow("w", "w", tables.__getitem__, Connected(False, False)), None, "28d")
+    drawn = drawing(Flow("w", "w", tables.__getitem__, Connected(False, False), TONIGHT), None, "28d")
     assert drawn is not None
     assert [node.subject for layer in drawn.layers for node in layer] == ["Nice to meet you", ""]

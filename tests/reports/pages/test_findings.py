@@ -174,6 +174,26 @@ def test_people_who_are_stuck_and_a_winner_are_told_after_what_is_wrong(tmp_path
     ]
 
 
+def test_a_winner_over_a_control_that_brought_nothing_promises_no_lift(tmp_path: Path) -> None:
+    tables = calm() | a_winner(shrunk_lift=None)
+    heading, _ = told(tables, tmp_path / "reports")
+    assert heading.endswith("won its test; the control brought nothing")
+
+
+def test_what_lacks_for_a_comparison_is_named(tmp_path: Path) -> None:
+    periods = {
+        "nothing was mailed before": (40, 0),
+        "all mail of this period is too young": (0, 40),
+        "more than one a message": (40, 40),
+    }
+    for words, (now, before) in periods.items():
+        change = row("metric_changes", workflow_id="welcome", metric="human_click_rate", denominator=now,
+                     previous_denominator=before, rate_difference=None)  # fmt: skip
+        tables = calm() | {"metric_changes": change}
+        write_pages(tables, [], tmp_path / "reports", ADDRESS)
+        assert f"not comparable: {words}" in (tmp_path / "reports" / file_name("welcome")).read_text(encoding="utf-8")
+
+
 def test_a_winner_that_is_sent_is_no_news_and_what_it_brought_is(tmp_path: Path) -> None:
     record = {"optimization_id": "a", "kind": "experiment_winner", "target": "subject", "status": "applied"}
     record |= {"title": "Welcome, Hello: send arm B to everybody", "workflow_id": "welcome"}

@@ -199,7 +199,7 @@ def test_campaigns_have_a_page_of_their_own_where_there_are_any(tmp_path: Path) 
     tables["steps"] = pl.concat([tables["steps"], row("steps", workflow_id="promo", step_id="promo", subject=WICKED)])
     write_pages(tables, [], tmp_path / "reports", ADDRESS)
     text = (tmp_path / "reports" / "campaigns.html").read_text(encoding="utf-8")
-    assert "1 campaign reached 500 inboxes, 10.0% clicked by people" in text
+    assert "1 campaign: 500 messages delivered, 10.0% clicked by people" in text
     assert html.escape(WICKED, quote=True).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in text
     assert (500.0, "500") in raws(text)
     assert 'href="campaigns.html"' in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")

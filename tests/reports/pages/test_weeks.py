@@ -22,7 +22,11 @@ def sent_on(day: date, number: int, step_id: str = "hello", *, is_mature: bool =
 
 
 def test_a_week_is_the_sum_of_its_days() -> None:
-    found = weekly(pl.concat([sent_on(MONDAY - timedelta(days=ago), 40) for ago in range(1, 15)]), "step_id")
+    found = weekly(
+        pl.concat([sent_on(MONDAY - timedelta(days=ago), 40) for ago in range(1, 15)]),
+        "step_id",
+        MONDAY - timedelta(days=1),
+    )
     counts = ("week", "sent", "delivered", "unique_human_clicks", "rate", "is_closed")
     first, second = MONDAY - timedelta(weeks=2), MONDAY - timedelta(weeks=1)
     assert found.select(counts).rows() == [(week, 280, 273, 70, 70 / 273, True) for week in (first, second)]
@@ -32,19 +36,30 @@ def test_a_week_is_the_sum_of_its_days() -> None:
 def test_the_week_that_is_not_over_is_open(is_mature: bool) -> None:
     tonight = MONDAY + timedelta(days=2)
     days = [sent_on(MONDAY - timedelta(days=3), 8, is_mature=is_mature), sent_on(tonight, 8)]
-    assert weekly(pl.concat(days), "step_id")["is_closed"].to_list() == [is_mature, False]
+    assert weekly(pl.concat(days), "step_id", tonight)["is_closed"].to_list() == [is_mature, False]
 
 
 def test_a_step_that_stopped_has_empty_weeks_until_tonight() -> None:
     stopped = sent_on(MONDAY - timedelta(weeks=3), 40, "tips")
-    found = weekly(pl.concat([stopped, sent_on(MONDAY, 40)]), "step_id").filter(pl.col("place") == "tips")
+    found = weekly(stopped, "step_id", MONDAY)
     assert found["sent"].to_list() == [40, 0, 0, 0]
     assert found["rate"].to_list()[1:] == [None, None, None]
+    assert found["is_over"].to_list() == [True, True, True, False]
+
+
+def test_a_flow_that_stopped_altogether_has_empty_weeks_until_tonight(tmp_path: Path) -> None:
+    tables = {**account([("welcome", "Welcome")]), "step_metrics_daily": sent_on(MONDAY - timedelta(days=20), 40)}
+    write_pages(tables, [], tmp_path / "reports", ADDRESS)
+    for page in (file_name("welcome"), "index.html"):
+        text = (tmp_path / "reports" / page).read_text(encoding="utf-8")
+        section = html.unescape(text.partition('<section id="weeks"')[2].partition("</section>")[0])
+        assert "nothing sent; the week is not over" in section
+        assert "(10 of 39); the week is not over" not in section
 
 
 def test_no_more_than_half_a_year_is_shown_and_no_step_without_mail() -> None:
     days = [sent_on(MONDAY - timedelta(weeks=ago), 8) for ago in range(60)]
-    found = weekly(pl.concat([*days, sent_on(MONDAY, 0, "tips")]), "step_id")
+    found = weekly(pl.concat([*days, sent_on(MONDAY, 0, "tips")]), "step_id", MONDAY)
     assert found.height == SHOWN_WEEKS
     assert found["place"].unique().to_list() == ["hello"]
 

@@ -44,7 +44,8 @@ def campaigns(tables: Tables, most: int | None = None) -> Section | None:
     ]
     total = rows.select(pl.col("unique_human_clicks", "delivered").sum()).row(0)
     clicked = f", {share(total[0] / total[1])} clicked by people" if total[1] else ""
-    title = f"{counted(rows.height, 'campaign', 'campaigns')} reached {total[1]:,} inboxes{clicked}"
+    mail = counted(total[1], "message", "messages")
+    title = f"{counted(rows.height, 'campaign', 'campaigns')}: {mail} delivered{clicked}"
     header = ("campaign", "subject", "first sent", "delivered", *(NAMES[rate] for rate in rates))
     header = (*header, "attributed revenue") if connected.revenue else header
     latest = f"The latest {most} of them, over all days." if most and most < rows.height else "All days."

@@ -54,10 +54,11 @@ def differences(insights: pl.DataFrame, place: Callable[[str], str] = lambda _: 
 
 def _statement(row: dict[str, Any]) -> str:
     """The statement without its count, and by what the cohort is formed."""
-    said: str = row["message"].partition(";")[0].removesuffix(".")
+    said: str = row["message"].removesuffix(".")
     if row["cohort"] is None:
         return f"{said} ({KINDS[row['cohort_type']]})"
-    return said.replace(row["cohort"], f"{row['cohort']} ({KINDS[row['cohort_type']]})", 1)
+    # The name of a cohort may hold anything, the count stands at the end.
+    return said.rpartition(";")[0].replace(row["cohort"], f"{row['cohort']} ({KINDS[row['cohort_type']]})", 1)
 
 
 def triangle(flow: Flow) -> Section | None:

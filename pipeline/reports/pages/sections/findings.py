@@ -192,8 +192,9 @@ def _winners(verdicts: pl.DataFrame, records: pl.DataFrame, place: Place, link: 
     sent = records.filter(pl.col("kind") == ProposalKind.EXPERIMENT_WINNER, pl.col("status").is_in(IN_EFFECT))
     open_ones = verdicts.join(sent, left_on="experiment_id", right_on="target", how="anti")
     for row in open_ones.filter(pl.col("verdict") == Verdict.WINNER).iter_rows(named=True):
-        won = lift(row["shrunk_lift"], row["shrunk_lift_low"], row["shrunk_lift_high"])
-        told = f"{place(row['workflow_id'], row['step_id'])}: arm {row['winner_arm']} won its test; expect {won}"
+        expected = f"expect {lift(row['shrunk_lift'], row['shrunk_lift_low'], row['shrunk_lift_high'])}"
+        said = "the control brought nothing" if row["shrunk_lift"] is None else expected
+        told = f"{place(row['workflow_id'], row['step_id'])}: arm {row['winner_arm']} won its test; {said}"
         yield Note(Cell(told, link=link(row["workflow_id"])), "good")
 
 

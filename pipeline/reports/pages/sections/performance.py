@@ -68,11 +68,13 @@ def _gain(flow: Flow) -> str:
     row = worst_loss(flow.rows("bottlenecks"))
     if row is None:
         return ""
-    low, middle, high = (f"{row[f'avoidable_loss{end}']:,.0f}" for end in ("_low", "", "_high"))
+    low, high = (f"{row[f'avoidable_loss{end}']:,.0f}" for end in ("_low", "_high"))
+    unit: str = row["loss_unit"]
+    saved = counted(round(row["avoidable_loss"]), f"more {unit.removesuffix('s')}", f"more {unit}")
     usual = (
         f"With the drop-off of the account's other transitions, {share(row['benchmark_rate'])}, {flow.transition(row)}"
     )
-    return f"{usual} would have brought {middle} more {row['loss_unit']} ({low} to {high}). "
+    return f"{usual} would have brought {saved} ({low} to {high}). "
 
 
 def worst_loss(bottlenecks: pl.DataFrame) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from pipeline.published.reader import Tables
 from pipeline.reports import WINDOW
 from pipeline.reports.pages import cells
 from pipeline.reports.pages.connected import Connected
-from pipeline.reports.pages.flow import IS_CAMPAIGN, Flow
+from pipeline.reports.pages.flow import IS_CAMPAIGN, Flow, as_of
 from pipeline.reports.pages.model import Cell, Note, Tile, Tone
 from pipeline.schemas.vocabulary import Window
 
@@ -89,8 +89,7 @@ def setbacks(shown: Iterable[Tile], place: str) -> Iterator[Note]:
 
 def windows(tables: Tables, window: Window) -> str:
     """The days that the headline numbers are of."""
-    until = date.fromisoformat(str(tables["manifest"].item(0, "as_of")))
-    told = f"Rates with 95% intervals are of the messages of the {in_words(window)} to {_day(until)}."
+    told = f"Rates with 95% intervals are of the messages of the {in_words(window)} to {_day(as_of(tables))}."
     changes = tables["metric_changes"]
     if changes.is_empty() or window != WINDOW:
         return told
@@ -145,7 +144,7 @@ def _added(row: Mapping[str, Any], attributed: float, source: str) -> Tile:
 
 def _change(row: Mapping[str, Any]) -> Note:
     if row["rate_difference"] is None:
-        return Note(Cell("not comparable: nothing was mailed before"))
+        return Note(Cell(f"not comparable: {_lacking(row)}"))
     low, high = cells.points(row["rate_difference_low"]), cells.points(row["rate_difference_high"])
     if row["change"] == "no clear change":
         return Note(Cell(f"no clear change ({low} to {high} points)"))
@@ -153,6 +152,12 @@ def _change(row: Mapping[str, Any]) -> Note:
     tone: Tone = "bad" if row["is_adverse"] else "good"
     told = f"{cells.points(row['rate_difference'])} points {arrow} ({low} to {high})"
     return Note(Cell(told, row["rate_difference"]), tone)
+
+
+def _lacking(row: Mapping[str, Any]) -> str:
+    if not row["previous_denominator"]:
+        return "nothing was mailed before"
+    return "more than one a message" if row["denominator"] else "all mail of this period is too young"
 
 
 def _guardrail(value: float, low: float, high: float, bound: Bound) -> Note:

@@ -46,7 +46,7 @@ def stuck(rows: pl.DataFrame, step_name: Callable[[str, str], str]) -> Section:
     groups = rows.group_by(place).agg(people=pl.len(), longest_hours=pl.col("stuck_hours").max())
     groups = groups.sort("people", *place, descending=[True, False, False, False])
     table = [
-        [Cell(step_name(flow, step)), Cell(cause), cells.number(people), Cell(f"{hours / 24:.0f} days", hours)]
+        [Cell(step_name(flow, step)), Cell(cause), cells.number(people), cells.hours(hours)]
         for flow, step, cause, people, hours in groups.rows()
     ]
     people = counted(rows.height, "person is", "people are") if rows.height else "Nobody is"

@@ -10,7 +10,7 @@ from pipeline.charts.weeks import Week, weeks_chart
 from pipeline.common.words import counted, share
 from pipeline.published.reader import Tables
 from pipeline.reports.pages import cells
-from pipeline.reports.pages.flow import IS_CAMPAIGN, Flow, Names
+from pipeline.reports.pages.flow import IS_CAMPAIGN, Flow, Names, as_of
 from pipeline.reports.pages.model import Cell, Section, Small, Tone
 from pipeline.reports.pages.sections.findings import day, standing
 
@@ -23,7 +23,7 @@ COUNTS = ("sent", "delivered", "unique_human_clicks")
 
 def by_week(flow: Flow) -> Section | None:
     """A small chart for each step that sent anything lately, in the order of the steps."""
-    sums = weekly(flow.rows("step_metrics_daily"), "step_id")
+    sums = weekly(flow.rows("step_metrics_daily"), "step_id", flow.tonight)
     alarmed = set(standing(flow.rows("anomalies"))["step_id"])
     listed = flow.rows("steps").sort("position", "step_id")["step_id"]
     return _section("step", [(step, flow.step_name(step), step in alarmed) for step in listed], sums)
@@ -37,7 +37,7 @@ def account_by_week(tables: Tables, names: Names) -> Section | None:
         place=pl.when("is_campaign").then(pl.lit("campaigns")).otherwise(pl.format("flow {}", "workflow_id"))
     )
     everything = placed.with_columns(place=pl.lit("account"))
-    sums = weekly(pl.concat([everything, placed]), "place")
+    sums = weekly(pl.concat([everything, placed]), "place", as_of(tables))
     if sums.is_empty():
         return None
     sent = sums.group_by("place").agg(pl.col("sent").sum()).sort("sent", "place", descending=[True, False])
@@ -68,16 +68,16 @@ def _section(what: str, listed: Iterable[tuple[str, str, bool]], sums: pl.DataFr
     return Section(ANCHOR, "Week by week", words, header, table, source="step_metrics_daily", smalls=smalls)
 
 
-def weekly(daily: pl.DataFrame, by: str) -> pl.DataFrame:
+def weekly(daily: pl.DataFrame, by: str, tonight: date) -> pl.DataFrame:
     """The counts of each place and week, the earliest first, with `rate`, `is_over`, `is_closed` and `last_day`.
 
     Args:
         daily: rows of `step_metrics_daily`. A day on which a step sent nothing may have no row.
         by: the column that says to which place a row belongs.
+        tonight: the last day that is known, whether or not anything was sent on it.
     """
     if daily.is_empty():
         return daily
-    tonight: date = daily["day"].max()  # type: ignore[assignment]
     first = tonight - timedelta(days=tonight.weekday(), weeks=SHOWN_WEEKS - 1)
     week = pl.col("day").dt.truncate("1w").alias("week")
     sums = (
