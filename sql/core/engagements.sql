@@ -197,12 +197,12 @@ prompt_ip AS (
   FROM ip_message AS ip_message
   GROUP BY ip_message.ip_key, ip_message.day
   HAVING (
-    SUM(CASE WHEN ip_message.lag_us < 120000000 THEN 1 ELSE 0 END) >= 3
+    COUNT(CASE WHEN ip_message.lag_us < 120000000 THEN 1 END) >= 3
     AND COUNT(DISTINCT ip_message.subscriber_key) >= 3
-    AND 2 * SUM(CASE WHEN ip_message.lag_us < 120000000 THEN 1 ELSE 0 END) >= COUNT(*)
+    AND 2 * COUNT(CASE WHEN ip_message.lag_us < 120000000 THEN 1 END) >= COUNT(*)
   ) OR (
     COUNT(DISTINCT ip_message.subscriber_key) >= $shared_ip_recipients
-    AND 20 * SUM(CASE WHEN ip_message.lag_us >= 1800000000 THEN 1 ELSE 0 END) <= COUNT(*)
+    AND 20 * COUNT(CASE WHEN ip_message.lag_us >= 1800000000 THEN 1 END) <= COUNT(*)
   )
 ),
 judged AS (
@@ -307,7 +307,7 @@ pace AS (
   SELECT
     first_act.day AS day,
     first_act.action AS action,
-    SUM(CASE WHEN first_act.lag_us >= 300000000 THEN 1 ELSE 0 END) AS acts
+    COUNT(CASE WHEN first_act.lag_us >= 300000000 THEN 1 END) AS acts
   FROM first_act AS first_act
   WHERE first_act.lag_us < 900000000
   GROUP BY first_act.day, first_act.action

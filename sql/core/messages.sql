@@ -4,14 +4,13 @@ WITH reaction AS (
   SELECT
     engagement.step_key AS step_key,
     engagement.subscriber_key AS subscriber_key,
-    CAST(SUM(CASE WHEN engagement.action = 'open' THEN 1 ELSE 0 END) AS BIGINT) AS opens,
-    CAST(SUM(CASE WHEN engagement.action = 'open' AND engagement.is_human THEN 1 ELSE 0 END) AS BIGINT) AS human_opens,
+    COUNT(CASE WHEN engagement.action = 'open' THEN 1 END) AS opens,
+    COUNT(CASE WHEN engagement.action = 'open' AND engagement.is_human THEN 1 END) AS human_opens,
     MIN(CASE WHEN engagement.action = 'open' THEN engagement.occurred_us END) AS first_open_us,
     MIN(CASE WHEN engagement.action = 'open' AND engagement.is_human THEN engagement.occurred_us END)
       AS first_human_open_us,
-    CAST(SUM(CASE WHEN engagement.action = 'click' THEN 1 ELSE 0 END) AS BIGINT) AS clicks,
-    CAST(SUM(CASE WHEN engagement.action = 'click' AND engagement.is_human THEN 1 ELSE 0 END) AS BIGINT)
-      AS human_clicks,
+    COUNT(CASE WHEN engagement.action = 'click' THEN 1 END) AS clicks,
+    COUNT(CASE WHEN engagement.action = 'click' AND engagement.is_human THEN 1 END) AS human_clicks,
     MIN(CASE WHEN engagement.action = 'click' THEN engagement.occurred_us END) AS first_click_us,
     MIN(CASE WHEN engagement.action = 'click' AND engagement.is_human THEN engagement.occurred_us END)
       AS first_human_click_us

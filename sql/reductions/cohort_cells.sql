@@ -93,6 +93,7 @@ journey AS (
     AND departed.workflow_key = entrant.workflow_key
     AND departed.entered_us = entrant.entered_us
 ),
+-- Each kind: 0 the entry, 1 the conversion, 2 the exit.
 milestone AS (
   SELECT
     journey.subscriber_key AS subscriber_key,
@@ -100,9 +101,7 @@ milestone AS (
     journey.entry_day AS entry_day,
     journey.entered_us AS entered_us,
     journey.entered_us AS happened_us,
-    1 AS entrants,
-    0 AS conversions,
-    0 AS exits
+    0 AS kind
   FROM journey AS journey
   UNION ALL
   SELECT
@@ -111,9 +110,7 @@ milestone AS (
     journey.entry_day AS entry_day,
     journey.entered_us AS entered_us,
     journey.converted_us AS happened_us,
-    0 AS entrants,
-    1 AS conversions,
-    0 AS exits
+    1 AS kind
   FROM journey AS journey
   UNION ALL
   SELECT
@@ -122,9 +119,7 @@ milestone AS (
     journey.entry_day AS entry_day,
     journey.entered_us AS entered_us,
     journey.departed_us AS happened_us,
-    0 AS entrants,
-    0 AS conversions,
-    1 AS exits
+    2 AS kind
   FROM journey AS journey
 ),
 counted AS (
@@ -135,9 +130,7 @@ counted AS (
     milestone.entered_us AS entered_us,
     CAST(FLOOR(milestone.happened_us / 86400000000) AS BIGINT) AS day,
     CAST(FLOOR((milestone.happened_us - milestone.entered_us) / 604800000000) AS BIGINT) AS age_weeks,
-    milestone.entrants AS entrants,
-    milestone.conversions AS conversions,
-    milestone.exits AS exits
+    milestone.kind AS kind
   FROM milestone AS milestone
   WHERE milestone.happened_us >= $first_day * 86400000000
     AND milestone.happened_us < ($last_day + 1) * 86400000000
@@ -230,21 +223,53 @@ membership AS (
     subscriber.cohort_value AS cohort
   FROM member AS subscriber
   WHERE subscriber.cohort_value IS NOT NULL
+),
+-- Cells are summed by the number of a cohort: engines take twice as long with its two texts.
+cohort AS (
+  SELECT
+    membership.cohort_type AS cohort_type,
+    membership.cohort AS cohort,
+    ROW_NUMBER() OVER (ORDER BY membership.cohort_type ASC NULLS FIRST, membership.cohort ASC NULLS FIRST) AS cohort_no
+  FROM membership AS membership
+  GROUP BY membership.cohort_type, membership.cohort
+),
+numbered AS (
+  SELECT
+    membership.subscriber_key AS subscriber_key,
+    membership.since_us AS since_us,
+    cohort.cohort_no AS cohort_no
+  FROM membership AS membership
+  LEFT JOIN cohort AS cohort
+    ON cohort.cohort_type = membership.cohort_type
+    AND cohort.cohort = membership.cohort
+),
+cell AS (
+  SELECT
+    numbered.cohort_no AS cohort_no,
+    counted.workflow_key AS workflow_key,
+    counted.day AS day,
+    counted.entry_day AS entry_day,
+    counted.age_weeks AS age_weeks,
+    COUNT(CASE WHEN counted.kind = 0 THEN 1 END) AS entrants,
+    COUNT(CASE WHEN counted.kind = 1 THEN 1 END) AS conversions,
+    COUNT(CASE WHEN counted.kind = 2 THEN 1 END) AS exits
+  FROM counted AS counted
+  LEFT JOIN numbered AS numbered
+    ON numbered.subscriber_key = counted.subscriber_key
+    AND numbered.since_us <= counted.entered_us
+  WHERE numbered.cohort_no IS NOT NULL
+  GROUP BY numbered.cohort_no, counted.workflow_key, counted.day, counted.entry_day, counted.age_weeks
 )
 SELECT
-  membership.cohort_type AS cohort_type,
-  membership.cohort AS cohort,
-  counted.workflow_key AS workflow_key,
-  counted.day AS day,
-  counted.entry_day AS entry_day,
-  counted.age_weeks AS age_weeks,
-  CAST(SUM(counted.entrants) AS BIGINT) AS entrants,
-  CAST(SUM(counted.conversions) AS BIGINT) AS conversions,
-  CAST(SUM(counted.exits) AS BIGINT) AS exits
-FROM counted AS counted
-LEFT JOIN membership AS membership
-  ON membership.subscriber_key = counted.subscriber_key
-  AND membership.since_us <= counted.entered_us
-WHERE membership.cohort IS NOT NULL
-GROUP BY membership.cohort_type, membership.cohort, counted.workflow_key, counted.day, counted.entry_day,
-  counted.age_weeks
+  cohort.cohort_type AS cohort_type,
+  cohort.cohort AS cohort,
+  cell.workflow_key AS workflow_key,
+  cell.day AS day,
+  cell.entry_day AS entry_day,
+  cell.age_weeks AS age_weeks,
+  cell.entrants AS entrants,
+  cell.conversions AS conversions,
+  cell.exits AS exits
+FROM cell AS cell
+LEFT JOIN cohort AS cohort
+  ON cohort.cohort_no = cell.cohort_no

@@ -8,7 +8,7 @@ WITH message AS (
     credit.message_day AS day,
     credit.view AS view,
     COUNT(*) AS conversions,
-    SUM(CASE WHEN credit.is_order THEN 1 ELSE 0 END) AS orders,
+    COUNT(CASE WHEN credit.is_order THEN 1 END) AS orders,
     CAST(SUM(credit.net_cents) AS BIGINT) AS net_cents
   FROM core.credits AS credit
   WHERE credit.message_day BETWEEN $first_day AND $last_day

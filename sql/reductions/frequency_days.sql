@@ -55,8 +55,8 @@ SELECT
   counted.messages_7d AS messages_7d,
   counted.messages_28d AS messages_28d,
   COUNT(*) AS delivered,
-  CAST(SUM(CASE WHEN message.human_clicks > 0 THEN 1 ELSE 0 END) AS BIGINT) AS unique_human_clicks,
-  CAST(SUM(CASE WHEN message.unsubscribed_us IS NOT NULL THEN 1 ELSE 0 END) AS BIGINT) AS unsubscribes
+  COUNT(CASE WHEN message.human_clicks > 0 THEN 1 END) AS unique_human_clicks,
+  COUNT(message.unsubscribed_us) AS unsubscribes
 FROM counted AS counted
 LEFT JOIN core.messages AS message
   ON message.step_key = counted.step_key

@@ -5,8 +5,8 @@ SELECT
   message.day AS day,
   message.local_hour_of_week AS local_hour_of_week,
   COUNT(*) AS delivered,
-  CAST(SUM(CASE WHEN message.human_opens > 0 THEN 1 ELSE 0 END) AS BIGINT) AS unique_human_opens,
-  CAST(SUM(CASE WHEN message.human_clicks > 0 THEN 1 ELSE 0 END) AS BIGINT) AS unique_human_clicks
+  COUNT(CASE WHEN message.human_opens > 0 THEN 1 END) AS unique_human_opens,
+  COUNT(CASE WHEN message.human_clicks > 0 THEN 1 END) AS unique_human_clicks
 FROM core.messages AS message
 WHERE message.day BETWEEN $first_day AND $last_day
   AND message.bounce_kind IS NULL

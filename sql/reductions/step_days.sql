@@ -5,26 +5,22 @@ SELECT
   message.step_key AS step_key,
   message.day AS day,
   COUNT(*) AS sent,
-  CAST(SUM(CASE WHEN message.bounce_kind IS NULL THEN 1 ELSE 0 END) AS BIGINT) AS delivered,
-  CAST(SUM(CASE WHEN message.bounce_kind IN ('hard', 'syntax') THEN 1 ELSE 0 END) AS BIGINT) AS hard_bounces,
-  CAST(SUM(CASE WHEN message.bounce_kind = 'soft' THEN 1 ELSE 0 END) AS BIGINT) AS soft_bounces,
+  COUNT(CASE WHEN message.bounce_kind IS NULL THEN 1 END) AS delivered,
+  COUNT(CASE WHEN message.bounce_kind IN ('hard', 'syntax') THEN 1 END) AS hard_bounces,
+  COUNT(CASE WHEN message.bounce_kind = 'soft' THEN 1 END) AS soft_bounces,
   CAST(SUM(message.opens) AS BIGINT) AS opens,
-  CAST(SUM(CASE WHEN message.bounce_kind IS NULL AND message.opens > 0 THEN 1 ELSE 0 END) AS BIGINT) AS unique_opens,
-  CAST(SUM(CASE WHEN message.bounce_kind IS NULL AND message.human_opens > 0 THEN 1 ELSE 0 END) AS BIGINT)
-    AS unique_human_opens,
-  CAST(SUM(CASE WHEN message.has_machine_marks THEN 0 ELSE 1 END) AS BIGINT) AS unmarked_sent,
+  COUNT(CASE WHEN message.bounce_kind IS NULL AND message.opens > 0 THEN 1 END) AS unique_opens,
+  COUNT(CASE WHEN message.bounce_kind IS NULL AND message.human_opens > 0 THEN 1 END) AS unique_human_opens,
+  COUNT(CASE WHEN NOT message.has_machine_marks THEN 1 END) AS unmarked_sent,
   CAST(SUM(message.clicks) AS BIGINT) AS clicks,
-  CAST(SUM(CASE WHEN message.bounce_kind IS NULL AND message.clicks > 0 THEN 1 ELSE 0 END) AS BIGINT) AS unique_clicks,
-  CAST(SUM(CASE WHEN message.bounce_kind IS NULL AND message.human_clicks > 0 THEN 1 ELSE 0 END) AS BIGINT)
-    AS unique_human_clicks,
-  CAST(SUM(CASE
-    WHEN message.bounce_kind IS NULL AND message.first_human_click_us < message.sent_us + 86400000000 THEN 1
-    ELSE 0
-  END) AS BIGINT) AS prompt_human_clicks,
-  CAST(SUM(CASE WHEN message.bounce_kind IS NULL AND message.human_opens + message.human_clicks > 0 THEN 1 ELSE 0 END)
-    AS BIGINT) AS unique_human_engagements,
-  CAST(SUM(CASE WHEN message.unsubscribed_us IS NOT NULL THEN 1 ELSE 0 END) AS BIGINT) AS unsubscribes,
-  CAST(SUM(CASE WHEN message.complained_us IS NOT NULL THEN 1 ELSE 0 END) AS BIGINT) AS complaints
+  COUNT(CASE WHEN message.bounce_kind IS NULL AND message.clicks > 0 THEN 1 END) AS unique_clicks,
+  COUNT(CASE WHEN message.bounce_kind IS NULL AND message.human_clicks > 0 THEN 1 END) AS unique_human_clicks,
+  COUNT(CASE WHEN message.bounce_kind IS NULL AND message.first_human_click_us < message.sent_us + 86400000000 THEN 1 END)
+    AS prompt_human_clicks,
+  COUNT(CASE WHEN message.bounce_kind IS NULL AND message.human_opens + message.human_clicks > 0 THEN 1 END)
+    AS unique_human_engagements,
+  COUNT(message.unsubscribed_us) AS unsubscribes,
+  COUNT(message.complained_us) AS complaints
 FROM core.messages AS message
 WHERE message.day BETWEEN $first_day AND $last_day
 GROUP BY message.workflow_key, message.step_key, message.day

@@ -134,7 +134,8 @@ def test_every_day_of_a_month_has_its_cohort(tmp_path: Path):
     connection.execute("CREATE OR REPLACE TABLE core.subscribers AS SELECT *, NULL::BIGINT AS first_purchase_us, "
                        "NULL::VARCHAR AS plan, NULL::VARCHAR AS cohort_value FROM people")  # fmt: skip
     people = "member AS (SELECT * FROM core.subscribers), "
-    membership = f"WITH {people}" + sql[sql.index("moment AS (") : sql.rindex("SELECT\n  membership.cohort_type")]
+    end = sql.index("\n)", sql.index("\nmembership AS (")) + len("\n)")
+    membership = f"WITH {people}" + sql[sql.index("moment AS (") : end]
     found = connection.sql(
         f"{membership} SELECT people.month = membership.cohort AS same FROM membership JOIN people "
         "USING (subscriber_key) WHERE cohort_type = 'signup_date'"
