@@ -197,9 +197,9 @@ class FlowMap(Definition):
             if flow.journey and journeys.setdefault(flow.journey, flow.id) != flow.id:
                 text = f"journey {flow.journey} belongs to {journeys[flow.journey]} already. Use it only once."
                 yield ("flows", index, "journey"), text
-            number = flow.id.removeprefix(journey_workflow_id(""))
-            if flow.journey and number.isdecimal() and flow.id == journey_workflow_id(number) and number != flow.journey:
-                text = f"is the id of journey {number}, and this entry is about journey {flow.journey}. Write another."
+            other = flow.id.removeprefix(journey_workflow_id(""))
+            if flow.journey and flow.id == journey_workflow_id(other) and other.isdecimal() and other != flow.journey:
+                text = f"'{flow.id}' is the id of journey {other}, not of journey {flow.journey}. Write another one."
                 yield ("flows", index, "id"), text
         owner: dict[str, str] = {}
         for index, flow in enumerate(self.flows):
