@@ -100,6 +100,16 @@ def test_personal_merge_fields_are_not_stored(account, tmp_path):
     assert night.lake.addresses()["external_id"].to_list() == ["c-17"]
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"), [(" c-17 ", "c-17"), (17.0, "17"), (17, "17"), ("  ", None), ([], None)]
+)
+def test_an_external_id_is_the_one_that_events_name(account, tmp_path, value, expected):
+    account.members = [member(1, merge_fields={"CRM": value})]
+    with served(account, tmp_path, external_id_field="CRM") as night:
+        night.run()
+    assert night.lake.addresses()["external_id"].to_list() == [expected]
+
+
 def test_a_members_key_is_that_of_the_lower_cased_address(account, tmp_path):
     account.members = [member(1, id=member_id(1).upper(), email_address="Person-1@Example.com")]
     with served(account, tmp_path) as night:
