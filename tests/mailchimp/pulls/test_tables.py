@@ -319,3 +319,19 @@ def test_no_address_and_no_ip_reaches_the_lake(account, tmp_path):
             assert "198.51.100" not in shown
             assert "person-1" not in shown
             assert member_id(1) not in shown
+
+
+def test_orders_in_other_currencies_are_told_once_and_a_currency_is_known_in_any_writing(account, tmp_path):
+    others = [
+        order(f"{at}", SENT_AT, currency_code=code) for at, code in enumerate(("usd", " USD ", "eur", "EUR", None))
+    ]
+    account.add_store("shop", *others)
+    account._items("/ecommerce/stores")[0]["currency_code"] = "usd"
+    with served(account, tmp_path, currency="usd") as night:
+        night.pull(pull.pull_orders)
+        assert night.pull(pull.pull_orders, NIGHT + timedelta(days=1)).quarantined == 0
+    stored = {row["order_id"]: row["currency"] for row in rows(night, tables.Orders)}
+    assert stored == {"0": "USD", "1": "USD", "2": "EUR", "3": "EUR", "4": "USD"}
+    (told,) = rows(night, tables.Quarantine)
+    assert told["reference"] == "/ecommerce/stores/shop/orders in EUR"
+    assert told["reason"] == "is not the workspace's currency USD: such orders count nowhere"
