@@ -222,6 +222,11 @@ class Settings(BaseSettings):
             ) from error
         return value
 
+    @field_validator("currency")
+    @classmethod
+    def _in_capitals(cls, value: str) -> str:
+        return value.strip().upper()
+
     @field_validator("mail_from", "mail_to")
     @classmethod
     def _addresses(cls, value: str | None) -> str | None:

@@ -197,6 +197,10 @@ class FlowMap(Definition):
             if flow.journey and journeys.setdefault(flow.journey, flow.id) != flow.id:
                 text = f"journey {flow.journey} belongs to {journeys[flow.journey]} already. Use it only once."
                 yield ("flows", index, "journey"), text
+            other = flow.id.removeprefix(journey_workflow_id(""))
+            if flow.journey and flow.id == journey_workflow_id(other) and other.isdecimal() and other != flow.journey:
+                text = f"'{flow.id}' is the id of journey {other}, not of journey {flow.journey}. Write another one."
+                yield ("flows", index, "id"), text
         owner: dict[str, str] = {}
         for index, flow in enumerate(self.flows):
             for number, step in enumerate(flow.steps):

@@ -1,6 +1,6 @@
 """Journeys become workflows: as Mailchimp has them, completed and overridden by entries of the user's flow map."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.common.time import numbered_day, start_of_day_us
@@ -43,15 +43,17 @@ class MappedJourney:
 def mapped_journeys(flow_map: FlowMap, journeys: Sequence[Journey]) -> dict[str, MappedJourney]:
     """The journeys that entries of the flow map complete, by the id of the entry.
 
-    An entry names its journey. One that names none, such as those of maps that are older than the reading of journeys,
-    is about the journey whose e-mails it lists.
+    An entry names its journey, or has its id. Any other, such as those of maps that are older than the reading of
+    journeys, is about the journey whose e-mails it lists.
     """
     by_id = {journey.journey_id: journey for journey in journeys}
     named = {flow.journey for flow in flow_map.flows if flow.journey}
+    by_own_id = {journey_workflow_id(journey_id): journey_id for journey_id in by_id if journey_id not in named}
+    numbers = {flow.id: flow.journey or by_own_id.get(flow.id) for flow in flow_map.flows}
     owners = {
         step["campaign_id"]: journey
         for journey in reversed(journeys)
-        if journey.journey_id not in named
+        if journey.journey_id not in numbers.values()
         for step in journey.shown
         if step["campaign_id"]
     }
@@ -59,7 +61,8 @@ def mapped_journeys(flow_map: FlowMap, journeys: Sequence[Journey]) -> dict[str,
     taken: set[str] = set()
     for flow in flow_map.flows:
         of_step = (owners.get(step.campaign or step.id) for step in flow.steps)
-        about = by_id.get(flow.journey) if flow.journey else next((one for one in of_step if one is not None), None)
+        number = numbers[flow.id]
+        about = by_id.get(number) if number else next((one for one in of_step if one is not None), None)
         if about is not None and about.journey_id not in taken:
             taken.add(about.journey_id)
             found[flow.id] = MappedJourney(flow, about, dict(_matches(flow, about)))
@@ -81,9 +84,13 @@ def mapped_workflow(mapped: MappedJourney, observed: Observed, used: set[str]) -
     steps = [_completed(step, mapped.of_step.get(step.id)) for step in flow.steps]
     of_step = dict(mapped.of_step)
     for row in mapped.unlisted:
-        if row["campaign_id"] not in used:
-            steps.insert(_place(row, steps, of_step, journey), _step(row))
-            of_step[row["step_id"]] = row
+        if row["campaign_id"] not in {*used, *(step.campaign for step in steps if step.campaign)}:
+            place = _place(row, steps, of_step, journey)
+            # Where the map says what the next step follows, it says nothing of this one.
+            is_apart = place < len(steps) and steps[place].after is not None
+            added = _step(row, [] if is_apart else None, {step.id for step in steps})
+            steps.insert(place, added)
+            of_step[added.id] = row
     whole = MappedJourney(flow.model_copy(update={"steps": steps}), journey, of_step)
     return Workflow(
         flow=whole.flow,
@@ -116,10 +123,11 @@ def journey_workflow(
     # Nobody is seen to come to a branch. One before the first e-mail would only hide where the workflow begins.
     rows = shown[first:]
     ways = journey.ways(dict(observed))
-    steps = []
+    steps: list[Step] = []
     for row in rows:
         sources = [source for source, target in ways if target == row["step_id"]]
-        steps.append(_step(row, sources, is_used=row["campaign_id"] in used))
+        is_used = row["campaign_id"] in {*used, *(step.campaign for step in steps)}
+        steps.append(_step(row, sources, is_used=is_used))
     workflow_id = entry.id if entry else journey_workflow_id(journey.journey_id)
     flow = entry or Flow.model_construct(id=workflow_id)
     return Workflow(
@@ -155,9 +163,11 @@ def _completed(step: Step, row: Row | None) -> Step:
     return step.model_copy(update={"kind": kind, "campaign": campaign})
 
 
-def _step(row: Row, after: list[str] | None = None, *, is_used: bool = False) -> Step:
+def _step(row: Row, after: list[str] | None, taken: Collection[str] = (), *, is_used: bool = False) -> Step:
+    """The step of a row, named by another id where the map has given its number to another step."""
+    ids = (row["step_id"], row["campaign_id"], journey_workflow_id(f"{row['journey_id']}-{row['step_id']}"))
     return Step.model_construct(
-        id=row["step_id"],
+        id=next(one for one in ids if one and one not in taken),
         kind=row["step_kind"],
         campaign=None if is_used else row["campaign_id"],
         status="deleted" if row["status"] == "deleted" else "active",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.events.raw import LONGEST_ROW, RAW, REQUIRED, RawEvents, known_values, places_of, text_lines
+from pipeline.events.raw import IDS, LONGEST_ROW, RAW, REQUIRED, RawEvents, known_values, places_of, text_lines
 from pipeline.events.unpacking import UnreadableContent
 
 TOO_MANY_FIELDS = "has more fields than the header"
@@ -72,6 +72,7 @@ def read_csv(content: bytes) -> RawEvents:
     records = _records(content[end:], dialect, len(header), lines_before=content.count(b"\n", 0, end))
     values = records.with_columns(pl.col("fields").list.get(int(name), null_on_oob=True).alias(name) for name in names)
     values = values.with_columns(pl.when(pl.col(name) != "").then(name).alias(name) for name in names)
+    values = values.with_columns(_whole(str(place)) for name in IDS for place in places.get(name, []))
     known, contradiction = known_values(places)
     unknown = {name: str(where[0]) for name, where in places.items() if name not in known}
     if unknown:
@@ -91,6 +92,12 @@ def read_csv(content: bytes) -> RawEvents:
     rows = values.select("row", fault=pl.coalesce("fault", fault), is_blank=is_blank, **known)
     rows = rows.filter(pl.col("fault").is_not_null() | ~pl.col("is_blank")).drop("is_blank")
     return RawEvents(pl.concat([pl.DataFrame(schema=RAW), rows], how="diagonal"))
+
+
+def _whole(column: str) -> pl.Expr:
+    """The ids of a column, without the fraction of nothing that all of them have."""
+    has_fraction = pl.col(column).str.contains(r"^-?[0-9]+\.0$").fill_null(True).all()
+    return pl.when(has_fraction).then(pl.col(column).str.strip_suffix(".0")).otherwise(pl.col(column)).alias(column)
 
 
 def _header(content: bytes) -> tuple[_Dialect, list[str], int]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from pipeline.events.raw import COLUMNS, LONGEST_ROW, NOT_TEXT, RAW, TOO_LONG, RawEvents, run_sql, text_lines
+from pipeline.events.raw import COLUMNS, IDS, LONGEST_ROW, NOT_TEXT, RAW, TOO_LONG, RawEvents, run_sql, text_lines
 
 NOT_JSON = "is not a JSON object"
 NO_NUMBER = "holds NaN or Infinity, which JSON does not know: leave the field out"
@@ -52,6 +52,11 @@ def _rows(texts: pl.DataFrame) -> pl.DataFrame:
     # A number counts from 1970, as `instant_of` knows by the @.
     is_number = "json_type(object, '$.occurred_at') IN ('BIGINT', 'UBIGINT', 'DOUBLE')"
     values["occurred_at"] = f"CASE WHEN {is_number} THEN '@' ELSE '' END || {values['occurred_at']}"
+    for name in IDS:
+        is_fraction = f"json_type(object, '$.{name}') = 'DOUBLE'"
+        values[name] = (
+            f"CASE WHEN {is_fraction} THEN regexp_replace({values[name]}, '\\.0+$', '') ELSE {values[name]} END"
+        )
     fields = ", ".join(f"{value} AS {name}" for name, value in values.items())
     query = f"""
         WITH objects AS (

@@ -12,7 +12,7 @@ import duckdb
 import polars as pl
 
 from pipeline.common.quoting import literal
-from pipeline.events.raw import RAW, REQUIRED, RawEvents, known_values, places_of
+from pipeline.events.raw import IDS, RAW, REQUIRED, RawEvents, known_values, places_of
 from pipeline.events.unpacking import PARQUET_MAGIC, UnreadableContent
 
 INEXACT = "holds in revenue a 32-bit float, which is too large to tell a cent"
@@ -114,6 +114,9 @@ def _text(column: _Column, name: str) -> str:
     text = f"{column.sql}::VARCHAR"
     if column.type_name in _FLOATS:
         text = f"CASE WHEN NOT isnan({column.sql}) THEN {text} END"
+    if name in IDS and column.type_name in (*_FLOATS, "decimal"):
+        whole = f"try_cast({column.sql} AS HUGEINT)"
+        text = f"CASE WHEN {column.sql} = {whole} THEN {whole}::VARCHAR ELSE {text} END"
     # A number counts from 1970, as `instant_of` knows by the @.
     is_since_1970 = name == "occurred_at" and column.type_name in (*_NUMBERS, *_FLOATS, "decimal")
     return f"'@' || {text}" if is_since_1970 else text

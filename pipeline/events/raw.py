@@ -26,6 +26,8 @@ COLUMNS = (
     "properties",
 )
 REQUIRED = COLUMNS[:4]
+# Where one of these is missing, pandas makes a fraction of every other. What every event has stays as it is written.
+IDS = ("subscriber", "workflow_id", "step_id", "order_id")
 RAW = {"row": pl.Int64, "fault": pl.String, **dict.fromkeys(COLUMNS, pl.String), "extra": pl.String}
 NOT_TEXT = "is not UTF-8 text"
 # A longer row is a mistake, and parsing it would take many times its size.

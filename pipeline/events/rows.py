@@ -195,7 +195,9 @@ def _with_properties(raw: pl.DataFrame) -> pl.DataFrame:
 def _without_person(properties: str) -> str:
     """A JSON object without the fields that say who somebody is."""
     try:
-        return json.dumps(without_person(json.loads(properties)), ensure_ascii=False, separators=(",", ":"))
+        # The name of a field may be an address, too.
+        public = without_person(json.loads(properties))
+        return without_addresses(json.dumps(public, ensure_ascii=False, separators=(",", ":")))
     except RecursionError:  # thousands of levels, which nobody can follow
         return without_addresses(properties)
 

@@ -8,6 +8,7 @@ import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -38,6 +39,7 @@ class MailchimpAccount:
         client: the client of the account.
         addresses: rows of `lake.addresses`.
         clock: tells the time of the account.
+        audience_of: audience of each flow that has one.
     """
 
     def __init__(
@@ -45,9 +47,11 @@ class MailchimpAccount:
         client: MailchimpClient,
         addresses: pl.DataFrame,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        audience_of: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._client = client
         self._clock = clock
+        self._audience_of = audience_of
         self._member_ids = dict(addresses.select("subscriber_key", "member_id").iter_rows())
         self._keys = {member: key for key, member in self._member_ids.items()}
         self._lists: dict[int, str] = {}
@@ -57,8 +61,10 @@ class MailchimpAccount:
         """The time by the account's clock."""
         return self._clock()
 
-    def members(self, field: str) -> pl.DataFrame:
+    def members(self, field: str, workflow_id: str | None = None) -> pl.DataFrame:
         """Everybody mail can be sent to, read now, with what a merge field holds or what tags with a prefix say.
+
+        Of somebody in several audiences that of the flow counts, which reads the field there.
 
         Returns:
             `subscriber_key` (Int64) and `current` (String, null where the field is empty or no tag has the prefix).
@@ -70,10 +76,14 @@ class MailchimpAccount:
         """
         rows: list[tuple[int, str | None]] = []
         self._lists.clear()
-        projection = f"members.id,members.status,members.{_part_of(field)},total_items"
-        for audience in self._audiences():
+        told = ("id", "status", "email_address", "contact_id", _part_of(field))
+        projection = ",".join([*(f"members.{name}" for name in told), "total_items"])
+        home = self._audience_of.get(workflow_id or "")
+        for audience in sorted(self._audiences(), key=lambda one: one != home):
             listed = set()
             for item in self._client.listing(MEMBERS, "members", {"fields": projection}, list_id=audience):
+                if _has_phone_alone(item):
+                    continue
                 member_id, status, value = _member(item, MEMBERS, field)
                 listed.add(member_id)
                 key = self._keys.get(member_id)
@@ -239,6 +249,11 @@ def _tagged(item: Mapping[str, Any], endpoint: str, prefix: str) -> str:
     begins = f"{prefix}{means.BETWEEN}"
     found = {one["name"].removeprefix(begins) for one in tags if one["name"].startswith(begins)}
     return BETWEEN_VALUES.join(sorted(found))
+
+
+def _has_phone_alone(item: Any) -> bool:
+    """Whether an API member has no address, so that neither id nor status need be told."""
+    return isinstance(item, dict) and not item.get("email_address") and bool(item.get("contact_id"))
 
 
 def _member(item: Any, endpoint: str, field: str) -> tuple[str, str, str]:

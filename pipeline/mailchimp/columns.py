@@ -167,7 +167,7 @@ ABUSE = {
 ORDERS = {
     "order_id": Field("id", read.text),
     "email_address": Field("customer.email_address", read.address, required=False),
-    "currency": Field("currency_code", read.text),
+    "currency": Field("currency_code", read.currency),
     "total_cents": Field("order_total", read.cents),
     "tax_cents": Field("tax_total", read.cents, required=False, default=0),
     "shipping_cents": Field("shipping_total", read.cents, required=False, default=0),
@@ -177,7 +177,7 @@ ORDERS = {
 STORES = {
     "store_id": Field("id", read.text),
     "name": Field("name", read.free_text, required=False, default=""),
-    "currency": Field("currency_code", read.text, required=False),
+    "currency": Field("currency_code", read.currency, required=False),
 }
 
 

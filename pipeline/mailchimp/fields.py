@@ -184,6 +184,11 @@ def cents(value: Any) -> int:
     return integer(int((amount * 100).quantize(Decimal(1), ROUND_HALF_EVEN)))
 
 
+def currency(value: Any) -> str:
+    """The letters of a currency, as capitals."""
+    return free_text(value).strip().upper()
+
+
 def boolean(value: Any) -> bool:
     """True or false."""
     if not isinstance(value, bool):

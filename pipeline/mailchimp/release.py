@@ -50,15 +50,19 @@ class MailchimpDoor:
         client: the client of the account.
         addresses: rows of `lake.addresses`, of these people at least.
         start: `{"trigger": {"journey": 1, "step": 2}}`, `{"event": name}` or `{"tag": name}`.
+        audience: that of the flow. A tag or an event in another one starts nothing. None if it is not known.
     """
 
-    def __init__(self, client: MailchimpClient, addresses: pl.DataFrame, start: Mapping[str, Any]) -> None:
+    def __init__(
+        self, client: MailchimpClient, addresses: pl.DataFrame, start: Mapping[str, Any], audience: str | None = None
+    ) -> None:
         self._client = client
         self._start = start
         rows = addresses.select("subscriber_key", "member_id", "email_address").iter_rows()
         self._people = {key: (member_id, address) for key, member_id, address in rows}
         listed = client.listing("/lists", "lists", {"fields": "lists.id,total_items"})
-        self._audiences = sorted(str(one["id"]) for one in listed)
+        audiences = sorted(str(one["id"]) for one in listed)
+        self._audiences = [audience] if audience in audiences else audiences
 
     def let_in(self, keys: Sequence[int]) -> list[Answer]:
         """Let each of these subscribers in who can be mailed now, side by side."""
@@ -106,7 +110,8 @@ class MailchimpDoor:
             except NotFoundError:
                 continue
             tags = found.get("tags") or []
-            if found.get("id") != member_id or not isinstance(tags, list):
+            is_whole = isinstance(tags, list) and all(isinstance(one, dict) for one in tags)
+            if str(found.get("id")).lower() != member_id or not is_whole:
                 advice = "Nobody else is let in. Run again later; if it stays so, update driptune."
                 raise ContractBrokenError(MEMBER, "this is not the member that was asked for", advice, "id")
             if found.get("status") in MAILABLE:

@@ -217,7 +217,10 @@ def _public_fields(fields: dict[str, Any], private: frozenset[str]) -> str:
 
 def _external_id(fields: dict[str, Any], tag: str | None) -> str | None:
     value = fields.get(tag) if tag else None
-    return str(value) if isinstance(value, str | int) and value != "" else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    # Events are read without the blanks around an id.
+    return (str(value).strip() or None) if isinstance(value, str | int) else None
 
 
 def _tag_names(tags: list[Any]) -> str:

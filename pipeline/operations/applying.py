@@ -7,6 +7,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from typing import Any
 
+import polars as pl
+
 from pipeline.config.approvals import load_approvals
 from pipeline.lake.store import Lake
 from pipeline.mailchimp.account import MailchimpAccount
@@ -24,7 +26,9 @@ from pipeline.optimizations.ledger import Ledger
 from pipeline.optimizations.record import IN_EFFECT, Proposal, Record, in_charge
 from pipeline.optimizations.review import Seen
 from pipeline.published.manifest import Manifest
-from pipeline.published.reader import Tables, read_publication
+from pipeline.published.reader import Tables, published_table, read_publication
+from pipeline.schemas.journeys.marts import PublishedJourneys
+from pipeline.schemas.lake import Automations
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import Settings
 
@@ -59,7 +63,7 @@ def reach(settings: Settings) -> Iterator[World]:
     as_of = _published_night(settings)
     clock = account_clock(settings, as_of)
     with connect(settings, as_of) as client:
-        account = MailchimpAccount(client, Lake(settings.lake_dir).addresses(), clock)
+        account = MailchimpAccount(client, Lake(settings.lake_dir).addresses(), clock, audiences_of_flows(settings))
         yield World(settings, account, read_publication(settings.published_dir), _first_day(as_of, clock))
 
 
@@ -73,6 +77,14 @@ def _published_night(settings: Settings) -> date:
     if manifest is None:
         raise NotApplicableError("Nothing is published yet. Run driptune nightly first.")
     return date.fromisoformat(manifest.as_of)
+
+
+def audiences_of_flows(settings: Settings) -> dict[str, str]:
+    """The audience of each journey and classic automation that tells one, by the id of its workflow."""
+    journeys = published_table(settings.published_dir, PublishedJourneys).filter("is_current")
+    automations = Lake(settings.lake_dir).latest(Automations).collect()
+    told = pl.concat([one.select("workflow_id", "audience_id") for one in (automations, journeys)])
+    return dict(told.drop_nulls().filter(pl.col("audience_id") != "").iter_rows())
 
 
 def account_clock(settings: Settings, as_of: date) -> Callable[[], datetime]:

@@ -12,7 +12,7 @@ from pipeline.config.constraints import load_constraints
 from pipeline.lake.store import Lake
 from pipeline.mailchimp.connection import connect
 from pipeline.mailchimp.release import MailchimpDoor
-from pipeline.operations.applying import Tell, account_clock
+from pipeline.operations.applying import Tell, account_clock, audiences_of_flows
 from pipeline.operations.soundness import refuse_damaged_lake
 from pipeline.optimizations.account.lock import AccountBusyError
 from pipeline.optimizations.account.refusals import NotApplicableError
@@ -56,7 +56,8 @@ def release_due(settings: Settings, ledger: Ledger, tell: Tell) -> None:
             refuse_damaged_lake(settings)
             client = stack.enter_context(connect(settings, as_of))
             addresses = Lake(settings.lake_dir).addresses().filter(pl.col("subscriber_key").is_in(list(people)))
-            return MailchimpDoor(client, addresses, record.proposal.after["start"])
+            audience = audiences_of_flows(settings).get(record.proposal.workflow_id or "")
+            return MailchimpDoor(client, addresses, record.proposal.after["start"], audience)
 
         for record, terms in _bounded(settings, ledger, records, tell):
             try:

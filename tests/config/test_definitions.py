@@ -159,6 +159,11 @@ def test_the_definition_version_follows_what_a_flow_does_and_not_its_name(tmp_pa
         ("[tips, offer]", "[tips, ofer]", "line 28, onboarding.steps[4].after[1]: 'ofer' is not a step of this flow."),
         ("[tips, offer]", "tips", "line 28, onboarding.steps[4].after: 'tips' does not fit. Write a list"),
         ("- id: offer", "- id: tips", "line 21, onboarding.steps[3].id: 'tips' is used twice."),
+        (
+            "- id: onboarding",
+            "- id: journey-7\n    journey: 8",
+            "line 2, journey-7.id: 'journey-7' is the id of journey 7",
+        ),
         ("campaign: c4", "campaign: c3", "line 27, onboarding.steps[4].campaign: campaign 'c3' belongs to onboarding."),
         (
             "after: [tips, offer]",

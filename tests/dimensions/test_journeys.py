@@ -160,6 +160,44 @@ def test_an_entry_that_lists_some_steps_gets_the_others_where_they_belong(tmp_pa
     assert hours == {("21", "second"): 36, ("second", "41"): 0}
 
 
+def test_an_email_that_the_map_leaves_out_takes_neither_the_id_of_a_step_nor_a_way_that_the_map_tells(tmp_path):
+    """People number their steps as they like, and Mailchimp's numbers may be the same."""
+    flows = """
+flows:
+  - id: mine
+    journey: 7
+    steps:
+      - {id: "18", campaign: start}
+      - {id: fork, kind: branch}
+      - {id: L, campaign: left, after: [fork], default: true}
+      - {id: end, campaign: last, after: [L]}
+"""
+    found = read(branched(), tmp_path, flows)
+    assert dict(found.steps.sort("position").select("step_id", "campaign_id").iter_rows()) == {
+        "18": "start", "fork": None, "L": "left", "right": "right", "end": "last",
+    }  # fmt: skip
+    kept = {pair: told[0][-1] for pair, told in ways(found, "mine").items()}
+    assert kept == {("18", "fork"): True, ("fork", "L"): True, ("L", "end"): True}
+
+
+def test_an_email_that_a_journey_sends_twice_belongs_to_one_step(tmp_path):
+    account = linear()
+    account.steps["7"] += [delay(50, 1), email(51, "mail1")]
+    found = read(account, tmp_path)
+    assert dict(found.steps.select("step_id", "campaign_id").iter_rows()) == {
+        "21": "mail1", "31": "mail2", "41": "mail3", "51": None,
+    }  # fmt: skip
+    mapped = read(account, tmp_path / "mapped", "flows: [{journey: 7, steps: [{id: a, campaign: mail2}]}]")
+    assert mapped.steps["campaign_id"].sort().to_list() == ["mail1", "mail2", "mail3"]
+
+
+@pytest.mark.parametrize("other", ["", ", {id: other, steps: [{id: b, campaign: mail1}]}"])
+def test_an_entry_with_the_id_of_a_journey_is_about_it(tmp_path, other):
+    found = read(linear(), tmp_path, f"flows: [{{id: journey-7, goal: buy, steps: [{{id: a, campaign: x}}]}}{other}]")
+    assert found.workflows["workflow_id"].is_unique().all()
+    assert dict(found.workflows.select("workflow_id", "kind").iter_rows())["journey-7"] == "journey"
+
+
 def test_a_map_that_is_older_than_the_reading_of_journeys_keeps_its_flow(tmp_path):
     flows = "flows: [{id: old, steps: [{id: a, campaign: mail1}, {id: b, campaign: mail2, delay: 1 day}]}]"
     found = read(linear(), tmp_path, flows)

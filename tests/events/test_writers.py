@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from pipeline.lake.store import Lake
-from tests.events.stream import ANN, UNIX, content, put, read
+from tests.events.stream import ANN, UNIX, content, put, read, read_bytes
 
 COLUMNS = ["event_id", "occurred_at", "event_type", "subscriber", "revenue", "note"]
 Event = tuple[str, datetime, Decimal, str]
@@ -136,3 +137,34 @@ def test_any_writer_with_broken_rows_between_gives_the_clean_input(drawn, writer
         summary = read(Path(folder) / "b", found)
         assert_frame_equal(content(found), content(expected))
         assert summary.quarantined == broken + different
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", pa.float32(), pa.float64(), pa.decimal128(38, 9)])
+def test_ids_of_which_a_writer_made_fractions_are_those_of_the_source(tmp_path, kind):
+    """Pandas makes fractions of ids where one is missing, and databases write those of NUMERIC columns so."""
+    orders = [1001, None]
+    common = {"occurred_at": "2026-03-30T12:00:00Z", "event_type": "purchase", "subscriber": ANN, "plan": "2.0"}
+    rows = [{"event_id": str(at), "order_id": order and float(order)} | common for at, order in enumerate(orders)]
+    if isinstance(kind, pa.DataType):
+        body = io.BytesIO()
+        table = pa.Table.from_pylist([one | {"order_id": None} for one in rows])
+        column = pa.array(orders, pa.int64()).cast(kind)
+        pq.write_table(table.set_column(table.column_names.index("order_id"), "order_id", column), body)
+        lake = read_bytes(tmp_path, "a.parquet", body.getvalue())
+    elif kind == "json":
+        lake = read_bytes(tmp_path, "a.json", json.dumps(rows).encode())
+    else:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+        lake = read_bytes(tmp_path, "a.csv", text.getvalue().encode())
+    assert content(lake).select("order_id", "plan").rows() == [("1001", "2.0"), (None, "2.0")]
+
+
+def test_a_fraction_that_says_something_stays_in_an_id(tmp_path):
+    rows = [
+        f"{event_id},2026-03-30T12:00:00Z,step_entered,{ANN},7,{step}" for event_id, step in ((1, "1.0"), (2, "1.5"))
+    ]
+    lake = read_bytes(tmp_path, "a.csv", "\n".join([",".join([*COLUMNS[:4], "workflow_id,step_id"]), *rows]).encode())
+    assert content(lake)["step_id"].to_list() == ["1.0", "1.5"]

@@ -23,7 +23,7 @@ from pipeline.sample.server.process import serve
 from pipeline.schemas.vocabulary import RecordStatus as Status
 from pipeline.settings import SAMPLE_TONIGHT, Settings
 from tests.mailchimp.contract import CONTRACT, ContractAdapter
-from tests.mailchimp.fake_account import AUDIENCE, member_id, subscriber
+from tests.mailchimp.fake_account import AUDIENCE, member, member_id, sms_only, subscriber
 from tests.mailchimp.loopback import send
 from tests.mailchimp.loopback import serve as serve_answers
 from tests.mailchimp.writable_account import AUTOMATION, EMAIL, WORKFLOW, Break, Choose, WritableAccount, reached
@@ -182,6 +182,26 @@ def test_nobody_is_written_to_who_cannot_be_mailed(made_up: tuple[WritableAccoun
     for one, status in zip(made.members, states, strict=False):
         one["status"] = status
     assert set(account.members("ARM")["subscriber_key"]) == {subscriber(0), subscriber(1), subscriber(6)}
+
+
+@pytest.mark.parametrize("untold", [{"id": None}, {"status": None}, {"id": "", "status": ""}])
+def test_who_is_known_by_a_phone_number_alone_keeps_nobody_else_from_their_value(
+    made_up: tuple[WritableAccount, MailchimpAccount], untold: dict[str, Any]
+) -> None:
+    made, account = made_up
+    made.members.insert(1, sms_only("phone") | untold)
+    assert account.members("ARM").height == PEOPLE_OF_FAKE
+
+
+def test_who_is_in_several_audiences_is_written_to_in_that_of_the_flow(
+    made_up: tuple[WritableAccount, MailchimpAccount],
+) -> None:
+    """The flow reads the field there, and the ids of audiences are in no order that says so."""
+    made, account = made_up
+    made.add_audience("another", made.members[0] | {"merge_fields": {"ARM": "A"}}, member(99))
+    assert account.members("ARM", WORKFLOW)["current"].null_count() == PEOPLE_OF_FAKE
+    assert account.write_members([Change(str(subscriber(0)), "ARM", "", "B")]) == [Outcome.WRITTEN]
+    assert made.values("ARM") == {0: "B"}
 
 
 def test_only_who_still_holds_what_was_read_is_written(made_up: tuple[WritableAccount, MailchimpAccount]) -> None:

@@ -15,6 +15,9 @@ from pipeline.sample.server.journey_steps import API_TRIGGER, JOURNEYS, RELEASE_
 from pipeline.sample.server.process import serve
 from pipeline.sample.server.view import look
 from pipeline.settings import SAMPLE_TONIGHT, Settings
+from tests.mailchimp.fake_account import AUDIENCE, member_id
+from tests.mailchimp.loopback import serve as serve_answers
+from tests.mailchimp.writable_account import WritableAccount, client_of
 
 JOURNEY = next(one for one in JOURNEYS if one.flow is WINBACK)
 API = next(one.number for one in JOURNEY.steps if one.step_type == API_TRIGGER)
@@ -86,3 +89,18 @@ def test_a_step_that_is_not_there_is_told_of_the_start_and_not_of_the_person(
     assert answer.outcome.startswith("not sent: ")
     assert "/actions/trigger" in (answer.fault or "")
     assert entered(url) == []
+
+
+@pytest.mark.parametrize("start", [{"event": RELEASE_EVENT}, {"tag": WINBACK_TAG}])
+def test_who_is_in_several_audiences_is_let_in_in_that_of_the_flow(start: dict[str, Any]) -> None:
+    """A tag or an event in another audience starts nothing, and the answer to the call would not say so."""
+    made = WritableAccount(2)
+    made.add_audience("another", made.members[0])
+    made.members[0]["id"] = made.members[0]["id"].upper()
+    known = pl.DataFrame(
+        {"subscriber_key": [0], "member_id": [member_id(0)], "email_address": [made.members[0]["email_address"]]}
+    )
+    with serve_answers(made.answer) as url:
+        [answer] = MailchimpDoor(client_of(url), known, start, AUDIENCE).let_in([0])
+    assert answer.outcome == "released"
+    assert made.let_in == [0]

@@ -79,9 +79,10 @@ class WritableAccount(FakeAccount):
             answer_with(handler, right, query)
 
     def find(self, path: str, query: dict[str, str]) -> Any:
-        wanted = path.removeprefix(f"/lists/{AUDIENCE}/members/")
-        if wanted != path:
-            return next((one for one in self.members if one["id"] == wanted), None)
+        audience, is_member, wanted = path.removeprefix("/lists/").partition("/members/")
+        if is_member:
+            people = self.members if audience == AUDIENCE else self.other_members.get(audience, [])
+            return next((one for one in people if one["id"].lower() == wanted), None)
         return super().find(path, query)
 
     def _written(self, path: str, body: Any) -> Any:
@@ -97,7 +98,7 @@ class WritableAccount(FakeAccount):
             self.let_in.append(self.members.index(self.find(path.removesuffix("/tags"), {})))
         if path.endswith("/tags"):
             return self._tagged(path.removesuffix("/tags"), body)
-        if path == f"/lists/{AUDIENCE}/merge-fields":
+        if path.endswith("/merge-fields"):
             known = self._items(path)
             if body["tag"] in {one["tag"] for one in known}:
                 return REFUSED
@@ -136,13 +137,19 @@ class WritableAccount(FakeAccount):
         return answer
 
 
-def reached(url: str, people: int, keys: Sequence[int] | None = None, **limits: Any) -> MailchimpAccount:
-    """The account at `url` as driptune reaches it, its members known by `keys`; every request keeps the contract."""
+def client_of(url: str, **limits: Any) -> MailchimpClient:
+    """The client of the account at `url`; every request keeps the contract."""
     adapter = ContractAdapter(pool_maxsize=8) if CONTRACT.exists() else None
-    client = MailchimpClient(url, API_KEY, settings=Settings(_env_file=None, **limits), adapter=adapter)  # type: ignore[call-arg]
+    return MailchimpClient(url, API_KEY, settings=Settings(_env_file=None, **limits), adapter=adapter)  # type: ignore[call-arg]
+
+
+def reached(url: str, people: int, keys: Sequence[int] | None = None, **limits: Any) -> MailchimpAccount:
+    """The account at `url` as driptune reaches it, its members known by `keys`; the flow's audience is the main one."""
+    client = client_of(url, **limits)
     known = [subscriber(number) for number in range(people)] if keys is None else keys
     ids = [member_id(number) for number in range(people)]
-    return MailchimpAccount(client, pl.DataFrame({"subscriber_key": known, "member_id": ids}))
+    addresses = pl.DataFrame({"subscriber_key": known, "member_id": ids})
+    return MailchimpAccount(client, addresses, audience_of={WORKFLOW: AUDIENCE})
 
 
 def _page(found: Any, query: dict[str, str]) -> dict[str, Any]:

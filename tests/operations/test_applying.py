@@ -20,11 +20,12 @@ from pipeline.optimizations.ledger import open_ledger
 from pipeline.optimizations.record import ApplyKind, Kind, Proposal, Status
 from pipeline.published.manifest import Manifest, PublishedTable
 from pipeline.settings import Settings
-from tests.mailchimp.fake_account import API_KEY, member_id
+from tests.mailchimp.fake_account import API_KEY, AUDIENCE, member_id
 from tests.mailchimp.loopback import serve
 from tests.mailchimp.writable_account import AUTOMATION, EMAIL, WORKFLOW, WritableAccount
 from tests.optimizations.conftest import NOW, proposal
 from tests.worlds.holdouts import holdouts
+from tests.worlds.published import row
 from tests.worlds.writing import PowerCut, approved, cut_at
 
 PEOPLE = 6
@@ -35,6 +36,7 @@ def arm() -> Proposal:
     return proposal(
         kind=Kind.EXPERIMENT_WINNER,
         target="test",
+        workflow_id=WORKFLOW,
         apply_kind=ApplyKind.MEMBER_FIELDS,
         after={"field": "ARM", "value": "B"},
         holdout_share=0.0,
@@ -83,9 +85,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
 def _publish(settings: Settings) -> None:
     (settings.published_dir / "parquet").mkdir(parents=True)
-    published = holdouts()
-    published.write_parquet(settings.published_dir / "parquet" / "holdouts.parquet")
-    manifest = Manifest("run", "2026-06-29", "v1", (PublishedTable("holdouts", published.height, ""),))
+    flow = row("journeys", workflow_id=WORKFLOW, audience_id=AUDIENCE, is_current=True)
+    tables = {"holdouts": holdouts(), "journeys": flow}
+    for name, table in tables.items():
+        table.write_parquet(settings.published_dir / "parquet" / f"{name}.parquet")
+    listed = tuple(PublishedTable(name, table.height, "") for name, table in tables.items())
+    manifest = Manifest("run", "2026-06-29", "v1", listed)
     (settings.published_dir / "manifest.json").write_text(json.dumps(asdict(manifest)))
     settings.definitions.mkdir(parents=True)
     (settings.definitions / "approvals.yaml").write_text(APPROVALS)
@@ -110,6 +115,13 @@ def test_everything_due_is_applied_then_kept_in_step_and_told(place: Place) -> N
     assert place.told == [
         f"{arm().optimization_id}: 0 kept in step; 1 left, because somebody has set another value since"
     ]
+
+
+def test_members_of_several_audiences_get_their_value_in_that_of_the_flow(place: Place) -> None:
+    place.account.add_audience("another", *place.account.members)
+    place.apply_due()
+    assert place.account.values("ARM") == dict.fromkeys(range(PEOPLE), "B")
+    assert not any("/another/members/" in path for path in place.account.writes)
 
 
 def test_one_that_is_not_confirmed_keeps_no_other_from_it_and_is_not_passed_over(place: Place) -> None:

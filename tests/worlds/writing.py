@@ -77,7 +77,7 @@ class InMemoryAccount:
     def now(self) -> datetime:
         return self.clock
 
-    def members(self, field: str) -> pl.DataFrame:
+    def members(self, field: str, workflow_id: str | None) -> pl.DataFrame:
         held = self.fields.get(field, {})
         rows = [(key, held.get(key) or None) for key in self.people]
         return pl.DataFrame(rows, schema={"subscriber_key": pl.Int64, "current": pl.String}, orient="row")

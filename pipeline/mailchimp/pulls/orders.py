@@ -3,16 +3,20 @@
 from datetime import date
 from functools import partial
 
+import polars as pl
+
 from pipeline.lake.keys import SubscriberKeys
-from pipeline.lake.store import Lake
+from pipeline.lake.store import Lake, QuarantinedRow
 from pipeline.mailchimp import columns
 from pipeline.mailchimp import rows as parse
 from pipeline.mailchimp.client import MailchimpClient
-from pipeline.mailchimp.fields import Field, read_items, text
+from pipeline.mailchimp.fields import Field, read_items
+from pipeline.mailchimp.fields import currency as read_currency
 from pipeline.mailchimp.paging import Listing
 from pipeline.mailchimp.pulls.narrowing import ids_of, projection
 from pipeline.mailchimp.pulls.pulling import Pull, PullSummary
 from pipeline.schemas import lake as tables
+from pipeline.schemas.base import identity
 from pipeline.settings import Settings
 
 STORES = "/ecommerce/stores"
@@ -43,6 +47,7 @@ def pull_orders(
     for orders in client.map(read, zip(*found.columns.values(), strict=True)):
         if orders:
             store_id, name, listing, rows = orders
+            pull.set_aside(_uncounted(store_id, rows.frame["currency"], settings.currency))
             pull.sources.note_read(
                 "store",
                 store_id,
@@ -52,6 +57,13 @@ def pull_orders(
                 left_out=rows.frame.height - pull.add(rows).rows,
             )
     return pull.finish()
+
+
+def _uncounted(store_id: str, currencies: pl.Series, counted: str) -> list[QuarantinedRow]:
+    """A line for each other currency of a store, whose orders are kept and may be the ones that count one day."""
+    source, why = identity(tables.Orders).name, f"is not the workspace's currency {counted}: such orders count nowhere"
+    others = currencies.filter(currencies != counted).unique().sort()
+    return [QuarantinedRow(source, f"{STORES}/{store_id}/orders in {one}", "currency_code", why) for one in others]
 
 
 def _stores(pull: Pull) -> Listing:
@@ -67,7 +79,9 @@ def _orders(pull: Pull, store_id: str, name: str, currency: str | None) -> tuple
     endpoint = f"{STORES}/{{store_id}}/orders"
     listing = pull.listing(endpoint, "orders", {"fields": projection("orders", ORDER_FIELDS)}, store_id=store_id)
     # An order that names no currency is in that of its store.
-    fields = columns.ORDERS | {"currency": Field("currency_code", text, required=currency is None, default=currency)}
+    fields = columns.ORDERS | {
+        "currency": Field("currency_code", read_currency, required=currency is None, default=currency)
+    }
     place = f"{STORES}/{store_id}/orders"
     rows = parse.table_rows(tables.Orders, place, fields, listing, pull.keys, store_id=store_id)
     return store_id, name, listing, rows

@@ -52,8 +52,11 @@ class Account(Protocol):
     def now(self) -> datetime:
         """The time by the account's clock."""
 
-    def members(self, field: str) -> pl.DataFrame:
-        """`subscriber_key` (Int64) and `current` (String) value of a field, of everybody who can be mailed now."""
+    def members(self, field: str, workflow_id: str | None) -> pl.DataFrame:
+        """`subscriber_key` (Int64) and `current` (String) value of a field, of everybody who can be mailed now.
+
+        Of somebody in several audiences it is that in the audience of the flow.
+        """
 
     def email(self, workflow_id: str, email_id: str) -> Mapping[str, Any]:
         """An automation's e-mail as it stands now."""
@@ -233,7 +236,7 @@ def held_values(record: Record, account: Account) -> dict[str, str]:
     if not record.proposal.writes_field:
         email_id = str(after["email_id"])
         return {email_id: email_value(record, account.email(str(after["workflow_id"]), email_id))}
-    members = account.members(record.proposal.field)
+    members = account.members(record.proposal.field, record.proposal.workflow_id)
     if members.is_empty():
         raise NotApplicableError(
             "Mailchimp lists no member who gets mail, so nothing is written. Run the command again later; if it stays "

@@ -40,7 +40,7 @@ class StoredAccount:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
-    def members(self, field: str) -> pl.DataFrame:
+    def members(self, field: str, workflow_id: str | None) -> pl.DataFrame:
         held = self.values()
         rows = [(key, held.get(key) or None) for key in range(self._people)]
         return pl.DataFrame(rows, schema={"subscriber_key": pl.Int64, "current": pl.String}, orient="row")

@@ -100,6 +100,16 @@ def test_personal_merge_fields_are_not_stored(account, tmp_path):
     assert night.lake.addresses()["external_id"].to_list() == ["c-17"]
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"), [(" c-17 ", "c-17"), (17.0, "17"), (17, "17"), ("  ", None), ([], None)]
+)
+def test_an_external_id_is_the_one_that_events_name(account, tmp_path, value, expected):
+    account.members = [member(1, merge_fields={"CRM": value})]
+    with served(account, tmp_path, external_id_field="CRM") as night:
+        night.run()
+    assert night.lake.addresses()["external_id"].to_list() == [expected]
+
+
 def test_a_members_key_is_that_of_the_lower_cased_address(account, tmp_path):
     account.members = [member(1, id=member_id(1).upper(), email_address="Person-1@Example.com")]
     with served(account, tmp_path) as night:
@@ -309,3 +319,19 @@ def test_no_address_and_no_ip_reaches_the_lake(account, tmp_path):
             assert "198.51.100" not in shown
             assert "person-1" not in shown
             assert member_id(1) not in shown
+
+
+def test_orders_in_other_currencies_are_told_once_and_a_currency_is_known_in_any_writing(account, tmp_path):
+    others = [
+        order(f"{at}", SENT_AT, currency_code=code) for at, code in enumerate(("usd", " USD ", "eur", "EUR", None))
+    ]
+    account.add_store("shop", *others)
+    account._items("/ecommerce/stores")[0]["currency_code"] = "usd"
+    with served(account, tmp_path, currency="usd") as night:
+        night.pull(pull.pull_orders)
+        assert night.pull(pull.pull_orders, NIGHT + timedelta(days=1)).quarantined == 0
+    stored = {row["order_id"]: row["currency"] for row in rows(night, tables.Orders)}
+    assert stored == {"0": "USD", "1": "USD", "2": "EUR", "3": "EUR", "4": "USD"}
+    (told,) = rows(night, tables.Quarantine)
+    assert told["reference"] == "/ecommerce/stores/shop/orders in EUR"
+    assert told["reason"] == "is not the workspace's currency USD: such orders count nowhere"

@@ -9,7 +9,7 @@ from pipeline.common.time import HOUR_US
 from pipeline.config.flow_map import Flow, load_flow_map
 from pipeline.lake.store import Lake
 from pipeline.schemas import lake as tables
-from pipeline.schemas.journeys.lake import JourneySteps
+from pipeline.schemas.journeys.lake import Journeys, JourneySteps
 from pipeline.settings import Settings
 
 # Kinds that go to everybody at once; every other kind, documented or not, is sent one by one.
@@ -40,10 +40,14 @@ def planned_hours(lake: Lake, settings: Settings) -> dict[str, float]:
             follows = (step["delay_action"] or "").startswith("previous_campaign")
             total = (total if follows else 0.0) + (step["delay_hours"] or 0.0)
             planned[step["step_id"]] = total
-    delays = lake.latest(JourneySteps).sort("journey_id", "position").collect()
-    before = pl.col("delay_hours").fill_null(0.0).cum_sum().over("journey_id")
-    emails = delays.with_columns(before.alias("hours")).drop_nulls("campaign_id")
-    planned |= dict(emails.select("campaign_id", "hours").iter_rows())
+    ever = lake.latest(JourneySteps).sort("journey_id", "position").collect()
+    listed = pl.col("step_ids").str.json_decode(pl.List(pl.String))
+    of_today = lake.latest(Journeys).select("journey_id", step_id=listed).explode("step_id").collect()
+    # What was waited before an e-mail that was taken out is guessed by all that ever stood before it.
+    for steps in (ever, ever.join(of_today, on=["journey_id", "step_id"], how="semi", maintain_order="left")):
+        before = pl.col("delay_hours").fill_null(0.0).cum_sum().over("journey_id")
+        emails = steps.with_columns(before.alias("hours")).drop_nulls("campaign_id")
+        planned |= dict(emails.select("campaign_id", "hours").iter_rows())
     for flow in load_flow_map(settings.definitions).flows:
         planned |= _planned_in_flow(flow)
     return planned

@@ -3,6 +3,8 @@
 from datetime import date, timedelta
 
 from pipeline.mailchimp.fields import instant
+from pipeline.mailchimp.pulls import pull_journeys
+from pipeline.mailchimp.pulls.one_by_one.planned import planned_hours
 from pipeline.schemas import lake as tables
 from pipeline.schemas.journeys.lake import Recipients
 from tests.mailchimp.fake_account import (
@@ -16,6 +18,7 @@ from tests.mailchimp.fake_account import (
     served,
     subscriber,
 )
+from tests.mailchimp.journey_account import JourneyAccount, delay, email, trigger
 
 FLOWS = """
 flows:
@@ -121,6 +124,20 @@ def test_the_flow_maps_delays_add_up_too(account, tmp_path):
     with served(account, tmp_path) as night:
         night.run()
     assert rows(night, tables.Sends)[0]["sent_us"] == instant("2026-06-04T08:00:00+00:00")
+
+
+def test_a_delay_that_was_taken_out_of_a_journey_is_waited_no_more(tmp_path):
+    account = JourneyAccount()
+    account.members = [member(1, timestamp_signup="2026-06-01T08:00:00+00:00")]
+    account.add_journey(7, trigger(1), delay(2, 24), email(3, "mail1"), delay(4, 24), email(5, "mail2"))
+    with served(account, tmp_path) as night:
+        night.run()
+        account.steps["7"] = [trigger(1), delay(6, 48), email(3, "mail1"), email(5, "mail2")]
+        night.pull(pull_journeys, NIGHT + timedelta(days=1))
+        assert planned_hours(night.lake, night.settings) == {"mail1": 48.0, "mail2": 48.0}
+        account.steps["7"] = [trigger(1), email(5, "mail2")]
+        night.pull(pull_journeys, NIGHT + timedelta(days=2))
+        assert planned_hours(night.lake, night.settings)["mail2"] == 0.0
 
 
 def test_a_computed_time_is_never_later_than_the_night_that_saw_the_message(account, tmp_path):
