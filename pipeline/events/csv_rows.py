@@ -10,12 +10,23 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.events.raw import IDS, LONGEST_ROW, RAW, REQUIRED, RawEvents, known_values, places_of, text_lines
+from pipeline.events.raw import (
+    IDS,
+    LONGEST_ROW,
+    RAW,
+    REQUIRED,
+    RawEvents,
+    column_name,
+    known_values,
+    places_of,
+    text_lines,
+)
 from pipeline.events.unpacking import UnreadableContent
 
 TOO_MANY_FIELDS = "has more fields than the header"
 TOO_FEW_FIELDS = "has fewer fields than the header"
-_BLANK_LINES = re.compile(rb"(?:[ \t]*\r?\n)*")
+# Excel writes the separator into a line of its own.
+_BEFORE_HEADER = re.compile(rb"(?:[ \t]*\r?\n)*(?:sep=[^\r\n]\r?\n)?(?:[ \t]*\r?\n)*")
 _ESCAPED_VALUE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _ESCAPE = re.compile(rb'\\(["\\])')
 
@@ -102,13 +113,13 @@ def _whole(column: str) -> pl.Expr:
 
 def _header(content: bytes) -> tuple[_Dialect, list[str], int]:
     """The dialect, the names of the columns, and where the first line after the header begins."""
-    begin = _BLANK_LINES.match(content).end()  # type: ignore[union-attr]
+    begin = _BEFORE_HEADER.match(content).end()  # type: ignore[union-attr]
     found = None
     for dialect in _DIALECTS:
         if match := dialect.record.match(content, begin):
             names = _values(match[0], dialect)
             found = found or (dialect, names, match.end() + 1)
-            if set(REQUIRED) <= {name.strip() for name in names}:
+            if set(REQUIRED) <= {column_name(name) for name in names}:
                 return dialect, names, match.end() + 1
     if found is None or found[0] is not _DIALECTS[0]:
         raise UnreadableContent("has a quote in its header that is out of place or never closed")

@@ -30,7 +30,11 @@ _OBJECT_LINE = re.compile(r"\n([ \t]*)\{")
 # Many writers write these for numbers that are none, and DuckDB takes them.
 _NO_NUMBER = r"(?i)[:,\[\s-](?:nan|inf|infinity)\s*[,\]}]"
 _CLOSES = {"}": "{", "]": "["}
-_NO_KNOWN = "{" + ", ".join(f'"{name}": null' for name in COLUMNS) + "}"
+_NO_KNOWN, _NO_CAPITAL = (
+    "{" + ", ".join(f'"{name}": null' for name in names) + "}" for names in (COLUMNS, map(str.upper, COLUMNS))
+)
+# Snowflake writes all keys in capitals.
+_IS_CAPITAL = "(json_exists(object, '$.EVENT_ID') AND NOT json_exists(object, '$.event_id'))"
 
 
 def read_json(content: bytes) -> RawEvents:
@@ -48,12 +52,13 @@ def read_json(content: bytes) -> RawEvents:
 
 def _rows(texts: pl.DataFrame) -> pl.DataFrame:
     """The columns of `RAW` for texts that should be an object each: `row`, `fault`, `text`."""
-    values = {name: f"json_extract_string(object, '$.{name}')" for name in COLUMNS}
+    keys = {name: f"CASE WHEN {_IS_CAPITAL} THEN '$.{name.upper()}' ELSE '$.{name}' END" for name in COLUMNS}
+    values = {name: f"json_extract_string(object, {key})" for name, key in keys.items()}
     # A number counts from 1970, as `instant_of` knows by the @.
-    is_number = "json_type(object, '$.occurred_at') IN ('BIGINT', 'UBIGINT', 'DOUBLE')"
+    is_number = f"json_type(object, {keys['occurred_at']}) IN ('BIGINT', 'UBIGINT', 'DOUBLE')"
     values["occurred_at"] = f"CASE WHEN {is_number} THEN '@' ELSE '' END || {values['occurred_at']}"
     for name in IDS:
-        is_fraction = f"json_type(object, '$.{name}') = 'DOUBLE'"
+        is_fraction = f"json_type(object, {keys[name]}) = 'DOUBLE'"
         values[name] = (
             f"CASE WHEN {is_fraction} THEN regexp_replace({values[name]}, '\\.0+$', '') ELSE {values[name]} END"
         )
@@ -64,7 +69,9 @@ def _rows(texts: pl.DataFrame) -> pl.DataFrame:
                 CASE WHEN json_valid(text) THEN CASE WHEN json_type(text) = 'OBJECT' THEN text END END AS object
             FROM texts
         )
-        SELECT row, {fields}, json_merge_patch(object, '{_NO_KNOWN}')::VARCHAR AS extra,
+        SELECT row, {fields},
+            json_merge_patch(object, CASE WHEN {_IS_CAPITAL} THEN '{_NO_CAPITAL}' ELSE '{_NO_KNOWN}' END)::VARCHAR
+                AS extra,
             CASE WHEN fault IS NOT NULL THEN fault WHEN object IS NULL THEN '{NOT_JSON}' END AS fault
         FROM objects ORDER BY row
     """

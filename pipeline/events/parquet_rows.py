@@ -12,7 +12,7 @@ import duckdb
 import polars as pl
 
 from pipeline.common.quoting import literal
-from pipeline.events.raw import IDS, RAW, REQUIRED, RawEvents, known_values, places_of
+from pipeline.events.raw import IDS, RAW, REQUIRED, RawEvents, column_name, known_values, places_of
 from pipeline.events.unpacking import PARQUET_MAGIC, UnreadableContent
 
 INEXACT = "holds in revenue a 32-bit float, which is too large to tell a cent"
@@ -50,7 +50,7 @@ def read_parquet(content: bytes) -> RawEvents:
         except Exception as error:  # on damaged bytes a reader fails in every way
             failed = type(error).__name__
     broken = {column: failure for column in columns if (failure := _failure(content, column))}
-    needed = [column.name for column in broken if column.name.strip() in REQUIRED]
+    needed = [column.name for column in broken if column_name(column.name) in REQUIRED]
     if needed or not broken:
         where = f" in {', '.join(needed)}" if needed else ""
         raise UnreadableContent(f"is no valid Parquet file ({failed}{where})")

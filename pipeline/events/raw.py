@@ -83,8 +83,14 @@ def text_lines(content: bytes) -> pl.DataFrame:
     return run_sql(query, lines=lines)
 
 
+def column_name(written: str) -> str:
+    """The trimmed name of a column. Snowflake and Oracle write the known ones in capitals."""
+    name = written.strip()
+    return name.lower() if name.lower() in COLUMNS else name
+
+
 def places_of(header: Sequence[str]) -> dict[str, list[int]]:
-    """Where each column stands in a file, by its trimmed name.
+    """Where each column stands in a file, by its name as of `column_name`.
 
     A known column that is written twice has several places. An unknown one gets a number behind its name, so that all
     of its values are kept.
@@ -94,7 +100,7 @@ def places_of(header: Sequence[str]) -> dict[str, list[int]]:
     """
     places: dict[str, list[int]] = defaultdict(list)
     for place, written in enumerate(header):
-        name = written.strip()
+        name = column_name(written)
         if name in places and name not in COLUMNS:
             numbered = (f"{name}_{number}" for number in range(2, len(header) + 2))
             name = next(one for one in numbered if one not in places)

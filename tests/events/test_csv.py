@@ -41,6 +41,12 @@ def test_a_bad_row_is_set_aside_by_its_line_and_the_rest_is_read(tmp_path, body,
     assert faults(lake) == [(f"a.csv row {number}", "row", reason) for number, reason in set_aside.items()]
 
 
+@pytest.mark.parametrize("line", ["sep=;\n", "sep=;\r\n", "\nsep=;\n\n"])
+def test_the_line_in_which_excel_names_the_separator_is_no_header(tmp_path, line):
+    body = (HEADER + row(1) + row(2)).replace(",", ";")
+    assert ids(read_bytes(tmp_path, "a.csv", (line + body).encode())) == ["1", "2"]
+
+
 def test_a_header_may_hold_line_breaks_spaces_and_a_column_twice(tmp_path):
     header = 'event_id,occurred_at,event_type,subscriber,plan, plan ,note,note,"my\nnote"\n'
     start = "2026-03-30T12:00:00Z,visit,ann@example.com"

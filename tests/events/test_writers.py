@@ -168,3 +168,26 @@ def test_a_fraction_that_says_something_stays_in_an_id(tmp_path):
     ]
     lake = read_bytes(tmp_path, "a.csv", "\n".join([",".join([*COLUMNS[:4], "workflow_id,step_id"]), *rows]).encode())
     assert content(lake)["step_id"].to_list() == ["1.0", "1.5"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_names_in_capitals_are_those_of_the_contract(tmp_path, kind):
+    """Snowflake unloads tables with them."""
+    small = [
+        {"event_id": f"{at}", "occurred_at": "2026-03-30T12:00:00Z", "event_type": "visit", "subscriber": ANN,
+         "order_id": "7", "NOTE": "kept"}
+        for at in range(2)
+    ]  # fmt: skip
+    for folder, rows in {"small": small, "large": [{name.upper(): one[name] for name in one} for one in small]}.items():
+        body = io.BytesIO()
+        if kind == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), body)
+        elif kind == "json":
+            body.write("".join(json.dumps(one) + "\n" for one in rows).encode())
+        else:
+            body.write("".join(",".join(line) + "\n" for line in (rows[0], *(one.values() for one in rows))).encode())
+        (tmp_path / folder).mkdir()
+        read_bytes(tmp_path / folder, f"a.{kind}", body.getvalue())
+    small_lake, large_lake = (Lake(tmp_path / folder / "lake") for folder in ("small", "large"))
+    assert content(large_lake).height == len(small)
+    assert_frame_equal(content(large_lake), content(small_lake))
