@@ -10,14 +10,18 @@ STAMP := $(VENV)/.installed
 # tests, which takes it ten seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test install up lint bench simulate worlds torture loop approval later varied nights spark peers wheel-check audit lock docs docs-serve pictures pages clean
+.PHONY: demo test suite install up lint bench simulate worlds torture loop approval later varied nights spark peers wheel-check audit lock docs docs-serve pictures pages clean
 
 demo: $(RUNTIME)  ## the whole nightly on the sample account, from nothing
 	$(BIN)/driptune demo
 
-test: $(STAMP) lint  ## lint, types and tests: exactly what CI runs
+test: $(STAMP)  ## lint, types and tests: exactly what CI runs
+	@$(MAKE) --no-print-directory --jobs 2 lint suite
+
+suite: $(STAMP)
 	# Files stay whole, so that a nightly is run once for all its tests, and start in the order of tests/conftest.py.
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	# Three workers keep two cores busy, for many tests wait for a process or a server.
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 install: $(RUNTIME)  ## what a production host needs: the product without its test tools
 
