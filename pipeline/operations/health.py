@@ -22,6 +22,7 @@ from pipeline.common.errors import (
     scrub,
 )
 from pipeline.common.time import numbered_day
+from pipeline.common.words import counted
 from pipeline.config.approvals import load_approvals
 from pipeline.config.conflicts import load_conflict_rules
 from pipeline.config.constraints import load_constraints
@@ -133,7 +134,8 @@ def _reconciled(reconciliation: pl.DataFrame) -> Finding:
     unexplained = reconciliation.filter(pl.col("reason") == "unexplained")
     later = reconciliation.filter(pl.col("reason") == "after tonight")
     told = f"{reconciliation.height} counts were compared with Mailchimp's reports; "
-    told += f"{unexplained.height} differences are unexplained{_named(unexplained)}"
+    differences = counted(unexplained.height, "difference is", "differences are")
+    told += f"{differences} unexplained{_named(unexplained)}"
     if later.height:
         told += f"; {later.height} hold what came after tonight{_named(later)}"
     return unexplained.is_empty(), told
