@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 import uvicorn
@@ -36,9 +37,14 @@ from pipeline.serving.inbox.sessions import Sessions
 from pipeline.serving.listening import address_here
 from pipeline.settings import WORKSPACE_FILE, Settings
 
-OF_NO_CONCERN = ("No cursor for event type", "No heartbeat received in")
-"""What Dagster warns of in its ordinary course: its first start in a home, and every minute the end of a code server
-that it has replaced. Below the links these lines would bury what is worth reading."""
+OF_NO_CONCERN = ("No cursor for event type", "No heartbeat received in", "every_ten_minutes has no partition set")
+"""What Dagster warns of in its ordinary course: its first start in a home, every minute the end of a code server that
+it has replaced, and at a later start the looks at releases that were not made meanwhile. Below the links these lines
+would bury what is worth reading."""
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a service manager, and a terminal that is closed."""
+SECONDS_TO_ANSWER = 10
+"""How long requests that are being answered may take until the server ends all the same."""
 
 
 def serve(settings: Settings, listener: socket.socket, host: str, tell: Callable[[str], None]) -> None:
@@ -75,12 +81,16 @@ def serve(settings: Settings, listener: socket.socket, host: str, tell: Callable
         )
         beside = {PREFIX: inbox.app(), PAGES_PATH: pages(settings.reports_dir, settings.address)}
         hosts = frozenset({f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}"})
-        config = uvicorn.Config(Guard(Beside(app, beside), hosts), log_level="warning")
+        guarded = Guard(Beside(app, beside), hosts)
+        config = uvicorn.Config(guarded, log_level="warning", timeout_graceful_shutdown=SECONDS_TO_ANSWER)
         _Server(config, lambda: _welcome(settings, links, address_here(host, port), tell)).run([listener])
 
 
 class _Server(uvicorn.Server):
-    """A server that says when browsers are answered: what a person is to open stands last in the terminal."""
+    """A server that says when browsers are answered: what a person is to open stands last in the terminal.
+
+    To be interrupted is its ordinary end, so nothing is told of it.
+    """
 
     def __init__(self, config: uvicorn.Config, welcome: Callable[[], None]) -> None:
         super().__init__(config)
@@ -88,7 +98,12 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        _let_signals(self.handle_exit)
         self._welcome()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ends the server. By itself uvicorn would raise the signal again afterwards, as if it had cut the command."""
+        self.should_exit = True
 
 
 def _welcome(settings: Settings, links: Links, address: str, tell: Callable[[str], None]) -> None:
@@ -105,9 +120,8 @@ def _welcome(settings: Settings, links: Links, address: str, tell: Callable[[str
 
 @contextmanager
 def _daemon(home: Path) -> Iterator[None]:
-    """Dagster's daemon until the block ends, also when a service manager ends the block."""
-    # At its end uvicorn raises the signal again, which by default would end this process before it ends the daemon.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    """Dagster's daemon until the block ends, also when a signal ends the block."""
+    _let_signals(lambda number, frame: sys.exit(0))
     executable = str(Path(sys.executable).with_name("dagster-daemon"))
     command = [executable, "run", "--workspace", str(WORKSPACE_FILE), "--log-level", "warning"]
     daemon = subprocess.Popen(
@@ -117,6 +131,8 @@ def _daemon(home: Path) -> Iterator[None]:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        # In a session of its own Ctrl-C does not reach it, of which it would write a traceback while it starts.
+        start_new_session=True,
     )
     assert daemon.stdout is not None
     threading.Thread(target=_pass_on, args=(daemon.stdout,), daemon=True).start()
@@ -125,6 +141,13 @@ def _daemon(home: Path) -> Iterator[None]:
     finally:
         daemon.terminate()
         daemon.wait()
+
+
+def _let_signals(end: Callable[[int, FrameType | None], None]) -> None:
+    """Let the signals of an ordinary end call this. One that was to be ignored, as with nohup, is ignored on."""
+    for one in ENDING:
+        if signal.getsignal(one) is not signal.SIG_IGN:
+            signal.signal(one, end)
 
 
 def _pass_on(said: IO[str]) -> None:

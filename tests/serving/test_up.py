@@ -37,6 +37,17 @@ def until_events_are_consumed(home: Path) -> None:
             time.sleep(0.2)
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_and_a_closed_terminal_end_all_without_a_word(tmp_path: Path, how: signal.Signals) -> None:
+    with driptune_up({**ENVIRONMENT, "DRIPTUNE_DATA_DIR": str(tmp_path / "data")}, tmp_path) as server:
+        started = children(server.process.pid)
+        told = (tmp_path / "up.log").read_text()
+        server.process.send_signal(how)
+        assert server.process.wait(60) == 0
+    assert not [one for one in started if is_alive(one)]
+    assert (tmp_path / "up.log").read_text() == told
+
+
 def test_a_service_manager_ends_the_daemon_too_and_its_ordinary_course_is_not_told(tmp_path: Path) -> None:
     with driptune_up({**ENVIRONMENT, "DRIPTUNE_DATA_DIR": str(tmp_path / "data")}, tmp_path) as server:
         started = children(server.process.pid)

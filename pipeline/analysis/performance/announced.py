@@ -34,7 +34,7 @@ MORE_IS_HELD = {
     "store": "deleted orders",
 }
 RENAMED, WITHOUT_ADDRESS, OF_GUESTS = "changed addresses", "members without address", "orders of guests"
-UNANNOUNCED = "no total announced"
+UNANNOUNCED, AFTER_TONIGHT = "no total announced", "after tonight"
 
 
 def collections(
@@ -60,10 +60,10 @@ def collections(
 
     The reason is the first that applies: `gone since DAY`; `not read since DAY` or `never read`, with the error; that
     feeds were not to be read; `equal`; where more is held than announced, what Mailchimp has dropped (deleted members
-    take their rows along there, while history stays here); `feeds not read yet: N of M people` (when they were sent
-    what is known once their feeds are read, on one of the next nights); `set aside` and `left out` (rows that came and
-    are not held); `forgotten people` (no more than were erased here); `announced, never returned` (asked for again on
-    many nights); `unexplained`.
+    take their rows along there, while history stays here); `after tonight` (so many messages were read that belong to
+    later nights); `feeds not read yet: N of M people` (when they were sent what is known once their feeds are read, on
+    one of the next nights); `set aside` and `left out` (rows that came and are not held); `forgotten people` (no more
+    than were erased here); `announced, never returned` (asked for again on many nights); `unexplained`.
     """
     tonight = day_number(as_of)
     tables = [frame.filter(pl.col("as_of_day") <= tonight) for frame in (sources, members, sends, orders, renamed)]
@@ -154,6 +154,9 @@ def _reason(forgotten: int) -> pl.Expr:
     missing = pl.col("announced") - pl.col("counted")
     is_feeds = pl.col("kind") == "feeds"
     nights = pl.when(is_feeds).then(pl.format("; {}", "detail")).otherwise(pl.lit(""))
+    # Messages of later nights are left out, too, unless a later night has read them already.
+    later = pl.col("later").str.json_decode(pl.Struct({"sent": pl.Int64})).struct.field("sent").fill_null(0)
+    left_out = pl.max_horizontal("left_out", later)
     named = pl.when(pl.col("name") != "").then(pl.format(" ({})", "name")).otherwise(pl.lit(""))
     return (
         pl.when(pl.col("state").is_in(["unlisted", "gone"]))
@@ -170,13 +173,15 @@ def _reason(forgotten: int) -> pl.Expr:
         .then(pl.lit("equal"))
         .when(missing < 0)
         .then(pl.col("kind").replace_strict(MORE_IS_HELD, default="", return_dtype=pl.String))
-        .when((pl.col("unread") > 0) & (missing <= pl.col("set_aside") + pl.col("left_out") + pl.col("unread")))
+        .when((later > 0) & (missing <= later))
+        .then(pl.lit(AFTER_TONIGHT))
+        .when((pl.col("unread") > 0) & (missing <= pl.col("set_aside") + left_out + pl.col("unread")))
         .then(pl.format("feeds not read yet: {} of {} people{}", "unread", "announced", nights))
-        .when((pl.col("set_aside") > 0) & (missing <= pl.col("set_aside") + pl.col("left_out")))
+        .when((pl.col("set_aside") > 0) & (missing <= pl.col("set_aside") + left_out))
         .then(pl.lit("set aside"))
-        .when((pl.col("left_out") > 0) & (missing <= pl.col("left_out")))
+        .when((left_out > 0) & (missing <= left_out))
         .then(pl.lit("left out"))
-        .when(missing <= pl.col("set_aside") + pl.col("left_out") + forgotten)
+        .when(missing <= pl.col("set_aside") + left_out + forgotten)
         .then(pl.lit("forgotten people"))
         .when(pl.col("detail") != "")
         .then(pl.lit("announced, never returned"))

@@ -7,7 +7,7 @@ import polars as pl
 from pipeline.analysis.performance.announced import UNANNOUNCED
 from pipeline.analysis.performance.reconciliation import DELETED_MEMBERS, DELETED_SHARE_LIMIT, NO_MESSAGES, RE_ENTRY
 from pipeline.analysis.performance.stuck import GONE, JOURNEY
-from pipeline.common.time import day_number, end_of_day_us, to_date
+from pipeline.common.time import HOUR_US, day_number, end_of_day_us, to_date
 from pipeline.schemas.base import latest
 from pipeline.schemas.lake import Sources
 
@@ -15,9 +15,21 @@ WAITING_FIRST, LEFT_EARLY = "waiting for the first e-mail", "left before the fir
 NEWER = "journey newer than the night"
 NO_STEP, NO_EXITS, OTHER_END = "waiting for a deleted step", "exits are not told", "other ends of the flow"
 SHARED, NOT_READ = "shared e-mail", "e-mails not read"
-LATE_EXITS = "exits not told yet"
+LATE_EXITS, ON_ITS_WAY = "exits not told yet", "last e-mail on its way"
+WAY = ("step_key", "to_step_key", "delay_version", "assigned_delay_hours")
 METRICS = ("started", "completed", "queued", "sent")
-EVIDENCE = ("lost_way", "overdue", "exits", "waiting_first", "unread", "later", "repeated", "shared", "failed_emails")
+EVIDENCE = (
+    "lost_way",
+    "overdue",
+    "exits",
+    "waiting_first",
+    "unread",
+    "later",
+    "repeated",
+    "shared",
+    "failed_emails",
+    "almost_there",
+)
 
 
 def journey_counts(
@@ -57,8 +69,9 @@ def journey_counts(
     told); `deleted members` (as many messages as that are no longer shown, a tenth at most); `waiting for the first
     e-mail` (as many wait in delays before it); `left before the first e-mail` (all its mail is read, so whoever got
     none left before); `waiting for a deleted step`; `exits are not told` (no event says who left); `exits not told
-    yet` (as many wait for longer than they were to, some of them perhaps for a deleted step); `other ends of the
-    flow` (it has branches that end without a last e-mail); `unexplained`.
+    yet` (as many wait for longer than they were to, some of them perhaps for a deleted step); `last e-mail on its
+    way` (the wait of as many before a last step is over: they may be in it while their mail is not told yet); `other
+    ends of the flow` (it has branches that end without a last e-mail); `unexplained`.
     """
     now = end_of_day_us(as_of)
     current = versions.filter(pl.col("is_current") & pl.col("workflow_id").is_not_null())
@@ -71,7 +84,7 @@ def journey_counts(
     known = known.with_columns(_not_read_since(failed))
     is_mine = pl.col("workflow_key").is_in(known["workflow_key"].implode())
     entered = step_entries.filter(is_mine & (pl.col("entered_us") < now) & (pl.col("entry_source") != "queue"))
-    mine = entered.select(*JOURNEY, "step_key", "to_step_key", "entered_us", "outcome", "outcome_us").collect()
+    mine = entered.select(*JOURNEY, *WAY, "entered_us", "outcome", "outcome_us").collect()
     standing = steps.filter(pl.col("status") != "deleted")
     last = standing.join(edges.select(pl.col("from_step_key").alias("step_key")), on="step_key", how="anti")
     gone = subscribers.filter(pl.col("status").is_in(GONE)).select("subscriber_key").collect()
@@ -91,6 +104,7 @@ def journey_counts(
         _people(inside, "our_queued"),
         _people(inside.join(deleted, on="to_step_key", how="semi"), "lost_way"),
         _people(inside.filter(pl.col("outcome_us") < now), "overdue"),
+        _people(_almost_there(inside, last, edges, now), "almost_there"),
         exits,
         sent,
         _messages(
@@ -122,6 +136,15 @@ def journey_counts(
 
 def _people(entries: pl.DataFrame, name: str) -> pl.DataFrame:
     return entries.group_by("workflow_key").agg(pl.col("subscriber_key").n_unique().cast(pl.Int64).alias(name))
+
+
+def _almost_there(inside: pl.DataFrame, last: pl.DataFrame, edges: pl.DataFrame, now: int) -> pl.DataFrame:
+    """The entries of those whose wait before a last step is over."""
+    before_last = inside.join(last, left_on="to_step_key", right_on="step_key", how="semi")
+    planned = edges.select("delay_version", "delay_hours", "to_step_key", step_key="from_step_key")
+    waiting = before_last.join(planned, on=["step_key", "to_step_key", "delay_version"])
+    wait = pl.coalesce("assigned_delay_hours", "delay_hours")
+    return waiting.filter(pl.col("entered_us") + wait * HOUR_US <= now)
 
 
 def _messages(recipients: pl.DataFrame, steps: pl.DataFrame, number: pl.Expr, name: str) -> pl.DataFrame:
@@ -189,7 +212,13 @@ def _reason(metric: str) -> pl.Expr:
             .otherwise(explained)
         )
     elif metric == "completed":
-        explained = pl.when(pl.col("branches") > 0).then(pl.lit(OTHER_END)).otherwise(explained)
+        explained = (
+            pl.when((short > 0) & (short <= pl.col("almost_there")))
+            .then(pl.lit(ON_ITS_WAY))
+            .when(pl.col("branches") > 0)
+            .then(pl.lit(OTHER_END))
+            .otherwise(explained)
+        )
     return (
         pl.when(pl.col(metric).is_null())
         .then(pl.lit(UNANNOUNCED))

@@ -4,6 +4,7 @@ from datetime import date
 
 import polars as pl
 
+from pipeline.analysis.performance.announced import AFTER_TONIGHT
 from pipeline.common.time import day_number
 from pipeline.schemas import performance
 from pipeline.schemas.base import conform
@@ -170,7 +171,7 @@ def _reason() -> pl.Expr:
         .when(pl.col("counted").is_null())
         .then(pl.lit(NO_MESSAGES))
         .when((later > 0) & (is_rate | (short & (lacking <= later))))
-        .then(pl.lit("after tonight"))
+        .then(pl.lit(AFTER_TONIGHT))
         .when((unread > 0) & (is_rate | (short & (is_total | (lacking <= unread + later)))))
         .then(pl.format("feeds not read yet: {} of {} people", unread, pl.col("later_people")))
         .when(is_total & short & capped)

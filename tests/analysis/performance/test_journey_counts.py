@@ -16,7 +16,8 @@ from tests.worlds.facts import linear_flow, rows
 AS_OF = date(2026, 6, 29)
 NOW = end_of_day_us(AS_OF)
 STEPS = linear_flow("hello", "tips")[1].with_columns(campaign_id=pl.format("mail{}", "step_key"))
-EDGES = rows(CoreEdges, {"workflow_key": 1, "from_step_key": 1, "to_step_key": 2, "delay_version": 1})
+EDGE = {"from_step_key": 1, "to_step_key": 2, "delay_version": 1, "delay_hours": 96}
+EDGES = rows(CoreEdges, EDGE, workflow_key=1)
 
 
 def compared(
@@ -26,6 +27,7 @@ def compared(
     waiting_first: int = 0,
     exits: int = 0,
     overdue: int = 0,
+    due: int = 0,
     last_started_at: datetime | None = None,
     can_reenter: bool = False,
     repeated: int = 0,
@@ -45,6 +47,9 @@ def compared(
         {"subscriber_key": person, "step_key": 2, "outcome": "completed", "outcome_us": NOW - 1} for person in range(6)
     ]
     entries = [{**row, "entered_us": NOW - (4 - row["step_key"]) * DAY_US} for row in (*first, *last)]
+    for row in entries[:10]:
+        is_due = row["subscriber_key"] >= 10 - due
+        row |= {"to_step_key": 2, "delay_version": 1, "entered_us": row["entered_us"] - is_due * DAY_US}
     sent = [{"subscriber_key": row["subscriber_key"], "step_key": row["step_key"]} for row in entries]
     reported = {"started": 10, "completed": 6, "queued": 4 - exits, "sent": 16, **told}
     journey: dict[str, object] = {
@@ -104,6 +109,8 @@ def test_every_count_of_a_plain_journey_is_equal():
         ("queued", {"queued": 1, "exits": 1, "overdue": 1}, "unexplained"),
         ("queued", {"queued": 1, "exits": 1, "overdue": 2}, "exits not told yet"),
         ("completed", {"completed": 5}, "unexplained"),
+        ("completed", {"completed": 8, "due": 2}, "last e-mail on its way"),
+        ("completed", {"completed": 8, "due": 1}, "unexplained"),
         ("sent", {"sent": 17}, "deleted members"),
         ("sent", {"sent": 18}, "unexplained"),
         ("sent", {"sent": 15}, "unexplained"),
