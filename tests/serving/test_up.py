@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -37,6 +38,16 @@ def until_events_are_consumed(home: Path) -> None:
             time.sleep(0.2)
 
 
+@pytest.fixture
+def listening_to_signals() -> Iterator[None]:
+    """What is started under nohup or in the background of a script ignores these signals, and so do its children."""
+    former = {one: signal.signal(one, signal.SIG_DFL) for one in (signal.SIGINT, signal.SIGHUP)}
+    yield
+    for one, handler in former.items():
+        signal.signal(one, handler)
+
+
+@pytest.mark.usefixtures("listening_to_signals")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP])
 def test_ctrl_c_and_a_closed_terminal_end_all_without_a_word(tmp_path: Path, how: signal.Signals) -> None:
     with driptune_up({**ENVIRONMENT, "DRIPTUNE_DATA_DIR": str(tmp_path / "data")}, tmp_path) as server:

@@ -234,7 +234,7 @@ def test_a_feed_that_tells_of_the_next_day_is_not_asked_again_on_that_day(accoun
     account.set_feed(3, ("mail1", f"{tomorrow}T10:00:00+00:00"), ("mail2", "2026-06-04T11:00:00+00:00"))
     with served(account, tmp_path) as night:
         night.run()
-        assert reasons(night)["mail1", "recipients"] == (PEOPLE - 1, PEOPLE, "left out")
+        assert reasons(night)["mail1", "recipients"] == (PEOPLE - 1, PEOPLE, "after tonight")
         account.requests.clear()
         night.run(tomorrow)
         sent = {row["subscriber_key"] for row in rows(night, tables.Sends) if row["campaign_id"] == "mail1"}
