@@ -61,17 +61,20 @@ class StoredDoor:
 
     def _let_in(self, key: int) -> Answer:
         self._passed("a single call")
-        with sqlite3.connect(self._file, isolation_level=None) as connection:
-            connection.execute("CREATE TABLE IF NOT EXISTS calls (key INTEGER)")
+        with self._open() as connection:
             connection.execute("INSERT INTO calls VALUES (?)", (key,))
         self._passed("a single call")
         return Answer("released")
 
     def calls(self) -> Counter[int]:
-        if not self._file.exists():
-            return Counter()
-        with sqlite3.connect(self._file) as connection:
+        with self._open() as connection:
             return Counter(key for (key,) in connection.execute("SELECT key FROM calls"))
+
+    def _open(self) -> sqlite3.Connection:
+        """The file with its table, which a kill may have kept its caller from making."""
+        connection = sqlite3.connect(self._file, isolation_level=None)
+        connection.execute("CREATE TABLE IF NOT EXISTS calls (key INTEGER)")
+        return connection
 
 
 def _publish(folder: Path) -> str:
